@@ -1,0 +1,104 @@
+//! The arithmetic of the budget: every limit is derived from the one deadline. See docs/shutdown.md.
+
+use std::time::Duration;
+
+use super::plan::{HookLimits, Rung};
+use crate::types::Time;
+
+/// A pause between attempts never grows beyond this.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// The first look for new leftovers comes after this, each further one after twice the time.
+const FIRST_RESWEEP: Duration = Duration::from_millis(20);
+const SLOWEST_RESWEEP: Duration = Duration::from_secs(1);
+
+/// The last moment for pre-stop and on-stop hooks: the app keeps a quarter of the budget (at most
+/// 5 s) for acting on the stop signal, whatever the hooks do.
+pub fn hooks_end(deadline: Time, grace: Duration) -> Time {
+    deadline.before((grace / 4).min(Duration::from_secs(5)))
+}
+
+/// The last moment for post-stop hooks: one that is killed at the edge needs time to die inside
+/// the budget.
+pub fn post_stop_hooks_end(end: Time, timeout: Duration) -> Time {
+    end.before((timeout / 10).min(Duration::from_millis(100)))
+}
+
+/// How long killed processes may take to vanish before post-stop goes on without them: a process in
+/// uninterruptible sleep never does. Taken out of the post-stop reserve.
+pub fn dying(post_stop_timeout: Duration) -> Duration {
+    (post_stop_timeout / 2).min(Duration::from_millis(500))
+}
+
+/// When an attempt that starts `now` is killed; `None` if there is no time for it at all.
+pub fn attempt_end(now: Time, limits: &HookLimits, end: Time) -> Option<Time> {
+    (now < end).then(|| now.after(limits.timeout).min(end))
+}
+
+/// The pause after the failed attempt number `attempt` (from 1): doubled each time.
+pub fn backoff(limits: &HookLimits, attempt: u32) -> Duration {
+    let doublings = attempt.saturating_sub(1).min(31);
+    limits.backoff.saturating_mul(1 << doublings).min(LONGEST_BACKOFF)
+}
+
+/// The pause after the look for leftovers number `look` (from 0).
+pub fn resweep(look: u32) -> Duration {
+    FIRST_RESWEEP.saturating_mul(1 << look.min(6)).min(SLOWEST_RESWEEP)
+}
+
+/// How long the app gets on rung `step` when `left` remains. Waits that fit are kept; waits that do
+/// not fit are squeezed in proportion, so that the last signal of a ladder is always sent. A last
+/// rung without a wait of its own counts as a quarter of what is left.
+pub fn rung_wait(ladder: &[Rung], step: usize, left: Duration) -> Duration {
+    let quarter = left / 4;
+    let wants = |rung: &Rung| rung.wait.unwrap_or(quarter);
+    let mine = ladder.get(step).map_or(left, wants);
+    let all: Duration =
+        ladder.iter().skip(step).map(wants).fold(Duration::ZERO, Duration::saturating_add);
+    if all <= left {
+        return mine;
+    }
+    let share = left.as_nanos().saturating_mul(mine.as_nanos()) / all.as_nanos().max(1);
+    Duration::from_nanos(u64::try_from(share).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Signal;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn rung(signal: Signal, wait: Option<u32>) -> Rung {
+        Rung { signal, wait: wait.map(|n| S * n) }
+    }
+
+    #[test]
+    fn a_ladder_that_fits_is_kept_and_one_that_does_not_is_squeezed() {
+        let ladder = [rung(Signal::TERM, Some(10)), rung(Signal::INT, Some(5))];
+        assert_eq!(rung_wait(&ladder, 0, S * 30), S * 10);
+        assert_eq!(rung_wait(&ladder, 0, S * 15), S * 10);
+        assert_eq!(rung_wait(&ladder, 0, S * 6), S * 4);
+        assert_eq!(rung_wait(&ladder, 1, S * 2), S * 2);
+        assert_eq!(rung_wait(&ladder, 0, Duration::ZERO), Duration::ZERO);
+        let open = [rung(Signal::TERM, Some(10)), rung(Signal::INT, None)];
+        let first = rung_wait(&open, 0, S * 8);
+        assert!(first > S * 6 && first < S * 7, "{first:?}");
+    }
+
+    #[test]
+    fn backoff_doubles_and_is_bounded() {
+        let limits = HookLimits { timeout: S, retries: 99, backoff: Duration::from_millis(200) };
+        let pauses: Vec<u128> = (1..5).map(|n| backoff(&limits, n).as_millis()).collect();
+        assert_eq!(pauses, [200, 400, 800, 1600]);
+        assert_eq!(backoff(&limits, 99), LONGEST_BACKOFF);
+        assert_eq!(backoff(&limits, u32::MAX), LONGEST_BACKOFF);
+    }
+
+    #[test]
+    fn hooks_never_get_the_last_quarter() {
+        let end = Time(100_000_000_000);
+        assert_eq!(end.since(hooks_end(end, S * 8)), S * 2);
+        assert_eq!(end.since(hooks_end(end, S * 600)), S * 5);
+        assert_eq!(hooks_end(end, Duration::ZERO), end);
+    }
+}

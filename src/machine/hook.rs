@@ -1,0 +1,255 @@
+//! Hooks as the machine sees them: attempts with a deadline, and the queue of a phase that runs
+//! them one after the other.
+
+use std::time::Duration;
+
+use super::fact::Fact;
+use super::phase::{Phase, Tree};
+use super::plan::HookLimits;
+use super::{Action, Machine, budget};
+use crate::types::{Status, Time};
+
+/// The phases that have hooks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum HookPhase {
+    /// Side by side, before anything else of a stop.
+    PreStop,
+    /// In order, while the app still runs; retried.
+    OnStop,
+    /// In order, always, after everything else.
+    PostStop,
+}
+
+impl HookPhase {
+    /// As users read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HookPhase::PreStop => "pre-stop",
+            HookPhase::OnStop => "on-stop",
+            HookPhase::PostStop => "post-stop",
+        }
+    }
+}
+
+/// One attempt of one hook. No two attempts share an id, so a late exit of attempt 1 can never be
+/// taken for the end of attempt 2.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct HookId {
+    /// Its phase.
+    pub phase: HookPhase,
+    /// Its place among the hooks of the phase, from 0.
+    pub index: usize,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+}
+
+/// An attempt whose process has not been reaped.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Run {
+    /// Which.
+    pub id: HookId,
+    /// When it is killed.
+    pub until: Time,
+    /// It was; nobody waits for its result any more.
+    pub killed: bool,
+}
+
+/// Hooks that run in order.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Queue {
+    /// Whose turn it is.
+    pub index: usize,
+    /// Which attempt of it, from 1.
+    pub attempt: u32,
+    /// The pause before that attempt; `None` while it runs.
+    pub pause: Option<Time>,
+}
+
+impl Queue {
+    /// At the first attempt of the first hook.
+    pub fn first() -> Queue {
+        Queue { index: 0, attempt: 1, pause: None }
+    }
+
+    /// On to the next hook.
+    pub fn advance(&mut self) {
+        *self = Queue { index: self.index + 1, attempt: 1, pause: None };
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Outcome {
+    /// Exit code 0.
+    Done,
+    /// Any other end.
+    Failed,
+    /// Killed at its limit.
+    TimedOut,
+    /// It could not be started.
+    NotStarted,
+}
+
+impl Outcome {
+    /// As users read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Done => "done",
+            Outcome::Failed => "failed",
+            Outcome::TimedOut => "timed out",
+            Outcome::NotStarted => "not started",
+        }
+    }
+}
+
+impl Machine {
+    pub(super) fn limits(&self, id: HookId) -> Option<&HookLimits> {
+        match id.phase {
+            HookPhase::PreStop => self.plan.pre_stop.get(id.index),
+            HookPhase::OnStop => self.plan.on_stop.get(id.index),
+            HookPhase::PostStop => self.plan.post_stop.get(id.index),
+        }
+    }
+
+    pub(super) fn post_stop_hooks_end(&self, end: Time) -> Time {
+        budget::post_stop_hooks_end(end, self.plan.post_stop_timeout)
+    }
+
+    /// The last moment for hooks of the present phase, and the end of the budget they are part of.
+    pub(super) fn hook_budget(&self) -> Option<(Time, Time)> {
+        match &self.phase {
+            Phase::PreStop | Phase::OnStop(_) => {
+                self.deadline.map(|end| (budget::hooks_end(end, self.plan.grace), end))
+            }
+            Phase::PostStop { end, .. } => Some((self.post_stop_hooks_end(*end), *end)),
+            Phase::Starting
+            | Phase::Running { .. }
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::Exited => None,
+        }
+    }
+
+    /// Starts an attempt if there is such a hook and time for it.
+    pub(super) fn start_hook(&mut self, now: Time, id: HookId, out: &mut Vec<Action>) -> bool {
+        let (Some((last, end)), Some(limits)) = (self.hook_budget(), self.limits(id)) else {
+            return false;
+        };
+        let Some(until) = budget::attempt_end(now, limits, last) else {
+            out.push(Action::Record(Fact::HookSkipped { id }));
+            return false;
+        };
+        out.push(Action::Record(Fact::HookStarted { id, limit: until.since(now) }));
+        out.push(Action::StartHook { id, until, end });
+        self.runs.push(Run { id, until, killed: false });
+        if let Phase::PostStop { tree: tree @ Tree::Empty, .. } = &mut self.phase {
+            *tree = Tree::Busy;
+        }
+        true
+    }
+
+    /// Starts the attempt whose turn it is; past the last hook, leaves the phase.
+    pub(super) fn run_queue(&mut self, now: Time, out: &mut Vec<Action>) {
+        loop {
+            let (queue, phase, count) = match &mut self.phase {
+                Phase::OnStop(queue) => (queue, HookPhase::OnStop, self.plan.on_stop.len()),
+                Phase::PostStop { queue, .. } => {
+                    (queue, HookPhase::PostStop, self.plan.post_stop.len())
+                }
+                Phase::Starting
+                | Phase::Running { .. }
+                | Phase::PreStop
+                | Phase::Stopping { .. }
+                | Phase::Leftovers(_)
+                | Phase::Killed { .. }
+                | Phase::Exited => return,
+            };
+            if queue.index >= count {
+                break;
+            }
+            queue.pause = None;
+            let id = HookId { phase, index: queue.index, attempt: queue.attempt };
+            if self.start_hook(now, id, out) {
+                return;
+            }
+            self.advance();
+        }
+        match self.phase {
+            Phase::OnStop(_) => self.enter_stopping(now, out),
+            _ => self.leave_when_done(out),
+        }
+    }
+
+    pub(super) fn advance(&mut self) {
+        if let Phase::OnStop(queue) | Phase::PostStop { queue, .. } = &mut self.phase {
+            queue.advance();
+        }
+    }
+
+    pub(super) fn hook_exited(
+        &mut self,
+        now: Time,
+        id: HookId,
+        status: Status,
+        out: &mut Vec<Action>,
+    ) {
+        let outcome = if status.success() { Outcome::Done } else { Outcome::Failed };
+        self.hook_ended(now, id, outcome, Some(status), out);
+    }
+
+    pub(super) fn hook_ended(
+        &mut self,
+        now: Time,
+        id: HookId,
+        outcome: Outcome,
+        status: Option<Status>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(place) = self.runs.iter().position(|run| run.id == id) else { return };
+        // The end of an attempt that was killed was judged when it was killed.
+        if !self.runs.remove(place).killed {
+            out.push(Action::Record(Fact::HookEnded { id, outcome, status }));
+            self.hook_judged(now, id, outcome, out);
+        }
+    }
+
+    /// What the end of an attempt means for the phase, if it is still the phase's business.
+    pub(super) fn hook_judged(
+        &mut self,
+        now: Time,
+        id: HookId,
+        outcome: Outcome,
+        out: &mut Vec<Action>,
+    ) {
+        let (retries, pause) = self.limits(id).map_or((0, Duration::ZERO), |limits| {
+            (limits.retries, budget::backoff(limits, id.attempt))
+        });
+        let last = self.hook_budget().map(|(last, _)| last);
+        match &mut self.phase {
+            Phase::PreStop => self.leave_pre_stop_when_done(now, out),
+            Phase::OnStop(queue) | Phase::PostStop { queue, .. } => {
+                let phase = id.phase != HookPhase::PreStop;
+                if !(phase && id.index == queue.index && id.attempt == queue.attempt) {
+                    return;
+                }
+                let again = now.after(pause);
+                let retry = outcome != Outcome::Done && id.attempt <= retries && Some(again) < last;
+                if retry {
+                    queue.attempt += 1;
+                    queue.pause = Some(again);
+                    out.push(Action::Record(Fact::HookRetried { id, pause }));
+                } else {
+                    queue.advance();
+                    self.run_queue(now, out);
+                }
+            }
+            Phase::Starting
+            | Phase::Running { .. }
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::Exited => {}
+        }
+    }
+}

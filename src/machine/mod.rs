@@ -1,0 +1,274 @@
+//! The phase machine: events and the time go in, actions and the next deadline come out. Pure: no
+//! clock, no I/O, no log, nothing unsafe. `docs/shutdown.md` has its state table.
+
+pub mod budget;
+pub mod fact;
+pub mod hook;
+pub mod phase;
+pub mod plan;
+mod signal;
+mod stop;
+
+use std::time::Duration;
+
+use crate::types::{Signal, Status, Time};
+use fact::{Fact, Reason};
+use hook::{HookId, HookPhase, Outcome, Queue, Run};
+use phase::{Phase, Sweep};
+use plan::{Ending, HookLimits, Plan, Scope, StopAgain};
+
+/// Who sent a signal (`si_code` of sigaction(2)).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Origin {
+    /// The kernel itself: a key typed at the terminal, a hang-up, a timer.
+    Kernel,
+    /// A process; 0 if it lives outside this pid namespace.
+    Process(i32),
+}
+
+/// A signal that arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Received {
+    /// Which.
+    pub signal: Signal,
+    /// From whom.
+    pub origin: Origin,
+    /// The value that came with it through sigqueue(3).
+    pub value: Option<usize>,
+}
+
+/// Something that happened.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Event {
+    /// The app's program runs (its execve succeeded).
+    AppExecuted,
+    /// The app's program could not be executed; the child that tried has gone. Our code for that.
+    AppNotExecuted(u8),
+    /// The app has ended. It is not reaped before the actions of this event were performed.
+    AppExited(Status),
+    /// The app was stopped by this signal.
+    AppStopped(Signal),
+    /// A signal arrived.
+    Signal(Received),
+    /// The process of an attempt has ended.
+    HookExited(HookId, Status),
+    /// The process of an attempt could not be started.
+    HookNotStarted(HookId),
+    /// graceinit has no child left.
+    TreeEmpty,
+    /// Time went by.
+    Tick,
+}
+
+/// To whom a signal goes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Target {
+    /// The app's process.
+    App,
+    /// The app's process group.
+    Group,
+    /// Every descendant, hooks excepted.
+    Tree,
+}
+
+/// Something to be done, in the order in which it was pushed.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Action {
+    /// Send a signal to the app. `stop`: it is a request to end.
+    SignalApp { signal: Signal, target: Target, value: Option<usize>, stop: bool },
+    /// Start an attempt. `until`: when it will be killed. `end`: the end of the budget it is part of.
+    StartHook { id: HookId, until: Time, end: Time },
+    /// SIGKILL to the group of an attempt.
+    KillHook(HookId),
+    /// Send the stop signal to all that the app left behind and that was not told before.
+    /// `group_told`: the stop signal went to the whole group of the app.
+    SignalLeftovers { signal: Signal, group_told: bool },
+    /// SIGKILL to every process of the tree, hooks included.
+    KillTree,
+    /// Set the dead-man timer: if the loop is stuck then, the tree dies and graceinit exits.
+    ArmDeadMan(Time),
+    /// Stop graceinit as the terminal stopped the app.
+    SuspendSelf,
+    /// Make the app's group the foreground group, if graceinit's is that now.
+    GiveTerminal,
+    /// Make graceinit's group the foreground group, if the app's is that now.
+    TakeTerminal,
+    /// Something for the account.
+    Record(Fact),
+    /// Leave. `by`: the signal that ended the app, if the code tells of one.
+    Exit { code: u8, by: Option<Signal> },
+}
+
+/// The state of one life.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Machine {
+    plan: Plan,
+    phase: Phase,
+    /// What became of the app; `None` while it lives.
+    ending: Option<Ending>,
+    /// The signal of the first stop request.
+    stop: Option<Signal>,
+    /// The end of the budget, once it runs. Absolute.
+    deadline: Option<Time>,
+    /// The app itself was killed at the deadline.
+    app_killed: bool,
+    /// The stop signal went to the app's whole group.
+    group_told: bool,
+    /// Attempts that have not been reaped. They may outlive the phase that started them.
+    runs: Vec<Run>,
+}
+
+impl Machine {
+    /// A machine whose app has just been forked.
+    pub fn new(plan: Plan) -> Machine {
+        Machine {
+            plan,
+            phase: Phase::Starting,
+            ending: None,
+            stop: None,
+            deadline: None,
+            app_killed: false,
+            group_told: false,
+            runs: Vec::new(),
+        }
+    }
+
+    /// The plan it was made with.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The present phase.
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// What became of the app; `None` while it lives.
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending
+    }
+
+    /// The signal of the first stop request.
+    pub fn stop_signal(&self) -> Option<Signal> {
+        self.stop
+    }
+
+    /// Why the app went or is going.
+    pub fn reason(&self) -> Reason {
+        match (self.app_killed, self.stop, self.ending) {
+            (true, _, _) => Reason::Deadline,
+            (false, Some(_), _) => Reason::Signal,
+            (false, None, Some(Ending::Was(Status::Code(0)))) => Reason::Exit,
+            (false, None, _) => Reason::Crash,
+        }
+    }
+
+    /// When `Tick` is due. Derived from the state, never armed: it cannot be forgotten.
+    pub fn deadline(&self) -> Option<Time> {
+        let phase = match &self.phase {
+            Phase::Starting | Phase::Running { .. } | Phase::Exited => None,
+            Phase::PreStop => self.deadline,
+            Phase::OnStop(queue) => earliest(queue.pause, self.deadline),
+            Phase::Stopping { next, .. } => earliest(*next, self.deadline),
+            Phase::Leftovers(sweep) => earliest(Some(sweep.next), self.deadline),
+            Phase::Killed { give_up, sweep } => Some(sweep.next.min(*give_up)),
+            Phase::PostStop { queue, end, killed, .. } => {
+                let next = if *killed { *end } else { self.post_stop_hooks_end(*end) };
+                earliest(queue.pause, Some(next))
+            }
+        };
+        let hook = self.runs.iter().filter(|run| !run.killed).map(|run| run.until).min();
+        earliest(phase, hook)
+    }
+
+    /// Takes one event in; what is to be done is pushed to `out`.
+    pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
+        if self.phase == Phase::Exited {
+            return;
+        }
+        match event {
+            Event::AppExecuted => self.app_executed(out),
+            Event::AppNotExecuted(code) => self.app_gone(now, Ending::NotStarted(code), out),
+            Event::AppExited(status) => self.app_gone(now, Ending::Was(status), out),
+            Event::AppStopped(signal) => self.app_stopped(signal, out),
+            Event::Signal(received) => self.signal(now, received, out),
+            Event::HookExited(id, status) => self.hook_exited(now, id, status, out),
+            Event::HookNotStarted(id) => self.hook_ended(now, id, Outcome::NotStarted, None, out),
+            Event::TreeEmpty => self.tree_empty(now, out),
+            Event::Tick => self.tick(now, out),
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, out: &mut Vec<Action>) {
+        self.phase = phase;
+        out.push(Action::Record(Fact::Entered(self.phase.name())));
+    }
+
+    fn app_executed(&mut self, out: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Starting => self.enter(Phase::Running { suspended: false }, out),
+            // A stop request overtook the news.
+            Phase::Running { .. }
+            | Phase::PreStop
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => {}
+        }
+    }
+
+    fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
+        if self.budget_runs() && self.deadline.is_some_and(|deadline| deadline <= now) {
+            return self.kill_all(now, false, out);
+        }
+        while let Some(run) = self.runs.iter_mut().find(|run| !run.killed && run.until <= now) {
+            run.killed = true;
+            let id = run.id;
+            out.push(Action::KillHook(id));
+            out.push(Action::Record(Fact::HookEnded {
+                id,
+                outcome: Outcome::TimedOut,
+                status: None,
+            }));
+            self.hook_judged(now, id, Outcome::TimedOut, out);
+        }
+        match &self.phase {
+            Phase::OnStop(queue) => {
+                if queue.pause.is_some_and(|pause| pause <= now) {
+                    self.run_queue(now, out);
+                }
+            }
+            Phase::Stopping { rung, next } => {
+                if next.is_some_and(|next| next <= now) {
+                    self.climb(now, rung + 1, out);
+                }
+            }
+            Phase::Leftovers(sweep) => {
+                if sweep.next <= now {
+                    self.sweep(now, out);
+                }
+            }
+            Phase::Killed { give_up, sweep } => {
+                if *give_up <= now {
+                    self.give_up(now, out);
+                } else if sweep.next <= now {
+                    self.sweep(now, out);
+                }
+            }
+            Phase::PostStop { queue, end, .. } => {
+                let (pause, end) = (queue.pause, *end);
+                self.post_stop_tick(now, pause, end, out);
+            }
+            Phase::Starting | Phase::Running { .. } | Phase::PreStop | Phase::Exited => {}
+        }
+    }
+}
+
+fn earliest(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

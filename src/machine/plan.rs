@@ -1,0 +1,172 @@
+//! What the machine must know of the configuration: numbers and sets, no commands and no paths.
+
+use std::time::Duration;
+
+use crate::types::{Signal, SignalSet, Status};
+
+/// Who receives the signals that are passed on (`--scope`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Scope {
+    /// The app's process group.
+    Group,
+    /// The app alone.
+    Main,
+    /// The app alone; from the second stop signal on, every descendant.
+    Mixed,
+    /// Every descendant, hooks excepted.
+    Tree,
+}
+
+/// What a second stop request does (`--stop-again`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum StopAgain {
+    /// It is logged and changes nothing.
+    Ignore,
+    /// It ends the budget at once.
+    Kill,
+    /// `Ignore`, but `Kill` for a Ctrl-C that was typed at the terminal.
+    Default,
+}
+
+/// One step of `--stop-signal`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Rung {
+    /// What the app is sent.
+    pub signal: Signal,
+    /// How long the app may take before the next rung.
+    pub wait: Option<Duration>,
+}
+
+/// The limits of one hook. Its command is the supervisor's business.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct HookLimits {
+    /// SIGKILL after this long.
+    pub timeout: Duration,
+    /// How many times a failed attempt is followed by another.
+    pub retries: u32,
+    /// The pause before the first retry; each further pause is twice as long.
+    pub backoff: Duration,
+}
+
+/// What is sent in place of a signal (`--rewrite`).
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Rewrite(Vec<(Signal, Option<Signal>)>);
+
+impl Rewrite {
+    /// From now on `from` becomes `to`; `None` drops it. The last word on a signal counts.
+    pub fn set(&mut self, from: Signal, to: Option<Signal>) {
+        self.0.retain(|(known, _)| *known != from);
+        self.0.push((from, to));
+    }
+
+    /// What `signal` becomes.
+    pub fn apply(&self, signal: Signal) -> Option<Signal> {
+        self.0.iter().find(|(from, _)| *from == signal).map_or(Some(signal), |(_, to)| *to)
+    }
+}
+
+/// How the app's status becomes graceinit's.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct ExitRules {
+    /// Codes that count as 0 (`-e`).
+    pub always_ok: Vec<u8>,
+    /// Codes that count as 0 when a stop had been asked for (`--stop-exit-ok`).
+    pub stop_ok: Vec<u8>,
+    /// The code when graceinit had to kill the app (`--grace-exit`); 137 without.
+    pub killed: Option<u8>,
+}
+
+impl ExitRules {
+    /// graceinit's exit code.
+    pub fn code(&self, app: Ending, stop_asked: bool, killed: bool) -> u8 {
+        let code = match (app, self.killed) {
+            (Ending::Was(Status::Signal(Signal::KILL)), Some(code)) if killed => return code,
+            (Ending::Unkillable, Some(code)) => return code,
+            (Ending::Was(status), _) => status.shell_code(),
+            (Ending::NotStarted(code), _) => return code,
+            (Ending::Unkillable, None) => Status::Signal(Signal::KILL).shell_code(),
+        };
+        let forgiven =
+            self.always_ok.contains(&code) || (stop_asked && self.stop_ok.contains(&code));
+        if forgiven { 0 } else { code }
+    }
+}
+
+/// What became of the app.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Ending {
+    /// It ended.
+    Was(Status),
+    /// It could not be executed; graceinit's own code for that.
+    NotStarted(u8),
+    /// SIGKILL was sent and it did not die (a process in uninterruptible sleep).
+    Unkillable,
+}
+
+/// Everything the machine is told at its birth.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Plan {
+    /// `--grace`: from the stop request to SIGKILL.
+    pub grace: Duration,
+    /// `--post-stop-timeout`: what the post-stop hooks get after that.
+    pub post_stop_timeout: Duration,
+    /// `--stop-on`.
+    pub stop_on: SignalSet,
+    /// `--stop-signal`; empty: the signal that was received.
+    pub ladder: Vec<Rung>,
+    /// `--scope`.
+    pub scope: Scope,
+    /// `--rewrite`.
+    pub rewrite: Rewrite,
+    /// `--stop-again`.
+    pub stop_again: StopAgain,
+    /// The pre-stop hooks.
+    pub pre_stop: Vec<HookLimits>,
+    /// The on-stop hooks.
+    pub on_stop: Vec<HookLimits>,
+    /// The post-stop hooks.
+    pub post_stop: Vec<HookLimits>,
+    /// What becomes of the app's status.
+    pub exit: ExitRules,
+    /// The app was given the terminal, so terminal stops are job control.
+    pub terminal: bool,
+    /// A shell can resume graceinit after a stop: it is not PID 1 and its group is not orphaned.
+    pub suspendable: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_rewrite_of_a_signal_counts_and_others_pass() {
+        let mut rewrite = Rewrite::default();
+        rewrite.set(Signal::TERM, Some(Signal::QUIT));
+        rewrite.set(Signal::HUP, None);
+        rewrite.set(Signal::TERM, Some(Signal::INT));
+        assert_eq!(rewrite.apply(Signal::TERM), Some(Signal::INT));
+        assert_eq!(rewrite.apply(Signal::HUP), None);
+        assert_eq!(rewrite.apply(Signal::QUIT), Some(Signal::QUIT));
+    }
+
+    #[test]
+    fn exit_codes() {
+        let rules = ExitRules { always_ok: vec![3, 143], stop_ok: vec![7], killed: None };
+        let code = |ending, stop, killed| rules.code(ending, stop, killed);
+        assert_eq!(code(Ending::Was(Status::Code(255)), false, false), 255);
+        assert_eq!(code(Ending::Was(Status::Code(3)), false, false), 0);
+        assert_eq!(code(Ending::Was(Status::Signal(Signal::TERM)), false, false), 0);
+        assert_eq!(code(Ending::Was(Status::Code(7)), false, false), 7);
+        assert_eq!(code(Ending::Was(Status::Code(7)), true, false), 0);
+        assert_eq!(code(Ending::Was(Status::Signal(Signal::KILL)), true, true), 137);
+        assert_eq!(code(Ending::Unkillable, true, true), 137);
+        assert_eq!(code(Ending::NotStarted(127), false, false), 127);
+        let chosen = ExitRules { killed: Some(9), ..ExitRules::default() };
+        assert_eq!(chosen.code(Ending::Was(Status::Signal(Signal::KILL)), true, true), 9);
+        assert_eq!(chosen.code(Ending::Unkillable, true, true), 9);
+        // Somebody else's SIGKILL (the kernel's for want of memory) is not ours to rename, and an
+        // app that got out just before ours arrived keeps its code.
+        assert_eq!(chosen.code(Ending::Was(Status::Signal(Signal::KILL)), true, false), 137);
+        assert_eq!(chosen.code(Ending::Was(Status::Code(0)), true, true), 0);
+    }
+}

@@ -1,0 +1,160 @@
+//! Signals that arrive: forwarding, stop requests, and job control at a terminal.
+
+use super::fact::Fact;
+use super::phase::Phase;
+use super::plan::{Scope, StopAgain};
+use super::{Action, Machine, Origin, Received, Target};
+use crate::types::{Signal, Time};
+
+impl Machine {
+    pub(super) fn signal(&mut self, now: Time, received: Received, out: &mut Vec<Action>) {
+        let Received { signal, origin, .. } = received;
+        if self.plan.stop_on.contains(signal) {
+            return self.stop_request(now, signal, origin, out);
+        }
+        if self.ending.is_some() {
+            return out.push(Action::Record(Fact::NoApp { signal }));
+        }
+        if origin == Origin::Kernel && (signal == Signal::TTIN || signal == Signal::TTOU) {
+            // Job control meant for graceinit itself, which neither reads nor writes the terminal.
+            return;
+        }
+        if signal == Signal::CONT && self.phase == (Phase::Running { suspended: true }) {
+            self.phase = Phase::Running { suspended: false };
+            out.push(Action::Record(Fact::Resumed));
+            out.push(Action::GiveTerminal);
+            return self.continue_app(Target::Group, out);
+        }
+        match self.plan.rewrite.apply(signal) {
+            None => out.push(Action::Record(Fact::Dropped { signal })),
+            Some(sent) => {
+                let scope = self.plan.scope;
+                out.push(Action::Record(Fact::Forwarded { signal, sent, scope }));
+                let target = self.target(false);
+                out.push(Action::SignalApp {
+                    signal: sent,
+                    target,
+                    value: received.value,
+                    stop: false,
+                });
+            }
+        }
+    }
+
+    pub(super) fn stop_request(
+        &mut self,
+        now: Time,
+        signal: Signal,
+        origin: Origin,
+        out: &mut Vec<Action>,
+    ) {
+        if self.stop.is_some() {
+            return self.stop_again(now, signal, origin, out);
+        }
+        self.stop = Some(signal);
+        let sender = match origin {
+            Origin::Process(pid) => Some(pid),
+            Origin::Kernel => None,
+        };
+        out.push(Action::Record(Fact::StopRequested { signal, sender, grace: self.plan.grace }));
+        match self.phase {
+            Phase::Starting | Phase::Running { .. } => {
+                self.begin_budget(now, out);
+                if self.plan.terminal {
+                    // From here on a Ctrl-C is for graceinit: a second stop request.
+                    out.push(Action::TakeTerminal);
+                }
+                self.enter_pre_stop(now, out);
+            }
+            // The app ended by itself; what it left is being ended already.
+            Phase::Leftovers(_) | Phase::Killed { .. } | Phase::PostStop { .. } => {}
+            // Not without a first request.
+            Phase::PreStop | Phase::OnStop(_) | Phase::Stopping { .. } | Phase::Exited => {}
+        }
+    }
+
+    pub(super) fn stop_again(
+        &mut self,
+        now: Time,
+        signal: Signal,
+        origin: Origin,
+        out: &mut Vec<Action>,
+    ) {
+        let wanted = match self.plan.stop_again {
+            StopAgain::Ignore => false,
+            StopAgain::Kill => true,
+            StopAgain::Default => signal == Signal::INT && origin == Origin::Kernel,
+        };
+        let kill = wanted && self.budget_runs();
+        out.push(Action::Record(Fact::StopAgain { signal, kill }));
+        if kill {
+            self.deadline = Some(now);
+            self.kill_all(now, true, out);
+        }
+    }
+
+    /// Whether the phase is one that the end of the budget cuts off.
+    pub(super) fn budget_runs(&self) -> bool {
+        match self.phase {
+            Phase::PreStop | Phase::OnStop(_) | Phase::Stopping { .. } | Phase::Leftovers(_) => {
+                true
+            }
+            Phase::Starting
+            | Phase::Running { .. }
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => false,
+        }
+    }
+
+    pub(super) fn begin_budget(&mut self, now: Time, out: &mut Vec<Action>) {
+        let end = now.after(self.plan.grace);
+        self.deadline = Some(end);
+        out.push(Action::ArmDeadMan(end));
+    }
+
+    pub(super) fn target(&self, escalated: bool) -> Target {
+        match self.plan.scope {
+            Scope::Group => Target::Group,
+            Scope::Main => Target::App,
+            Scope::Mixed if escalated => Target::Tree,
+            Scope::Mixed => Target::App,
+            Scope::Tree => Target::Tree,
+        }
+    }
+
+    pub(super) fn continue_app(&self, target: Target, out: &mut Vec<Action>) {
+        out.push(Action::SignalApp { signal: Signal::CONT, target, value: None, stop: false });
+    }
+
+    /// Job control. A stop by `kill -STOP` without a terminal is the sender's own affair.
+    pub(super) fn app_stopped(&mut self, signal: Signal, out: &mut Vec<Action>) {
+        if !self.plan.terminal {
+            return;
+        }
+        let wants_terminal = signal == Signal::TTIN || signal == Signal::TTOU;
+        match &mut self.phase {
+            Phase::Starting | Phase::Running { .. } if self.plan.suspendable => {
+                self.phase = Phase::Running { suspended: true };
+                out.push(Action::Record(Fact::Suspended { signal }));
+                out.push(Action::SuspendSelf);
+            }
+            // Nobody is there who could resume the app (the kernel drops the stop of an orphaned
+            // group for the same reason), or the deadline does not wait for it.
+            Phase::Starting
+            | Phase::Running { .. }
+            | Phase::PreStop
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. } => {
+                if wants_terminal {
+                    out.push(Action::GiveTerminal);
+                }
+                if wants_terminal || signal == Signal::TSTP {
+                    self.continue_app(Target::Group, out);
+                }
+            }
+            Phase::Leftovers(_) | Phase::Killed { .. } | Phase::PostStop { .. } | Phase::Exited => {
+            }
+        }
+    }
+}

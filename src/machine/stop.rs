@@ -1,0 +1,223 @@
+//! The stop itself: one phase after the other, from the first pre-stop hook to the exit.
+
+use std::time::Duration;
+
+use super::fact::Fact;
+use super::hook::{HookId, HookPhase, Queue, Run};
+use super::phase::{Phase, Sweep, Tree};
+use super::plan::Ending;
+use super::{Action, Machine, Target, budget};
+use crate::types::{Signal, Status, Time};
+
+impl Machine {
+    pub(super) fn enter_pre_stop(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.enter(Phase::PreStop, out);
+        for index in 0..self.plan.pre_stop.len() {
+            self.start_hook(now, HookId { phase: HookPhase::PreStop, index, attempt: 1 }, out);
+        }
+        self.leave_pre_stop_when_done(now, out);
+    }
+
+    pub(super) fn leave_pre_stop_when_done(&mut self, now: Time, out: &mut Vec<Action>) {
+        let busy = |run: &Run| run.id.phase == HookPhase::PreStop && !run.killed;
+        if self.phase == Phase::PreStop && !self.runs.iter().any(busy) {
+            self.enter(Phase::OnStop(Queue::first()), out);
+            self.run_queue(now, out);
+        }
+    }
+
+    pub(super) fn enter_stopping(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.enter(Phase::Stopping { rung: 0, next: None }, out);
+        self.climb(now, 0, out);
+    }
+
+    /// Sends the stop signal number `rung` of the ladder.
+    pub(super) fn climb(&mut self, now: Time, rung: usize, out: &mut Vec<Action>) {
+        let left = self.left(now);
+        let asked = self.stop.unwrap_or(Signal::TERM);
+        let signal = match self.plan.ladder.get(rung) {
+            Some(step) => Some(step.signal),
+            None => self.plan.rewrite.apply(asked),
+        };
+        let more = rung + 1 < self.plan.ladder.len();
+        let wait = more.then(|| now.after(budget::rung_wait(&self.plan.ladder, rung, left)));
+        self.phase = Phase::Stopping { rung, next: wait };
+        let Some(signal) = signal else {
+            return out.push(Action::Record(Fact::NoStopSignal { signal: asked }));
+        };
+        let of = self.plan.ladder.len().max(1);
+        out.push(Action::Record(Fact::StopSignal { signal, rung: rung + 1, of, left }));
+        let target = self.target(rung > 0);
+        self.group_told |= target == Target::Group;
+        out.push(Action::SignalApp { signal, target, value: None, stop: true });
+        // A stopped app could not act on it.
+        self.continue_app(target, out);
+    }
+
+    pub(super) fn left(&self, now: Time) -> Duration {
+        self.deadline.map_or(Duration::ZERO, |deadline| deadline.since(now))
+    }
+
+    pub(super) fn app_gone(&mut self, now: Time, ending: Ending, out: &mut Vec<Action>) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.ending = Some(ending);
+        out.push(Action::Record(Fact::AppEnded { ending }));
+        if self.plan.terminal {
+            out.push(Action::TakeTerminal);
+        }
+        match self.phase {
+            Phase::Starting
+            | Phase::Running { .. }
+            | Phase::PreStop
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. } => self.enter_leftovers(now, out),
+            // It dies as ordered; the rest of the tree is still waited for. (In post-stop: it was
+            // given up as unkillable and died after all.)
+            Phase::Killed { .. } | Phase::PostStop { .. } => {}
+            // The app cannot go twice.
+            Phase::Leftovers(_) | Phase::Exited => {}
+        }
+    }
+
+    pub(super) fn enter_leftovers(&mut self, now: Time, out: &mut Vec<Action>) {
+        if self.deadline.is_none() {
+            self.begin_budget(now, out);
+        }
+        self.enter(Phase::Leftovers(Sweep { looks: 0, next: now }), out);
+        self.sweep(now, out);
+    }
+
+    /// One look for processes that have to go.
+    pub(super) fn sweep(&mut self, now: Time, out: &mut Vec<Action>) {
+        let signal = self.leftover_signal();
+        let left = self.left(now);
+        match &mut self.phase {
+            Phase::Leftovers(sweep) => {
+                if sweep.looks == 0 {
+                    out.push(Action::Record(Fact::LeftoversSignalled { signal, left }));
+                }
+                sweep.next = now.after(budget::resweep(sweep.looks));
+                sweep.looks += 1;
+                out.push(Action::SignalLeftovers { signal, group_told: self.group_told });
+            }
+            Phase::Killed { sweep, .. } => {
+                sweep.next = now.after(budget::resweep(sweep.looks));
+                sweep.looks += 1;
+                out.push(Action::KillTree);
+            }
+            Phase::Starting
+            | Phase::Running { .. }
+            | Phase::PreStop
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => {}
+        }
+    }
+
+    /// The configured stop signal if it ends a process that has no handler for it; TERM otherwise.
+    /// A signal as received is no guide: background jobs of a shell ignore INT. `--rewrite` is for
+    /// the app and does not touch this.
+    pub(super) fn leftover_signal(&self) -> Signal {
+        let configured = self.plan.ladder.first().map(|rung| rung.signal);
+        configured.filter(|signal| signal.ends_by_default()).unwrap_or(Signal::TERM)
+    }
+
+    pub(super) fn kill_all(&mut self, now: Time, early: bool, out: &mut Vec<Action>) {
+        self.app_killed = self.ending.is_none();
+        for run in &mut self.runs {
+            run.killed = true;
+        }
+        let give_up = now.after(budget::dying(self.plan.post_stop_timeout));
+        out.push(Action::Record(Fact::DeadlineReached { early }));
+        self.enter(Phase::Killed { give_up, sweep: Sweep { looks: 0, next: now } }, out);
+        // The dead-man must not cut off the post-stop that is still to come.
+        out.push(Action::ArmDeadMan(now.after(self.plan.post_stop_timeout)));
+        self.sweep(now, out);
+    }
+
+    pub(super) fn tree_empty(&mut self, now: Time, out: &mut Vec<Action>) {
+        match &mut self.phase {
+            Phase::Leftovers(_) => self.enter_post_stop(now, Tree::Empty, out),
+            Phase::Killed { .. } if self.ending.is_some() => {
+                self.enter_post_stop(now, Tree::Empty, out)
+            }
+            Phase::PostStop { tree, .. } => {
+                *tree = Tree::Empty;
+                self.leave_when_done(out);
+            }
+            Phase::Starting
+            | Phase::Running { .. }
+            | Phase::PreStop
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Killed { .. }
+            | Phase::Exited => {}
+        }
+    }
+
+    pub(super) fn enter_post_stop(&mut self, now: Time, tree: Tree, out: &mut Vec<Action>) {
+        // The reserve begins when the tree is gone, and never later than at the end of the budget.
+        let latest = self.deadline.unwrap_or(now).after(self.plan.post_stop_timeout);
+        let end = now.after(self.plan.post_stop_timeout).min(latest);
+        out.push(Action::ArmDeadMan(end));
+        let queue = Queue::first();
+        self.enter(Phase::PostStop { queue, end, tree, killed: false }, out);
+        self.run_queue(now, out);
+    }
+
+    pub(super) fn give_up(&mut self, now: Time, out: &mut Vec<Action>) {
+        out.push(Action::Record(Fact::Unkillable));
+        if self.ending.is_none() {
+            self.ending = Some(Ending::Unkillable);
+        }
+        self.enter_post_stop(now, Tree::GivenUp, out);
+    }
+
+    pub(super) fn post_stop_tick(
+        &mut self,
+        now: Time,
+        pause: Option<Time>,
+        end: Time,
+        out: &mut Vec<Action>,
+    ) {
+        if end <= now {
+            return self.exit(out);
+        }
+        if pause.is_some_and(|pause| pause <= now) {
+            self.run_queue(now, out);
+        }
+        let hooks_end = self.post_stop_hooks_end(end);
+        if let Phase::PostStop { killed, .. } = &mut self.phase {
+            if hooks_end <= now && !*killed {
+                *killed = true;
+                out.push(Action::KillTree);
+            }
+        }
+    }
+
+    /// Leaves once the last post-stop hook is through and nothing that it forked away is left.
+    pub(super) fn leave_when_done(&mut self, out: &mut Vec<Action>) {
+        if let Phase::PostStop { queue, tree, .. } = &self.phase {
+            if queue.index >= self.plan.post_stop.len() && *tree != Tree::Busy {
+                self.exit(out);
+            }
+        }
+    }
+
+    pub(super) fn exit(&mut self, out: &mut Vec<Action>) {
+        let ending = self.ending.unwrap_or(Ending::Unkillable);
+        let code = self.plan.exit.code(ending, self.stop.is_some(), self.app_killed);
+        let by = match ending {
+            Ending::Was(Status::Signal(signal)) if code == 128 + signal.number() as u8 => {
+                Some(signal)
+            }
+            Ending::Was(_) | Ending::NotStarted(_) | Ending::Unkillable => None,
+        };
+        out.push(Action::Record(Fact::Exit { code, reason: self.reason() }));
+        out.push(Action::Exit { code, by });
+        self.phase = Phase::Exited;
+    }
+}

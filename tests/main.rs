@@ -1,0 +1,3 @@
+//! All integration tests, one binary: one line per module.
+
+mod machine;
