@@ -1,1 +1,20 @@
-fn main() {}
+//! Build script: the commit for `--version`, and the program's first instruction.
+
+use std::process::Command;
+
+fn main() {
+    println!("cargo:rerun-if-changed=packaging/build.rs");
+    println!("cargo:rerun-if-env-changed=GRACEINIT_COMMIT");
+    // Packagers without a checkout set GRACEINIT_COMMIT, or do without.
+    let commit = std::env::var("GRACEINIT_COMMIT").ok().or_else(|| {
+        let git = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
+        let text = String::from_utf8(git.stdout).ok()?;
+        (git.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
+    });
+    let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
+    let version = match commit {
+        Some(commit) => format!("{version} ({commit})"),
+        None => version,
+    };
+    println!("cargo:rustc-env=GRACEINIT_VERSION={version}");
+}

@@ -9,13 +9,11 @@ pub mod plan;
 mod signal;
 mod stop;
 
-use std::time::Duration;
-
 use crate::types::{Signal, Status, Time};
 use fact::{Fact, Reason};
-use hook::{HookId, HookPhase, Outcome, Queue, Run};
-use phase::{Phase, Sweep};
-use plan::{Ending, HookLimits, Plan, Scope, StopAgain};
+use hook::{HookId, Outcome, Run};
+use phase::Phase;
+use plan::{Ending, Plan};
 
 /// Who sent a signal (`si_code` of sigaction(2)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -1,0 +1,159 @@
+use super::*;
+use crate::cli;
+
+fn given(line: &str) -> Given {
+    let words: Vec<OsString> =
+        shlex::split(line).expect("closed quotes").into_iter().map(OsString::from).collect();
+    cli::parse(&words).expect(line)
+}
+
+fn with(line: &str, variables: &[(&str, &str)], place: Place) -> Result<Config, Vec<String>> {
+    let variables: Vec<(&str, &[u8])> =
+        variables.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+    build(given(line), &variables, place)
+}
+
+fn config(line: &str) -> Config {
+    with(line, &[], Place::default()).expect(line)
+}
+
+fn mistakes(line: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    with(line, variables, Place::default()).expect_err(line)
+}
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+#[test]
+fn a_flag_counts_more_than_its_variable_and_grace_exit_timeout_least() {
+    let grace = |line: &str, variables: &[(&str, &str)]| {
+        with(line, variables, Place::default()).expect(line).plan.grace
+    };
+    let all = [("GRACEINIT_GRACE", "20"), ("GRACE_EXIT_TIMEOUT", "30")];
+    assert_eq!(grace("app", &[]), secs(15));
+    assert_eq!(grace("app", &all[1..]), secs(30));
+    assert_eq!(grace("app", &all), secs(20));
+    assert_eq!(grace("-t 1m app", &all), secs(60));
+    assert_eq!(grace("-t 1 -t 2 app", &[]), secs(2));
+    // Set to nothing is not set.
+    assert_eq!(grace("app", &[("GRACEINIT_GRACE", " "), all[1]]), secs(30));
+}
+
+#[test]
+fn defaults_fit_where_it_runs() {
+    let times = |kubernetes, container| {
+        let config = with("app", &[], Place { kubernetes, container }).expect("fine");
+        (config.plan.grace, config.plan.post_stop_timeout, config.level)
+    };
+    assert_eq!(times(false, false), (secs(15), secs(5), LevelFilter::Warn));
+    assert_eq!(times(false, true), (secs(7), secs(2), LevelFilter::Warn));
+    assert_eq!(times(true, false), (secs(15), secs(5), LevelFilter::Info));
+    assert_eq!(times(true, true), (secs(15), secs(5), LevelFilter::Info));
+}
+
+#[test]
+fn durations() {
+    for (text, want) in [
+        ("5", Some(secs(5))),
+        ("0", Some(Duration::ZERO)),
+        ("1.5", Some(Duration::from_millis(1500))),
+        ("250ms", Some(Duration::from_millis(250))),
+        ("1m 30s", Some(secs(90))),
+        ("", None),
+        (".", None),
+        ("-1", None),
+        ("5 bananas", None),
+        ("99999999999999999999", None),
+    ] {
+        assert_eq!(duration(text).ok(), want, "{text:?}");
+    }
+}
+
+#[test]
+fn ladders_rewrites_and_scopes() {
+    let plan =
+        config("--stop-signal TERM:10s,SIGINT:5,RTMIN+3 -r HUP:0 -r 15:QUIT --scope tree app").plan;
+    let ladder: Vec<(String, Option<Duration>)> =
+        plan.ladder.iter().map(|rung| (rung.signal.to_string(), rung.wait)).collect();
+    let want = [("TERM", Some(secs(10))), ("INT", Some(secs(5))), ("RTMIN+3", None)];
+    assert_eq!(ladder, want.map(|(name, wait)| (name.to_owned(), wait)));
+    assert_eq!(plan.rewrite.apply(Signal::HUP), None);
+    assert_eq!(plan.rewrite.apply(Signal::TERM), Some(Signal::QUIT));
+    assert_eq!(plan.scope, Scope::Tree);
+    assert_eq!(config("-c app").plan.scope, Scope::Main);
+    assert_eq!(config("-g app").plan.scope, Scope::Group);
+}
+
+#[test]
+fn hooks_are_split_as_a_shell_would_and_on_stop_alone_is_retried() {
+    let config =
+        config("--pre-stop 'a \"b c\" d\\ e' --on-stop x --on-stop y --hook-timeout 2 app");
+    assert_eq!(config.hooks.pre_stop, [["a", "b c", "d e"].map(OsString::from)]);
+    assert_eq!(config.hooks.on_stop.len(), 2);
+    assert_eq!(config.plan.pre_stop[0].retries, 0);
+    assert_eq!(config.plan.on_stop[1].retries, 3);
+    assert_eq!(config.plan.on_stop[1].timeout, secs(2));
+    let lines = [("GRACEINIT_POST_STOP", "one 1\n\n  two\n")];
+    let hooks = with("app", &lines, Place::default()).expect("fine").hooks;
+    assert_eq!(hooks.post_stop, [vec!["one".into(), "1".into()], vec![OsString::from("two")]]);
+}
+
+#[test]
+fn all_mistakes_come_at_once_each_with_its_source_and_the_fix() {
+    let found = mistakes(
+        "-t soon --stop-on TERM,KILL --stop-signal TERM,INT -r HUP --scope all -e 256 \
+         --hook-retries many --on-stop '\"open' --user nobody-here app",
+        &[("GRACEINIT_STOP_AGAIN", "maybe"), ("GRACEINIT_P", "x"), ("GRACEINIT_LOG", "loud")],
+    );
+    let want = [
+        "unable to use --grace 'soon': not a duration; write 10s, 1m 30s, 250ms or a number of seconds",
+        "unable to use --stop-on 'TERM,KILL': KILL cannot begin a stop; name one that can be caught",
+        "unable to use --stop-signal 'TERM,INT': each signal but the last needs its time; write TERM:10s,INT",
+        "unable to use --rewrite 'HUP': not FROM:TO; write TERM:QUIT, or HUP:0 to drop it",
+        "unable to use --hook-retries 'many': not a count; write a whole number",
+        "unable to use --on-stop '\"open': a quote is not closed",
+        "unable to use --scope 'all': write group, main, mixed or tree",
+        "unable to use GRACEINIT_STOP_AGAIN 'maybe': write ignore or kill",
+        "unable to use -e '256': not an exit code; write a number from 0 to 255",
+        "unable to use --user 'nobody-here': there is no user 'nobody-here' in /etc/passwd",
+        "unable to use GRACEINIT_LOG 'loud': write off, error, warn, info, debug or trace",
+    ];
+    assert_eq!(found, want);
+}
+
+#[test]
+fn conflicts_are_refused() {
+    let dropped = mistakes("-r TERM:0 app", &[]);
+    assert_eq!(dropped.len(), 1);
+    assert!(dropped[0].contains("--rewrite TERM:0") && dropped[0].contains("--stop-signal"));
+    assert!(with("-r TERM:0 --stop-signal INT app", &[], Place::default()).is_ok());
+    assert!(with("-r TERM:0 --stop-on INT app", &[], Place::default()).is_ok());
+    assert_eq!(mistakes("-g -c app", &[]).len(), 1);
+    assert_eq!(mistakes("-g --scope main app", &[]).len(), 1);
+    assert_eq!(mistakes("-r KILL:TERM app", &[]).len(), 1);
+}
+
+#[test]
+fn unknown_variables_and_shell_operators_are_warnings() {
+    let variables = [
+        ("GRACEINIT_PORT_80_TCP", "tcp://10.0.0.1"),
+        ("GRACEINIT_PHASE", "on-stop"),
+        ("GRACEINIT_GRACE", "3"),
+    ];
+    let config = with("--pre-stop 'a && b' app", &variables, Place::default()).expect("fine");
+    assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
+    assert!(config.warnings[0].contains("sh -c"));
+    assert!(config.warnings[1].contains("GRACEINIT_PORT_80_TCP"));
+}
+
+#[test]
+fn levels() {
+    let level = |line: &str| config(line).level;
+    assert_eq!(level("app"), LevelFilter::Warn);
+    assert_eq!(level("-v app"), LevelFilter::Info);
+    assert_eq!(level("-vv app"), LevelFilter::Debug);
+    assert_eq!(level("-vvvvv app"), LevelFilter::Trace);
+    assert_eq!(level("--log-level off app"), LevelFilter::Off);
+    assert_eq!(level("--log-level error -v app"), LevelFilter::Warn);
+}

@@ -1,0 +1,155 @@
+//! The dead-man timer: a POSIX timer whose handler needs nothing of the main loop. If the loop is
+//! stuck (a blocked write, a hung file system, a bug) the tree still dies and graceinit exits.
+//!
+//! It uses SIGALRM, which is unblocked from the first arming on. An alarm that a process sends is told
+//! from the timer's by the time, and handed to the loop as a signal like any other.
+
+use std::io;
+use std::ptr;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use super::signals::{self, Disposition, Mask};
+use super::{clock, process, tree};
+use crate::types::{Pid, Signal, Time};
+
+/// The loop gets this long beyond the deadline for each of two chances: a machine that was frozen
+/// (`docker pause`) wakes up past the deadline with nothing wrong with it.
+const CHANCE: Duration = Duration::from_millis(250);
+/// How long the handler waits for what it has killed.
+const DYING: Duration = Duration::from_millis(200);
+
+static DUE: AtomicU64 = AtomicU64::new(u64::MAX);
+static CHANCES: AtomicU32 = AtomicU32::new(0);
+static ALARMS: AtomicU32 = AtomicU32::new(0);
+static APP: AtomicI32 = AtomicI32::new(0);
+static CODE: AtomicI32 = AtomicI32::new(137);
+
+/// The timer. One for the whole life.
+#[derive(Debug)]
+pub struct DeadMan {
+    timer: Timer,
+    /// What SIGALRM was set to when graceinit started: the hooks inherit it.
+    inherited: Disposition,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Timer(libc::timer_t);
+
+// The handler needs the timer to arm it once more. A plain number behind a pointer type.
+static TIMER: AtomicU64 = AtomicU64::new(0);
+
+impl DeadMan {
+    /// Makes the timer and its handler; not armed yet. `code` is what the handler exits with.
+    ///
+    /// # Errors
+    /// Those of timer_create(2) and sigaction(2): EAGAIN when no memory is left.
+    pub fn new(code: u8) -> io::Result<DeadMan> {
+        CODE.store(i32::from(code), SeqCst);
+        let inherited = signals::set_disposition(Signal::ALRM, Disposition::Default);
+        // SAFETY: the handler below is async-signal-safe: it uses atomics, and functions that say
+        // they are.
+        unsafe { signal_hook::low_level::register(Signal::ALRM.number(), on_alarm)? };
+        // SAFETY: sigevent is plain numbers; all zeroes is a value of it.
+        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+        event.sigev_notify = libc::SIGEV_SIGNAL;
+        event.sigev_signo = Signal::ALRM.number();
+        let mut timer: libc::timer_t = ptr::null_mut();
+        // SAFETY: both pointers are to live values.
+        let made =
+            unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) };
+        if made != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        TIMER.store(timer as u64, SeqCst);
+        signals::set_mask(Self::mask());
+        Ok(DeadMan { timer: Timer(timer), inherited })
+    }
+
+    /// The mask of graceinit while there is a dead-man.
+    pub fn mask() -> Mask {
+        Mask::ALL.without(Signal::ALRM)
+    }
+
+    /// What SIGALRM was set to when graceinit started.
+    pub fn inherited(&self) -> Disposition {
+        self.inherited
+    }
+
+    /// Sets it to `deadline` plus its slack. Whatever it was set to before no longer counts.
+    pub fn arm(&self, deadline: Time) {
+        CHANCES.store(0, SeqCst);
+        set(self.timer, deadline.after(CHANCE));
+    }
+}
+
+/// Tells the handler which group it can kill where there is no /proc; `None` once the app was reaped.
+pub fn set_app(app: Option<Pid>) {
+    APP.store(app.map_or(0, |pid| pid.0), SeqCst);
+}
+
+/// How many alarms came from processes since the last question.
+pub fn take_alarms() -> u32 {
+    ALARMS.swap(0, SeqCst)
+}
+
+fn set(timer: Timer, due: Time) {
+    DUE.store(due.0, SeqCst);
+    let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let at = libc::timespec {
+        // A time beyond what the kernel can count is never.
+        tv_sec: i64::try_from(due.0 / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: (due.0 % 1_000_000_000) as i64,
+    };
+    let spec = libc::itimerspec { it_interval: zero, it_value: at };
+    // SAFETY: the timer was made by timer_create and is never deleted; the pointer is to a live
+    // value. Async-signal-safe (signal-safety(7)).
+    unsafe { libc::timer_settime(timer.0, libc::TIMER_ABSTIME, &raw const spec, ptr::null_mut()) };
+}
+
+/// The handler. Everything in here is async-signal-safe.
+fn on_alarm() {
+    let now = clock::now();
+    if now.0 < DUE.load(SeqCst) {
+        ALARMS.fetch_add(1, SeqCst);
+    } else if CHANCES.fetch_add(1, SeqCst) == 0 {
+        let timer = TIMER.load(SeqCst) as libc::timer_t;
+        set(Timer(timer), now.after(CHANCE));
+    } else {
+        end_everything(now);
+    }
+}
+
+fn end_everything(now: Time) -> ! {
+    let give_up = now.after(DYING);
+    loop {
+        if process::is_first() {
+            let _ = signals::send_all(Signal::KILL);
+        } else if !tree::kill_children() {
+            let app = APP.load(SeqCst);
+            if app > 0 {
+                let _ = signals::send_group(Pid(app), Signal::KILL);
+            }
+        }
+        // As PID 1 leaving kills the rest and reaps it. Elsewhere what the dead leave behind comes
+        // to us, and has to be killed in its turn.
+        if process::is_first() || !reap_all() || clock::now() >= give_up {
+            process::exit(CODE.load(SeqCst) as u8);
+        }
+        let pause = libc::timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+        // SAFETY: the pointer is to a live value. This is the one place that waits for a fixed time:
+        // there is no loop left that could be told of an event.
+        unsafe { libc::nanosleep(&raw const pause, ptr::null_mut()) };
+    }
+}
+
+/// Reaps what has ended; whether a child is left.
+fn reap_all() -> bool {
+    loop {
+        match super::reap::look() {
+            super::reap::Look::Ended(pid) => super::reap::reap(pid),
+            super::reap::Look::AllAlive => return true,
+            super::reap::Look::NoChild => return false,
+        };
+    }
+}

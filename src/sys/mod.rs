@@ -1,0 +1,15 @@
+//! Everything unsafe, and every call into the kernel, behind safe functions and newtypes. Knows
+//! nothing of phases, hooks or options. Raw integers stay in here.
+#![allow(unsafe_code)]
+
+pub mod clock;
+pub mod deadman;
+pub mod fd;
+pub mod poll;
+pub mod process;
+pub mod reap;
+pub mod signals;
+pub mod spawn;
+pub mod stderr;
+pub mod tree;
+pub mod tty;

@@ -1,0 +1,117 @@
+//! This process: who it is, what it was given, and how it leaves.
+
+use std::ffi::CStr;
+use std::io;
+
+use crate::types::{Pid, Signal};
+
+/// Our pid.
+pub fn own_pid() -> Pid {
+    // SAFETY: cannot fail, takes nothing.
+    Pid(unsafe { libc::getpid() })
+}
+
+/// Our parent's pid; 0 if it lives outside this pid namespace.
+pub fn parent() -> Pid {
+    // SAFETY: cannot fail, takes nothing.
+    Pid(unsafe { libc::getppid() })
+}
+
+/// Whether we are PID 1 of our pid namespace: orphans come to us by themselves, and the kernel
+/// ignores every signal that we have no handler for.
+pub fn is_first() -> bool {
+    own_pid() == Pid(1)
+}
+
+/// Makes orphans below us our children, as PID 1 has it (PR_SET_CHILD_SUBREAPER of prctl(2)).
+///
+/// # Errors
+/// EINVAL before Linux 3.4, EPERM under an old seccomp profile.
+pub fn become_subreaper() -> io::Result<()> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
+}
+
+/// Asks for `signal` when the parent dies (PR_SET_PDEATHSIG of prctl(2)).
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn signal_when_parent_dies(signal: Signal) -> io::Result<()> {
+    prctl(libc::PR_SET_PDEATHSIG, signal.number() as libc::c_ulong)
+}
+
+fn prctl(option: i32, value: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: both options take one plain number.
+    match unsafe { libc::prctl(option, value, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whether this path exists, as far as we can see. Asks for no right to read it.
+pub fn exists(path: &CStr) -> bool {
+    // SAFETY: the path is a live, terminated string.
+    unsafe { libc::access(path.as_ptr(), libc::F_OK) == 0 }
+}
+
+/// The environment as it was given, entries without `=` included.
+pub fn environment() -> impl Iterator<Item = &'static CStr> {
+    unsafe extern "C" {
+        static environ: *const *const libc::c_char;
+    }
+    let mut index = 0;
+    std::iter::from_fn(move || {
+        // SAFETY: one thread, and nothing here ever changes the environment: `environ` points to an
+        // array that ends with a null pointer, and its strings live as long as the program.
+        unsafe {
+            if environ.is_null() || (*environ.add(index)).is_null() {
+                return None;
+            }
+            index += 1;
+            Some(CStr::from_ptr(*environ.add(index - 1)))
+        }
+    })
+}
+
+/// The value of a variable, in bytes.
+pub fn variable(name: &str) -> Option<&'static [u8]> {
+    environment().find_map(|entry| {
+        entry.to_bytes().strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
+    })
+}
+
+/// Random bytes, for the ids of a trace. Zeroes where the kernel has none to give yet.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // SAFETY: the buffer is live and its length is what is passed on; GRND_NONBLOCK never waits.
+    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, libc::GRND_NONBLOCK) };
+    bytes
+}
+
+/// What SIGTSTP does to us by default: stops this process until somebody continues it. Together with
+/// the rest of our group, as a key typed at the terminal would.
+pub fn suspend() {
+    use super::signals::{Disposition, Mask, send_group, set_disposition, set_mask};
+    // Our group is the shell's job. ESRCH cannot be: we are in it.
+    let _ = send_group(super::tty::own_group(), Signal::TSTP);
+    let before = set_disposition(Signal::TSTP, Disposition::Default);
+    // The stop happens in here, as soon as it is unblocked.
+    let mask = set_mask(Mask::ALL.without(Signal::TSTP));
+    set_mask(mask);
+    set_disposition(Signal::TSTP, before);
+}
+
+/// Ends this process at once. Async-signal-safe; runs nothing that was registered with atexit.
+pub fn exit(code: u8) -> ! {
+    // SAFETY: never returns, takes a plain number.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
+/// Ends this process by `signal`, so that whoever waits for it sees that; without a core of ours.
+/// Not for PID 1: the kernel would not let it die that way.
+pub fn die_by(signal: Signal) -> ! {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live rlimit.
+    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
+    let _ = signal_hook::low_level::emulate_default_handler(signal.number());
+    exit(crate::types::Status::Signal(signal).shell_code())
+}

@@ -1,0 +1,81 @@
+//! The only place that waits for children (wait(2)), and never for longer than a look.
+
+use std::io;
+
+use crate::types::{Pid, Signal, Status};
+
+/// What a look at all children finds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Look {
+    /// This child has ended. It is still a zombie.
+    Ended(Pid),
+    /// All children are alive.
+    AllAlive,
+    /// There is no child.
+    NoChild,
+}
+
+/// Looks for any child that has ended, without reaping it. The kernel walks the list of children up
+/// to the first that has ended: with thousands of live ones this is dear, so ask for a known pid
+/// first.
+pub fn look() -> Look {
+    match wait(libc::P_ALL, 0, libc::WEXITED | libc::WNOWAIT) {
+        Ok(Some(info)) => Look::Ended(info.pid),
+        Ok(None) => Look::AllAlive,
+        // ECHILD is the only error that waitid(2) has for valid arguments without blocking.
+        Err(_) => Look::NoChild,
+    }
+}
+
+/// How this child ended, if it has. It stays a zombie: its pid and its group id cannot be reused
+/// until it is reaped.
+pub fn peek(pid: Pid) -> Option<Status> {
+    wait(libc::P_PID, pid.0, libc::WEXITED | libc::WNOWAIT).ok().flatten().and_then(|i| i.ended)
+}
+
+/// Reaps this child if it has ended.
+pub fn reap(pid: Pid) -> Option<Status> {
+    wait(libc::P_PID, pid.0, libc::WEXITED).ok().flatten().and_then(|info| info.ended)
+}
+
+/// The signal that has stopped this child since the last question.
+pub fn stopped(pid: Pid) -> Option<Signal> {
+    wait(libc::P_PID, pid.0, libc::WSTOPPED).ok().flatten().and_then(|info| info.stopped)
+}
+
+/// Whether a child of ours is in this process group: then the group id is certainly not reused.
+pub fn has_child_in_group(group: Pid) -> bool {
+    wait(libc::P_PGID, group.0, libc::WEXITED | libc::WNOWAIT).is_ok()
+}
+
+struct Info {
+    pid: Pid,
+    ended: Option<Status>,
+    stopped: Option<Signal>,
+}
+
+fn wait(kind: libc::idtype_t, id: i32, options: i32) -> io::Result<Option<Info>> {
+    // SAFETY: siginfo_t is plain numbers; all zeroes is a value of it.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live siginfo_t. (`id` is positive: pids are.) The raw system
+    // call, because the C library's wrapper is a cancellation point.
+    let result = unsafe {
+        libc::syscall(libc::SYS_waitid, kind, id, &raw mut info, options | libc::WNOHANG, 0usize)
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: after waitid these fields of the union are the ones that are set; with WNOHANG and
+    // nothing to tell, they are still the zeroes from above.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if pid == 0 {
+        return Ok(None);
+    }
+    let ended = match info.si_code {
+        libc::CLD_EXITED => Some(Status::Code(status as u8)),
+        libc::CLD_KILLED | libc::CLD_DUMPED => Signal::new(status).map(Status::Signal),
+        _ => None,
+    };
+    let stopped = (info.si_code == libc::CLD_STOPPED).then(|| Signal::new(status)).flatten();
+    Ok(Some(Info { pid: Pid(pid), ended, stopped }))
+}

@@ -1,0 +1,333 @@
+//! Starting processes: everything is prepared before fork(2), and between fork and execve only
+//! async-signal-safe calls are made. A start never waits: how it went comes through a pipe.
+
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ptr;
+
+use super::fd::{self, Read};
+use super::signals::{self, Disposition, Mask};
+use super::{process, tty};
+use crate::types::{Pid, Signal};
+
+/// Where execvp(3) looks when there is no PATH (confstr(3), _CS_PATH).
+const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
+
+/// A command, ready for execve.
+#[derive(Debug)]
+pub struct Program {
+    argv: Vec<CString>,
+    /// Where it may lie, in the order of PATH.
+    candidates: Vec<CString>,
+}
+
+impl Program {
+    /// Prepares a command. Words are bytes; the first is looked up in PATH unless it has a slash.
+    ///
+    /// # Errors
+    /// The word that has a NUL byte, which no command line can have.
+    pub fn new(words: &[OsString]) -> Result<Program, OsString> {
+        let argv: Vec<CString> = words
+            .iter()
+            .map(|word| CString::new(word.clone().into_vec()).map_err(|_| word.clone()))
+            .collect::<Result<_, _>>()?;
+        let name = words.first().map_or(&b""[..], |word| word.as_bytes());
+        let path = process::variable("PATH").unwrap_or(DEFAULT_PATH);
+        let candidates = if name.contains(&b'/') || name.is_empty() {
+            argv.first().cloned().into_iter().collect()
+        } else {
+            path.split(|byte| *byte == b':')
+                .filter_map(|dir| {
+                    // An empty part of PATH is the current directory.
+                    let dir: &[u8] = if dir.is_empty() { b"." } else { dir };
+                    CString::new([dir, b"/", name].concat()).ok()
+                })
+                .collect()
+        };
+        Ok(Program { argv, candidates })
+    }
+
+    /// Its name, as it was written.
+    pub fn name(&self) -> &OsStr {
+        self.argv.first().map_or(OsStr::new(""), |word| OsStr::from_bytes(word.to_bytes()))
+    }
+
+    /// A file of that name is there although execve says that something is not: its interpreter or
+    /// its dynamic loader is what is missing.
+    pub fn file(&self) -> Option<&OsStr> {
+        let there = self.candidates.iter().find(|path| process::exists(path))?;
+        Some(OsStr::from_bytes(there.to_bytes()))
+    }
+}
+
+/// What a child is given to begin with.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// The mask that graceinit was started with.
+    pub mask: Mask,
+    /// The dispositions that graceinit has changed, as they were.
+    pub dispositions: &'a [(Signal, Disposition)],
+    /// Its user, group and supplementary groups.
+    pub user: Option<(u32, u32, &'a [u32])>,
+    /// A terminal whose foreground it becomes.
+    pub terminal: Option<BorrowedFd<'a>>,
+    /// Its stdin, stdout and stderr; graceinit's own without.
+    pub stdio: Option<[BorrowedFd<'a>; 3]>,
+    /// Variables that replace or join the inherited ones, as `NAME=value`.
+    pub variables: &'a [CString],
+}
+
+/// A child that is on its way to execve.
+#[derive(Debug)]
+pub struct Child {
+    /// Its pid, and the id of its process group.
+    pub pid: Pid,
+    /// Ends when it was executed; brings a [`Failure`] when not.
+    pub report: Report,
+}
+
+/// The pipe that tells how execve went.
+#[derive(Debug)]
+pub struct Report(OwnedFd);
+
+impl AsFd for Report {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// How execve went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Started {
+    /// Nobody knows yet.
+    Pending,
+    /// The program runs.
+    Yes,
+    /// It does not; the child has gone or is about to.
+    No(Failure),
+}
+
+/// Why a program does not run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// At which step.
+    pub step: Step,
+    /// errno.
+    pub errno: i32,
+}
+
+/// The steps that can fail in a child.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Changing to another user.
+    User,
+    /// Redirecting stdin, stdout, stderr.
+    Stdio,
+    /// execve.
+    Execute,
+}
+
+impl Report {
+    /// Asks.
+    pub fn read(&self) -> Started {
+        let mut bytes = [0u8; 8];
+        match fd::read(self.0.as_fd(), &mut bytes) {
+            Read::Empty => Started::Pending,
+            Read::End => Started::Yes,
+            // Eight bytes are written in one piece (pipe(7)).
+            Read::Bytes(_) => {
+                let number = |part: &[u8]| part.try_into().map_or(0, i32::from_ne_bytes);
+                let step = match number(&bytes[..4]) {
+                    0 => Step::User,
+                    1 => Step::Stdio,
+                    _ => Step::Execute,
+                };
+                Started::No(Failure { step, errno: number(&bytes[4..]) })
+            }
+        }
+    }
+}
+
+/// Forks a child for `program`, leader of a process group of its own. Every signal that is not
+/// blocked for good (the dead-man's) is held back meanwhile.
+///
+/// # Errors
+/// Those of fork(2) and pipe2(2): EAGAIN, ENOMEM, EMFILE.
+pub fn spawn(program: &Program, setup: &Setup<'_>) -> io::Result<Child> {
+    let (read, write) = fd::pipe()?;
+    let mut listen_pid = Variable::listen_pid();
+    let environment = environment(setup.variables, listen_pid.as_mut());
+    let argv: Vec<*const libc::c_char> = pointers(&program.argv);
+    // For a file that execve does not know the format of, execvp(3) runs a shell on it.
+    let mut script = pointers(&program.argv);
+    script.insert(0, c"/bin/sh".as_ptr());
+    let own = signals::set_mask(Mask::ALL);
+    // SAFETY: this program has one thread, so the child is a full copy; it calls only
+    // async-signal-safe functions until execve or _exit all the same.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        if let Some(variable) = &mut listen_pid {
+            variable.set_number(process::own_pid().0);
+        }
+        run_child(program, setup, &environment, &argv, &mut script, write.as_raw_fd());
+    }
+    let error = io::Error::last_os_error();
+    signals::set_mask(own);
+    if pid < 0 {
+        return Err(error);
+    }
+    // Also from here, so that the group exists before any signal is forwarded to it: one sent
+    // earlier would be lost with ESRCH. EACCES says that the child was quicker and has executed.
+    // SAFETY: plain numbers.
+    unsafe { libc::setpgid(pid, pid) };
+    Ok(Child { pid: Pid(pid), report: Report(read) })
+}
+
+fn pointers(words: &[CString]) -> Vec<*const libc::c_char> {
+    words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect()
+}
+
+fn environment(
+    variables: &[CString],
+    listen_pid: Option<&mut Variable>,
+) -> Vec<*const libc::c_char> {
+    let name = |entry: &CStr| entry.to_bytes().split(|byte| *byte == b'=').next().map(<[u8]>::len);
+    let replaced = |entry: &CStr| {
+        variables.iter().any(|variable| {
+            let length = name(variable);
+            length == name(entry)
+                && length.map(|n| &variable.to_bytes()[..n])
+                    == length.map(|n| &entry.to_bytes()[..n])
+        })
+    };
+    let mut list: Vec<*const libc::c_char> = process::environment()
+        .filter(|entry| variables.is_empty() || !replaced(entry))
+        .map(CStr::as_ptr)
+        .collect();
+    if let Some(variable) = listen_pid {
+        if let Some(place) = process::environment().position(|e| e.as_ptr() == variable.original) {
+            // Only the app's environment has no additions; in a hook's it names nobody.
+            if variables.is_empty() {
+                list[place] = variable.text.as_ptr().cast();
+            }
+        }
+    }
+    list.extend(variables.iter().map(|variable| variable.as_ptr()));
+    list.push(ptr::null());
+    list
+}
+
+/// LISTEN_PID (sd_listen_fds(3)) named graceinit; it has to name the app. The number is known only
+/// after fork, where nothing may be allocated any more.
+struct Variable {
+    original: *const libc::c_char,
+    text: [u8; 24],
+}
+
+impl Variable {
+    const NAME: &'static [u8] = b"LISTEN_PID=";
+
+    fn listen_pid() -> Option<Variable> {
+        let own = process::own_pid().to_string();
+        let entry = process::environment()
+            .find(|entry| entry.to_bytes().strip_prefix(Self::NAME) == Some(own.as_bytes()))?;
+        let mut text = [0; 24];
+        text[..Self::NAME.len()].copy_from_slice(Self::NAME);
+        Some(Variable { original: entry.as_ptr(), text })
+    }
+
+    fn set_number(&mut self, number: i32) {
+        use std::io::Write;
+        // Ten digits at most, and the buffer's last byte stays 0. (Formatting an integer into a
+        // slice allocates nothing.)
+        let _ = write!(&mut self.text[Self::NAME.len()..23], "{number}");
+    }
+}
+
+/// The child's side. The order matters: the group first, so that signals find it; the terminal while
+/// SIGTTOU is blocked; the user after both; the mask last, so that a signal that came meanwhile meets
+/// the child as it was meant to be.
+fn run_child(
+    program: &Program,
+    setup: &Setup<'_>,
+    environment: &[*const libc::c_char],
+    argv: &[*const libc::c_char],
+    script: &mut [*const libc::c_char],
+    report: RawFd,
+) -> ! {
+    // SAFETY: plain numbers.
+    unsafe { libc::setpgid(0, 0) };
+    if let Some(terminal) = setup.terminal {
+        // SAFETY: plain numbers. A terminal that has gone meanwhile is no error.
+        unsafe { libc::tcsetpgrp(terminal.as_raw_fd(), tty::own_group().0) };
+    }
+    if let Some((uid, gid, groups)) = setup.user {
+        // SAFETY: the list is live and its length is what is passed on. Raw system calls: the C
+        // library's versions want to tell other threads.
+        let changed = unsafe {
+            libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) == 0
+                && libc::syscall(libc::SYS_setresgid, gid, gid, gid) == 0
+                && libc::syscall(libc::SYS_setresuid, uid, uid, uid) == 0
+        };
+        if !changed {
+            fail(report, Step::User);
+        }
+    }
+    if let Some(stdio) = setup.stdio {
+        for (number, fd) in stdio.iter().enumerate() {
+            // SAFETY: plain numbers.
+            if unsafe { libc::dup2(fd.as_raw_fd(), number as i32) } < 0 {
+                fail(report, Step::Stdio);
+            }
+        }
+    }
+    for (signal, disposition) in setup.dispositions {
+        signals::set_disposition(*signal, *disposition);
+    }
+    signals::set_mask(setup.mask);
+    let mut denied = false;
+    for candidate in &program.candidates {
+        // SAFETY: the path is terminated; both lists hold terminated strings and end with a null
+        // pointer; all of them live.
+        unsafe { libc::execve(candidate.as_ptr(), argv.as_ptr(), environment.as_ptr()) };
+        match errno() {
+            libc::ENOEXEC => {
+                script[1] = candidate.as_ptr();
+                // SAFETY: as above.
+                unsafe { libc::execve(script[0], script.as_ptr(), environment.as_ptr()) };
+                // Where there is no shell either, the format is what is wrong.
+                set_errno(libc::ENOEXEC);
+                break;
+            }
+            // The same as execvp(3): look further, but remember that something was there.
+            libc::EACCES => denied = true,
+            libc::ENOENT | libc::ENOTDIR | libc::ENODEV | libc::ESTALE | libc::ETIMEDOUT => {}
+            _ => break,
+        }
+    }
+    if denied && [libc::ENOENT, libc::ENOTDIR].contains(&errno()) {
+        set_errno(libc::EACCES);
+    }
+    fail(report, Step::Execute)
+}
+
+fn errno() -> i32 {
+    // SAFETY: the location is this thread's own.
+    unsafe { *libc::__errno_location() }
+}
+
+fn set_errno(errno: i32) {
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+fn fail(report: RawFd, step: Step) -> ! {
+    let mut bytes = [0u8; 8];
+    bytes[..4].copy_from_slice(&(step as i32).to_ne_bytes());
+    bytes[4..].copy_from_slice(&errno().to_ne_bytes());
+    // SAFETY: the buffer is live and its length is what is passed on.
+    unsafe { libc::write(report, bytes.as_ptr().cast(), bytes.len()) };
+    process::exit(crate::exit::NOT_FOUND)
+}

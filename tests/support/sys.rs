@@ -1,0 +1,313 @@
+//! Everything unsafe that the tests and the puppet need, and nothing else: signals with the kernel's
+//! own 8-byte masks (the C library hides 32 and 33), fork, exec with raw bytes, ptrace.
+
+#![allow(unsafe_code)]
+#![allow(dead_code, reason = "shared by the puppet and the tests, each uses its part")]
+#![allow(missing_docs, unreachable_pub, reason = "a test's tool: the names say it")]
+
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_ulong};
+use std::io;
+use std::time::Duration;
+
+/// Size of the kernel's signal set in bytes: 64 signals.
+const MASK_BYTES: usize = 8;
+
+/// What came with a signal.
+#[derive(Clone, Copy, Debug)]
+pub struct Info {
+    pub signal: i32,
+    pub code: i32,
+    pub pid: i32,
+    pub value: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    Default,
+    Ignore,
+}
+
+/// `struct sigaction` as the kernel takes it (x86-64 and arm64 have the same).
+#[repr(C)]
+struct KernelAction {
+    handler: usize,
+    flags: c_ulong,
+    restorer: usize,
+    mask: u64,
+}
+
+fn check(result: c_long) -> io::Result<i64> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The bit of a signal in a mask.
+pub fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
+/// Replaces this thread's signal mask, 32 and 33 included, and gives the old one.
+pub fn set_mask(mask: u64) -> u64 {
+    let mut old = 0u64;
+    // SAFETY: both pointers are to 8 bytes that live through the call, the size the kernel expects.
+    let done = unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &mask, &mut old, MASK_BYTES)
+    };
+    assert_eq!(done, 0, "rt_sigprocmask: {}", io::Error::last_os_error());
+    old
+}
+
+/// Takes the next pending signal of `mask`; `None` when `timeout` passed first.
+pub fn wait_signal(mask: u64, timeout: Option<Duration>) -> Option<Info> {
+    let span = timeout.map(|t| libc::timespec {
+        tv_sec: t.as_secs() as libc::time_t,
+        tv_nsec: t.subsec_nanos() as c_long,
+    });
+    loop {
+        // SAFETY: siginfo_t is plain data for which zeros are a value.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let span = span.as_ref().map_or(std::ptr::null(), |s| s as *const libc::timespec);
+        // SAFETY: the pointers are to live values of the kernel's types; a null time means for ever.
+        let got =
+            unsafe { libc::syscall(libc::SYS_rt_sigtimedwait, &mask, &mut info, span, MASK_BYTES) };
+        if got > 0 {
+            // SAFETY: the kernel filled the record; for senders with kill and sigqueue these
+            // fields are set, for others they hold whatever it put there, which is still an int.
+            let (pid, value) = unsafe { (info.si_pid(), info.si_value().sival_ptr as usize) };
+            return Some(Info {
+                signal: got as i32,
+                code: info.si_code,
+                pid,
+                value: value as i32 as i64,
+            });
+        }
+        match io::Error::last_os_error().raw_os_error() {
+            Some(libc::EINTR) => continue,
+            _ => return None,
+        }
+    }
+}
+
+/// Sets a disposition, also of 32 and 33.
+pub fn set_disposition(signal: i32, what: Disposition) -> io::Result<()> {
+    let handler = match what {
+        Disposition::Default => libc::SIG_DFL,
+        Disposition::Ignore => libc::SIG_IGN,
+    };
+    let action = KernelAction { handler, flags: 0, restorer: 0, mask: 0 };
+    // SAFETY: `action` has the kernel's layout and names no function that could be called.
+    let done = unsafe {
+        libc::syscall(libc::SYS_rt_sigaction, signal, &action, std::ptr::null::<u8>(), MASK_BYTES)
+    };
+    check(done).map(drop)
+}
+
+/// kill(2), for any number.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: takes two integers.
+    check(unsafe { libc::kill(pid, signal) } as c_long).map(drop)
+}
+
+/// sigqueue(3), for any number.
+pub fn queue(pid: i32, signal: i32, value: i32) -> io::Result<()> {
+    let value = libc::sigval { sival_ptr: value as u32 as usize as *mut _ };
+    // SAFETY: takes integers and a union that is passed on as it is.
+    check(unsafe { libc::sigqueue(pid, signal, value) } as c_long).map(drop)
+}
+
+/// fork(2). Only for a program with one thread, which the puppet is: the child may then do anything.
+pub fn fork() -> io::Result<i32> {
+    // SAFETY: called by the single-threaded puppet only, so no lock is left held in the child.
+    check(unsafe { libc::fork() } as c_long).map(|pid| pid as i32)
+}
+
+/// _exit(2): no buffers, no exit handlers.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: never returns and touches no memory of ours.
+    unsafe { libc::_exit(code) }
+}
+
+/// waitpid(2): (pid, raw status); pid 0 when nothing has changed under WNOHANG.
+pub fn wait_pid(pid: i32, flags: i32) -> io::Result<(i32, i32)> {
+    let mut status: c_int = 0;
+    loop {
+        // SAFETY: `status` lives through the call.
+        match check(unsafe { libc::waitpid(pid, &mut status, flags) } as c_long) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            other => return other.map(|pid| (pid as i32, status)),
+        }
+    }
+}
+
+/// execve(2) with raw bytes; returns only when it failed.
+pub fn exec(path: &CStr, argv: &[CString], environ: &[CString]) -> io::Error {
+    let pointers = |list: &[CString]| -> Vec<*const c_char> {
+        list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (argv, environ) = (pointers(argv), pointers(environ));
+    // SAFETY: both vectors end with a null pointer and outlive the call, as do their strings.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), environ.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// The entries of a null-terminated vector as `main` gets it.
+///
+/// # Safety
+/// `vector` is null or a null-terminated array of pointers to C strings that nothing changes.
+pub unsafe fn strings(vector: *const *const c_char) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    if vector.is_null() {
+        return all;
+    }
+    for i in 0.. {
+        // SAFETY: the terminator was not met yet, so the entry is inside the array.
+        let entry = unsafe { *vector.add(i) };
+        if entry.is_null() {
+            break;
+        }
+        // SAFETY: the caller promises C strings.
+        all.push(unsafe { CStr::from_ptr(entry) }.to_bytes().to_vec());
+    }
+    all
+}
+
+/// The environment as bytes, entries without `=` included (std's iterator drops those).
+pub fn raw_environ() -> Vec<Vec<u8>> {
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    // SAFETY: the C library's own vector; nothing in the puppet changes it.
+    unsafe { strings(environ) }
+}
+
+/// (soft, hard) of a resource by number.
+pub fn limit(resource: u32) -> Option<(u64, u64)> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` lives through the call; no new value is given.
+    let done = unsafe { libc::prlimit64(0, resource as _, std::ptr::null(), &mut limit) };
+    (done == 0).then_some((limit.rlim_cur, limit.rlim_max))
+}
+
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: `limit` lives through the call; the old value is not asked for.
+    let done = unsafe { libc::prlimit64(0, resource as _, &limit, std::ptr::null_mut()) };
+    check(done as c_long).map(drop)
+}
+
+/// (uid, euid, gid, egid)
+pub fn ids() -> (u32, u32, u32, u32) {
+    // SAFETY: these take nothing and cannot fail.
+    unsafe { (libc::getuid(), libc::geteuid(), libc::getgid(), libc::getegid()) }
+}
+
+/// The flags of a descriptor; `None` when it is closed.
+pub fn descriptor_flags(fd: i32) -> Option<i32> {
+    // SAFETY: reads a flag; a number that is no descriptor is answered with EBADF.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    (flags >= 0).then_some(flags)
+}
+
+/// "DEV:INO", which names the open file without /proc.
+pub fn identity(fd: i32) -> Option<String> {
+    // SAFETY: plain data for which zeros are a value.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `stat` lives through the call.
+    let done = unsafe { libc::fstat(fd, &mut stat) };
+    (done == 0).then(|| format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+pub fn close(fd: i32) {
+    // SAFETY: the puppet closes by number what its script tells it to; it holds no owner of it.
+    unsafe { libc::close(fd) };
+}
+
+pub fn dup_to(from: i32, to: i32) -> io::Result<()> {
+    // SAFETY: takes two integers; the puppet holds no owner of `to`.
+    check(unsafe { libc::dup2(from, to) } as c_long).map(drop)
+}
+
+/// write(2) on a number, so that it works on descriptors that nobody owns.
+pub fn write(fd: i32, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length are those of one live slice.
+    check(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } as c_long)
+        .map(|n| n as usize)
+}
+
+/// Puts this process into a new pid namespace for its children (and a new mount namespace).
+pub fn unshare(flags: c_int) -> io::Result<()> {
+    // SAFETY: takes an integer.
+    check(unsafe { libc::unshare(flags) } as c_long).map(drop)
+}
+
+/// Mounts a fresh /proc for the pid namespace this process is in; the mount namespace is its own.
+pub fn mount_proc() -> io::Result<()> {
+    let flags = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: constant strings; a null source, type and data are what this call wants.
+    let private = unsafe {
+        libc::mount(std::ptr::null(), c"/".as_ptr(), std::ptr::null(), flags, std::ptr::null())
+    };
+    check(private as c_long)?;
+    // SAFETY: constant strings.
+    let done = unsafe {
+        libc::mount(c"proc".as_ptr(), c"/proc".as_ptr(), c"proc".as_ptr(), 0, std::ptr::null())
+    };
+    check(done as c_long).map(drop)
+}
+
+pub fn window_size(fd: i32) -> Option<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ fills a winsize.
+    let done = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &mut size) };
+    (done == 0).then_some((size.ws_row, size.ws_col))
+}
+
+pub fn foreground_group(fd: i32) -> Option<i32> {
+    // SAFETY: takes an integer.
+    let group = unsafe { libc::tcgetpgrp(fd) };
+    (group >= 0).then_some(group)
+}
+
+/// prctl(PR_GET_NO_NEW_PRIVS)
+pub fn no_new_privileges() -> bool {
+    // SAFETY: takes integers.
+    unsafe { libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 }
+}
+
+/// Swallows the next `ppoll` of process `pid`: it is made to wait for nothing and for ever, as if its
+/// main loop had got stuck there. The calling thread traces it for that moment only.
+#[cfg(target_arch = "x86_64")]
+pub fn wedge_in_ppoll(pid: i32) -> io::Result<()> {
+    const TRACE_STOP: i32 = libc::SIGTRAP | 0x80;
+    let request = |request: libc::c_uint, data: usize| {
+        let none: *mut libc::c_void = std::ptr::null_mut();
+        // SAFETY: these requests take the pid and an integer, no pointer into this process.
+        check(unsafe { libc::ptrace(request as _, pid, none, data) }).map(drop)
+    };
+    request(libc::PTRACE_SEIZE, libc::PTRACE_O_TRACESYSGOOD as usize)?;
+    request(libc::PTRACE_INTERRUPT, 0)?;
+    loop {
+        let (_, status) = wait_pid(pid, libc::__WALL)?;
+        if !libc::WIFSTOPPED(status) {
+            return Err(io::Error::other(format!("ended while traced, status {status:#x}")));
+        }
+        let signal = libc::WSTOPSIG(status);
+        let event = status >> 16;
+        if signal == TRACE_STOP {
+            // SAFETY: plain data for which zeros are a value.
+            let mut regs: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+            let none: *mut libc::c_void = std::ptr::null_mut();
+            // SAFETY: GETREGS fills a user_regs_struct, which lives through the call.
+            check(unsafe { libc::ptrace(libc::PTRACE_GETREGS, pid, none, &mut regs) })?;
+            // At the entry of a call the result register holds -ENOSYS (ptrace(2)).
+            let entry = regs.rax as i64 == -i64::from(libc::ENOSYS);
+            if entry && regs.orig_rax as i64 == libc::SYS_ppoll {
+                (regs.rdi, regs.rsi, regs.rdx) = (0, 0, 0);
+                // SAFETY: SETREGS reads a user_regs_struct, which lives through the call.
+                check(unsafe { libc::ptrace(libc::PTRACE_SETREGS, pid, none, &regs) })?;
+                return request(libc::PTRACE_DETACH, 0);
+            }
+        }
+        let pass_on = if signal == TRACE_STOP || event != 0 { 0 } else { signal as usize };
+        request(libc::PTRACE_SYSCALL, pass_on)?;
+    }
+}
