@@ -4,6 +4,11 @@ use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=packaging/build.rs");
+    // Signals are blocked there, before the C library starts: see src/sys/start.rs.
+    let target = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    if ["x86_64", "aarch64"].contains(&target.as_str()) {
+        println!("cargo:rustc-link-arg-bin=graceinit=-Wl,-e,graceinit_start");
+    }
     println!("cargo:rerun-if-env-changed=GRACEINIT_COMMIT");
     // Packagers without a checkout set GRACEINIT_COMMIT, or do without.
     let commit = std::env::var("GRACEINIT_COMMIT").ok().or_else(|| {

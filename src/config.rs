@@ -10,6 +10,7 @@ use log::LevelFilter;
 
 use crate::cli::{Given, Kind, OPTIONS};
 use crate::machine::plan::{ExitRules, HookLimits, Plan, Rewrite, Rung, Scope, StopAgain};
+use crate::sys::process;
 use crate::types::{Signal, SignalSet};
 use crate::user::{self, User};
 
@@ -54,8 +55,31 @@ pub struct Place {
     pub container: bool,
 }
 
+impl Place {
+    /// Looks.
+    pub fn here() -> Place {
+        let kubernetes = process::variable("KUBERNETES_SERVICE_HOST").is_some();
+        let container = !kubernetes
+            && (process::exists(c"/.dockerenv") || process::exists(c"/run/.containerenv"));
+        Place { kubernetes, container }
+    }
+}
+
 /// The variables that this module reads, as bytes.
 pub type Variables<'a> = [(&'a str, &'a [u8])];
+
+/// Those of the environment.
+pub fn our_variables() -> Vec<(&'static str, &'static [u8])> {
+    process::environment()
+        .filter_map(|entry| {
+            let entry = entry.to_bytes();
+            let end = entry.iter().position(|byte| *byte == b'=')?;
+            let name = std::str::from_utf8(&entry[..end]).ok()?;
+            let ours = name.starts_with("GRACEINIT_") || name == GRACE_EXIT_TIMEOUT;
+            ours.then_some((name, &entry[end + 1..]))
+        })
+        .collect()
+}
 
 /// Where a value was found.
 #[derive(Clone, Copy, Debug)]

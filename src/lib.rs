@@ -1,12 +1,20 @@
 //! graceinit as a library of rooms; the program in `main.rs` is the only one who uses it.
 //!
-//! Dependencies point one way: `main → cli → config`; `main → supervisor → {machine, table, sys,
-//! observe}`; `observe → machine::fact`. `types` and `exit` are vocabulary that every room may use.
+//! Dependencies point one way: `main → cli → config`; `main → supervisor → {machine, perform, reaper,
+//! sys, observe}`; `perform → {table, outputs, hookenv, sys, observe}`; `observe → machine::fact`.
+//! `types` and `exit` are vocabulary that every room may use; `machine` uses nothing else.
 
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod hookenv;
 pub mod machine;
+pub mod observe;
+pub mod outputs;
+pub mod perform;
+pub mod reaper;
+pub mod supervisor;
 pub mod sys;
+pub mod table;
 pub mod types;
 pub mod user;

@@ -1,1 +1,59 @@
-fn main() {}
+//! The program: command line → configuration → supervisor → exit status. The one place that ends the
+//! process.
+#![no_main]
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use graceinit::cli::{self, Instead};
+use graceinit::config::{self, Place};
+use graceinit::observe::log as account;
+use graceinit::supervisor::{self, Birth};
+use graceinit::sys::process;
+use graceinit::sys::signals::Mask;
+use graceinit::types::{Pid, Signal};
+use graceinit::{exit, perform::Leave};
+
+#[path = "sys/start.rs"]
+mod start;
+
+fn run(args: &[OsString], mask: Mask, parent: Pid) -> ! {
+    let given = match cli::parse(args) {
+        Ok(given) => given,
+        Err(Instead::Print(text)) => print(&text),
+        Err(Instead::Wrong(message)) => refuse(&[message]),
+    };
+    let config = match config::build(given, &config::our_variables(), Place::here()) {
+        Ok(config) => config,
+        Err(mistakes) => refuse(&mistakes),
+    };
+    account::init(config.level);
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    leave(supervisor::run(config, Birth { mask, parent }))
+}
+
+fn print(text: &str) -> ! {
+    // A reader that has gone is no error of ours.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    process::exit(0)
+}
+
+fn refuse(mistakes: &[String]) -> ! {
+    for mistake in mistakes {
+        account::fatal(mistake);
+    }
+    process::exit(exit::OWN_ERROR)
+}
+
+fn leave(leave: Leave) -> ! {
+    match leave.by {
+        // A shell that runs a loop stops it only if it sees that the Ctrl-C has killed something.
+        // PID 1 cannot die of a signal.
+        Some(signal @ (Signal::INT | Signal::QUIT)) if !process::is_first() => {
+            process::die_by(signal)
+        }
+        _ => process::exit(leave.code),
+    }
+}

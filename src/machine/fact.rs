@@ -33,6 +33,7 @@ impl Reason {
 }
 
 /// One thing that happened.
+#[allow(missing_docs, reason = "each variant tells what its fields are")]
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Fact {
     /// A phase began.

@@ -70,6 +70,7 @@ pub enum Target {
 }
 
 /// Something to be done, in the order in which it was pushed.
+#[allow(missing_docs, reason = "each variant tells what its fields are")]
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Action {
     /// Send a signal to the app. `stop`: it is a request to end.
@@ -104,8 +105,8 @@ pub struct Machine {
     phase: Phase,
     /// What became of the app; `None` while it lives.
     ending: Option<Ending>,
-    /// The signal of the first stop request.
-    stop: Option<Signal>,
+    /// The signal of the first stop request, and the process that sent it.
+    stop: Option<(Signal, Option<i32>)>,
     /// The end of the budget, once it runs. Absolute.
     deadline: Option<Time>,
     /// The app itself was killed at the deadline.
@@ -146,8 +147,9 @@ impl Machine {
         self.ending
     }
 
-    /// The signal of the first stop request.
-    pub fn stop_signal(&self) -> Option<Signal> {
+    /// The signal of the first stop request, and the process that sent it (0: one that lives outside
+    /// this pid namespace).
+    pub fn stop(&self) -> Option<(Signal, Option<i32>)> {
         self.stop
     }
 

@@ -51,11 +51,11 @@ impl Machine {
         if self.stop.is_some() {
             return self.stop_again(now, signal, origin, out);
         }
-        self.stop = Some(signal);
         let sender = match origin {
             Origin::Process(pid) => Some(pid),
             Origin::Kernel => None,
         };
+        self.stop = Some((signal, sender));
         out.push(Action::Record(Fact::StopRequested { signal, sender, grace: self.plan.grace }));
         match self.phase {
             Phase::Starting | Phase::Running { .. } => {

@@ -34,7 +34,7 @@ impl Machine {
     /// Sends the stop signal number `rung` of the ladder.
     pub(super) fn climb(&mut self, now: Time, rung: usize, out: &mut Vec<Action>) {
         let left = self.left(now);
-        let asked = self.stop.unwrap_or(Signal::TERM);
+        let asked = self.stop.map_or(Signal::TERM, |(signal, _)| signal);
         let signal = match self.plan.ladder.get(rung) {
             Some(step) => Some(step.signal),
             None => self.plan.rewrite.apply(asked),

@@ -131,6 +131,13 @@ pub fn send_group(group: Pid, signal: Signal) -> io::Result<()> {
     kill(-group.0, signal)
 }
 
+/// Whether anybody is in this process group, zombies included.
+pub fn group_exists(group: Pid) -> bool {
+    // SAFETY: plain numbers; signal 0 only asks. EPERM says that somebody is there.
+    let result = unsafe { libc::kill(-group.0, 0) };
+    result == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
 /// Sends a signal to every process of this pid namespace but the caller. Only for PID 1.
 /// Async-signal-safe.
 ///

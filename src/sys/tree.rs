@@ -40,14 +40,16 @@ pub enum Reach {
 /// namespace. Async-signal-safe if `each` is.
 pub fn scan(mut each: impl FnMut(Process)) -> bool {
     let Some(proc) = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY) else { return false };
-    let ours = is_our_proc(proc.0);
+    if !is_our_proc(proc.0) {
+        return false;
+    }
     let mut entries = Entries { buffer: [0; 8192] };
-    while ours {
+    loop {
         // SAFETY: the buffer is live, aligned as the kernel needs it, and its size is passed on.
         let bytes = unsafe {
             libc::syscall(libc::SYS_getdents64, proc.0, entries.buffer.as_mut_ptr(), 8192usize)
         };
-        let Ok(bytes @ 1..) = usize::try_from(bytes) else { break };
+        let Ok(bytes @ 1..) = usize::try_from(bytes) else { return true };
         let mut at = 0;
         // struct linux_dirent64: inode 8, offset 8, length 2, type 1, then the name.
         while at + 19 < bytes {
@@ -59,7 +61,6 @@ pub fn scan(mut each: impl FnMut(Process)) -> bool {
             at += usize::from(length.max(1));
         }
     }
-    ours
 }
 
 #[repr(align(8))]

@@ -1,0 +1,228 @@
+//! The log: one grammar, stderr only. A line that cannot be written at once is counted and dropped.
+
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use env_logger::fmt::Formatter;
+use env_logger::{Builder, Logger, Target};
+use log::kv::{Key, Value, VisitSource};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use crate::machine::fact::Fact;
+use crate::machine::hook::{HookId, Outcome};
+use crate::machine::plan::{Ending, Scope};
+use crate::sys::stderr;
+
+/// Lines that found no room since the last one that did.
+static DROPPED: AtomicU32 = AtomicU32::new(0);
+
+/// Sets the log up. The logger itself is made with the first line: a life without one does not pay
+/// for it.
+pub fn init(level: LevelFilter) {
+    // It can only have been set before by a second call, which changes nothing.
+    let _ = log::set_logger(&LAZY);
+    log::set_max_level(level);
+}
+
+struct Lazy(OnceLock<Logger>);
+
+static LAZY: Lazy = Lazy(OnceLock::new());
+
+impl Log for Lazy {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let make = || {
+            let mut builder = Builder::new();
+            // The level was sifted by the macros already.
+            builder.filter_level(LevelFilter::Trace).target(Target::Pipe(Box::new(Stderr)));
+            builder.format(render).build()
+        };
+        self.0.get_or_init(make).log(record);
+    }
+
+    fn flush(&self) {}
+}
+
+/// Takes each line in one piece, whatever becomes of it: nothing that happens to the log may stop
+/// the life that it tells of.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        put(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn put(line: &[u8]) {
+    let dropped = DROPPED.load(Relaxed);
+    if dropped > 0 {
+        let lines = if dropped == 1 { "line was" } else { "lines were" };
+        let news = format!("graceinit: warn: {dropped} log {lines} dropped: stderr was not read\n");
+        if !stderr::write(news.as_bytes()) {
+            DROPPED.fetch_add(1, Relaxed);
+            return;
+        }
+        DROPPED.store(0, Relaxed);
+    }
+    if line.len() > stderr::LONGEST {
+        let cut = [&line[..stderr::LONGEST - 5], b" ...\n"].concat();
+        return put(&cut);
+    }
+    if !stderr::write(line) {
+        DROPPED.fetch_add(1, Relaxed);
+    }
+}
+
+fn render(line: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    let level = match record.level() {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    };
+    write!(line, "graceinit: {level}: {}", record.args())?;
+    let mut fields = Fields(String::new());
+    // The visitor below never fails.
+    let _ = record.key_values().visit(&mut fields);
+    writeln!(line, "{}", fields.0)
+}
+
+struct Fields(String);
+
+impl<'kvs> VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
+        self.0.push_str(&format!(" {key}={value}"));
+        Ok(())
+    }
+}
+
+/// Before the app runs an error is fatal: what was wrong, and what to do. Not subject to the level.
+pub fn fatal(message: &str) {
+    put(format!("graceinit: fatal: {message}\n").as_bytes());
+}
+
+/// A hook's name.
+pub fn hook_name(id: HookId) -> String {
+    format!("{}-{}", id.phase.as_str(), id.index + 1)
+}
+
+/// A line that a hook has printed. What it prints on stdout is news, on stderr a complaint.
+pub fn hook_line(id: HookId, is_stderr: bool, text: &[u8]) {
+    let (level, stream) = if is_stderr { (Level::Warn, "stderr") } else { (Level::Info, "stdout") };
+    if level <= log::max_level() {
+        let text = Printable(text);
+        log::log!(level, "[{} {} {stream}] {text}", id.phase.as_str(), hook_name(id));
+    }
+}
+
+/// Foreign bytes, with whatever would move the cursor or change colours made visible.
+struct Printable<'a>(&'a [u8]);
+
+impl Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in String::from_utf8_lossy(self.0).chars() {
+            match c {
+                '\t' => f.write_str("\t")?,
+                c if c.is_control() => write!(f, "{}", c.escape_default())?,
+                c => write!(f, "{c}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn seconds(span: std::time::Duration) -> String {
+    format!("{:.3}s", span.as_secs_f64())
+}
+
+fn receivers(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Group => "the app's group",
+        Scope::Main | Scope::Mixed => "the app",
+        Scope::Tree => "every process",
+    }
+}
+
+/// Logs a fact.
+pub fn record(fact: &Fact) {
+    match fact {
+        Fact::Entered(phase) => log::info!(phase = phase.as_str(); "entering"),
+        Fact::StopRequested { signal, sender, grace } => {
+            let sender = sender.map_or("the terminal or the kernel".to_owned(), |pid| match pid {
+                0 => "outside".to_owned(),
+                pid => format!("process {pid}"),
+            });
+            let budget = seconds(*grace);
+            log::info!(signal:%, budget = budget.as_str(); "stop requested from {sender}");
+        }
+        Fact::StopAgain { signal, kill: true } => {
+            log::warn!(signal:%; "second stop request: ending the budget now");
+        }
+        Fact::StopAgain { signal, kill: false } => {
+            log::info!(signal:%; "second stop request: a stop is on already");
+        }
+        Fact::Forwarded { signal, sent, scope } => {
+            log::debug!(signal:%, sent:%; "passing a signal on to {}", receivers(*scope));
+        }
+        Fact::Dropped { signal } => log::debug!(signal:%; "dropping a signal as --rewrite asks"),
+        Fact::NoApp { signal } => log::debug!(signal:%; "a signal came after the app's end"),
+        Fact::StopSignal { signal, rung, of, left } => {
+            let left = seconds(*left);
+            log::info!(signal:%, step = format!("{rung}/{of}").as_str(), left = left.as_str();
+                "asking the app to stop");
+        }
+        Fact::NoStopSignal { signal } => {
+            log::warn!(signal:%; "--rewrite drops the stop signal: the app is only waited for");
+        }
+        Fact::HookStarted { id, limit } => {
+            let limit = seconds(*limit);
+            log::info!(hook = hook_name(*id).as_str(), attempt = id.attempt, limit = limit.as_str();
+                "hook started");
+        }
+        Fact::HookEnded { id, outcome, status } => {
+            let level = if *outcome == Outcome::Done { Level::Info } else { Level::Warn };
+            let status = status.map_or(String::new(), |status| format!(" with {status}"));
+            log::log!(level, hook = hook_name(*id).as_str(), attempt = id.attempt;
+                "hook {}{status}", outcome.as_str());
+        }
+        Fact::HookRetried { id, pause } => {
+            let pause = seconds(*pause);
+            log::info!(hook = hook_name(*id).as_str(), pause = pause.as_str(); "hook is tried again");
+        }
+        Fact::HookSkipped { id } => {
+            log::warn!(hook = hook_name(*id).as_str(); "hook left out: no time is left for it");
+        }
+        Fact::AppEnded { ending } => match ending {
+            Ending::Was(status) => log::info!("the app ended with {status}"),
+            Ending::NotStarted(_) => log::info!("the app was never started"),
+            Ending::Unkillable => log::warn!("the app does not die"),
+        },
+        Fact::LeftoversSignalled { signal, left } => {
+            let left = seconds(*left);
+            log::info!(signal:%, left = left.as_str(); "asking what the app left behind to stop");
+        }
+        Fact::DeadlineReached { early: false } => {
+            log::warn!("the budget is over: killing what is left");
+        }
+        Fact::DeadlineReached { early: true } => log::warn!("killing what is left"),
+        Fact::Unkillable => {
+            log::warn!("something survives SIGKILL (uninterruptible sleep): going on without it");
+        }
+        Fact::Suspended { signal } => log::debug!(signal:%; "suspended with the app"),
+        Fact::Resumed => log::debug!("resumed with the app"),
+        Fact::Exit { code, reason } => {
+            log::info!(code, reason = reason.as_str(); "leaving");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Renders facts; decides nothing.
+
+pub mod log;

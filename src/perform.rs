@@ -1,0 +1,421 @@
+//! Performs the machine's actions. Nothing in here is fatal: what cannot be done is said, and life
+//! goes on.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::config::Config;
+use crate::exit;
+use crate::hookenv::{Moment, Trace};
+use crate::machine::hook::{HookId, HookPhase};
+use crate::machine::{Action, Event, Machine, Target};
+use crate::observe::log::hook_name;
+use crate::outputs::Outputs;
+use crate::sys::deadman::{self, DeadMan};
+use crate::sys::signals::{Disposition, Mask};
+use crate::sys::spawn::{Failure, Program, Report, Setup, Started, Step};
+use crate::sys::tree::{Process, Reach};
+use crate::sys::tty::Terminal;
+use crate::sys::{clock, fd, process, signals, spawn, tree, tty};
+use crate::table::{Role, Table};
+use crate::types::{Pid, Signal, Status, Time};
+
+/// How graceinit ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leave {
+    /// Its exit code.
+    pub code: u8,
+    /// The signal to die of instead, so that the shell that waits for us learns of the Ctrl-C.
+    pub by: Option<Signal>,
+}
+
+/// Everything that actions need.
+pub struct Hands {
+    /// Who is who.
+    pub table: Table,
+    /// What hooks print.
+    pub outputs: Outputs,
+    /// The controlling terminal, if the app was given it.
+    pub terminal: Option<Terminal>,
+    config: Config,
+    mask: Mask,
+    child_signal: Disposition,
+    dead_man: Option<DeadMan>,
+    app: Option<(Program, Pid)>,
+    /// How the execve of each hook went.
+    reports: Vec<(HookId, Report)>,
+    trace: Option<Trace>,
+    /// Processes that were sent a stop signal by their pid.
+    told: Vec<Pid>,
+    /// When the app's group was sent one as a whole, in the unit of [`Process::started`].
+    group_told: u64,
+    /// When leftovers were first looked for, in the same unit.
+    first_look: Option<u64>,
+    /// It was said that /proc is of no use.
+    warned_of_proc: bool,
+}
+
+impl Hands {
+    /// Before anything runs.
+    pub fn new(
+        config: Config,
+        mask: Mask,
+        child_signal: Disposition,
+        terminal: Option<Terminal>,
+    ) -> Hands {
+        Hands {
+            table: Table::default(),
+            outputs: Outputs::default(),
+            terminal,
+            config,
+            mask,
+            child_signal,
+            dead_man: None,
+            app: None,
+            reports: Vec::new(),
+            trace: None,
+            told: Vec::new(),
+            group_told: 0,
+            first_look: None,
+            warned_of_proc: false,
+        }
+    }
+
+    /// What the app starts with: all that graceinit was given.
+    pub fn app_start(&self, program: &Program) -> io::Result<spawn::Child> {
+        let dispositions = [(Signal::CHLD, self.child_signal)];
+        spawn::spawn(
+            program,
+            &Setup {
+                mask: self.mask,
+                dispositions: &dispositions,
+                user: self.user(),
+                terminal: self.terminal.as_ref().map(AsFd::as_fd),
+                stdio: None,
+                variables: &[],
+            },
+        )
+    }
+
+    /// The app was forked.
+    pub fn app_started(&mut self, program: Program, pid: Pid) {
+        log::info!(pid = pid.0; "started {}", program.name().to_string_lossy());
+        self.table.add(pid, Role::App);
+        self.app = Some((program, pid));
+        deadman::set_app(Some(pid));
+    }
+
+    fn user(&self) -> Option<(u32, u32, &[u32])> {
+        self.config.user.as_ref().map(|user| (user.uid, user.gid, &user.groups[..]))
+    }
+
+    /// The id of the app's group, reaped or not.
+    fn app_group(&self) -> Option<Pid> {
+        self.app.as_ref().map(|(_, pid)| *pid)
+    }
+
+    /// An orphan was reaped.
+    pub fn stray_reaped(&mut self, pid: Pid, status: Status) {
+        self.told.retain(|told| *told != pid);
+        if self.config.warn_on_reap {
+            log::warn!("reaped the orphan {pid}, which ended with {status}");
+        } else {
+            log::trace!("reaped the orphan {pid}, which ended with {status}");
+        }
+    }
+
+    /// Performs an action (all but the start of a hook, which has a result, and those that are the
+    /// loop's own).
+    pub fn perform(&mut self, action: Action) {
+        match action {
+            Action::SignalApp { signal, target, value, stop } => {
+                self.signal_app(signal, target, value, stop);
+            }
+            Action::KillHook(id) => {
+                if let Some(pid) = self.table.pid(Role::Hook(id)) {
+                    self.report("a hook", Signal::KILL, signals::send_group(pid, Signal::KILL));
+                }
+            }
+            Action::SignalLeftovers { signal, group_told } => {
+                self.signal_leftovers(signal, group_told);
+            }
+            Action::KillTree => {
+                let groups: Vec<Pid> =
+                    self.app_group().into_iter().chain(self.table.hooks()).collect();
+                let reach = tree::kill_everything(&groups);
+                self.warn_of_proc(reach);
+            }
+            Action::ArmDeadMan(deadline) => self.arm_dead_man(deadline),
+            Action::SuspendSelf => process::suspend(),
+            Action::GiveTerminal => self.give_terminal(),
+            Action::TakeTerminal => self.take_terminal(),
+            Action::StartHook { .. } | Action::Record(_) | Action::Exit { .. } => {}
+        }
+    }
+
+    // ---- signals ------------------------------------------------------------------------------
+
+    fn signal_app(&mut self, signal: Signal, target: Target, value: Option<usize>, stop: bool) {
+        let Some(app) = self.table.pid(Role::App) else { return };
+        let to_app = || match value {
+            Some(value) => signals::queue(app, signal, value),
+            None => signals::send(app, signal),
+        };
+        let result = match target {
+            Target::App => to_app(),
+            Target::Group => {
+                if stop {
+                    self.group_told = clock::boot_ticks();
+                }
+                match signals::send_group(app, signal) {
+                    // It has left its group (setpgid), and nobody else is in it.
+                    Err(error) if error.raw_os_error() == Some(libc::ESRCH) => to_app(),
+                    result => result,
+                }
+            }
+            Target::Tree => match tree::descendants(&self.table.hooks()) {
+                Some(found) => {
+                    self.signal_each(&found, signal, stop);
+                    Ok(())
+                }
+                None => {
+                    self.warn_of_proc(Reach::WithoutProc);
+                    signals::send_group(app, signal)
+                }
+            },
+        };
+        self.report("the app", signal, result);
+    }
+
+    fn signal_each(&mut self, found: &[Process], signal: Signal, stop: bool) {
+        for process in found {
+            let result = tree::signal_found(process, signal);
+            if stop && !self.told.contains(&process.pid) {
+                self.told.push(process.pid);
+            }
+            match result {
+                // Gone meanwhile: as good as told.
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                result => self.report(&format!("process {}", process.pid), signal, result),
+            }
+        }
+    }
+
+    fn report(&self, whom: &str, signal: Signal, result: io::Result<()>) {
+        if let Err(error) = result {
+            log::warn!("unable to send {signal} to {whom}: {error}; going on");
+        }
+    }
+
+    /// Everything that is still there, but for the hooks and for those that were told before: a second
+    /// TERM means "die now" to some.
+    fn signal_leftovers(&mut self, signal: Signal, group_told: bool) {
+        let now = clock::boot_ticks();
+        let Some(found) = tree::descendants(&self.table.hooks()) else {
+            return self.signal_leftovers_unseen(signal);
+        };
+        // A further look is for those that the first one missed (a parent that ended while it was
+        // going on hides its children). What was started since then is how a helper puts its house
+        // in order, and must not be cut off.
+        let first = self.first_look;
+        self.first_look = first.or(Some(now));
+        let newcomer = |process: &Process| first.is_some_and(|first| process.started >= first);
+        let group = self.app_group();
+        let told = |process: &Process| {
+            let with_group = group_told && Some(process.group) == group;
+            // One that was started after the group was told has not heard of it.
+            (with_group && process.started <= self.group_told) || self.told.contains(&process.pid)
+        };
+        let news: Vec<Process> =
+            found.into_iter().filter(|process| !newcomer(process) && !told(process)).collect();
+        self.signal_each(&news, signal, true);
+        self.signal_each(&news, Signal::CONT, false);
+    }
+
+    /// Without /proc nobody can be told from another, so all are told, and only once.
+    fn signal_leftovers_unseen(&mut self, signal: Signal) {
+        if self.warned_of_proc {
+            return;
+        }
+        self.warn_of_proc(Reach::WithoutProc);
+        for signal in [signal, Signal::CONT] {
+            if process::is_first() {
+                // ESRCH: nobody is there.
+                let _ = signals::send_all(signal);
+            } else if let Some(group) = self.app_group() {
+                tree::signal_groups(&[group], signal);
+            }
+        }
+    }
+
+    fn warn_of_proc(&mut self, reach: Reach) {
+        if reach == Reach::WithoutProc && !self.warned_of_proc {
+            self.warned_of_proc = true;
+            log::warn!(
+                "unable to read the process tree: /proc is missing or belongs to another pid \
+                 namespace; signalling only what is known without it"
+            );
+        }
+    }
+
+    // ---- terminal and timer -------------------------------------------------------------------
+
+    fn give_terminal(&self) {
+        let (Some(terminal), Some(group)) = (&self.terminal, self.app_group()) else { return };
+        // In the background (`bg`) it is not ours to give.
+        if terminal.foreground() == Some(tty::own_group()) {
+            if let Err(error) = terminal.set_foreground(group) {
+                log::debug!("unable to give the app the terminal: {error}");
+            }
+        }
+    }
+
+    fn take_terminal(&self) {
+        let (Some(terminal), Some(group)) = (&self.terminal, self.app_group()) else { return };
+        // The app may have moved the foreground on to a job of its own that has ended.
+        let free = |foreground: Pid| foreground == group || !signals::group_exists(foreground);
+        if terminal.foreground().is_some_and(free) {
+            if let Err(error) = terminal.set_foreground(tty::own_group()) {
+                log::debug!("unable to take the terminal back: {error}");
+            }
+        }
+    }
+
+    fn arm_dead_man(&mut self, deadline: Time) {
+        if self.dead_man.is_none() {
+            let code = self.config.plan.exit.killed.unwrap_or(exit::KILLED);
+            match DeadMan::new(code) {
+                Ok(dead_man) => self.dead_man = Some(dead_man),
+                Err(error) => {
+                    log::warn!("unable to set the dead-man timer: {error}; going on without it");
+                }
+            }
+        }
+        if let Some(dead_man) = &self.dead_man {
+            dead_man.arm(deadline);
+        }
+    }
+
+    // ---- hooks --------------------------------------------------------------------------------
+
+    fn command(&self, id: HookId) -> &[std::ffi::OsString] {
+        let commands = match id.phase {
+            HookPhase::PreStop => &self.config.hooks.pre_stop,
+            HookPhase::OnStop => &self.config.hooks.on_stop,
+            HookPhase::PostStop => &self.config.hooks.post_stop,
+        };
+        commands.get(id.index).map_or(&[], Vec::as_slice)
+    }
+
+    /// Starts an attempt.
+    ///
+    /// # Errors
+    /// The event that it could not be started.
+    pub fn start_hook(
+        &mut self,
+        machine: &Machine,
+        id: HookId,
+        end: Time,
+        now: Time,
+    ) -> Result<(), Event> {
+        let trace = self.trace.get_or_insert_with(Trace::continued_or_begun);
+        let moment = Moment { machine, id, end, now, app: self.app.as_ref().map(|(_, pid)| *pid) };
+        let variables = moment.variables(trace);
+        self.try_hook(id, &variables).map_err(|error| {
+            log::warn!("unable to start the hook {}: {error}", hook_name(id));
+            Event::HookNotStarted(id)
+        })
+    }
+
+    fn try_hook(&mut self, id: HookId, variables: &[CString]) -> io::Result<()> {
+        // Words with NUL bytes cannot come from a command line or a variable.
+        let program = Program::new(self.command(id))
+            .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+        let stdin: OwnedFd = fd::empty_input()?;
+        let (stdout, out) = fd::pipe()?;
+        let (stderr, err) = fd::pipe()?;
+        let mut dispositions = vec![(Signal::CHLD, self.child_signal)];
+        if let Some(dead_man) = &self.dead_man {
+            dispositions.push((Signal::ALRM, dead_man.inherited()));
+        }
+        let setup = Setup {
+            mask: self.mask,
+            dispositions: &dispositions,
+            user: self.user(),
+            terminal: None,
+            stdio: Some([stdin.as_fd(), out.as_fd(), err.as_fd()]),
+            variables,
+        };
+        let child = spawn::spawn(&program, &setup)?;
+        self.table.add(child.pid, Role::Hook(id));
+        self.reports.push((id, child.report));
+        self.outputs.add(id, false, stdout);
+        self.outputs.add(id, true, stderr);
+        Ok(())
+    }
+
+    /// The process of an attempt was reaped. Why it was not executed, if it was not.
+    pub fn hook_ended(&mut self, id: HookId) -> Option<Failure> {
+        self.outputs.drain(id);
+        let place = self.reports.iter().position(|(known, _)| *known == id)?;
+        match self.reports.swap_remove(place).1.read() {
+            Started::No(failure) => Some(failure),
+            Started::Yes | Started::Pending => None,
+        }
+    }
+
+    /// Says why a hook was not executed.
+    pub fn explain_hook(&self, id: HookId, failure: Failure) {
+        if let Ok(program) = Program::new(self.command(id)) {
+            log::warn!("hook {}: {}", hook_name(id), explain(&program, failure, self.user()));
+        }
+    }
+
+    /// Says why the app was not executed, and what to do.
+    pub fn explain_app(&self, failure: Failure) -> String {
+        self.app
+            .as_ref()
+            .map_or_else(String::new, |(program, _)| explain(program, failure, self.user()))
+    }
+}
+
+fn explain(program: &Program, failure: Failure, user: Option<(u32, u32, &[u32])>) -> String {
+    let reason = reason(failure.errno);
+    let name = program.name().to_string_lossy();
+    match failure.step {
+        Step::User => {
+            let (uid, gid, _) = user.unwrap_or((0, 0, &[]));
+            format!(
+                "unable to become user {uid} and group {gid}: {reason}; start graceinit as root, or \
+                 leave --user out"
+            )
+        }
+        Step::Stdio => format!("unable to redirect the output of {name}: {reason}"),
+        Step::Execute => {
+            let file = program.file().map(|file| file.to_string_lossy().into_owned());
+            let advice = match (failure.errno, file) {
+                (libc::ENOENT, Some(file)) => format!(
+                    "; {file} is there, but not the interpreter that its first line names, or its \
+                     dynamic loader"
+                ),
+                (libc::ENOENT, None) if name.contains('/') => "; check the path".to_owned(),
+                (libc::ENOENT, None) => "; it is in no directory of PATH".to_owned(),
+                (libc::EACCES, Some(file)) => {
+                    format!("; {file} must be a file with execute permission for this user")
+                }
+                (libc::ENOEXEC, _) => {
+                    "; it is built for another machine, or a script without #! and without /bin/sh"
+                        .to_owned()
+                }
+                _ => String::new(),
+            };
+            format!("unable to execute {name}: {reason}{advice}")
+        }
+    }
+}
+
+/// The kernel's reason without the number that std adds.
+fn reason(errno: i32) -> String {
+    nix::errno::Errno::from_raw(errno).desc().to_owned()
+}

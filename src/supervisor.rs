@@ -1,0 +1,304 @@
+//! The main loop: wait → events → machine → actions. No policy in it: what happens when is the
+//! machine's decision.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::config::Config;
+use crate::exit;
+use crate::machine::fact::Fact;
+use crate::machine::hook::HookId;
+use crate::machine::{Action, Event, Machine, Origin, Received};
+use crate::observe::log as account;
+use crate::perform::{Hands, Leave};
+use crate::reaper::{Finding, Reaper};
+use crate::sys::signals::{Disposition, Incoming, Mask, Source};
+use crate::sys::spawn::{Failure, Program, Report, Started, Step};
+use crate::sys::{clock, deadman, fd, poll, process, reap, signals, tty};
+use crate::table::Role;
+use crate::types::{Pid, Signal, Time};
+
+/// What was found out in the first instructions, before anything else ran.
+#[derive(Clone, Copy, Debug)]
+pub struct Birth {
+    /// The mask that graceinit was started with. Since then every signal is blocked.
+    pub mask: Mask,
+    /// The parent at that time.
+    pub parent: Pid,
+}
+
+/// Runs the app to its end, and graceinit with it.
+pub fn run(config: Config, birth: Birth) -> Leave {
+    match start(config, birth) {
+        Ok(supervisor) => supervisor.live(),
+        Err(message) => {
+            account::fatal(&message);
+            Leave { code: exit::OWN_ERROR, by: None }
+        }
+    }
+}
+
+struct Supervisor {
+    machine: Machine,
+    hands: Hands,
+    source: Source,
+    reaper: Reaper,
+    /// How the app's execve went; `None` once that is known.
+    report: Option<Report>,
+    /// It went wrong.
+    failure: Option<Failure>,
+    actions: Vec<Action>,
+    leave: Option<Leave>,
+}
+
+/// Everything up to the app's first breath. An error in here is fatal.
+fn start(config: Config, birth: Birth) -> Result<Supervisor, String> {
+    fd::reserve_stdio();
+    let source = Source::open().map_err(|error| {
+        format!("unable to open a signalfd: {error}; raise the limit of open files")
+    })?;
+    // Inherited as ignored, SIGCHLD would make the kernel throw every exit status away.
+    let child_signal = signals::set_disposition(Signal::CHLD, Disposition::Default);
+    if !process::is_first() {
+        if let Err(error) = process::become_subreaper() {
+            log::warn!(
+                "unable to become a child subreaper: {error}; orphans of the app are not reaped"
+            );
+        }
+    }
+    if let Some(signal) = config.parent_signal {
+        ask_for_parent_death(signal, birth.parent)?;
+    }
+    let program = Program::new(&config.command).map_err(|word| {
+        format!("unable to use the word '{}': it holds a NUL byte", word.to_string_lossy())
+    })?;
+    let terminal = tty::Terminal::in_foreground();
+    let mut plan = config.plan.clone();
+    plan.terminal = terminal.is_some();
+    plan.suspendable = !process::is_first() && tty::can_be_resumed();
+    let mut hands = Hands::new(config, birth.mask, child_signal, terminal);
+    let child = hands.app_start(&program).map_err(|error| {
+        format!(
+            "unable to start {}: {error}; is a limit of processes or memory reached?",
+            program.name().to_string_lossy()
+        )
+    })?;
+    // ---- The border. From here on nothing is fatal: the app runs and is relying on us. ----
+    hands.app_started(program, child.pid);
+    let mut keep: Vec<BorrowedFd<'_>> = vec![source.as_fd(), child.report.as_fd()];
+    keep.extend(hands.terminal.as_ref().map(AsFd::as_fd));
+    fd::close_inherited(&keep);
+    Ok(Supervisor {
+        machine: Machine::new(plan),
+        hands,
+        source,
+        reaper: Reaper::default(),
+        report: Some(child.report),
+        failure: None,
+        actions: Vec::new(),
+        leave: None,
+    })
+}
+
+/// The signal is lost if the parent died before it was asked for (and the setting with it when the
+/// program is set-user-ID, which graceinit is not).
+fn ask_for_parent_death(signal: Signal, parent: Pid) -> Result<(), String> {
+    process::signal_when_parent_dies(signal)
+        .map_err(|error| format!("unable to ask for {signal} at the parent's death: {error}"))?;
+    if process::parent() != parent {
+        let _ = signals::send(process::own_pid(), signal);
+    }
+    Ok(())
+}
+
+impl Supervisor {
+    fn live(mut self) -> Leave {
+        let mut incoming = Vec::new();
+        loop {
+            if let Some(leave) = self.leave {
+                return leave;
+            }
+            self.wait();
+            let now = clock::now();
+            // The order is fixed: exits first, so that nothing that signals can meet a pid that is
+            // about to be reaped; then signals, descriptors, and the time.
+            incoming.clear();
+            self.source.read(&mut incoming);
+            self.exits(now, &incoming);
+            self.signals(now, &incoming);
+            self.report(now);
+            self.hands.outputs.read();
+            if self.machine.deadline().is_some_and(|deadline| deadline <= now) {
+                self.handle(now, Event::Tick);
+            }
+        }
+    }
+
+    fn wait(&self) {
+        let now = clock::now();
+        let until = match (self.machine.deadline(), self.reaper.due()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        let mut fds = vec![self.source.as_fd()];
+        fds.extend(self.report.as_ref().map(AsFd::as_fd));
+        fds.extend(self.hands.outputs.fds());
+        poll::wait(&fds, until, now);
+    }
+
+    /// Hands one event to the machine and does what it says. An action that fails at once is an
+    /// event in its turn.
+    fn handle(&mut self, now: Time, event: Event) {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            if matches!(
+                event,
+                Event::AppExited(_) | Event::AppNotExecuted(_) | Event::HookNotStarted(_)
+            ) {
+                // No signal will tell that nothing is left.
+                self.reaper.ask();
+            }
+            self.machine.handle(now, event, &mut self.actions);
+            for action in std::mem::take(&mut self.actions) {
+                match action {
+                    Action::Exit { code, by } => {
+                        // Without a terminal nobody looks for more than the code.
+                        let by = by.filter(|_| self.hands.terminal.is_some());
+                        self.leave = Some(Leave { code, by });
+                    }
+                    Action::Record(fact) => self.record(&fact),
+                    Action::StartHook { id, end, .. } => {
+                        if let Err(event) = self.hands.start_hook(&self.machine, id, end, now) {
+                            events.push(event);
+                        }
+                    }
+                    other => self.hands.perform(other),
+                }
+            }
+        }
+    }
+
+    fn record(&self, fact: &Fact) {
+        account::record(fact);
+    }
+
+    fn exits(&mut self, now: Time, incoming: &[Incoming]) {
+        let mut news = false;
+        for signal in incoming.iter().filter(|incoming| incoming.signal == Signal::CHLD) {
+            news = true;
+            // The pid that the signal names is asked for first: that costs the same however many
+            // children there are.
+            if self.hands.table.role(signal.pid).is_none() && signal.pid.0 > 0 {
+                if let Some(status) = reap::reap(signal.pid) {
+                    self.hands.stray_reaped(signal.pid, status);
+                }
+            }
+        }
+        if news {
+            self.reaper.ask();
+            self.own_children(now);
+        }
+        while let Some(finding) = self.reaper.next(now) {
+            match finding {
+                Finding::Ended(pid) if self.hands.table.role(pid).is_some() => {
+                    self.own_children(now);
+                }
+                Finding::Ended(pid) => {
+                    if let Some(status) = reap::reap(pid) {
+                        self.hands.stray_reaped(pid, status);
+                    }
+                }
+                Finding::NoChild => {
+                    if self.machine.ending().is_some() {
+                        self.handle(now, Event::TreeEmpty);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The app and the hooks: each asked for by its pid, so that none is missed although signals of
+    /// the same number merge into one.
+    fn own_children(&mut self, now: Time) {
+        for pid in self.hands.table.pids().collect::<Vec<_>>() {
+            match self.hands.table.role(pid) {
+                Some(Role::App) => self.app(now, pid),
+                Some(Role::Hook(id)) => self.hook(now, pid, id),
+                None => {}
+            }
+        }
+    }
+
+    fn app(&mut self, now: Time, pid: Pid) {
+        if let Some(signal) = reap::stopped(pid) {
+            self.handle(now, Event::AppStopped(signal));
+        }
+        let Some(status) = reap::peek(pid) else { return };
+        self.report(now);
+        let event = match self.failure {
+            Some(failure) => Event::AppNotExecuted(self.explain(failure)),
+            None => Event::AppExited(status),
+        };
+        // As a zombie it still holds its pid and its group: what it left behind can be signalled.
+        self.handle(now, event);
+        reap::reap(pid);
+        self.hands.table.forget(pid);
+        deadman::set_app(None);
+    }
+
+    fn hook(&mut self, now: Time, pid: Pid, id: HookId) {
+        let Some(status) = reap::reap(pid) else { return };
+        self.hands.table.forget(pid);
+        let event = match self.hands.hook_ended(id) {
+            Some(failure) => {
+                self.hands.explain_hook(id, failure);
+                Event::HookNotStarted(id)
+            }
+            None => Event::HookExited(id, status),
+        };
+        self.handle(now, event);
+    }
+
+    /// How the app's execve went, if that is news.
+    fn report(&mut self, now: Time) {
+        match self.report.as_ref().map(Report::read) {
+            None | Some(Started::Pending) => {}
+            Some(Started::Yes) => {
+                self.report = None;
+                self.handle(now, Event::AppExecuted);
+            }
+            // The event comes with the end of the child that tried.
+            Some(Started::No(failure)) => {
+                self.report = None;
+                self.failure = Some(failure);
+            }
+        }
+    }
+
+    fn explain(&self, failure: Failure) -> u8 {
+        account::fatal(&self.hands.explain_app(failure));
+        match failure.step {
+            Step::Execute => exit::of_exec(failure.errno),
+            Step::User | Step::Stdio => exit::OWN_ERROR,
+        }
+    }
+
+    fn signals(&mut self, now: Time, incoming: &[Incoming]) {
+        let own = process::own_pid();
+        for incoming in incoming {
+            // A broken pipe of our own makes the kernel send us SIGPIPE; it is not the app's.
+            let own_pipe = incoming.signal == Signal::PIPE && incoming.pid == own;
+            if incoming.signal == Signal::CHLD || own_pipe {
+                continue;
+            }
+            let origin =
+                if incoming.by_process { Origin::Process(incoming.pid.0) } else { Origin::Kernel };
+            let Incoming { signal, value, .. } = *incoming;
+            self.handle(now, Event::Signal(Received { signal, origin, value }));
+        }
+        for _ in 0..deadman::take_alarms() {
+            let origin = Origin::Process(0);
+            let received = Received { signal: Signal::ALRM, origin, value: None };
+            self.handle(now, Event::Signal(received));
+        }
+    }
+}

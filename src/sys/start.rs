@@ -1,0 +1,79 @@
+//! The first instructions of the program. Compiled into the program only (see `main.rs`), because a
+//! library must not define `main`.
+//!
+//! Until a signal is blocked, the kernel drops it for PID 1 and lets it end the process elsewhere, so
+//! blocking comes before everything else, the C library's own start included.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
+use std::os::unix::ffi::OsStrExt;
+
+use graceinit::sys::process;
+use graceinit::sys::signals::Mask;
+
+/// Where the first instructions leave the mask that we were started with, and whether they ran.
+#[unsafe(no_mangle)]
+static mut GRACEINIT_FIRST_MASK: u64 = 0;
+
+// The entry point (given to the linker by packaging/build.rs): rt_sigprocmask(SIG_SETMASK, &all,
+// &GRACEINIT_FIRST_MASK, 8), then the C library's own entry point with everything as it was. Written
+// in assembly because there is no stack to speak of and nothing is set up.
+#[cfg(target_arch = "x86_64")]
+std::arch::global_asm!(
+    ".globl graceinit_start",
+    "graceinit_start:",
+    // rdx holds the function that the dynamic linker wants to be called at exit.
+    "mov r12, rdx",
+    "mov eax, 14",
+    "mov edi, 2",
+    "lea rsi, [rip + 3f]",
+    "lea rdx, [rip + {first_mask}]",
+    "mov r10d, 8",
+    "syscall",
+    "mov rdx, r12",
+    "jmp _start",
+    ".balign 8",
+    "3: .quad 0xffffffffffffffff",
+    first_mask = sym GRACEINIT_FIRST_MASK,
+);
+
+#[cfg(target_arch = "aarch64")]
+std::arch::global_asm!(
+    ".globl graceinit_start",
+    "graceinit_start:",
+    // x0 holds the function that the dynamic linker wants to be called at exit.
+    "mov x12, x0",
+    "mov x8, #135",
+    "mov x0, #2",
+    "adr x1, 3f",
+    "adrp x2, {first_mask}",
+    "add x2, x2, :lo12:{first_mask}",
+    "mov x3, #8",
+    "svc #0",
+    "mov x0, x12",
+    "b _start",
+    ".balign 8",
+    "3: .quad 0xffffffffffffffff",
+    first_mask = sym GRACEINIT_FIRST_MASK,
+);
+
+/// Called by the C library in place of std's own start, which would ignore SIGPIPE and open closed
+/// descriptors: both are the app's to decide.
+#[unsafe(no_mangle)]
+extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    // SAFETY: written once, before this, by the instructions above; nothing else runs.
+    let mask = Mask(unsafe { GRACEINIT_FIRST_MASK });
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let mask = graceinit::sys::signals::set_mask(Mask::ALL);
+    let parent = process::parent();
+    let args: Vec<OsString> = (1..usize::try_from(count).unwrap_or(0))
+        .map(|index| {
+            // SAFETY: the C library hands over `count` terminated strings that live as long as the
+            // program.
+            let word = unsafe { CStr::from_ptr(*words.add(index)) };
+            OsStr::from_bytes(word.to_bytes()).to_owned()
+        })
+        .collect();
+    super::run(&args, mask, parent)
+}
