@@ -311,7 +311,7 @@ impl Reader<'_> {
             }
         }
         let limits = HookLimits {
-            timeout: self.one("hook-timeout", duration).unwrap_or(Duration::from_secs(5)),
+            timeout: self.one("hook-timeout", some_time).unwrap_or(Duration::from_secs(5)),
             retries: self.one("hook-retries", count).unwrap_or(retries),
             backoff: self.one("hook-backoff", duration).unwrap_or(Duration::from_millis(200)),
         };
@@ -369,6 +369,14 @@ fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "not a duration; write 10s, 1m 30s, 250ms or a number of seconds".to_owned())
 }
 
+/// A limit of nothing would be none.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("no time at all; write at least 1ms".to_owned()),
+        some => Ok(some),
+    }
+}
+
 fn signal(text: &str) -> Result<Signal, String> {
     Signal::parse(text).ok_or_else(|| "not a signal; write TERM, SIGTERM, 15 or RTMIN+3".to_owned())
 }
@@ -384,7 +392,7 @@ fn stop_signals(text: &str) -> Result<Vec<Signal>, String> {
 fn ladder(text: &str) -> Result<Vec<Rung>, String> {
     let rung = |text: &str| {
         let (name, wait) = match text.split_once(':') {
-            Some((name, wait)) => (name, Some(duration(wait)?)),
+            Some((name, wait)) => (name, Some(some_time(wait)?)),
             None => (text, None),
         };
         Ok(Rung { signal: signal(name)?, wait })

@@ -46,10 +46,11 @@ pub struct Hands {
     /// How the execve of each hook went.
     reports: Vec<(HookId, Report)>,
     trace: Option<Trace>,
-    /// Processes that were sent a stop signal by their pid.
-    told: Vec<Pid>,
-    /// When the app's group was sent one as a whole, in the unit of [`Process::started`].
-    group_told: u64,
+    /// Processes that were sent a stop signal by their pid, and which.
+    told: Vec<(Pid, Signal)>,
+    /// Which stop signals the app's group was sent as a whole, and when, in the unit of
+    /// [`Process::started`].
+    group_told: Vec<(Signal, u64)>,
     /// When leftovers were first looked for, in the same unit.
     first_look: Option<u64>,
     /// It was said that /proc is of no use.
@@ -76,7 +77,7 @@ impl Hands {
             reports: Vec::new(),
             trace: None,
             told: Vec::new(),
-            group_told: 0,
+            group_told: Vec::new(),
             first_look: None,
             warned_of_proc: false,
         }
@@ -117,7 +118,7 @@ impl Hands {
 
     /// An orphan was reaped.
     pub fn stray_reaped(&mut self, pid: Pid, status: Status) {
-        self.told.retain(|told| *told != pid);
+        self.told.retain(|(told, _)| *told != pid);
         if self.config.warn_on_reap {
             log::warn!("reaped the orphan {pid}, which ended with {status}");
         } else {
@@ -166,7 +167,7 @@ impl Hands {
             Target::App => to_app(),
             Target::Group => {
                 if stop {
-                    self.group_told = clock::boot_ticks();
+                    self.group_told.push((signal, clock::boot_ticks()));
                 }
                 match signals::send_group(app, signal) {
                     // It has left its group (setpgid), and nobody else is in it.
@@ -191,8 +192,8 @@ impl Hands {
     fn signal_each(&mut self, found: &[Process], signal: Signal, stop: bool) {
         for process in found {
             let result = tree::signal_found(process, signal);
-            if stop && !self.told.contains(&process.pid) {
-                self.told.push(process.pid);
+            if stop {
+                self.told.push((process.pid, signal));
             }
             match result {
                 // Gone meanwhile: as good as told.
@@ -222,14 +223,21 @@ impl Hands {
         self.first_look = first.or(Some(now));
         let newcomer = |process: &Process| first.is_some_and(|first| process.started >= first);
         let group = self.app_group();
+        let when = self.group_told.iter().filter(|(told, _)| group_told && *told == signal);
+        let when = when.map(|(_, when)| *when).max();
         let told = |process: &Process| {
-            let with_group = group_told && Some(process.group) == group;
             // One that was started after the group was told has not heard of it.
-            (with_group && process.started <= self.group_told) || self.told.contains(&process.pid)
+            let with_group = Some(process.group) == group && Some(process.started) <= when;
+            with_group || self.told.contains(&(process.pid, signal))
         };
         let news: Vec<Process> =
             found.into_iter().filter(|process| !newcomer(process) && !told(process)).collect();
+        if news.is_empty() {
+            return;
+        }
+        log::info!(signal:%, processes = news.len(); "asking what the app left behind to stop");
         self.signal_each(&news, signal, true);
+        // One that is stopped could not act on it.
         self.signal_each(&news, Signal::CONT, false);
     }
 

@@ -1,6 +1,7 @@
 //! The main loop: wait → events → machine → actions. No policy in it: what happens when is the
 //! machine's decision.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::config::Config;
@@ -123,10 +124,15 @@ impl Supervisor {
             // about to be reaped; then signals, descriptors, and the time.
             incoming.clear();
             self.source.read(&mut incoming);
-            self.exits(now, &incoming);
+            let alone = self.exits(now, &incoming);
             self.signals(now, &incoming);
             self.report(now);
             self.hands.outputs.read();
+            // Not before the signals: one that came together with the app's end was a stop request,
+            // and must not be lost to an exit. Not after the time: an empty tree needs no killing.
+            if alone && self.machine.ending().is_some() {
+                self.handle(now, Event::TreeEmpty);
+            }
             if self.machine.deadline().is_some_and(|deadline| deadline <= now) {
                 self.handle(now, Event::Tick);
             }
@@ -148,8 +154,8 @@ impl Supervisor {
     /// Hands one event to the machine and does what it says. An action that fails at once is an
     /// event in its turn.
     fn handle(&mut self, now: Time, event: Event) {
-        let mut events = vec![event];
-        while let Some(event) = events.pop() {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
             if matches!(
                 event,
                 Event::AppExited(_) | Event::AppNotExecuted(_) | Event::HookNotStarted(_)
@@ -168,7 +174,7 @@ impl Supervisor {
                     Action::Record(fact) => self.record(&fact),
                     Action::StartHook { id, end, .. } => {
                         if let Err(event) = self.hands.start_hook(&self.machine, id, end, now) {
-                            events.push(event);
+                            events.push_back(event);
                         }
                     }
                     other => self.hands.perform(other),
@@ -181,7 +187,8 @@ impl Supervisor {
         account::record(fact);
     }
 
-    fn exits(&mut self, now: Time, incoming: &[Incoming]) {
+    /// Reaps all that have ended. Whether no child is left.
+    fn exits(&mut self, now: Time, incoming: &[Incoming]) -> bool {
         let mut news = false;
         for signal in incoming.iter().filter(|incoming| incoming.signal == Signal::CHLD) {
             news = true;
@@ -207,13 +214,10 @@ impl Supervisor {
                         self.hands.stray_reaped(pid, status);
                     }
                 }
-                Finding::NoChild => {
-                    if self.machine.ending().is_some() {
-                        self.handle(now, Event::TreeEmpty);
-                    }
-                }
+                Finding::NoChild => return true,
             }
         }
+        false
     }
 
     /// The app and the hooks: each asked for by its pid, so that none is missed although signals of

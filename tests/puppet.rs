@@ -7,17 +7,18 @@
 //! | `block` | blocks every signal, 32 and 33 included |
 //! | `mask=SIG,…` `ignore=SIG,…` `default=SIG,…` `clean` | sets mask and dispositions; `clean`: nothing blocked, all default |
 //! | `echo[=SIG:CODE,…]` | `got SIG code= pid= value=` for each signal, for ever or until one of these |
+//! | `wait=SIG` | waits for this signal, then goes on |
 //! | `helper=MS:PATH` | waits for TERM, works MS ms longer, writes `saved terms=N` to PATH, exits 0 |
 //! | `status` `argv` `environ` `env=NAME` `cwd` `umask` `limits` `fds` `ids` `tty` | what it was given |
-//! | `spawn=HOW:WORD;WORD…` | a child with its own script; HOW: `same`, `group`, `setsid`, `orphan`, `double` |
+//! | `spawn=HOW:WORD;WORD…` | a child with its own script; HOW: `same`, `group`, `setsid`, `orphan`, `double`; `|` for `;` one level down |
 //! | `orphans=N` … `release` | N orphans that live until `release`; `live-orphans=N`: until a signal |
 //! | `children` | waits for all children: `reaped pid= status=` |
 //! | `raise=SIG` `kill=SIG:PID` `queue=SIG:VALUE:PID` `flood=SIG:N:PID` | sends; PID may be `parent` |
 //! | `read=PATH` `write=PATH:TEXT` `append=PATH:TEXT` `say=TEXT` `complain=TEXT` `stdin` `lines` | files and streams |
 //! | `name=TEXT` `to=PATH` | prefix of its lines; where its account goes |
-//! | `close=FD` `open=FD:PATH` `limit=N:SOFT:HARD` `set-umask=OCTAL` `setenv=N=V` `entry=HEX` `clear-env` | prepares what comes next |
+//! | `close=FD` `open=FD:PATH` `limit=N:SOFT:HARD` `set-umask=OCTAL` `setenv=N=V` `entry=HEX` `drop-env=N` `clear-env` `listen-pid` | prepares what comes next |
 //! | `pause` `exit=CODE` `die=SIG` `exec PROGRAM ARG…` | how it ends |
-//! | `race=ROOM:MICROSECONDS PROGRAM ARG…` | starts PROGRAM and sends it TERM that long after exec |
+//! | `race=ROOM:MICROSECONDS:SIG PROGRAM ARG…` | starts PROGRAM and sends it SIG that long after exec |
 //! | `--` | the script ends; what follows is only arguments |
 //!
 //! It has no Rust runtime below it (`no_main`), which would set SIGPIPE to ignored and open closed
@@ -40,8 +41,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{getpgid, getpid, getppid, getsid, pipe, setpgid, setsid};
+use nix::unistd::{Pid, getpgid, getpid, getppid, getsid, pipe, setpgid, setsid};
 use signals::{name_of, number_of};
 use sys::Disposition;
 
@@ -108,6 +110,7 @@ impl Puppet {
             }
             "echo" => self.echo(value),
             "helper" => self.helper(value),
+            "wait" => self.wait(number_of(value)),
             "status" | "argv" | "environ" | "env" | "cwd" | "umask" | "limits" | "fds" | "ids"
             | "tty" => self.tell_given(verb, value),
             "spawn" => self.spawn(value),
@@ -138,7 +141,12 @@ impl Puppet {
             }
             "setenv" => self.environ.push(value.as_bytes().to_vec()),
             "entry" => self.environ.push(from_hex(value)),
+            "drop-env" => {
+                let start = format!("{value}=").into_bytes();
+                self.environ.retain(|entry| !entry.starts_with(&start));
+            }
             "clear-env" => self.environ.clear(),
+            "listen-pid" => self.environ.push(format!("LISTEN_PID={}", getpid()).into_bytes()),
             "pause" => loop {
                 sys::wait_signal(0, None);
             },
@@ -182,6 +190,16 @@ impl Puppet {
             self.got(&info);
             if let Some((_, code)) = quits.iter().find(|(signal, _)| *signal == info.signal) {
                 sys::exit_now(*code);
+            }
+        }
+    }
+
+    /// Waits for one signal and drops all others.
+    fn wait(&self, signal: i32) {
+        loop {
+            match sys::wait_signal(EVERYTHING, None) {
+                Some(info) if info.signal == signal => return self.got(&info),
+                _ => {}
             }
         }
     }
@@ -291,7 +309,8 @@ impl Puppet {
     /// Runs a script in a child and goes on when that child said `ready` or is gone.
     fn spawn(&mut self, value: &str) {
         let (how, script) = two(value);
-        let script: Vec<Vec<u8>> = script.split(';').map(|w| w.as_bytes().to_vec()).collect();
+        let script: Vec<Vec<u8>> =
+            script.split(';').map(|word| word.replace('|', ";").into_bytes()).collect();
         let (wait, told) = pipe().expect("pipe");
         let pid = sys::fork().expect("fork");
         if pid == 0 {
@@ -300,8 +319,7 @@ impl Puppet {
             self.told = Some(told);
             match how {
                 "same" => {}
-                "group" => setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0))
-                    .expect("setpgid"),
+                "group" => setpgid(Pid::from_raw(0), Pid::from_raw(0)).expect("setpgid"),
                 "setsid" => drop(setsid().expect("setsid")),
                 "orphan" | "double" => {
                     let parent = getpid();
@@ -399,7 +417,13 @@ impl Puppet {
                 let mut file = appending().open(path).expect(path);
                 file.write_all(format!("{text}\n").as_bytes()).expect(path);
             }
-            "to" => self.account = Some(appending().open(value).expect(value)),
+            "to" => {
+                // High up, so that it takes no number that the script wants to look at.
+                let file = appending().open(value).expect(value);
+                let high = FcntlArg::F_DUPFD_CLOEXEC(1024);
+                let fd = fcntl(&file, high).expect("fcntl");
+                self.account = Some(sys::owned(fd).into());
+            }
             "lines" => {
                 for text in std::io::stdin().lines().map_while(Result::ok) {
                     self.line(&format!("line {text}"));
@@ -427,22 +451,25 @@ impl Puppet {
         sys::exit_now(99)
     }
 
-    /// The start race, measured where a test process would be too slow: TERM so many microseconds
-    /// after the exec of PROGRAM, as PID 1 (`pidns`) or not (`plain`). Says whether every signal was
-    /// blocked just before TERM was sent: from then on it must not be lost.
+    /// The start race, measured where a test process would be too slow: a signal so many
+    /// microseconds after the exec of PROGRAM, as PID 1 (`pidns`) or not (`plain`). Says whether the
+    /// signal was blocked just before it was sent: from then on it must not be lost.
     fn race(&mut self, value: &str, command: &[Vec<u8>]) {
-        let (room, micros) = two(value);
+        let (room, rest) = two(value);
+        let (micros, signal) = two(rest);
+        let signal = number_of(signal);
         let inside = room == "pidns";
         if inside {
-            sys::unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNS).expect("unshare");
+            sys::unshare(libc::CLONE_NEWPID).expect("unshare");
         }
         let (wait, told) = pipe().expect("pipe");
-        nix::fcntl::fcntl(&told, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
-            .expect("fcntl");
+        fcntl(&told, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("fcntl");
         let pid = sys::fork().expect("fork");
         if pid == 0 {
             drop(wait);
             if inside {
+                // In the child only: the parent has to look at it through its own /proc.
+                sys::unshare(libc::CLONE_NEWNS).expect("unshare");
                 sys::mount_proc().expect("mount");
             }
             // Everything is mapped and ready: the clock of the race starts here.
@@ -460,8 +487,8 @@ impl Puppet {
         }
         // Closed by exec: before it, the process is not the program under test yet.
         let ours = matches!(poll_closed(&wait), Some(true));
-        let blocked = ours && blocks_all(pid);
-        sys::kill(pid, libc::SIGTERM).expect("kill");
+        let blocked = ours && blocks(pid, signal);
+        sys::kill(pid, signal).expect("kill");
         self.line(&format!("sent pid={pid} blocked={}", u8::from(blocked)));
         let (_, status) = sys::wait_pid(pid, 0).expect("waitpid");
         self.line(&format!("ended {}", describe(status)));
@@ -477,16 +504,14 @@ fn poll_closed(file: &File) -> Option<bool> {
     fds[0].revents().map(|r| r.contains(PollFlags::POLLHUP))
 }
 
-/// Whether TERM and INT, the default stop signals, are blocked in the process.
-fn blocks_all(pid: i32) -> bool {
+/// Whether the signal is blocked in the process.
+fn blocks(pid: i32, signal: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status
         .lines()
         .find_map(|line| line.strip_prefix("SigBlk:\t"))
         .and_then(|mask| u64::from_str_radix(mask, 16).ok())
-        .is_some_and(|mask| {
-            mask & sys::bit(libc::SIGTERM) != 0 && mask & sys::bit(libc::SIGINT) != 0
-        })
+        .is_some_and(|mask| mask & sys::bit(signal) != 0)
 }
 
 fn describe(status: i32) -> String {

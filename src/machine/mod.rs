@@ -105,8 +105,12 @@ pub struct Machine {
     phase: Phase,
     /// What became of the app; `None` while it lives.
     ending: Option<Ending>,
+    /// When it ended.
+    ended: Option<Time>,
     /// The signal of the first stop request, and the process that sent it.
     stop: Option<(Signal, Option<i32>)>,
+    /// That request came before the app ended: it is the reason, not a mere latecomer.
+    stop_ended_it: bool,
     /// The end of the budget, once it runs. Absolute.
     deadline: Option<Time>,
     /// The app itself was killed at the deadline.
@@ -124,7 +128,9 @@ impl Machine {
             plan,
             phase: Phase::Starting,
             ending: None,
+            ended: None,
             stop: None,
+            stop_ended_it: false,
             deadline: None,
             app_killed: false,
             group_told: false,
@@ -155,11 +161,11 @@ impl Machine {
 
     /// Why the app went or is going.
     pub fn reason(&self) -> Reason {
-        match (self.app_killed, self.stop, self.ending) {
+        match (self.app_killed, self.stop_ended_it, self.ending) {
             (true, _, _) => Reason::Deadline,
-            (false, Some(_), _) => Reason::Signal,
-            (false, None, Some(Ending::Was(Status::Code(0)))) => Reason::Exit,
-            (false, None, _) => Reason::Crash,
+            (false, true, _) => Reason::Signal,
+            (false, false, Some(Ending::Was(Status::Code(0)))) => Reason::Exit,
+            (false, false, _) => Reason::Crash,
         }
     }
 

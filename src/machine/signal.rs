@@ -51,6 +51,9 @@ impl Machine {
         if self.stop.is_some() {
             return self.stop_again(now, signal, origin, out);
         }
+        // The clock is read once per wake-up. Whoever signals app and graceinit at once (systemd does
+        // with a control group) asks for a stop, although exits are handled before signals.
+        self.stop_ended_it = self.ended.is_none_or(|ended| ended == now);
         let sender = match origin {
             Origin::Process(pid) => Some(pid),
             Origin::Kernel => None,
@@ -88,7 +91,6 @@ impl Machine {
         let kill = wanted && self.budget_runs();
         out.push(Action::Record(Fact::StopAgain { signal, kill }));
         if kill {
-            self.deadline = Some(now);
             self.kill_all(now, true, out);
         }
     }
@@ -135,6 +137,9 @@ impl Machine {
         let wants_terminal = signal == Signal::TTIN || signal == Signal::TTOU;
         match &mut self.phase {
             Phase::Starting | Phase::Running { .. } if self.plan.suspendable => {
+                if self.phase == Phase::Starting {
+                    self.enter(Phase::Running { suspended: true }, out);
+                }
                 self.phase = Phase::Running { suspended: true };
                 out.push(Action::Record(Fact::Suspended { signal }));
                 out.push(Action::SuspendSelf);

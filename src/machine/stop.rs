@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fact::Fact;
-use super::hook::{HookId, HookPhase, Queue, Run};
+use super::hook::{HookId, HookPhase, Outcome, Queue, Run};
 use super::phase::{Phase, Sweep, Tree};
 use super::plan::Ending;
 use super::{Action, Machine, Target, budget};
@@ -48,7 +48,8 @@ impl Machine {
         let of = self.plan.ladder.len().max(1);
         out.push(Action::Record(Fact::StopSignal { signal, rung: rung + 1, of, left }));
         let target = self.target(rung > 0);
-        self.group_told |= target == Target::Group;
+        // Another signal than the leftovers' own does not spare them that one.
+        self.group_told |= target == Target::Group && signal == self.leftover_signal();
         out.push(Action::SignalApp { signal, target, value: None, stop: true });
         // A stopped app could not act on it.
         self.continue_app(target, out);
@@ -63,6 +64,7 @@ impl Machine {
             return;
         }
         self.ending = Some(ending);
+        self.ended = Some(now);
         out.push(Action::Record(Fact::AppEnded { ending }));
         if self.plan.terminal {
             out.push(Action::TakeTerminal);
@@ -127,9 +129,13 @@ impl Machine {
 
     pub(super) fn kill_all(&mut self, now: Time, early: bool, out: &mut Vec<Action>) {
         self.app_killed = self.ending.is_none();
-        for run in &mut self.runs {
+        for run in self.runs.iter_mut().filter(|run| !run.killed) {
             run.killed = true;
+            let (id, outcome) = (run.id, Outcome::TimedOut);
+            out.push(Action::Record(Fact::HookEnded { id, outcome, status: None }));
         }
+        // A wake-up that came late (`docker pause`) must not cost the post-stop hooks their reserve.
+        self.deadline = Some(now);
         let give_up = now.after(budget::dying(self.plan.post_stop_timeout));
         out.push(Action::Record(Fact::DeadlineReached { early }));
         self.enter(Phase::Killed { give_up, sweep: Sweep { looks: 0, next: now } }, out);
@@ -159,9 +165,20 @@ impl Machine {
     }
 
     pub(super) fn enter_post_stop(&mut self, now: Time, tree: Tree, out: &mut Vec<Action>) {
-        // The reserve begins when the tree is gone, and never later than at the end of the budget.
-        let latest = self.deadline.unwrap_or(now).after(self.plan.post_stop_timeout);
-        let end = now.after(self.plan.post_stop_timeout).min(latest);
+        // The reserve begins when the tree is gone; what had to be killed takes its time to die out of
+        // it.
+        let begin = match self.phase {
+            Phase::Killed { .. } => self.deadline.map_or(now, |deadline| deadline.min(now)),
+            Phase::Starting
+            | Phase::Running { .. }
+            | Phase::PreStop
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::PostStop { .. }
+            | Phase::Exited => now,
+        };
+        let end = begin.after(self.plan.post_stop_timeout);
         out.push(Action::ArmDeadMan(end));
         let queue = Queue::first();
         self.enter(Phase::PostStop { queue, end, tree, killed: false }, out);
@@ -172,6 +189,9 @@ impl Machine {
         out.push(Action::Record(Fact::Unkillable));
         if self.ending.is_none() {
             self.ending = Some(Ending::Unkillable);
+            if self.plan.terminal {
+                out.push(Action::TakeTerminal);
+            }
         }
         self.enter_post_stop(now, Tree::GivenUp, out);
     }
@@ -183,11 +203,12 @@ impl Machine {
         end: Time,
         out: &mut Vec<Action>,
     ) {
-        if end <= now {
-            return self.exit(out);
-        }
+        // First, even past the end: it tells of the hooks that no time is left for.
         if pause.is_some_and(|pause| pause <= now) {
             self.run_queue(now, out);
+        }
+        if end <= now && self.phase != Phase::Exited {
+            return self.exit(out);
         }
         let hooks_end = self.post_stop_hooks_end(end);
         if let Phase::PostStop { killed, .. } = &mut self.phase {
@@ -208,8 +229,12 @@ impl Machine {
     }
 
     pub(super) fn exit(&mut self, out: &mut Vec<Action>) {
+        // Nobody is left to its fate where graceinit is not PID 1 and the kernel does not do this.
+        if let Phase::PostStop { tree: Tree::Busy | Tree::GivenUp, .. } = self.phase {
+            out.push(Action::KillTree);
+        }
         let ending = self.ending.unwrap_or(Ending::Unkillable);
-        let code = self.plan.exit.code(ending, self.stop.is_some(), self.app_killed);
+        let code = self.plan.exit.code(ending, self.stop_ended_it, self.app_killed);
         let by = match ending {
             Ending::Was(Status::Signal(signal)) if code == 128 + signal.number() as u8 => {
                 Some(signal)

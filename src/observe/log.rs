@@ -210,7 +210,7 @@ pub fn record(fact: &Fact) {
         },
         Fact::LeftoversSignalled { signal, left } => {
             let left = seconds(*left);
-            log::info!(signal:%, left = left.as_str(); "asking what the app left behind to stop");
+            log::debug!(signal:%, left = left.as_str(); "looking for what the app left behind");
         }
         Fact::DeadlineReached { early: false } => {
             log::warn!("the budget is over: killing what is left");

@@ -1,1 +1,19 @@
-//! The phase machine, explored.
+//! The phase machine, explored: every order of events in small configurations, many orders in large
+//! ones, and proof that a bug would be seen.
+//!
+//! `world` plays the kernel and the supervisor, `ledger` and `hooks` hold the machine to what
+//! `promises` lists, `life` ties the three together. `setups` has the configurations that `explore`
+//! walks through; `random` makes up others; `planted` breaks the machine on purpose (`sabotage`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod explore;
+mod hooks;
+mod ledger;
+mod life;
+mod planted;
+mod promises;
+mod random;
+mod sabotage;
+mod setups;
+mod world;

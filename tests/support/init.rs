@@ -103,6 +103,8 @@ pub struct Launch {
     path: Option<PathBuf>,
     room: Room,
     own_proc: bool,
+    race: Option<(u64, i32)>,
+    dashes: bool,
     outside: Vec<OsString>,
     before: Vec<OsString>,
     wrap: Vec<OsString>,
@@ -126,6 +128,8 @@ impl Launch {
             path: None,
             room,
             own_proc: true,
+            race: None,
+            dashes: true,
             outside: Vec::new(),
             before: vec!["clean".into()],
             wrap: Vec::new(),
@@ -159,6 +163,12 @@ impl Launch {
     /// A flag whose value may contain spaces.
     pub fn flag(mut self, name: &str, value: impl AsRef<OsStr>) -> Launch {
         self.flags.extend([OsString::from(name), value.as_ref().to_os_string()]);
+        self
+    }
+
+    /// More flags, each word as it is.
+    pub fn words<S: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = S>) -> Launch {
+        self.flags.extend(words.into_iter().map(|word| word.as_ref().to_os_string()));
         self
     }
 
@@ -222,6 +232,26 @@ impl Launch {
         self
     }
 
+    /// The app itself takes the program's place: what it says is what a program is given when no
+    /// init stands between.
+    pub fn direct(room: Room, script: &str) -> Launch {
+        Launch::graceinit(room).as_file(puppet()).flags(script)
+    }
+
+    /// Sends the init a signal so many microseconds after its exec; the account then begins with
+    /// `sent pid= blocked=` and ends with `ended code=` (puppet's word `race`). As PID 1 it needs
+    /// root; `Run::init` is the init's parent then, its own pid is in the account.
+    pub fn race(mut self, micros: u64, signal: i32) -> Launch {
+        self.race = Some((micros, signal));
+        self
+    }
+
+    /// No `--` between the program's flags and the app.
+    pub fn without_dashes(mut self) -> Launch {
+        self.dashes = false;
+        self
+    }
+
     pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Launch {
         self.stdin = stdin.into();
         self
@@ -244,9 +274,9 @@ impl Launch {
         &self.marker
     }
 
-    fn words(&self) -> Vec<OsString> {
+    fn command_line(&self) -> Vec<OsString> {
         let mut words = self.outside.clone();
-        if self.room == Room::PidNs {
+        if self.room == Room::PidNs && self.race.is_none() {
             words.push("unshare".into());
             words.extend(NAMESPACE[..3].iter().map(OsString::from));
             if self.own_proc {
@@ -258,12 +288,18 @@ impl Launch {
         }
         words.push(puppet().into());
         words.extend(self.before.iter().cloned());
-        words.push("exec".into());
+        words.push(match self.race {
+            None => "exec".into(),
+            Some((micros, signal)) => {
+                let room = if self.room == Room::PidNs { "pidns" } else { "plain" };
+                format!("race={room}:{micros}:{}", name_of(signal)).into()
+            }
+        });
         words.extend(self.wrap.iter().cloned());
         words.push(self.path.clone().unwrap_or_else(|| self.program.path()).into());
         words.extend(self.flags.iter().cloned());
         if !self.app.is_empty() {
-            words.push("--".into());
+            words.extend(self.dashes.then(|| "--".into()));
             words.extend(self.app.iter().cloned());
         }
         words
@@ -271,7 +307,7 @@ impl Launch {
 
     /// Starts it.
     pub fn start(self) -> Outcome<Run> {
-        let words = self.words();
+        let words = self.command_line();
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
         // What the tests themselves were given must not reach the program under test.

@@ -67,12 +67,14 @@ macro_rules! ensure {
 #[macro_export]
 macro_rules! ensure_eq {
     ($left:expr, $right:expr, $($reason:tt)+) => {
-        let (left, right) = (&$left, &$right);
-        if left != right {
-            let reason = format!($($reason)+);
-            return Err($crate::support::Fault::new(format!(
-                "{reason}: got {left:?}, expected {right:?}"
-            )));
+        match (&$left, &$right) {
+            (left, right) if left != right => {
+                let reason = format!($($reason)+);
+                return Err($crate::support::Fault::new(format!(
+                    "{reason}: got {left:?}, expected {right:?}"
+                )));
+            }
+            _ => {}
         }
     };
 }

@@ -7,6 +7,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_ulong};
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Size of the kernel's signal set in bytes: 64 signals.
@@ -224,6 +225,12 @@ pub fn close(fd: i32) {
 pub fn dup_to(from: i32, to: i32) -> io::Result<()> {
     // SAFETY: takes two integers; the puppet holds no owner of `to`.
     check(unsafe { libc::dup2(from, to) } as c_long).map(drop)
+}
+
+/// Takes over a descriptor that the kernel has just made.
+pub fn owned(fd: i32) -> OwnedFd {
+    // SAFETY: the caller has it from the kernel and keeps no other owner.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// write(2) on a number, so that it works on descriptors that nobody owns.

@@ -1,0 +1,202 @@
+//! All that can happen: breadth-first through every state that a setup leads to.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+
+use graceinit::machine::plan::{Scope, StopAgain};
+
+use super::life::Life;
+use super::promises::{Broken, Promise, kept};
+use super::sabotage::Bug;
+use super::setups;
+use super::world::{Choice, Setup};
+
+/// How much there was to see.
+#[derive(Debug)]
+pub(super) struct Explored {
+    pub(super) states: usize,
+    pub(super) transitions: usize,
+    /// How many of the states are ends.
+    pub(super) ends: usize,
+}
+
+/// The map of the states, without the states: 64 bits stand for each. Two of a million would be taken
+/// for one with a probability of 1 in 40 million.
+#[derive(Default)]
+struct Atlas {
+    known: HashMap<u64, usize>,
+    /// Whence each state was reached first, and how.
+    origin: Vec<Option<(usize, Choice)>>,
+    /// Where each state leads if nobody does anything.
+    quiet: Vec<Quiet>,
+}
+
+#[derive(Clone, Copy)]
+enum Quiet {
+    /// It is an end, or the app may run for ever.
+    Rests,
+    LeadsTo(usize),
+}
+
+impl Atlas {
+    /// The number of this state, and whether it is new.
+    fn enter(&mut self, life: &Life, origin: Option<(usize, Choice)>) -> (usize, bool) {
+        let mut hasher = DefaultHasher::new();
+        life.hash(&mut hasher);
+        let next = self.origin.len();
+        let number = *self.known.entry(hasher.finish()).or_insert(next);
+        if number == next {
+            self.origin.push(origin);
+            self.quiet.push(Quiet::Rests);
+        }
+        (number, number == next)
+    }
+
+    fn story(&self, mut number: usize, last: Option<Choice>) -> Vec<Choice> {
+        let mut story: Vec<Choice> = last.into_iter().collect();
+        while let Some((before, choice)) = self.origin[number] {
+            story.push(choice);
+            number = before;
+        }
+        story.reverse();
+        story
+    }
+
+    /// No state leads back to itself if nobody does anything.
+    fn find_quiet_circle(&self) -> Option<usize> {
+        let mut settled = vec![false; self.quiet.len()];
+        let mut walk_of = vec![usize::MAX; self.quiet.len()];
+        for start in 0..self.quiet.len() {
+            let mut here = start;
+            while !settled[here] {
+                if walk_of[here] == start {
+                    return Some(here);
+                }
+                walk_of[here] = start;
+                match self.quiet[here] {
+                    Quiet::LeadsTo(next) => here = next,
+                    Quiet::Rests => settled[here] = true,
+                }
+            }
+            let end = here;
+            here = start;
+            while here != end {
+                settled[here] = true;
+                let Quiet::LeadsTo(next) = self.quiet[here] else { break };
+                here = next;
+            }
+        }
+        None
+    }
+}
+
+/// Walks through all states. Those with a bug may have no end, so `limit` bounds their number.
+pub(super) fn explore(setup: &Setup, bug: Option<Bug>, limit: usize) -> Result<Explored, Broken> {
+    let mut atlas = Atlas::default();
+    let mut transitions = 0;
+    let mut ends = 0;
+    let first = Life::new(setup, bug);
+    let (number, _) = atlas.enter(&first, None);
+    let mut frontier = VecDeque::from([(number, first)]);
+    while let Some((number, life)) = frontier.pop_front() {
+        let blame = |atlas: &Atlas, broken: Broken, last: Option<Choice>| Broken {
+            story: atlas.story(number, last),
+            ..broken
+        };
+        life.judge_sleep(setup).map_err(|broken| blame(&atlas, broken, None))?;
+        let choices = life.choices(setup);
+        let quiet = life.quiet_choice();
+        for &choice in &choices {
+            transitions += 1;
+            let mut next = life.clone();
+            next.step(setup, choice).map_err(|broken| blame(&atlas, broken, Some(choice)))?;
+            let (to, new) = atlas.enter(&next, Some((number, choice)));
+            if quiet == Some(choice) {
+                atlas.quiet[number] = Quiet::LeadsTo(to);
+            }
+            if new && atlas.origin.len() <= limit {
+                frontier.push_back((to, next));
+            }
+        }
+        if life.is_over() {
+            ends += 1;
+        } else if let Some(quiet) = quiet {
+            kept(choices.contains(&quiet), Promise::Terminates, || format!("{quiet:?}"))
+                .map_err(|broken| blame(&atlas, broken, None))?;
+        }
+    }
+    if let Some(circle) = atlas.find_quiet_circle() {
+        let story = atlas.story(circle, None);
+        let how = "nothing happens, for ever".to_owned();
+        return Err(Broken { promise: Promise::Terminates, how, story });
+    }
+    Ok(Explored { states: atlas.origin.len(), transitions, ends })
+}
+
+/// The story of a broken promise, told anew.
+pub(super) fn tell(setup: &Setup, bug: Option<Bug>, broken: &Broken) -> String {
+    let mut life = Life::new(setup, bug);
+    let mut text = format!("{}: {}\n", broken.promise, broken.how);
+    for &choice in &broken.story {
+        text += &format!("  {:<24} {choice:?}\n", life.describe());
+        if life.step(setup, choice).is_err() {
+            break;
+        }
+    }
+    text + &format!("  {}; reason {:?}\n{:#?}", life.describe(), life.reason(), setup.plan)
+}
+
+/// Seen without --nocapture too.
+pub(super) fn report(line: &str) {
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
+/// Far above what any setup has.
+pub(super) const LIMIT: usize = 2_000_000;
+
+fn keeps_every_promise(name: &str, setup: &Setup, at_least: usize) {
+    match explore(setup, None, LIMIT) {
+        Ok(Explored { states, transitions, ends }) => {
+            report(&format!("machine: {name}: {states} states, {transitions} transitions\n"));
+            assert!((at_least..LIMIT).contains(&states), "{name}: {states} states");
+            assert!(ends > 0, "{name}: no life ends");
+        }
+        Err(broken) => panic!("{name}: {}", tell(setup, None, &broken)),
+    }
+}
+
+/// One test for each setup, with the fewest states that make it worth its time.
+macro_rules! explored {
+    ($($name:ident: $setup:expr, $at_least:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            keeps_every_promise(stringify!($name), &$setup, $at_least);
+        }
+    )*};
+}
+
+explored! {
+    no_hooks: setups::no_hooks(), 100_000;
+    long_leftovers: setups::long_leftovers(), 50_000;
+    stop_again_ignore: setups::stop_again(StopAgain::Ignore), 20_000;
+    stop_again_kill: setups::stop_again(StopAgain::Kill), 20_000;
+    stop_again_default: setups::stop_again(StopAgain::Default), 20_000;
+    scope_group: setups::scope(Scope::Group), 2_000;
+    scope_main: setups::scope(Scope::Main), 2_000;
+    scope_mixed: setups::scope(Scope::Mixed), 2_000;
+    scope_tree: setups::scope(Scope::Tree), 2_000;
+    squeezed_ladder: setups::squeezed_ladder(), 50_000;
+    harmless_first_rung: setups::harmless_first_rung(), 2_000;
+    pre_stop: setups::pre_stop(), 20_000;
+    on_stop: setups::on_stop(), 100_000;
+    post_stop: setups::post_stop(), 100_000;
+    every_hook: setups::every_hook(), 100_000;
+    terminal: setups::terminal(true), 50_000;
+    terminal_without_a_shell: setups::terminal(false), 50_000;
+    interrupted_twice: setups::interrupted_twice(), 50_000;
+    no_grace: setups::no_grace(), 2_000;
+    no_time_for_post_stop: setups::no_post_stop_time(), 5_000;
+    rewritten: setups::rewritten(), 5_000;
+    exit_rules: setups::exit_rules(), 500;
+}

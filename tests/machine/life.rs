@@ -1,0 +1,133 @@
+//! One life: the machine, its world, and the ledger that holds the machine to its promises.
+
+use graceinit::machine::fact::Reason;
+use graceinit::machine::hook::HookPhase;
+use graceinit::machine::{Action, Event};
+use graceinit::types::Time;
+
+use super::ledger::{Batch, Ledger, leftovers_signal};
+use super::promises::{Kept, Promise, kept};
+use super::sabotage::{Bug, Subject};
+use super::world::{Choice, Setup, World};
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Life {
+    pub(super) subject: Subject,
+    pub(super) world: World,
+    pub(super) ledger: Ledger,
+}
+
+impl Life {
+    pub(super) fn new(setup: &Setup, bug: Option<Bug>) -> Life {
+        let subject = Subject::new(setup.plan.clone(), bug);
+        Life { subject, world: World::new(setup), ledger: Ledger::new() }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.ledger.exited
+    }
+
+    /// Lets one thing happen.
+    pub(super) fn step(&mut self, setup: &Setup, choice: Choice) -> Kept {
+        if let Choice::Wait(time) = choice {
+            let due = self.subject.deadline().unwrap_or(time);
+            self.ledger.late += time.since(due);
+        }
+        match self.world.happen(setup, choice) {
+            Some(event) => self.tell(setup, event),
+            None => Ok(()),
+        }
+    }
+
+    fn tell(&mut self, setup: &Setup, event: Event) -> Kept {
+        let plan = &setup.plan;
+        let before = self.ledger.clone();
+        self.ledger.hear(plan, &self.world, event);
+        let (mut out, mut batch) = (Vec::new(), Batch::default());
+        self.subject.handle(self.world.now, event, &mut out);
+        for action in &out {
+            self.ledger.judge(plan, &self.world, action, &mut batch)?;
+            let post_stop =
+                matches!(action, Action::StartHook { id, .. } if id.phase == HookPhase::PostStop);
+            if post_stop {
+                self.ledger.judge_reason(self.subject.reason())?;
+            }
+            self.world.perform(action, leftovers_signal(plan));
+        }
+        self.world.reap_app();
+        self.ledger.judge_batch(plan, &before, event, &batch, self.subject.phase())
+    }
+
+    /// The supervisor has nothing to tell any more before it sleeps. It says that the tree is empty
+    /// at the end of every turn of its loop, so that must have lost its meaning too.
+    fn is_at_rest(&self) -> bool {
+        if !self.world.fresh.is_empty() || self.is_over() {
+            return false;
+        }
+        !self.world.tree_is_empty() || self.ignores(Event::TreeEmpty)
+    }
+
+    fn ignores(&self, event: Event) -> bool {
+        let (mut subject, mut out) = (self.subject.clone(), Vec::new());
+        subject.handle(self.world.now, event, &mut out);
+        out.is_empty() && subject == self.subject
+    }
+
+    fn sleeps_until(&self) -> Option<Option<Time>> {
+        let wake = self.subject.deadline();
+        let due = wake.is_some_and(|wake| wake <= self.world.now);
+        (self.is_at_rest() && !due).then_some(wake)
+    }
+
+    /// What must hold whenever the supervisor goes to sleep.
+    pub(super) fn judge_sleep(&self, setup: &Setup) -> Kept {
+        let Some(wake) = self.sleeps_until() else { return Ok(()) };
+        kept(self.ignores(Event::Tick), Promise::TickOnTime, || format!("due at {wake:?}"))?;
+        self.ledger.judge_sleep(&setup.plan, &self.world, wake)
+    }
+
+    /// What happens if nobody does anything: no process ends, no signal comes, time goes by. `None`
+    /// when that may last for ever: the app runs and no stop was asked for.
+    pub(super) fn quiet_choice(&self) -> Option<Choice> {
+        let wake = self.subject.deadline();
+        if !self.world.fresh.is_empty() {
+            Some(Choice::HookRuns)
+        } else if !self.is_at_rest() {
+            Some(Choice::TreeIsEmpty)
+        } else if wake.is_some_and(|wake| wake <= self.world.now) {
+            Some(Choice::Tick)
+        } else {
+            wake.map(Choice::Wait)
+        }
+    }
+
+    /// Everything that may happen next, if every tick is on time.
+    pub(super) fn choices(&self, setup: &Setup) -> Vec<Choice> {
+        let mut out = Vec::new();
+        if self.is_over() {
+            return out;
+        }
+        self.world.choices(setup, &mut out);
+        let now = self.world.now;
+        match self.subject.deadline() {
+            Some(wake) if self.is_at_rest() && wake <= now => out.push(Choice::Tick),
+            Some(wake) if self.is_at_rest() => {
+                out.push(Choice::Wait(wake));
+                if self.world.may_linger() {
+                    out.push(Choice::Linger(now.after(wake.since(now) / 2)));
+                }
+            }
+            Some(_) | None => {}
+        }
+        out
+    }
+
+    /// For the story of a broken promise.
+    pub(super) fn describe(&self) -> String {
+        format!("{:?} at {} ms", self.ledger.phase, self.world.now.0 / 1_000_000)
+    }
+
+    pub(super) fn reason(&self) -> Reason {
+        self.subject.reason()
+    }
+}

@@ -1,0 +1,250 @@
+//! Small configurations, each rich in one thing.
+
+use std::time::Duration;
+
+use graceinit::machine::plan::{ExitRules, HookLimits, Plan, Rewrite, Scope, StopAgain};
+use graceinit::types::{Signal, SignalSet, Status};
+
+use super::world::{Setup, from_kernel, from_process, ms, rung};
+
+const CRASH: Status = Status::Signal(Signal::QUIT);
+
+/// 100 ms of grace and 100 ms for post-stop, so that there are few looks for leftovers.
+fn plain() -> Plan {
+    Plan {
+        grace: ms(100),
+        post_stop_timeout: ms(100),
+        stop_on: SignalSet::of(&[Signal::TERM, Signal::INT]),
+        ladder: Vec::new(),
+        scope: Scope::Group,
+        rewrite: Rewrite::default(),
+        stop_again: StopAgain::Default,
+        pre_stop: Vec::new(),
+        on_stop: Vec::new(),
+        post_stop: Vec::new(),
+        exit: ExitRules::default(),
+        terminal: false,
+        suspendable: false,
+    }
+}
+
+fn setup(plan: Plan) -> Setup {
+    Setup {
+        plan,
+        endings: vec![Status::Code(0)],
+        signals: vec![from_process(Signal::TERM)],
+        app_stops: Vec::new(),
+        stops: 0,
+        strays: vec![true],
+        newcomers: 0,
+        lingers: 0,
+        fork_fails: false,
+    }
+}
+
+/// One attempt after the other, 30 ms each at most.
+fn hook(retries: u32) -> HookLimits {
+    HookLimits { timeout: ms(30), retries, backoff: ms(10) }
+}
+
+/// Everything that can happen to a plan without hooks.
+pub(super) fn no_hooks() -> Setup {
+    Setup {
+        endings: vec![Status::Code(0), CRASH],
+        signals: vec![
+            from_process(Signal::TERM),
+            from_kernel(Signal::INT),
+            from_process(Signal::HUP),
+            from_kernel(Signal::TTIN),
+        ],
+        strays: vec![true, false],
+        newcomers: 1,
+        lingers: 1,
+        ..setup(plain())
+    }
+}
+
+/// A budget so long that newcomers are looked for again and again.
+pub(super) fn long_leftovers() -> Setup {
+    Setup {
+        strays: vec![true, false],
+        newcomers: 2,
+        lingers: 1,
+        ..setup(Plan { grace: Duration::from_secs(4), ..plain() })
+    }
+}
+
+pub(super) fn stop_again(stop_again: StopAgain) -> Setup {
+    Setup {
+        signals: vec![
+            from_process(Signal::TERM),
+            from_process(Signal::INT),
+            from_kernel(Signal::INT),
+        ],
+        lingers: 1,
+        ..setup(Plan { stop_again, pre_stop: vec![hook(0)], post_stop: vec![hook(0)], ..plain() })
+    }
+}
+
+pub(super) fn scope(scope: Scope) -> Setup {
+    let ladder = vec![rung(Signal::INT, Some(40)), rung(Signal::TERM, None)];
+    Setup {
+        signals: vec![from_process(Signal::TERM), from_process(Signal::HUP)],
+        strays: vec![true, false],
+        lingers: 1,
+        ..setup(Plan { scope, ladder, ..plain() })
+    }
+}
+
+/// Waits that the budget does not hold.
+pub(super) fn squeezed_ladder() -> Setup {
+    let ladder =
+        vec![rung(Signal::TERM, Some(80)), rung(Signal::INT, Some(60)), rung(Signal::QUIT, None)];
+    Setup {
+        signals: vec![from_process(Signal::INT), from_process(Signal::TERM)],
+        strays: vec![true, false],
+        lingers: 2,
+        ..setup(Plan { ladder, on_stop: vec![hook(0)], ..plain() })
+    }
+}
+
+/// The first rung ends nothing, so leftovers need another signal.
+pub(super) fn harmless_first_rung() -> Setup {
+    let ladder = vec![rung(Signal::TSTP, Some(30)), rung(Signal::TERM, None)];
+    Setup { strays: vec![true, false], newcomers: 1, ..setup(Plan { ladder, ..plain() }) }
+}
+
+pub(super) fn pre_stop() -> Setup {
+    let long = HookLimits { timeout: ms(500), retries: 0, backoff: ms(10) };
+    Setup {
+        newcomers: 1,
+        lingers: 1,
+        fork_fails: true,
+        ..setup(Plan { pre_stop: vec![hook(0), long], ..plain() })
+    }
+}
+
+pub(super) fn on_stop() -> Setup {
+    Setup {
+        signals: vec![from_process(Signal::TERM), from_process(Signal::INT)],
+        lingers: 1,
+        fork_fails: true,
+        ..setup(Plan { on_stop: vec![hook(1), hook(0)], stop_again: StopAgain::Kill, ..plain() })
+    }
+}
+
+pub(super) fn post_stop() -> Setup {
+    Setup {
+        endings: vec![Status::Code(0), Status::Code(1)],
+        newcomers: 1,
+        lingers: 1,
+        fork_fails: true,
+        ..setup(Plan { post_stop: vec![hook(1), hook(0)], ..plain() })
+    }
+}
+
+pub(super) fn every_hook() -> Setup {
+    Setup {
+        signals: vec![
+            from_process(Signal::TERM),
+            from_kernel(Signal::INT),
+            from_process(Signal::HUP),
+        ],
+        fork_fails: true,
+        ..setup(Plan {
+            pre_stop: vec![hook(0)],
+            on_stop: vec![hook(1)],
+            post_stop: vec![hook(0)],
+            ladder: vec![rung(Signal::TERM, Some(10)), rung(Signal::INT, None)],
+            ..plain()
+        })
+    }
+}
+
+/// At a terminal: Ctrl-Z, fg, reads from the background.
+pub(super) fn terminal(suspendable: bool) -> Setup {
+    Setup {
+        signals: vec![
+            from_kernel(Signal::INT),
+            from_process(Signal::CONT),
+            from_process(Signal::HUP),
+            from_kernel(Signal::TTIN),
+            from_kernel(Signal::TSTP),
+        ],
+        app_stops: vec![Signal::TSTP, Signal::TTIN, Signal::STOP],
+        stops: 2,
+        ..setup(Plan { terminal: true, suspendable, post_stop: vec![hook(0)], ..plain() })
+    }
+}
+
+/// A second Ctrl-C, at a terminal.
+pub(super) fn interrupted_twice() -> Setup {
+    Setup {
+        signals: vec![
+            from_kernel(Signal::INT),
+            from_process(Signal::INT),
+            from_kernel(Signal::INT),
+        ],
+        app_stops: vec![Signal::TTOU],
+        stops: 1,
+        lingers: 1,
+        ..setup(Plan { terminal: true, suspendable: true, on_stop: vec![hook(0)], ..plain() })
+    }
+}
+
+pub(super) fn no_grace() -> Setup {
+    Setup {
+        fork_fails: true,
+        ..setup(Plan {
+            grace: ms(0),
+            pre_stop: vec![hook(0)],
+            on_stop: vec![hook(1)],
+            post_stop: vec![hook(1)],
+            ladder: vec![rung(Signal::TERM, Some(10)), rung(Signal::INT, None)],
+            ..plain()
+        })
+    }
+}
+
+pub(super) fn no_post_stop_time() -> Setup {
+    Setup {
+        signals: vec![from_process(Signal::TERM), from_kernel(Signal::INT)],
+        lingers: 1,
+        ..setup(Plan {
+            post_stop_timeout: ms(0),
+            on_stop: vec![hook(0)],
+            post_stop: vec![hook(1), hook(0)],
+            ..plain()
+        })
+    }
+}
+
+pub(super) fn rewritten() -> Setup {
+    let mut rewrite = Rewrite::default();
+    rewrite.set(Signal::TERM, Some(Signal::QUIT));
+    rewrite.set(Signal::HUP, None);
+    rewrite.set(Signal::INT, None);
+    rewrite.set(Signal::WINCH, Some(Signal::INT));
+    Setup {
+        signals: vec![
+            from_process(Signal::TERM),
+            from_process(Signal::INT),
+            from_process(Signal::HUP),
+            from_process(Signal::WINCH),
+        ],
+        lingers: 1,
+        ..setup(Plan { rewrite, ..plain() })
+    }
+}
+
+pub(super) fn exit_rules() -> Setup {
+    Setup {
+        endings: vec![Status::Code(3), Status::Code(1), Status::Signal(Signal::TERM)],
+        strays: vec![true],
+        lingers: 1,
+        ..setup(Plan {
+            exit: ExitRules { always_ok: vec![3], stop_ok: vec![143, 1], killed: Some(9) },
+            ..plain()
+        })
+    }
+}

@@ -1,0 +1,399 @@
+//! The world round the machine: the kernel and the supervisor, reduced to what the machine can
+//! notice of them.
+//!
+//! Whoever lives may die at any moment, and whoever was sent a signal may live on. So a process that
+//! obeys TERM, one that only KILL ends and one in uninterruptible sleep need no models of their own:
+//! they are different choices in the same world.
+
+use std::time::Duration;
+
+use graceinit::machine::hook::{HookId, HookPhase};
+use graceinit::machine::plan::{Plan, Rung};
+use graceinit::machine::{Action, Event, Origin, Received, Target};
+use graceinit::types::{Signal, Status, Time};
+
+/// What `sh` says of a program that is not there.
+const NOT_FOUND: u8 = 127;
+
+pub(super) fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// A signal as `kill` sends it.
+pub(super) fn from_process(signal: Signal) -> Received {
+    Received { signal, origin: Origin::Process(7), value: None }
+}
+
+/// A signal as a key or a hang-up makes it.
+pub(super) fn from_kernel(signal: Signal) -> Received {
+    Received { signal, origin: Origin::Kernel, value: None }
+}
+
+pub(super) fn rung(signal: Signal, wait: Option<u64>) -> Rung {
+    Rung { signal, wait: wait.map(ms) }
+}
+
+/// A plan, and what may happen while it is followed.
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    pub(super) plan: Plan,
+    /// How the app may end by itself.
+    pub(super) endings: Vec<Status>,
+    /// Signals, each of which may arrive once at any time.
+    pub(super) signals: Vec<Received>,
+    /// What the terminal may stop the app with.
+    pub(super) app_stops: Vec<Signal>,
+    /// How often it does.
+    pub(super) stops: u8,
+    /// The app's other processes at the start: whether each is in its group.
+    pub(super) strays: Vec<bool>,
+    /// How many more may be forked later on.
+    pub(super) newcomers: u8,
+    /// How often something may happen half-way to the next deadline, and not only at it.
+    pub(super) lingers: u8,
+    /// fork may fail, and the execve of a hook.
+    pub(super) fork_fails: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum App {
+    /// It has not called execve yet.
+    Forked,
+    Running,
+    /// It has ended and the supervisor peeked at its status: still a zombie.
+    Ended,
+    Reaped,
+}
+
+/// The process of an attempt.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Attempt {
+    pub(super) id: HookId,
+    pub(super) until: Time,
+    pub(super) killed: bool,
+}
+
+/// A process of the tree that is neither the app nor a hook.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct Stray {
+    pub(super) in_group: bool,
+    /// It was sent the signal for leftovers.
+    pub(super) told: bool,
+    /// It was told when the app was, through their group.
+    pub(super) told_in_group: bool,
+    pub(super) killed: bool,
+    /// When it was forked, if that was later than the start.
+    pub(super) born: Time,
+    /// A post-stop hook left it, or one of those did.
+    pub(super) of_post_stop: bool,
+    /// It was forked when SIGKILL had been sent to all the others.
+    pub(super) after_kill: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct World {
+    pub(super) now: Time,
+    pub(super) app: App,
+    /// The terminal stopped the app.
+    pub(super) app_stopped: bool,
+    /// SIGKILL was sent to the app.
+    pub(super) app_killed: bool,
+    /// SIGKILL was sent to all.
+    tree_killed: bool,
+    /// Attempts that were not reaped.
+    pub(super) hooks: Vec<Attempt>,
+    /// Attempts of which it is not decided yet whether fork fails. Nothing else happens meanwhile.
+    pub(super) fresh: Vec<HookId>,
+    /// Sorted, so that worlds which differ in nothing but the order are one.
+    pub(super) strays: Vec<Stray>,
+    /// The terminal's foreground group is graceinit's.
+    pub(super) terminal_is_ours: bool,
+    signals_left: u32,
+    stops_left: u8,
+    newcomers_left: u8,
+    lingers_left: u8,
+}
+
+/// One thing that may happen next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Choice {
+    Executed,
+    NotExecuted,
+    AppEnds(Status),
+    AppStops(Signal),
+    /// The first of the fresh attempts runs.
+    HookRuns,
+    /// It does not: fork failed.
+    HookFailsToStart,
+    HookEnds {
+        place: usize,
+        status: Status,
+        leaves_a_stray: bool,
+    },
+    /// Its execve failed: known when the child that tried is reaped.
+    HookCannotBeExecuted(usize),
+    StrayEnds(usize),
+    StrayIsBorn,
+    /// The signal of this number in `Setup::signals`.
+    Arrives(usize),
+    /// The supervisor sees that it has no child left.
+    TreeIsEmpty,
+    Tick,
+    Wait(Time),
+    /// `Wait`, but not up to the deadline.
+    Linger(Time),
+}
+
+impl World {
+    pub(super) fn new(setup: &Setup) -> World {
+        let mut strays: Vec<Stray> = setup
+            .strays
+            .iter()
+            .map(|&in_group| Stray {
+                in_group,
+                told: false,
+                told_in_group: false,
+                killed: false,
+                born: Time(0),
+                of_post_stop: false,
+                after_kill: false,
+            })
+            .collect();
+        strays.sort();
+        World {
+            // Not zero, so that a limit reckoned backwards has room.
+            now: Time::default().after(ms(1_000_000)),
+            app: App::Forked,
+            app_stopped: false,
+            app_killed: false,
+            tree_killed: false,
+            hooks: Vec::new(),
+            fresh: Vec::new(),
+            strays,
+            terminal_is_ours: false,
+            signals_left: (1 << setup.signals.len()) - 1,
+            stops_left: setup.stops,
+            newcomers_left: setup.newcomers,
+            lingers_left: setup.lingers,
+        }
+    }
+
+    pub(super) fn app_lives(&self) -> bool {
+        matches!(self.app, App::Forked | App::Running)
+    }
+
+    /// The supervisor's waitid says ECHILD.
+    pub(super) fn tree_is_empty(&self) -> bool {
+        self.app == App::Reaped && self.hooks.is_empty() && self.strays.is_empty()
+    }
+
+    /// Everything that may happen now, the passing of time excepted.
+    pub(super) fn choices(&self, setup: &Setup, out: &mut Vec<Choice>) {
+        if !self.fresh.is_empty() {
+            out.push(Choice::HookRuns);
+            if setup.fork_fails {
+                out.push(Choice::HookFailsToStart);
+            }
+            return;
+        }
+        self.app_choices(setup, out);
+        for (place, hook) in self.hooks.iter().enumerate() {
+            if setup.fork_fails {
+                out.push(Choice::HookCannotBeExecuted(place));
+            }
+            let ends = |status, leaves_a_stray| Choice::HookEnds { place, status, leaves_a_stray };
+            if hook.killed {
+                out.push(ends(Status::Signal(Signal::KILL), false));
+                continue;
+            }
+            out.push(ends(Status::Code(0), false));
+            out.push(ends(Status::Code(1), false));
+            if self.newcomers_left > 0 {
+                out.push(ends(Status::Code(0), true));
+            }
+        }
+        for (place, stray) in self.strays.iter().enumerate() {
+            // Of equals one is enough.
+            if place == 0 || self.strays[place - 1] != *stray {
+                out.push(Choice::StrayEnds(place));
+            }
+        }
+        if self.newcomers_left > 0 && (self.app_lives() || !self.strays.is_empty()) {
+            out.push(Choice::StrayIsBorn);
+        }
+        for place in 0..setup.signals.len() {
+            if self.signals_left & 1 << place != 0 {
+                out.push(Choice::Arrives(place));
+            }
+        }
+        if self.tree_is_empty() {
+            out.push(Choice::TreeIsEmpty);
+        }
+    }
+
+    fn app_choices(&self, setup: &Setup, out: &mut Vec<Choice>) {
+        if !self.app_lives() {
+            return;
+        }
+        if self.app_killed {
+            out.push(Choice::AppEnds(Status::Signal(Signal::KILL)));
+            // It may have got out just before.
+            out.push(Choice::AppEnds(Status::Code(0)));
+            return;
+        }
+        if self.app == App::Forked {
+            out.push(Choice::Executed);
+            out.push(Choice::NotExecuted);
+            // A signal that came before execve.
+            out.push(Choice::AppEnds(Status::Signal(Signal::TERM)));
+        } else if !self.app_stopped {
+            out.extend(setup.endings.iter().map(|&status| Choice::AppEnds(status)));
+        }
+        if self.stops_left > 0 && !self.app_stopped {
+            out.extend(setup.app_stops.iter().map(|&signal| Choice::AppStops(signal)));
+        }
+    }
+
+    pub(super) fn may_linger(&self) -> bool {
+        self.lingers_left > 0
+    }
+
+    /// Lets it happen; what the machine is told of it.
+    pub(super) fn happen(&mut self, setup: &Setup, choice: Choice) -> Option<Event> {
+        match choice {
+            Choice::Executed => {
+                self.app = App::Running;
+                Some(Event::AppExecuted)
+            }
+            Choice::NotExecuted => {
+                self.app = App::Reaped;
+                Some(Event::AppNotExecuted(NOT_FOUND))
+            }
+            Choice::AppEnds(status) => {
+                self.app = App::Ended;
+                Some(Event::AppExited(status))
+            }
+            Choice::AppStops(signal) => {
+                self.stops_left -= 1;
+                self.app_stopped = true;
+                Some(Event::AppStopped(signal))
+            }
+            Choice::HookRuns => {
+                self.fresh.remove(0);
+                None
+            }
+            Choice::HookFailsToStart => {
+                let id = self.fresh.remove(0);
+                self.hooks.retain(|hook| hook.id != id);
+                Some(Event::HookNotStarted(id))
+            }
+            Choice::HookEnds { place, status, leaves_a_stray } => {
+                let id = self.hooks.remove(place).id;
+                if leaves_a_stray {
+                    self.fork_stray(id.phase == HookPhase::PostStop);
+                }
+                Some(Event::HookExited(id, status))
+            }
+            Choice::HookCannotBeExecuted(place) => {
+                Some(Event::HookNotStarted(self.hooks.remove(place).id))
+            }
+            Choice::StrayEnds(place) => {
+                self.strays.remove(place);
+                None
+            }
+            Choice::StrayIsBorn => {
+                let of_post_stop =
+                    !self.app_lives() && self.strays.iter().all(|stray| stray.of_post_stop);
+                self.fork_stray(of_post_stop);
+                None
+            }
+            Choice::Arrives(place) => {
+                self.signals_left &= !(1 << place);
+                Some(Event::Signal(setup.signals[place]))
+            }
+            Choice::TreeIsEmpty => Some(Event::TreeEmpty),
+            Choice::Tick => Some(Event::Tick),
+            Choice::Wait(time) => {
+                self.now = time;
+                None
+            }
+            Choice::Linger(time) => {
+                self.lingers_left -= 1;
+                self.now = time;
+                None
+            }
+        }
+    }
+
+    fn fork_stray(&mut self, of_post_stop: bool) {
+        self.newcomers_left -= 1;
+        self.strays.push(Stray {
+            in_group: false,
+            told: false,
+            told_in_group: false,
+            killed: false,
+            born: self.now,
+            of_post_stop,
+            after_kill: self.tree_killed,
+        });
+        self.strays.sort();
+    }
+
+    /// What the action does to the processes. `leftovers` is the signal that leftovers get.
+    pub(super) fn perform(&mut self, action: &Action, leftovers: Signal) {
+        match *action {
+            Action::SignalApp { signal, target, stop, .. } => {
+                if signal == Signal::CONT {
+                    self.app_stopped = false;
+                }
+                let told = stop && signal == leftovers;
+                for stray in self.strays.iter_mut().filter(|stray| told && reaches(target, stray)) {
+                    stray.told = true;
+                    stray.told_in_group |= target == Target::Group;
+                }
+            }
+            Action::StartHook { id, until, .. } => {
+                self.hooks.push(Attempt { id, until, killed: false });
+                self.fresh.push(id);
+            }
+            Action::KillHook(id) => {
+                for hook in self.hooks.iter_mut().filter(|hook| hook.id == id) {
+                    hook.killed = true;
+                }
+            }
+            Action::SignalLeftovers { group_told, .. } => {
+                for stray in &mut self.strays {
+                    stray.told |= !(group_told && stray.in_group);
+                }
+            }
+            Action::KillTree => {
+                self.tree_killed = true;
+                self.app_killed |= self.app_lives();
+                self.hooks.iter_mut().for_each(|hook| hook.killed = true);
+                self.strays.iter_mut().for_each(|stray| stray.killed = true);
+            }
+            Action::GiveTerminal => self.terminal_is_ours = false,
+            Action::TakeTerminal => self.terminal_is_ours = true,
+            Action::ArmDeadMan(_)
+            | Action::SuspendSelf
+            | Action::Record(_)
+            | Action::Exit { .. } => {}
+        }
+        self.strays.sort();
+    }
+
+    /// The supervisor has performed all actions of an event.
+    pub(super) fn reap_app(&mut self) {
+        if self.app == App::Ended {
+            self.app = App::Reaped;
+        }
+    }
+}
+
+fn reaches(target: Target, stray: &Stray) -> bool {
+    match target {
+        Target::App => false,
+        Target::Group => stray.in_group,
+        Target::Tree => true,
+    }
+}
