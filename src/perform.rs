@@ -36,7 +36,7 @@ pub struct Hands {
     pub table: Table,
     /// What hooks print.
     pub outputs: Outputs,
-    /// The controlling terminal, if the app was given it.
+    /// The controlling terminal.
     pub terminal: Option<Terminal>,
     config: Config,
     mask: Mask,
@@ -92,7 +92,12 @@ impl Hands {
                 mask: self.mask,
                 dispositions: &dispositions,
                 user: self.user(),
-                terminal: self.terminal.as_ref().map(AsFd::as_fd),
+                // In the background (`graceinit ... &`) it is not ours to give away.
+                terminal: self
+                    .terminal
+                    .as_ref()
+                    .map(AsFd::as_fd)
+                    .filter(|_| self.terminal_is_ours()),
                 stdio: None,
                 variables: &[],
             },
@@ -269,10 +274,14 @@ impl Hands {
 
     // ---- terminal and timer -------------------------------------------------------------------
 
+    /// Whether graceinit's own group is in the foreground.
+    pub fn terminal_is_ours(&self) -> bool {
+        self.terminal.as_ref().is_some_and(|t| t.foreground() == Some(tty::own_group()))
+    }
+
     fn give_terminal(&self) {
         let (Some(terminal), Some(group)) = (&self.terminal, self.app_group()) else { return };
-        // In the background (`bg`) it is not ours to give.
-        if terminal.foreground() == Some(tty::own_group()) {
+        if self.terminal_is_ours() {
             if let Err(error) = terminal.set_foreground(group) {
                 log::debug!("unable to give the app the terminal: {error}");
             }

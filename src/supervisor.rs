@@ -72,10 +72,10 @@ fn start(config: Config, birth: Birth) -> Result<Supervisor, String> {
     let program = Program::new(&config.command).map_err(|word| {
         format!("unable to use the word '{}': it holds a NUL byte", word.to_string_lossy())
     })?;
-    let terminal = tty::Terminal::in_foreground();
+    let terminal = tty::Terminal::controlling();
     let mut plan = config.plan.clone();
     plan.terminal = terminal.is_some();
-    plan.suspendable = !process::is_first() && tty::can_be_resumed();
+    plan.suspendable = plan.terminal && !process::is_first() && tty::can_be_resumed();
     let mut hands = Hands::new(config, birth.mask, child_signal, terminal);
     let child = hands.app_start(&program).map_err(|error| {
         format!(
@@ -234,7 +234,8 @@ impl Supervisor {
 
     fn app(&mut self, now: Time, pid: Pid) {
         if let Some(signal) = reap::stopped(pid) {
-            self.handle(now, Event::AppStopped(signal));
+            let ours = self.hands.terminal_is_ours();
+            self.handle(now, Event::AppStopped { signal, ours });
         }
         let Some(status) = reap::peek(pid) else { return };
         self.report(now);

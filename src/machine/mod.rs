@@ -44,8 +44,14 @@ pub enum Event {
     AppNotExecuted(u8),
     /// The app has ended. It is not reaped before the actions of this event were performed.
     AppExited(Status),
-    /// The app was stopped by this signal.
-    AppStopped(Signal),
+    /// The app was stopped by `signal`. `ours`: graceinit's own group is in the foreground of the
+    /// terminal, so it can be given away.
+    AppStopped {
+        /// Which.
+        signal: Signal,
+        /// See above.
+        ours: bool,
+    },
     /// A signal arrived.
     Signal(Received),
     /// The process of an attempt has ended.
@@ -196,7 +202,7 @@ impl Machine {
             Event::AppExecuted => self.app_executed(out),
             Event::AppNotExecuted(code) => self.app_gone(now, Ending::NotStarted(code), out),
             Event::AppExited(status) => self.app_gone(now, Ending::Was(status), out),
-            Event::AppStopped(signal) => self.app_stopped(signal, out),
+            Event::AppStopped { signal, ours } => self.app_stopped(signal, ours, out),
             Event::Signal(received) => self.signal(now, received, out),
             Event::HookExited(id, status) => self.hook_exited(now, id, status, out),
             Event::HookNotStarted(id) => self.hook_ended(now, id, Outcome::NotStarted, None, out),

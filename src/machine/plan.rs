@@ -128,7 +128,7 @@ pub struct Plan {
     pub post_stop: Vec<HookLimits>,
     /// What becomes of the app's status.
     pub exit: ExitRules,
-    /// The app was given the terminal, so terminal stops are job control.
+    /// There is a controlling terminal, so terminal stops are job control.
     pub terminal: bool,
     /// A shell can resume graceinit after a stop: it is not PID 1 and its group is not orphaned.
     pub suspendable: bool,

@@ -130,13 +130,14 @@ impl Machine {
     }
 
     /// Job control. A stop by `kill -STOP` without a terminal is the sender's own affair.
-    pub(super) fn app_stopped(&mut self, signal: Signal, out: &mut Vec<Action>) {
+    pub(super) fn app_stopped(&mut self, signal: Signal, ours: bool, out: &mut Vec<Action>) {
         if !self.plan.terminal {
             return;
         }
-        let wants_terminal = signal == Signal::TTIN || signal == Signal::TTOU;
+        // It wants to use the terminal, and nothing is in the way of that.
+        let give = ours && (signal == Signal::TTIN || signal == Signal::TTOU);
         match &mut self.phase {
-            Phase::Starting | Phase::Running { .. } if self.plan.suspendable => {
+            Phase::Starting | Phase::Running { .. } if self.plan.suspendable && !give => {
                 if self.phase == Phase::Starting {
                     self.enter(Phase::Running { suspended: true }, out);
                 }
@@ -151,10 +152,10 @@ impl Machine {
             | Phase::PreStop
             | Phase::OnStop(_)
             | Phase::Stopping { .. } => {
-                if wants_terminal {
+                if give {
                     out.push(Action::GiveTerminal);
                 }
-                if wants_terminal || signal == Signal::TSTP {
+                if give || signal == Signal::TSTP {
                     self.continue_app(Target::Group, out);
                 }
             }

@@ -107,6 +107,12 @@ fn number(text: &[u8]) -> Option<i32> {
     })
 }
 
+/// What /proc says of one process.
+pub fn look_up(pid: Pid) -> Option<Process> {
+    let proc = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY)?;
+    if is_our_proc(proc.0) { read_stat(proc.0, pid.0) } else { None }
+}
+
 fn read_stat(proc: i32, pid: i32) -> Option<Process> {
     let mut path = [0u8; 24];
     write!(&mut path[..23], "{pid}/stat").ok()?;

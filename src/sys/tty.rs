@@ -18,14 +18,8 @@ impl AsFd for Terminal {
 }
 
 impl Terminal {
-    /// The controlling terminal if there is one and our process group is in its foreground. In the
-    /// background (`graceinit … &`) it is not ours to give away.
-    pub fn in_foreground() -> Option<Terminal> {
-        let terminal = Terminal::open()?;
-        (terminal.foreground() == Some(own_group())).then_some(terminal)
-    }
-
-    fn open() -> Option<Terminal> {
+    /// The controlling terminal, if there is one.
+    pub fn controlling() -> Option<Terminal> {
         let open = |path| {
             OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(path)
         };
@@ -70,12 +64,32 @@ pub fn own_group() -> Pid {
     Pid(unsafe { libc::getpgrp() })
 }
 
-/// Whether a shell could resume this process after a terminal stop: its group is not orphaned, which
-/// means that the parent is of the same session but of another group (credentials(7)).
+/// Whether a shell could resume this process after a terminal stop: its group is not orphaned. The
+/// kernel's rule (credentials(7)): some process of the group has a parent in the same session but in
+/// another group. Looked for from us upwards: a script may stand between us and the shell.
 pub fn can_be_resumed() -> bool {
-    // SAFETY: plain numbers; a parent outside this pid namespace is 0, which is refused below.
-    let (parent, session) = unsafe { (libc::getppid(), libc::getsid(0)) };
+    let own = own_group();
     // SAFETY: plain numbers.
-    parent > 0
-        && unsafe { libc::getsid(parent) == session && libc::getpgid(parent) != libc::getpgrp() }
+    let session = unsafe { libc::getsid(0) };
+    let mut parent = super::process::parent();
+    // Deeper than any script.
+    for _ in 0..32 {
+        if parent.0 == 0 {
+            // Outside this pid namespace.
+            return false;
+        }
+        // SAFETY: plain numbers.
+        let (its_session, group) = unsafe { (libc::getsid(parent.0), libc::getpgid(parent.0)) };
+        if its_session != session {
+            return false;
+        }
+        if group != own.0 {
+            return true;
+        }
+        match super::tree::look_up(parent) {
+            Some(process) => parent = process.parent,
+            None => return false,
+        }
+    }
+    false
 }

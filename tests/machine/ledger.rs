@@ -138,7 +138,7 @@ impl Ledger {
             }
             Event::Signal(_)
             | Event::AppExecuted
-            | Event::AppStopped(_)
+            | Event::AppStopped { .. }
             | Event::TreeEmpty
             | Event::Tick => {}
         }
@@ -493,17 +493,21 @@ impl Ledger {
                 let sent = plan.rewrite.apply(signal);
                 (sent.map(|sent| (sent, target, value)).into_iter().collect(), 0, Some(1))
             }
-            Event::AppStopped(signal)
+            Event::AppStopped { signal, ours }
                 if plan.terminal && !gone && self.phase < PhaseName::Killed =>
             {
                 let running = self.phase <= PhaseName::Running;
-                if running && plan.suspendable {
+                let give = ours && [Signal::TTIN, Signal::TTOU].contains(&signal);
+                if running && plan.suspendable && !give {
                     return (Vec::new(), 1, None);
                 }
-                let known = [Signal::TSTP, Signal::TTIN, Signal::TTOU].contains(&signal);
-                (if known { group(Signal::CONT) } else { Vec::new() }, 0, None)
+                (
+                    if give || signal == Signal::TSTP { group(Signal::CONT) } else { Vec::new() },
+                    0,
+                    None,
+                )
             }
-            Event::AppStopped(_)
+            Event::AppStopped { .. }
             | Event::AppExecuted
             | Event::AppNotExecuted(_)
             | Event::AppExited(_)

@@ -120,7 +120,7 @@ pub(super) enum Choice {
     Executed,
     NotExecuted,
     AppEnds(Status),
-    AppStops(Signal),
+    AppStops(Signal, bool),
     /// The first of the fresh attempts runs.
     HookRuns,
     /// It does not: fork failed.
@@ -250,7 +250,9 @@ impl World {
             out.extend(setup.endings.iter().map(|&status| Choice::AppEnds(status)));
         }
         if self.stops_left > 0 && !self.app_stopped {
-            out.extend(setup.app_stops.iter().map(|&signal| Choice::AppStops(signal)));
+            for ours in [false, true] {
+                out.extend(setup.app_stops.iter().map(|&signal| Choice::AppStops(signal, ours)));
+            }
         }
     }
 
@@ -273,10 +275,10 @@ impl World {
                 self.app = App::Ended;
                 Some(Event::AppExited(status))
             }
-            Choice::AppStops(signal) => {
+            Choice::AppStops(signal, ours) => {
                 self.stops_left -= 1;
                 self.app_stopped = true;
-                Some(Event::AppStopped(signal))
+                Some(Event::AppStopped { signal, ours })
             }
             Choice::HookRuns => {
                 self.fresh.remove(0);

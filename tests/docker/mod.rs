@@ -1,0 +1,17 @@
+//! In real containers, `FROM scratch`: the image holds graceinit, the puppet and the test server, all
+//! static, and nothing else.
+
+#![allow(unreachable_pub, reason = "a tool box for the cases below")]
+
+mod container;
+mod engine;
+mod lack;
+mod life;
+
+mod stop;
+
+/// The names of the phases that graceinit logged, in order.
+fn phases(log: &[String]) -> Vec<&str> {
+    let names = log.iter().filter_map(|line| line.split_once("phase=")?.1.split(' ').next());
+    names.collect()
+}

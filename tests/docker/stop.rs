@@ -1,0 +1,114 @@
+//! `docker stop`.
+
+use std::time::{Duration, Instant};
+
+use super::container::Container;
+use super::engine::engine;
+use super::phases;
+use crate::support::Outcome;
+use crate::{ensure, ensure_eq};
+
+/// Flags cannot be given to an entry point that ends with `--`: variables do everything.
+#[test]
+fn it_walks_the_phases_and_ends_with_the_servers_code() -> Outcome {
+    let Some(engine) = engine() else { return Ok(()) };
+    let variables = [
+        "GRACEINIT_LOG=info",
+        // Still served before the stop signal.
+        "GRACEINIT_PRE_STOP=/server get http://127.0.0.1:8080/",
+        "GRACEINIT_ON_STOP=/puppet say=the-last-moment",
+        "GRACEINIT_POST_STOP=/puppet say=afterwards env=GRACEINIT_REASON",
+    ];
+    let options: Vec<&str> = variables.iter().flat_map(|pair| ["--env", pair]).collect();
+    let container = Container::run(engine, &options, "/server 8080")?;
+    container.log.out.until("listening 8080")?;
+    container.docker(&["stop"])?;
+    ensure_eq!(container.exit_code()?, 0, "exit code");
+    let log = container.whole_log()?;
+    let expected = ["running", "pre-stop", "on-stop", "stopping", "leftovers", "post-stop"];
+    let walked: Vec<&str> = phases(&log);
+    ensure!(walked.ends_with(&expected), "walked {walked:?}, expected {expected:?}\n{log:#?}");
+    for hook in [
+        "[pre-stop pre-stop-1 stdout] hello",
+        "[on-stop on-stop-1 stdout] the-last-moment",
+        "[post-stop post-stop-1 stdout] afterwards",
+        "[post-stop post-stop-1 stdout] env GRACEINIT_REASON=signal",
+    ] {
+        ensure!(log.iter().any(|line| line.contains(hook)), "no {hook:?} in {log:#?}");
+    }
+    Ok(())
+}
+
+/// A request that was accepted before the stop is answered after it began.
+#[test]
+fn a_request_in_flight_is_answered() -> Outcome {
+    let Some(engine) = engine() else { return Ok(()) };
+    let container = Container::run(engine, &[], "/server 8080 --slow-ms 1500")?;
+    container.log.out.until("listening")?;
+    let mut client = container.exec_beside("/server get http://127.0.0.1:8080/")?;
+    container.log.out.until("request")?;
+    container.docker(&["kill", "--signal", "TERM"])?;
+    container.log.out.until("stopping")?;
+    client.out.expect("hello")?;
+    ensure_eq!(client.end()?, 0, "the client's code");
+    ensure_eq!(container.exit_code()?, 0, "exit code");
+    ensure!(container.log.out.so_far().iter().any(|line| line.0 == "stopped"), "the server's end");
+    Ok(())
+}
+
+/// graceinit's own kill comes first, and so the post-stop hooks have their turn.
+#[test]
+fn an_app_that_ignores_it_is_killed_by_graceinit_not_by_docker() -> Outcome {
+    let Some(engine) = engine() else { return Ok(()) };
+    let flags = ["-v", "--grace", "500ms", "--post-stop", "/puppet say=last-words"];
+    let container = Container::with_flags(engine, &flags, "/server 8080 --on-term ignore")?;
+    container.log.out.until("listening")?;
+    // Docker would wait three seconds: time enough for a hook on a busy machine.
+    container.docker(&["stop", "--time", "3"])?;
+    ensure_eq!(container.exit_code()?, 137, "exit code");
+    let log = container.whole_log()?;
+    let walked = phases(&log);
+    ensure!(walked.ends_with(&["stopping", "killed", "post-stop"]), "walked {walked:?}");
+    let last = "[post-stop post-stop-1 stdout] last-words";
+    ensure!(log.iter().any(|line| line.contains(last)), "no {last:?} in {log:#?}");
+    Ok(())
+}
+
+/// Docker kills after 10 s, so that graceinit's budget is 7 s there and the hooks afterwards have 2.
+#[test]
+fn the_default_budget_fits_into_dockers() -> Outcome {
+    let Some(engine) = engine() else { return Ok(()) };
+    let hook = ["--env", "GRACEINIT_POST_STOP=/puppet say=last-words env=GRACEINIT_REASON"];
+    let log = ["--env", "GRACEINIT_LOG=info"];
+    let options = [hook, log].concat();
+    let container = Container::run(engine, &options, "/server 8080 --on-term ignore")?;
+    container.log.out.until("listening")?;
+    let before = Instant::now();
+    container.docker(&["stop"])?;
+    let took = before.elapsed();
+    ensure_eq!(container.exit_code()?, 137, "exit code");
+    let log = container.whole_log()?;
+    let last = "[post-stop post-stop-1 stdout] env GRACEINIT_REASON=deadline";
+    ensure!(log.iter().any(|line| line.contains(last)), "no {last:?} in {log:#?}");
+    ensure!(took >= Duration::from_millis(6900), "the app had {took:?} only");
+    Ok(())
+}
+
+/// Sessions of `docker exec` are not the app's: what it left behind is swept, they are not.
+#[test]
+fn an_exec_session_is_spared_by_the_sweep_of_leftovers() -> Outcome {
+    let Some(engine) = engine() else { return Ok(()) };
+    // The app ends on TERM; a helper that has left its group and session works on for a while.
+    let helper = "name=helper;ready;helper=1000:/w/saved";
+    let app = format!("/puppet block spawn=double:{helper} ready echo=TERM:0");
+    let container = Container::with_flags(engine, &["-v"], &app)?;
+    container.log.out.until("ready")?;
+    let guest = container.exec_beside("/puppet name=guest block ready echo")?;
+    guest.out.expect("guest: ready")?;
+    container.docker(&["stop"])?;
+    ensure_eq!(container.exit_code()?, 0, "exit code");
+    container.log.out.find("helper: got TERM")?;
+    let told = guest.out.all()?;
+    ensure!(told.is_empty() || told.len() == 1, "the guest was told {told:?}");
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! Servers of the distribution, unchanged, under the inits.
+
+mod nginx;
