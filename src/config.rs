@@ -9,6 +9,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use crate::cli::{Given, Kind, OPTIONS};
+use crate::hookenv;
 use crate::machine::plan::{ExitRules, HookLimits, Plan, Rewrite, Rung, Scope, StopAgain};
 use crate::sys::process;
 use crate::types::{Signal, SignalSet};
@@ -97,22 +98,6 @@ impl fmt::Display for Source {
         }
     }
 }
-
-/// Variables that hooks are given: found when graceinit runs inside a hook.
-const OF_HOOKS: [&str; 12] = [
-    "PHASE",
-    "HOOK",
-    "ATTEMPT",
-    "REASON",
-    "SIGNAL",
-    "SENDER_PID",
-    "APP_PID",
-    "EXIT_CODE",
-    "EXIT_SIGNAL",
-    "DEADLINE",
-    "BUDGET_MS",
-    "COMMIT",
-];
 
 /// The second variable for `--grace`, known from other servers.
 const GRACE_EXIT_TIMEOUT: &str = "GRACE_EXIT_TIMEOUT";
@@ -332,9 +317,10 @@ impl Reader<'_> {
 
     fn unknown_variables(&mut self) {
         for (name, _) in self.variables {
-            let Some(rest) = name.strip_prefix("GRACEINIT_") else { continue };
+            let ours = name.starts_with("GRACEINIT_");
             let known = OPTIONS.iter().any(|opt| opt.variable == Some(name));
-            if !known && !OF_HOOKS.contains(&rest) {
+            // Those of hooks are there when graceinit runs inside a hook.
+            if ours && !known && !hookenv::NAMES.contains(name) {
                 self.warnings.push(format!(
                     "{name} is no variable of graceinit and is ignored (a Kubernetes service called \
                      graceinit makes such variables; graceinit --help lists ours)"

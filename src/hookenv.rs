@@ -9,6 +9,22 @@ use crate::observe::log::hook_name;
 use crate::sys::{clock, process};
 use crate::types::{Pid, Status, Time};
 
+/// Variables that only hooks have. Those of a hook that graceinit runs in are not passed on: they tell
+/// of another life.
+pub const NAMES: [&str; 11] = [
+    "GRACEINIT_PHASE",
+    "GRACEINIT_HOOK",
+    "GRACEINIT_ATTEMPT",
+    "GRACEINIT_REASON",
+    "GRACEINIT_SIGNAL",
+    "GRACEINIT_SENDER_PID",
+    "GRACEINIT_APP_PID",
+    "GRACEINIT_EXIT_CODE",
+    "GRACEINIT_EXIT_SIGNAL",
+    "GRACEINIT_DEADLINE",
+    "GRACEINIT_BUDGET_MS",
+];
+
 /// The trace that this life is part of (W3C Trace Context, `traceparent`).
 #[derive(Debug)]
 pub struct Trace {

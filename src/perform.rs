@@ -7,14 +7,14 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::config::Config;
 use crate::exit;
-use crate::hookenv::{Moment, Trace};
+use crate::hookenv::{self, Moment, Trace};
 use crate::machine::hook::{HookId, HookPhase};
 use crate::machine::{Action, Event, Machine, Target};
 use crate::observe::log::hook_name;
 use crate::outputs::Outputs;
 use crate::sys::deadman::{self, DeadMan};
 use crate::sys::signals::{Disposition, Mask};
-use crate::sys::spawn::{Failure, Program, Report, Setup, Started, Step};
+use crate::sys::spawn::{Failure, Program, Report, Setup, Signals, Started, Step};
 use crate::sys::tree::{Process, Reach};
 use crate::sys::tty::Terminal;
 use crate::sys::{clock, fd, process, signals, spawn, tree, tty};
@@ -52,7 +52,7 @@ pub struct Hands {
     /// [`Process::started`].
     group_told: Vec<(Signal, u64)>,
     /// When leftovers were first looked for, in the same unit.
-    first_look: Option<u64>,
+    first_look: u64,
     /// It was said that /proc is of no use.
     warned_of_proc: bool,
 }
@@ -78,7 +78,7 @@ impl Hands {
             trace: None,
             told: Vec::new(),
             group_told: Vec::new(),
-            first_look: None,
+            first_look: 0,
             warned_of_proc: false,
         }
     }
@@ -89,8 +89,7 @@ impl Hands {
         spawn::spawn(
             program,
             &Setup {
-                mask: self.mask,
-                dispositions: &dispositions,
+                signals: Signals::Inherited(self.mask, &dispositions),
                 user: self.user(),
                 // In the background (`graceinit ... &`) it is not ours to give away.
                 terminal: self
@@ -100,6 +99,7 @@ impl Hands {
                     .filter(|_| self.terminal_is_ours()),
                 stdio: None,
                 variables: &[],
+                without: &[],
             },
         )
     }
@@ -143,8 +143,8 @@ impl Hands {
                     self.report("a hook", Signal::KILL, signals::send_group(pid, Signal::KILL));
                 }
             }
-            Action::SignalLeftovers { signal, group_told } => {
-                self.signal_leftovers(signal, group_told);
+            Action::SignalLeftovers { signal, group_told, first } => {
+                self.signal_leftovers(signal, group_told, first);
             }
             Action::KillTree => {
                 let groups: Vec<Pid> =
@@ -216,17 +216,18 @@ impl Hands {
 
     /// Everything that is still there, but for the hooks and for those that were told before: a second
     /// TERM means "die now" to some.
-    fn signal_leftovers(&mut self, signal: Signal, group_told: bool) {
+    fn signal_leftovers(&mut self, signal: Signal, group_told: bool, is_first: bool) {
         let now = clock::boot_ticks();
         let Some(found) = tree::descendants(&self.table.hooks()) else {
-            return self.signal_leftovers_unseen(signal);
+            return self.signal_leftovers_unseen(signal, group_told);
         };
         // A further look is for those that the first one missed (a parent that ended while it was
         // going on hides its children). What was started since then is how a helper puts its house
         // in order, and must not be cut off.
-        let first = self.first_look;
-        self.first_look = first.or(Some(now));
-        let newcomer = |process: &Process| first.is_some_and(|first| process.started >= first);
+        if is_first {
+            self.first_look = now;
+        }
+        let newcomer = |process: &Process| !is_first && process.started >= self.first_look;
         let group = self.app_group();
         let when = self.group_told.iter().filter(|(told, _)| group_told && *told == signal);
         let when = when.map(|(_, when)| *when).max();
@@ -247,7 +248,7 @@ impl Hands {
     }
 
     /// Without /proc nobody can be told from another, so all are told, and only once.
-    fn signal_leftovers_unseen(&mut self, signal: Signal) {
+    fn signal_leftovers_unseen(&mut self, signal: Signal, group_told: bool) {
         if self.warned_of_proc {
             return;
         }
@@ -256,7 +257,7 @@ impl Hands {
             if process::is_first() {
                 // ESRCH: nobody is there.
                 let _ = signals::send_all(signal);
-            } else if let Some(group) = self.app_group() {
+            } else if let Some(group) = self.app_group().filter(|_| !group_told) {
                 tree::signal_groups(&[group], signal);
             }
         }
@@ -276,7 +277,7 @@ impl Hands {
 
     /// Whether graceinit's own group is in the foreground.
     pub fn terminal_is_ours(&self) -> bool {
-        self.terminal.as_ref().is_some_and(|t| t.foreground() == Some(tty::own_group()))
+        self.terminal.as_ref().is_some_and(Terminal::is_ours)
     }
 
     fn give_terminal(&self) {
@@ -352,17 +353,14 @@ impl Hands {
         let stdin: OwnedFd = fd::empty_input()?;
         let (stdout, out) = fd::pipe()?;
         let (stderr, err) = fd::pipe()?;
-        let mut dispositions = vec![(Signal::CHLD, self.child_signal)];
-        if let Some(dead_man) = &self.dead_man {
-            dispositions.push((Signal::ALRM, dead_man.inherited()));
-        }
         let setup = Setup {
-            mask: self.mask,
-            dispositions: &dispositions,
+            // A hook has to work whatever state of signals graceinit was started in.
+            signals: Signals::Clean,
             user: self.user(),
             terminal: None,
             stdio: Some([stdin.as_fd(), out.as_fd(), err.as_fd()]),
             variables,
+            without: &hookenv::NAMES,
         };
         let child = spawn::spawn(&program, &setup)?;
         self.table.add(child.pid, Role::Hook(id));

@@ -1,3 +1,9 @@
 //! All integration tests, one binary: one line per module.
 
+mod blackbox;
+mod docker;
 mod machine;
+mod pty;
+mod servers;
+mod support;
+mod walls;

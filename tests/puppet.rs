@@ -16,7 +16,7 @@
 //! | `raise=SIG` `kill=SIG:PID` `queue=SIG:VALUE:PID` `flood=SIG:N:PID` | sends; PID may be `parent` |
 //! | `read=PATH` `write=PATH:TEXT` `append=PATH:TEXT` `say=TEXT` `complain=TEXT` `stdin` `lines` | files and streams |
 //! | `name=TEXT` `to=PATH` | prefix of its lines; where its account goes |
-//! | `close=FD` `open=FD:PATH` `limit=N:SOFT:HARD` `set-umask=OCTAL` `setenv=N=V` `entry=HEX` `drop-env=N` `clear-env` `listen-pid` | prepares what comes next |
+//! | `close=FD` `alone` (closes all from 3 on) `open=FD:PATH` `limit=N:SOFT:HARD` `set-umask=OCTAL` `setenv=N=V` `entry=HEX` `drop-env=N` `clear-env` `listen-pid` | prepares what comes next |
 //! | `pause` `exit=CODE` `die=SIG` `exec PROGRAM ARG…` | how it ends |
 //! | `race=ROOM:MICROSECONDS:SIG PROGRAM ARG…` | starts PROGRAM and sends it SIG that long after exec |
 //! | `--` | the script ends; what follows is only arguments |
@@ -125,14 +125,21 @@ impl Puppet {
             "complain" => drop(sys::write(2, format!("{value}\n").as_bytes())),
             "name" => self.name = format!("{value}: "),
             "close" => sys::close(number(value) as i32),
+            // What the tests themselves inherited from whoever runs them.
+            "alone" => (3..1024).for_each(sys::close),
             "open" => {
                 let (fd, path) = two(value);
                 let file =
-                    OpenOptions::new().read(true).write(true).create(true).open(path).expect(path);
-                sys::dup_to(file.as_raw_fd(), number(fd) as i32).expect("dup2");
+                    OpenOptions::new().read(true).append(true).create(true).open(path).expect(path);
+                // By way of a high number: it may be the wanted one already, but is closed on exec.
+                const HIGH: i32 = 1000;
+                sys::dup_to(file.as_raw_fd(), HIGH).expect("dup2");
+                drop(file);
+                sys::dup_to(HIGH, number(fd) as i32).expect("dup2");
+                sys::close(HIGH);
             }
             "limit" => {
-                let mut parts = value.splitn(3, ':').map(|part| number(part));
+                let mut parts = value.splitn(3, ':').map(number);
                 let mut next = || parts.next().expect("limit=N:SOFT:HARD");
                 sys::set_limit(next() as u32, next(), next()).expect("prlimit");
             }
@@ -312,6 +319,8 @@ impl Puppet {
         let script: Vec<Vec<u8>> =
             script.split(';').map(|word| word.replace('|', ";").into_bytes()).collect();
         let (wait, told) = pipe().expect("pipe");
+        // A child that becomes another program is as good as ready.
+        fcntl(&told, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("fcntl");
         let pid = sys::fork().expect("fork");
         if pid == 0 {
             drop(wait);

@@ -133,7 +133,7 @@ fn answer(stream: TcpStream, slow: Duration) -> io::Result<()> {
     say("request")?;
     // A slow handler: nobody ever sends on the channel.
     let (_never, timer) = mpsc::channel::<()>();
-    drop(timer.recv_timeout(slow));
+    let _ = timer.recv_timeout(slow);
     let (status, body) = if root { ("200 OK", "hello\n") } else { ("404 Not Found", "no\n") };
     write!(
         reader.into_inner(),

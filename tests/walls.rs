@@ -1,5 +1,7 @@
 //! The walls of the house (docs/design.md), as far as the compiler does not hold them up.
 
+#![allow(clippy::expect_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,15 +39,37 @@ fn trespasses(room: &str, forbidden: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_machine_is_pure() {
-    let foreign = ["sys::", "observe::", "log::", "libc::", "nix::", "std::time::Instant", "SystemTime",
-        "std::fs", "std::io", "std::env", "std::process", "std::thread", "println!", "unsafe"];
+    let foreign = [
+        "sys::",
+        "observe::",
+        "log::",
+        "libc::",
+        "nix::",
+        "std::time::Instant",
+        "SystemTime",
+        "std::fs",
+        "std::io",
+        "std::env",
+        "std::process",
+        "std::thread",
+        "println!",
+        "unsafe",
+    ];
     assert_eq!(trespasses("src/machine", &foreign), Vec::<String>::new());
 }
 
 #[test]
 fn the_kernels_side_knows_nothing_of_us() {
-    let ours = ["crate::machine", "crate::config", "crate::cli", "crate::observe", "crate::perform",
-        "crate::supervisor", "crate::table", "log::"];
+    let ours = [
+        "crate::machine",
+        "crate::config",
+        "crate::cli",
+        "crate::observe",
+        "crate::perform",
+        "crate::supervisor",
+        "crate::table",
+        "log::",
+    ];
     assert_eq!(trespasses("src/sys", &ours), Vec::<String>::new());
 }
 
@@ -61,11 +85,14 @@ fn nothing_is_unsafe_outside_sys_and_only_reap_waits() {
         let in_sys = path.components().any(|part| part.as_os_str() == "sys");
         let unsafe_code = text.lines().any(|line| {
             let code = line.split("//").next().unwrap_or("");
-            code.contains("unsafe ") || code.contains("unsafe{") || code.contains("allow(unsafe_code)")
+            code.contains("unsafe ")
+                || code.contains("unsafe{")
+                || code.contains("allow(unsafe_code)")
         });
         // The module's own declaration allows it for the whole room.
         assert!(in_sys || !unsafe_code, "{} is unsafe", path.display());
-        let waits = text.contains("SYS_waitid") || text.contains("libc::wait") || text.contains(".wait()");
+        let waits =
+            text.contains("SYS_waitid") || text.contains("libc::wait") || text.contains(".wait()");
         let reap = path.ends_with("sys/reap.rs") || path.ends_with("supervisor.rs");
         assert!(reap || !waits, "{} waits for children", path.display());
     }

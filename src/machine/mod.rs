@@ -85,9 +85,10 @@ pub enum Action {
     StartHook { id: HookId, until: Time, end: Time },
     /// SIGKILL to the group of an attempt.
     KillHook(HookId),
-    /// Send the stop signal to all that the app left behind and that was not told before.
-    /// `group_told`: the stop signal went to the whole group of the app.
-    SignalLeftovers { signal: Signal, group_told: bool },
+    /// Send the stop signal to all that was left behind and that was not told before. `group_told`: the
+    /// stop signal went to the whole group of the app. `first`: the first look, for all; a further
+    /// one is only for those that the first has missed.
+    SignalLeftovers { signal: Signal, group_told: bool, first: bool },
     /// SIGKILL to every process of the tree, hooks included.
     KillTree,
     /// Set the dead-man timer: if the loop is stuck then, the tree dies and graceinit exits.

@@ -43,7 +43,9 @@ pub enum Phase {
         end: Time,
         /// Whether anything but graceinit itself is left.
         tree: Tree,
-        /// What the hooks had left behind was killed.
+        /// What the hooks left behind was told to stop.
+        told: bool,
+        /// It was killed.
         killed: bool,
     },
     /// `Exit` was ordered. Nothing happens any more.

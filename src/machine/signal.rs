@@ -129,13 +129,18 @@ impl Machine {
         out.push(Action::SignalApp { signal: Signal::CONT, target, value: None, stop: false });
     }
 
-    /// Job control. A stop by `kill -STOP` without a terminal is the sender's own affair.
+    /// Job control. A stop by `kill -STOP` is no key of a terminal but the sender's own affair: whoever
+    /// sends it to the app sends the app the CONT as well.
     pub(super) fn app_stopped(&mut self, signal: Signal, ours: bool, out: &mut Vec<Action>) {
         if !self.plan.terminal {
             return;
         }
-        // It wants to use the terminal, and nothing is in the way of that.
-        let give = ours && (signal == Signal::TTIN || signal == Signal::TTOU);
+        let wants_terminal = signal == Signal::TTIN || signal == Signal::TTOU;
+        if !wants_terminal && signal != Signal::TSTP {
+            return;
+        }
+        // Nothing is in the way of that.
+        let give = ours && wants_terminal;
         match &mut self.phase {
             Phase::Starting | Phase::Running { .. } if self.plan.suspendable && !give => {
                 if self.phase == Phase::Starting {

@@ -100,9 +100,10 @@ impl Machine {
                 if sweep.looks == 0 {
                     out.push(Action::Record(Fact::LeftoversSignalled { signal, left }));
                 }
+                let first = sweep.looks == 0;
                 sweep.next = now.after(budget::resweep(sweep.looks));
                 sweep.looks += 1;
-                out.push(Action::SignalLeftovers { signal, group_told: self.group_told });
+                out.push(Action::SignalLeftovers { signal, group_told: self.group_told, first });
             }
             Phase::Killed { sweep, .. } => {
                 sweep.next = now.after(budget::resweep(sweep.looks));
@@ -181,7 +182,7 @@ impl Machine {
         let end = begin.after(self.plan.post_stop_timeout);
         out.push(Action::ArmDeadMan(end));
         let queue = Queue::first();
-        self.enter(Phase::PostStop { queue, end, tree, killed: false }, out);
+        self.enter(Phase::PostStop { queue, end, tree, told: false, killed: false }, out);
         self.run_queue(now, out);
     }
 
@@ -221,10 +222,17 @@ impl Machine {
 
     /// Leaves once the last post-stop hook is through and nothing that it forked away is left.
     pub(super) fn leave_when_done(&mut self, out: &mut Vec<Action>) {
-        if let Phase::PostStop { queue, tree, .. } = &self.phase {
-            if queue.index >= self.plan.post_stop.len() && *tree != Tree::Busy {
-                self.exit(out);
-            }
+        let (signal, group_told) = (self.leftover_signal(), self.group_told);
+        let Phase::PostStop { queue, tree, told, .. } = &mut self.phase else { return };
+        if queue.index < self.plan.post_stop.len() {
+            return;
+        }
+        if *tree != Tree::Busy {
+            self.exit(out);
+        } else if !*told {
+            // The same as for what the app leaves behind: asked once, and then waited for.
+            *told = true;
+            out.push(Action::SignalLeftovers { signal, group_told, first: true });
         }
     }
 

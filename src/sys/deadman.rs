@@ -9,7 +9,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use super::signals::{self, Disposition, Mask};
+use super::signals::{self, Mask};
 use super::{clock, process, tree};
 use crate::types::{Pid, Signal, Time};
 
@@ -29,8 +29,6 @@ static CODE: AtomicI32 = AtomicI32::new(137);
 #[derive(Debug)]
 pub struct DeadMan {
     timer: Timer,
-    /// What SIGALRM was set to when graceinit started: the hooks inherit it.
-    inherited: Disposition,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +44,6 @@ impl DeadMan {
     /// Those of timer_create(2) and sigaction(2): EAGAIN when no memory is left.
     pub fn new(code: u8) -> io::Result<DeadMan> {
         CODE.store(i32::from(code), SeqCst);
-        let inherited = signals::set_disposition(Signal::ALRM, Disposition::Default);
         // SAFETY: the handler below is async-signal-safe: it uses atomics, and functions that say
         // they are.
         unsafe { signal_hook::low_level::register(Signal::ALRM.number(), on_alarm)? };
@@ -63,17 +60,12 @@ impl DeadMan {
         }
         TIMER.store(timer as u64, SeqCst);
         signals::set_mask(Self::mask());
-        Ok(DeadMan { timer: Timer(timer), inherited })
+        Ok(DeadMan { timer: Timer(timer) })
     }
 
     /// The mask of graceinit while there is a dead-man.
     pub fn mask() -> Mask {
         Mask::ALL.without(Signal::ALRM)
-    }
-
-    /// What SIGALRM was set to when graceinit started.
-    pub fn inherited(&self) -> Disposition {
-        self.inherited
     }
 
     /// Sets it to `deadline` plus its slack. Whatever it was set to before no longer counts.

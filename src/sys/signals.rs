@@ -21,6 +21,9 @@ impl Mask {
     /// All 64.
     pub const ALL: Mask = Mask(u64::MAX);
 
+    /// None.
+    pub const NONE: Mask = Mask(0);
+
     /// Without `signal`.
     pub fn without(self, signal: Signal) -> Mask {
         Mask(self.0 & !(1 << (signal.number() - 1)))
@@ -164,6 +167,20 @@ pub fn queue(pid: Pid, signal: Signal, value: usize) -> io::Result<()> {
 
 fn check(result: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets all dispositions to the default, those of 32 and 33 too, which the C library keeps from its
+/// callers. Async-signal-safe.
+pub fn reset_dispositions() {
+    // The kernel's struct sigaction is at most 32 bytes; all zeroes is SIG_DFL with an empty mask.
+    let default = [0u64; 4];
+    for number in 1..=64 {
+        // SAFETY: the pointer is to a live structure; KILL and STOP are refused, which is as well.
+        unsafe {
+            let none = std::ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), none, MASK_BYTES)
+        };
+    }
 }
 
 /// What a process does on a signal, as far as it is inherited through execve(2).

@@ -65,18 +65,27 @@ impl Program {
 /// What a child is given to begin with.
 #[derive(Debug)]
 pub struct Setup<'a> {
-    /// The mask that graceinit was started with.
-    pub mask: Mask,
-    /// The dispositions that graceinit has changed, as they were.
-    pub dispositions: &'a [(Signal, Disposition)],
+    /// Its mask and dispositions.
+    pub signals: Signals<'a>,
     /// Its user, group and supplementary groups.
     pub user: Option<(u32, u32, &'a [u32])>,
     /// A terminal whose foreground it becomes.
     pub terminal: Option<BorrowedFd<'a>>,
     /// Its stdin, stdout and stderr; graceinit's own without.
     pub stdio: Option<[BorrowedFd<'a>; 3]>,
-    /// Variables that replace or join the inherited ones, as `NAME=value`.
+    /// Variables that join the inherited ones, as `NAME=value`.
     pub variables: &'a [CString],
+    /// Names of variables that are not inherited. (Those above are not either.)
+    pub without: &'a [&'a str],
+}
+
+/// What a child is given of signals.
+#[derive(Clone, Copy, Debug)]
+pub enum Signals<'a> {
+    /// What graceinit was started with: its mask, and the dispositions that graceinit has changed.
+    Inherited(Mask, &'a [(Signal, Disposition)]),
+    /// Nothing blocked, nothing ignored.
+    Clean,
 }
 
 /// A child that is on its way to execve.
@@ -158,7 +167,7 @@ impl Report {
 pub fn spawn(program: &Program, setup: &Setup<'_>) -> io::Result<Child> {
     let (read, write) = fd::pipe()?;
     let mut listen_pid = Variable::listen_pid();
-    let environment = environment(setup.variables, listen_pid.as_mut());
+    let environment = environment(setup, listen_pid.as_mut());
     let argv: Vec<*const libc::c_char> = pointers(&program.argv);
     // For a file that execve does not know the format of, execvp(3) runs a shell on it.
     let mut script = pointers(&program.argv);
@@ -189,21 +198,17 @@ fn pointers(words: &[CString]) -> Vec<*const libc::c_char> {
     words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect()
 }
 
-fn environment(
-    variables: &[CString],
-    listen_pid: Option<&mut Variable>,
-) -> Vec<*const libc::c_char> {
-    let name = |entry: &CStr| entry.to_bytes().split(|byte| *byte == b'=').next().map(<[u8]>::len);
-    let replaced = |entry: &CStr| {
-        variables.iter().any(|variable| {
-            let length = name(variable);
-            length == name(entry)
-                && length.map(|n| &variable.to_bytes()[..n])
-                    == length.map(|n| &entry.to_bytes()[..n])
-        })
-    };
+fn environment(setup: &Setup<'_>, listen_pid: Option<&mut Variable>) -> Vec<*const libc::c_char> {
+    let Setup { variables, without, .. } = setup;
+    let name =
+        |entry: &CStr| entry.to_bytes().split(|byte| *byte == b'=').next().map(<[u8]>::to_vec);
+    let replaced: Vec<Option<Vec<u8>>> = variables
+        .iter()
+        .map(|variable| name(variable))
+        .chain(without.iter().map(|name| Some(name.as_bytes().to_vec())))
+        .collect();
     let mut list: Vec<*const libc::c_char> = process::environment()
-        .filter(|entry| variables.is_empty() || !replaced(entry))
+        .filter(|entry| replaced.is_empty() || !replaced.contains(&name(entry)))
         .map(CStr::as_ptr)
         .collect();
     if let Some(variable) = listen_pid {
@@ -283,21 +288,33 @@ fn run_child(
             }
         }
     }
-    for (signal, disposition) in setup.dispositions {
-        signals::set_disposition(*signal, *disposition);
+    match setup.signals {
+        Signals::Inherited(mask, dispositions) => {
+            for (signal, disposition) in dispositions {
+                signals::set_disposition(*signal, *disposition);
+            }
+            signals::set_mask(mask);
+        }
+        Signals::Clean => {
+            signals::reset_dispositions();
+            signals::set_mask(Mask::NONE);
+        }
     }
-    signals::set_mask(setup.mask);
     let mut denied = false;
     for candidate in &program.candidates {
         // SAFETY: the path is terminated; both lists hold terminated strings and end with a null
         // pointer; all of them live.
         unsafe { libc::execve(candidate.as_ptr(), argv.as_ptr(), environment.as_ptr()) };
         match errno() {
-            libc::ENOEXEC => {
+            libc::ENOEXEC if is_script(candidate) => {
                 script[1] = candidate.as_ptr();
                 // SAFETY: as above.
                 unsafe { libc::execve(script[0], script.as_ptr(), environment.as_ptr()) };
                 // Where there is no shell either, the format is what is wrong.
+                set_errno(libc::ENOEXEC);
+                break;
+            }
+            libc::ENOEXEC => {
                 set_errno(libc::ENOEXEC);
                 break;
             }
@@ -311,6 +328,20 @@ fn run_child(
         set_errno(libc::EACCES);
     }
     fail(report, Step::Execute)
+}
+
+/// Whether a file that execve does not know the format of can be meant for a shell. A program for
+/// another machine is not: a shell would make nonsense of it.
+fn is_script(path: &CStr) -> bool {
+    let mut head = [0u8; 128];
+    // SAFETY: the path is terminated, the buffer is live and its size is passed on.
+    let length = unsafe {
+        let fd = libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        libc::read(fd, head.as_mut_ptr().cast(), head.len())
+    };
+    // One that may be executed but not read is left to the shell to judge.
+    let head = &head[..usize::try_from(length).unwrap_or(0)];
+    !head.starts_with(b"\x7fELF") && !head.contains(&0)
 }
 
 fn errno() -> i32 {

@@ -21,7 +21,9 @@ impl Terminal {
     /// The controlling terminal, if there is one.
     pub fn controlling() -> Option<Terminal> {
         let open = |path| {
-            OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(path)
+            // O_NONBLOCK for `refuses_reads`: somebody else may be reading.
+            let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+            OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
         };
         // /dev/tty is the controlling terminal whatever stdio is; an image without a /dev still has
         // it on stdio. A terminal that is not the controlling one refuses TIOCGPGRP (ENOTTY).
@@ -32,16 +34,32 @@ impl Terminal {
             // SAFETY: only asks about a number; answers -1 if it is no descriptor.
             let group = unsafe { libc::tcgetpgrp(fd) };
             // SAFETY: the descriptor is open: the kernel just answered for it.
-            let fd = (group > 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })?;
+            let fd = (group >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })?;
             fd.try_clone_to_owned().ok().map(Terminal)
         })
     }
 
-    /// The group in the foreground; `None` if there is none or the terminal has gone.
+    /// The group in the foreground; `None` if the terminal has gone. 0 is any group whose leader is
+    /// outside our pid namespace.
     pub fn foreground(&self) -> Option<Pid> {
         // SAFETY: plain numbers.
         let group = unsafe { libc::tcgetpgrp(self.0.as_raw_fd()) };
-        (group > 0).then_some(Pid(group))
+        (group >= 0).then_some(Pid(group))
+    }
+
+    /// Whether our group is in the foreground.
+    pub fn is_ours(&self) -> bool {
+        // `unshare --pid --fork graceinit` is in a group from outside, and so may the foreground be.
+        let group = own_group();
+        self.foreground() == Some(group) && (group.0 != 0 || !self.refuses_reads())
+    }
+
+    /// The kernel's own word on who is in the background: a read of nothing takes nothing, but is
+    /// refused there with EIO (as SIGTTIN is blocked). n_tty_read in drivers/tty/n_tty.c.
+    fn refuses_reads(&self) -> bool {
+        // SAFETY: a length of 0 writes to no memory.
+        let done = unsafe { libc::read(self.0.as_raw_fd(), std::ptr::null_mut(), 0) };
+        done < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EIO)
     }
 
     /// Puts this group into the foreground. SIGTTOU must be blocked, as it always is here: then a

@@ -5,9 +5,16 @@
 
 mod exit;
 mod given;
+mod hook_env;
+mod hooks;
 mod leftovers;
+mod logging;
 mod peers;
 mod reap;
+mod scarce;
 mod signals;
 mod start;
+mod still;
+mod stop;
 mod usage;
+mod user;

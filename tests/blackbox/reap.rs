@@ -28,7 +28,7 @@ fn two_thousand_orphans_at_once(subject: Subject) -> Outcome {
     let adopted = proc::children(run.init()?).len();
     ensure_eq!(adopted, 2001, "children of the init before they end");
     fifo.release()?;
-    children_come_down_to(&run, 1, subject.patience())?;
+    children_come_down_to(&run, 1, subject.patience)?;
     ensure!(proc::zombies(run.init()?).is_empty(), "zombies are left");
     run.signal("TERM")?;
     ensure_eq!(run.wait()?, Status::Code(7), "the app's code");
@@ -59,7 +59,7 @@ fn a_thousand_orphans_end_among_five_thousand_live_ones(room: Room) -> Outcome {
 /// status away.
 fn chld_inherited_as_ignored(subject: Subject) -> Outcome {
     let mut run = subject.launch().given("ignore=CHLD").app("exit=7").start()?;
-    ensure_eq!(run.wait_within(subject.patience())?, Status::Code(7), "the app's code");
+    ensure_eq!(run.wait()?, Status::Code(7), "the app's code");
     Ok(())
 }
 
@@ -70,7 +70,7 @@ fn the_apps_code_is_not_mixed_up_with_an_orphans(subject: Subject) -> Outcome {
             .launch()
             .app("spawn=orphan:exit=1 orphans=100 release spawn=double:exit=2 exit=7")
             .start()?;
-        ensure_eq!(run.wait_within(subject.patience())?, Status::Code(7), "the app's code");
+        ensure_eq!(run.wait()?, Status::Code(7), "the app's code");
     }
     Ok(())
 }
@@ -86,7 +86,7 @@ fn no_zombie_of_a_stray_remains(subject: Subject) -> Outcome {
         .given("limit=4:0:0")
         .start()?;
     run.ready()?;
-    children_come_down_to(&run, 1, subject.patience())?;
+    children_come_down_to(&run, 1, subject.patience)?;
     let left = proc::children(run.init()?);
     ensure!(left.iter().all(|p| p.state != 'Z'), "zombies: {left:?}");
     Ok(())

@@ -62,7 +62,7 @@ fn doubled(run: &Run, sent: &[i32], wrong: &mut Vec<String>) {
 }
 
 fn echo(subject: Subject, stop: i32) -> Outcome<Run> {
-    let launch = Launch::new(subject.program, subject.room);
+    let launch = subject.launch();
     let launch = match subject.program {
         Program::Graceinit => launch.flags(&format!("--stop-on {stop}")),
         _ => launch,
@@ -83,7 +83,7 @@ fn a_hundred_queued_signals_arrive(subject: Subject) -> Outcome {
         run.queue(RTMIN, value)?;
     }
     for n in 0..100 {
-        let line = run.out.next_within(subject.patience())?;
+        let line = run.out.next_within(subject.patience)?;
         let name = line.as_ref().map(signal_of);
         ensure_eq!(name, Some("RTMIN"), "number {n} of the queue");
     }
@@ -167,7 +167,7 @@ fn a_signal_from_the_app_itself_comes_back(subject: Subject) -> Outcome {
     let mut run = Launch::new(subject.program, subject.room)
         .app("block ready kill=USR1:parent echo=USR1:6")
         .start()?;
-    ensure_eq!(run.wait_within(subject.patience())?, crate::support::Status::Code(6), "the end");
+    ensure_eq!(run.wait()?, crate::support::Status::Code(6), "the end");
     Ok(())
 }
 

@@ -110,6 +110,19 @@ fn an_unknown_flag_and_a_missing_command_are_refused() -> Outcome {
     Ok(())
 }
 
+/// An empty variable is how compose files and charts say "not set".
+#[test]
+fn a_variable_set_to_nothing_is_not_set() -> Outcome {
+    let mut run = plain()
+        .env("GRACEINIT_GRACE", "")
+        .env("GRACEINIT_STOP_ON", "")
+        .env("GRACEINIT_PRE_STOP", "")
+        .env("GRACE_EXIT_TIMEOUT", "")
+        .app("exit=5")
+        .start()?;
+    run.exits(5)
+}
+
 /// A Kubernetes service named "graceinit" puts variables like these into every container.
 #[test]
 fn an_unknown_variable_is_a_warning_only() -> Outcome {

@@ -29,6 +29,8 @@ const OWN: &str = include_str!("engine.sh");
 /// Starts it, and leaves nothing of it.
 const AROUND_OWN: &str = r#"
 unshare --mount --pid --fork --kill-child --mount-proc sh -c "$2" engine "$1"
+touch "$1/ended"
+read -r _
 rm -rf "$1"
 "#;
 
@@ -78,12 +80,15 @@ impl Engine {
         let dir = tempfile::Builder::new().prefix("engine-").tempdir_in("/tmp")?.keep();
         let host = format!("unix://{}/sock", dir.display());
         let lifeline = guard(AROUND_OWN, &[&dir.display().to_string(), OWN])?;
-        proc::poll_within(LONG, "an engine", || answers(Some(&host)).then_some(())).map_err(
-            |_| {
-                let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
-                Fault::new(format!("dockerd: {}", log.lines().last().unwrap_or("did not start")))
-            },
-        )?;
+        let up = proc::poll_within(LONG, "an engine", || {
+            let ended = dir.join("ended").exists();
+            if answers(Some(&host)) { Some(true) } else { ended.then_some(false) }
+        })?;
+        if !up {
+            let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
+            let last = log.lines().last().unwrap_or("it cannot be started here");
+            return Err(Fault::new(format!("dockerd: {last}")));
+        }
         Ok(Engine { host: Some(host), image, _lifeline: lifeline })
     }
 

@@ -10,14 +10,13 @@ if [ -d /run/containerd ]; then mount -t tmpfs none /run/containerd; fi
 # A machine that never ran containers may have no control groups mounted.
 grep -q '^[^ ]* /sys/fs/cgroup' /proc/mounts || mount -t cgroup2 none /sys/fs/cgroup
 
-# No bridge and no packet filter: containers get the host's network or none, and the host keeps its
-# own. (--containerd-namespace is moby by default; this containerd is ours alone.)
+# No bridge and no packet filter: containers get the host's network or none, and the host keeps its own.
+exec 3<&0
 dockerd --bridge=none --iptables=false --ip6tables=false \
     --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/pid" \
-    --host "unix://$dir/sock" </dev/null >"$dir/log" 2>&1 &
+    --host "unix://$dir/sock" </dev/null 3<&- >"$dir/log" 2>&1 &
 engine=$!
 
-# The test binary has ended: end of file.
-read -r _
-kill -TERM "$engine"
+# End of file: the test binary has ended. (What runs in the background has no stdin, hence the 3.)
+{ read -r _ <&3; kill -TERM "$engine"; } &
 wait "$engine"

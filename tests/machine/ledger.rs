@@ -21,7 +21,7 @@ pub(super) struct Ledger {
     /// The first stop request.
     asked: Option<Signal>,
     /// It came while the app lived, or in the wake-up that brought the news of its end.
-    asked_in_life: bool,
+    pub(super) asked_in_life: bool,
     /// What became of the app, and when.
     pub(super) ended: Option<(Ending, Time)>,
     /// The end of the budget, once it runs.
@@ -33,7 +33,7 @@ pub(super) struct Ledger {
     /// Something survived that for too long.
     gave_up: bool,
     /// The app was alive when SIGKILL went to all.
-    app_killed: bool,
+    pub(super) app_killed: bool,
     /// How many stop signals were sent, and when the next is due.
     rungs: usize,
     rung_due: Option<Time>,
@@ -43,6 +43,8 @@ pub(super) struct Ledger {
     pub(super) post_stop: Turn,
     /// The end of the post-stop reserve, once it runs.
     pub(super) post_end: Option<Time>,
+    /// What post-stop hooks have left behind was told to stop.
+    pub(super) post_told: bool,
     dead_man: Option<Time>,
     /// Attempts that the account says have begun and not ended.
     pub(super) open: Vec<HookId>,
@@ -100,6 +102,7 @@ impl Ledger {
             on_stop: Turn::NotBegun,
             post_stop: Turn::NotBegun,
             post_end: None,
+            post_told: false,
             dead_man: None,
             open: Vec::new(),
             expected_end: None,
@@ -203,8 +206,12 @@ impl Ledger {
                 self.hook_starts(plan, world, (id, until, end))
             }
             Action::KillHook(id) => self.hook_is_killed(world, id),
-            Action::SignalLeftovers { signal, group_told } => {
-                let gone = self.ended.is_some() && self.phase == PhaseName::Leftovers;
+            Action::SignalLeftovers { signal, group_told, .. } => {
+                let of_hooks = self.phase == PhaseName::PostStop
+                    && self.all_had_their_turn(plan, HookPhase::PostStop)
+                    && !self.post_told;
+                self.post_told |= of_hooks;
+                let gone = self.ended.is_some() && self.phase == PhaseName::Leftovers || of_hooks;
                 kept(gone, Promise::LeftoversTold, || format!("in {:?}", self.phase))?;
                 let right = leftovers_signal(plan);
                 kept(signal == right, Promise::LeftoversTold, || format!("{signal}, not {right}"))?;
@@ -385,53 +392,6 @@ impl Ledger {
         kept(reason == right, Promise::Reason, || format!("{reason:?}, not {right:?}"))
     }
 
-    fn judge_exit(&mut self, plan: &Plan, world: &World, code: u8, by: Option<Signal>) -> Kept {
-        self.exited = true;
-        self.phase = PhaseName::Exit;
-        let last = Promise::PostStopLast;
-        let Some((ending, _)) = self.ended else {
-            return kept(false, last, || "nobody knows what became of the app");
-        };
-        let limit = self.deadline.unwrap_or_default().after(plan.post_stop_timeout);
-        kept(world.now <= limit.after(self.late), Promise::ExitsInTime, || {
-            format!("at {:?}, the limit is {limit:?}", world.now)
-        })?;
-        kept(self.post_end.is_some(), Promise::PhasesInOrder, || "there was no post-stop")?;
-        let served = self.all_had_their_turn(plan, HookPhase::PostStop);
-        kept(served, Promise::PostStopAlways, || format!("left at {:?}", self.post_stop))?;
-        let closed = self.open.is_empty();
-        kept(closed, Promise::Account, || format!("no end is told of {:?}", self.open))?;
-        let killed = world.strays.iter().all(|stray| stray.killed)
-            && world.hooks.iter().all(|hook| hook.killed)
-            && (world.app_killed || !world.app_lives());
-        kept(killed, Promise::LeavesNothing, || "something is left to its fate")?;
-        let terminal = !plan.terminal || world.terminal_is_ours;
-        kept(terminal, Promise::Terminal, || "it is not given back to whoever started us")?;
-        let ended_by = match ending {
-            Ending::Was(Status::Signal(signal)) => Some(signal),
-            Ending::Was(_) | Ending::NotStarted(_) | Ending::Unkillable => None,
-        };
-        let right = self.exit_code(plan, ending);
-        kept(code == right, Promise::ExitCode, || format!("{code}, not {right}"))?;
-        let by_right = ended_by.filter(|signal| i32::from(code) == 128 + signal.number());
-        kept(by == by_right, Promise::ExitCode, || format!("by {by:?}, not {by_right:?}"))
-    }
-
-    /// SPEC of exit statuses, in the words of the manual.
-    fn exit_code(&self, plan: &Plan, ending: Ending) -> u8 {
-        let ours = matches!(ending, Ending::Was(Status::Signal(Signal::KILL))) && self.app_killed;
-        let app = match ending {
-            Ending::NotStarted(code) => return code,
-            Ending::Unkillable => plan.exit.killed.unwrap_or(137),
-            Ending::Was(_) if ours => plan.exit.killed.unwrap_or(137),
-            Ending::Was(Status::Code(code)) => code,
-            Ending::Was(Status::Signal(signal)) => 128 + signal.number() as u8,
-        };
-        let chosen = plan.exit.killed.is_some() && (ours || ending == Ending::Unkillable);
-        let asked = self.asked_in_life && plan.exit.stop_ok.contains(&app);
-        if !chosen && (asked || plan.exit.always_ok.contains(&app)) { 0 } else { app }
-    }
-
     /// When all actions of an event are done.
     pub(super) fn judge_batch(
         &mut self,
@@ -497,7 +457,11 @@ impl Ledger {
                 if plan.terminal && !gone && self.phase < PhaseName::Killed =>
             {
                 let running = self.phase <= PhaseName::Running;
-                let give = ours && [Signal::TTIN, Signal::TTOU].contains(&signal);
+                let wants = [Signal::TTIN, Signal::TTOU].contains(&signal);
+                if !wants && signal != Signal::TSTP {
+                    return (Vec::new(), 0, None);
+                }
+                let give = ours && wants;
                 if running && plan.suspendable && !give {
                     return (Vec::new(), 1, None);
                 }
@@ -578,6 +542,9 @@ impl Ledger {
                     || world.hooks.iter().any(|h| h.id.phase == HookPhase::PostStop);
                 kept(lives || retry.is_some(), Promise::LeavesAtOnce, || "nothing is left")?;
                 kept(due(self.post_end), Promise::ExitsInTime, || "the reserve is over")?;
+                let served = self.all_had_their_turn(plan, HookPhase::PostStop);
+                let told = !served || self.post_told;
+                kept(told, Promise::LeftoversTold, || "what a post-stop hook forked away")?;
             }
         }
         let latest = deadline.after(plan.post_stop_timeout).after(self.late);

@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod exits;
 mod explore;
 mod hooks;
 mod ledger;

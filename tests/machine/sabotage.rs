@@ -178,12 +178,15 @@ impl Subject {
             (Bug::StopSignalToTheAppAlone, Action::SignalApp { stop: true, signal, value, .. }) => {
                 Action::SignalApp { signal, target: Target::App, value, stop: true }
             }
-            (Bug::RewritesTheLeftoversSignal, Action::SignalLeftovers { signal, group_told }) => {
+            (
+                Bug::RewritesTheLeftoversSignal,
+                Action::SignalLeftovers { signal, group_told, first },
+            ) => {
                 let signal = self.machine.plan().rewrite.apply(signal).unwrap_or(signal);
-                Action::SignalLeftovers { signal, group_told }
+                Action::SignalLeftovers { signal, group_told, first }
             }
-            (Bug::ThinksTheGroupWasTold, Action::SignalLeftovers { signal, .. }) => {
-                Action::SignalLeftovers { signal, group_told: true }
+            (Bug::ThinksTheGroupWasTold, Action::SignalLeftovers { signal, first, .. }) => {
+                Action::SignalLeftovers { signal, group_told: true, first }
             }
             (Bug::ExitsWithZero, Action::Exit { by, .. }) => Action::Exit { code: 0, by },
             (Bug::HooksMayUseTheWholeBudget, Action::StartHook { id, end, .. }) => {
@@ -265,7 +268,11 @@ impl Subject {
             }
             (Bug::KillsTheTreeWithTheStopSignal, _) if stops => out.push(Action::KillTree),
             (Bug::ActsOnEveryTick, Event::Tick) if self.phase() == PhaseName::Leftovers => {
-                out.push(Action::SignalLeftovers { signal: Signal::TERM, group_told: true });
+                out.push(Action::SignalLeftovers {
+                    signal: Signal::TERM,
+                    group_told: true,
+                    first: false,
+                });
             }
             (Bug::KillsTheReapedHook, Event::HookExited(id, _)) => out.push(Action::KillHook(id)),
             (Bug::ActsAfterTheExit, _) if exits => out.push(Action::TakeTerminal),

@@ -12,7 +12,7 @@ mod terminal;
 
 use std::time::Duration;
 
-use crate::support::init::puppet_line;
+use crate::support::init::{NAMESPACE, USER_NAMESPACE, puppet_line};
 use crate::support::{Outcome, PATIENCE, Program, need, sys};
 use terminal::{BASH, PROMPT, bare};
 pub use terminal::{Pty, Terminal};
@@ -76,6 +76,12 @@ fn compare(case: fn(Init, Duration) -> Outcome<String>, rows: &[Row]) {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// unshare(1) for a pid namespace that ends with it.
+fn unshare() -> Vec<&'static str> {
+    let user = if sys::ids().1 == 0 { &[][..] } else { &USER_NAMESPACE[..] };
+    ["unshare"].iter().chain(&NAMESPACE).chain(user).copied().collect()
 }
 
 /// What a terminal makes of keys.

@@ -4,19 +4,13 @@ use std::time::Duration;
 
 use super::{
     BASH, BLOCKED, CTRL_C, CTRL_D, CTRL_Z, Init, PROMPT, Terminal, bare, compare, deliveries,
-    telling_app,
+    telling_app, unshare,
 };
 use crate::support::files::Place;
-use crate::support::init::{NAMESPACE, USER_NAMESPACE, puppet_line};
+use crate::support::init::puppet_line;
 use crate::support::{Outcome, Status, need, proc, sys};
 use crate::{ensure, ensure_eq};
 use Init::{Catatonit, DumbInit, DumbInitSingle, Graceinit, Tini};
-
-/// unshare(1) for a pid namespace that ends with it.
-fn unshare() -> Vec<&'static str> {
-    let user = if sys::ids().1 == 0 { &[][..] } else { &USER_NAMESPACE[..] };
-    ["unshare"].iter().chain(&NAMESPACE).chain(user).copied().collect()
-}
 
 /// Runs `line` as PID 1 of a new pid namespace, leader of a session that has the terminal: what
 /// container runtimes do.

@@ -41,6 +41,7 @@ struct State {
 /// A stream that is being read.
 pub struct Account {
     label: String,
+    patience: Duration,
     state: Mutex<State>,
     changed: Condvar,
     /// How many lines the test has taken.
@@ -53,9 +54,19 @@ thread_local! {
 
 impl Account {
     /// Reads `stream` to its end in the background.
-    pub fn of(label: &str, mut stream: impl Read + Send + 'static) -> Arc<Account> {
+    pub fn of(label: &str, stream: impl Read + Send + 'static) -> Arc<Account> {
+        Account::with_patience(label, stream, PATIENCE)
+    }
+
+    /// [`Account::of`] whose readers wait for a line so long and not longer.
+    pub fn with_patience(
+        label: &str,
+        mut stream: impl Read + Send + 'static,
+        patience: Duration,
+    ) -> Arc<Account> {
         let account = Arc::new(Account {
             label: label.to_string(),
+            patience,
             state: Mutex::default(),
             changed: Condvar::new(),
             taken: Mutex::new(0),
@@ -92,7 +103,7 @@ impl Account {
 
     /// The next line; a fault when it does not come in time or the stream ends.
     pub fn next(&self) -> Outcome<Line> {
-        self.next_within(PATIENCE)?
+        self.next_within(self.patience)?
             .ok_or_else(|| Fault::new(format!("{} ended before the next line", self.label)))
     }
 
@@ -133,7 +144,7 @@ impl Account {
 
     /// Takes lines until one begins with `start`.
     pub fn until(&self, start: &str) -> Outcome<Line> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             match self.next_within(left)? {
@@ -151,7 +162,7 @@ impl Account {
 
     /// Waits until some line, taken or not, contains `part`.
     pub fn find(&self, part: &str) -> Outcome<Line> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         let mut state = self.state.lock().unwrap();
         loop {
             if let Some(line) = state.lines.iter().find(|line| line.contains(part)) {
@@ -173,7 +184,7 @@ impl Account {
 
     /// All lines, once the last writer has closed the stream.
     pub fn all(&self) -> Outcome<Vec<Line>> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         let mut state = self.state.lock().unwrap();
         while !state.ended {
             let left = end.saturating_duration_since(Instant::now());
@@ -184,6 +195,19 @@ impl Account {
             state = self.changed.wait_timeout(state, left).unwrap().0;
         }
         Ok(state.lines.iter().cloned().map(Line).collect())
+    }
+
+    /// Waits until the last writer has closed the stream, but not for one that outlives the program.
+    pub(super) fn settle(&self, patience: Duration) {
+        let end = Instant::now() + patience;
+        let mut state = self.state.lock().unwrap();
+        while !state.ended {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap().0;
+        }
     }
 
     /// How many lines, taken or not, begin with `start`.

@@ -116,6 +116,7 @@ pub struct Launch {
     stdout: Option<Stdio>,
     stderr: Option<Stdio>,
     marker: String,
+    patience: Duration,
 }
 
 impl Launch {
@@ -131,7 +132,7 @@ impl Launch {
             race: None,
             dashes: true,
             outside: Vec::new(),
-            before: vec!["clean".into()],
+            before: vec!["clean".into(), "alone".into()],
             wrap: Vec::new(),
             flags: program.best_flags(room).iter().map(OsString::from).collect(),
             app: Vec::new(),
@@ -141,6 +142,7 @@ impl Launch {
             stdout: None,
             stderr: None,
             marker: format!("BLACKBOX_RUN={}-{count}", std::process::id()),
+            patience: PATIENCE,
         }
     }
 
@@ -149,7 +151,7 @@ impl Launch {
     }
 
     /// Starts this file instead of the program's usual one: the same program under another name.
-    pub fn as_file(mut self, path: impl Into<PathBuf>) -> Launch {
+    pub fn program_file(mut self, path: impl Into<PathBuf>) -> Launch {
         self.path = Some(path.into());
         self
     }
@@ -208,7 +210,7 @@ impl Launch {
     }
 
     /// Words for the puppet that becomes the program by exec: what the program is given (mask,
-    /// dispositions, descriptors, limits…). They follow `clean`.
+    /// dispositions, descriptors, limits…). They follow `clean` and `alone`.
     pub fn given(mut self, script: &str) -> Launch {
         self.before.extend(script.split_whitespace().map(OsString::from));
         self
@@ -235,7 +237,7 @@ impl Launch {
     /// The app itself takes the program's place: what it says is what a program is given when no
     /// init stands between.
     pub fn direct(room: Room, script: &str) -> Launch {
-        Launch::graceinit(room).as_file(puppet()).flags(script)
+        Launch::graceinit(room).program_file(puppet()).flags(script)
     }
 
     /// Sends the init a signal so many microseconds after its exec; the account then begins with
@@ -249,6 +251,12 @@ impl Launch {
     /// No `--` between the program's flags and the app.
     pub fn without_dashes(mut self) -> Launch {
         self.dashes = false;
+        self
+    }
+
+    /// How long to wait for a line or for the end, instead of [`PATIENCE`].
+    pub fn patience(mut self, patience: Duration) -> Launch {
+        self.patience = patience;
         self
     }
 
@@ -331,19 +339,26 @@ impl Launch {
         let mut child = command.spawn()?;
         let label = format!("{:?} ({:?})", self.program, self.room);
         let out = match child.stdout.take() {
-            Some(stream) => Account::of(&format!("stdout of {label}"), stream),
+            Some(stream) => {
+                Account::with_patience(&format!("stdout of {label}"), stream, self.patience)
+            }
             None => Account::of(&format!("stdout of {label}, not ours"), std::io::empty()),
         };
         let err = match child.stderr.take() {
-            Some(stream) => Account::of(&format!("stderr of {label}"), stream),
+            Some(stream) => {
+                Account::with_patience(&format!("stderr of {label}"), stream, self.patience)
+            }
             None => Account::of(&format!("stderr of {label}, not ours"), std::io::empty()),
         };
-        let marker = self.marker;
-        Ok(Run { child, room: self.room, init: OnceCell::new(), out, err, marker, started })
+        let Launch { room, marker, patience, .. } = self;
+        Ok(Run { child, room, init: OnceCell::new(), out, err, marker, started, patience })
     }
 }
 
 /// A program that runs. Ends with everything it started when dropped.
+/// What a stream may take to end when the program has: longer only if a stray still holds it.
+const SETTLING: Duration = Duration::from_secs(1);
+
 pub struct Run {
     child: Child,
     room: Room,
@@ -354,6 +369,7 @@ pub struct Run {
     pub err: Arc<Account>,
     marker: String,
     pub started: Instant,
+    patience: Duration,
 }
 
 impl Run {
@@ -427,13 +443,17 @@ impl Run {
 
     /// Waits for the end.
     pub fn wait(&mut self) -> Outcome<Status> {
-        self.wait_within(PATIENCE)
+        self.wait_within(self.patience)
     }
 
     pub fn wait_within(&mut self, patience: Duration) -> Outcome<Status> {
         let child = &mut self.child;
         let ended = || child.try_wait().ok().flatten().map(Status::from);
-        proc::poll_within(patience, "the end of the program", ended)
+        let status = proc::poll_within(patience, "the end of the program", ended)?;
+        // Whoever asks now how often a line came has to have seen all of them.
+        self.out.settle(SETTLING);
+        self.err.settle(SETTLING);
+        Ok(status)
     }
 
     /// Waits for the end, which must be exit code `code`.

@@ -57,8 +57,10 @@ impl<E: std::error::Error> From<E> for Fault {
 #[macro_export]
 macro_rules! ensure {
     ($condition:expr, $($reason:tt)+) => {
-        if !$condition {
-            return Err($crate::support::Fault::new(format!($($reason)+)));
+        // No `!`: on comparisons of floats clippy takes that for a mistake.
+        match $condition {
+            true => {}
+            false => return Err($crate::support::Fault::new(format!($($reason)+))),
         }
     };
 }

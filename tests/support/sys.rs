@@ -280,13 +280,14 @@ pub fn no_new_privileges() -> bool {
     unsafe { libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 }
 }
 
-/// Swallows the next `ppoll` of process `pid`: it is made to wait for nothing and for ever, as if its
-/// main loop had got stuck there. The calling thread traces it for that moment only.
+/// Swallows the next `ppoll` of process `pid`: it waits on a lock that nobody ever opens instead, as
+/// if its main loop were deadlocked. A signal handler still runs, and the lock is waited for again
+/// after it. The calling thread traces the process for that moment only.
 #[cfg(target_arch = "x86_64")]
 pub fn wedge_in_ppoll(pid: i32) -> io::Result<()> {
     const TRACE_STOP: i32 = libc::SIGTRAP | 0x80;
+    let none: *mut libc::c_void = std::ptr::null_mut();
     let request = |request: libc::c_uint, data: usize| {
-        let none: *mut libc::c_void = std::ptr::null_mut();
         // SAFETY: these requests take the pid and an integer, no pointer into this process.
         check(unsafe { libc::ptrace(request as _, pid, none, data) }).map(drop)
     };
@@ -302,13 +303,16 @@ pub fn wedge_in_ppoll(pid: i32) -> io::Result<()> {
         if signal == TRACE_STOP {
             // SAFETY: plain data for which zeros are a value.
             let mut regs: libc::user_regs_struct = unsafe { std::mem::zeroed() };
-            let none: *mut libc::c_void = std::ptr::null_mut();
             // SAFETY: GETREGS fills a user_regs_struct, which lives through the call.
             check(unsafe { libc::ptrace(libc::PTRACE_GETREGS, pid, none, &mut regs) })?;
             // At the entry of a call the result register holds -ENOSYS (ptrace(2)).
             let entry = regs.rax as i64 == -i64::from(libc::ENOSYS);
             if entry && regs.orig_rax as i64 == libc::SYS_ppoll {
-                (regs.rdi, regs.rsi, regs.rdx) = (0, 0, 0);
+                let word = read_word(pid, regs.rsp)?;
+                // futex(2): sleep while the word on top of the stack is what it is; no timeout.
+                regs.orig_rax = libc::SYS_futex as u64;
+                (regs.rdi, regs.rdx, regs.r10) = (regs.rsp, u64::from(word), 0);
+                regs.rsi = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as u64;
                 // SAFETY: SETREGS reads a user_regs_struct, which lives through the call.
                 check(unsafe { libc::ptrace(libc::PTRACE_SETREGS, pid, none, &regs) })?;
                 return request(libc::PTRACE_DETACH, 0);
@@ -317,4 +321,13 @@ pub fn wedge_in_ppoll(pid: i32) -> io::Result<()> {
         let pass_on = if signal == TRACE_STOP || event != 0 { 0 } else { signal as usize };
         request(libc::PTRACE_SYSCALL, pass_on)?;
     }
+}
+
+/// Four bytes of the memory of a process that is traced and stopped.
+#[cfg(target_arch = "x86_64")]
+fn read_word(pid: i32, address: u64) -> io::Result<u32> {
+    use std::os::unix::fs::FileExt;
+    let mut word = [0; 4];
+    std::fs::File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut word, address)?;
+    Ok(u32::from_ne_bytes(word))
 }
