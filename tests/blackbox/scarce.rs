@@ -166,6 +166,30 @@ fn without_proc_the_group_is_still_swept() -> Outcome {
     Ok(())
 }
 
+/// …also when the missing /proc was noticed, and told, long before.
+#[test]
+fn without_proc_leftovers_are_told_whatever_was_missed_before() -> Outcome {
+    if !need::root() {
+        return Ok(());
+    }
+    let place = Place::new();
+    let script = format!(
+        "block spawn=orphan:name=helper;block;ready;helper=0:{} ready wait=USR1 exit=3",
+        place.text("saved")
+    );
+    let mut run = Launch::graceinit(Room::Plain)
+        .wrapped_by(prepared("mount -t tmpfs none /proc"))
+        .flags("--grace 60 --scope tree")
+        .app(&script)
+        .start()?;
+    run.out.expect("helper: ready")?;
+    run.ready()?;
+    run.signal("USR1")?;
+    run.exits(3)?;
+    ensure_eq!(place.expect("saved")?, "saved terms=1", "the helper's file");
+    Ok(())
+}
+
 /// `unshare --pid` without a /proc of its own: the numbers in there are other processes'.
 #[test]
 fn the_proc_of_another_namespace_is_not_believed() -> Outcome {

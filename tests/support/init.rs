@@ -355,10 +355,10 @@ impl Launch {
     }
 }
 
-/// A program that runs. Ends with everything it started when dropped.
 /// What a stream may take to end when the program has: longer only if a stray still holds it.
 const SETTLING: Duration = Duration::from_secs(1);
 
+/// A program that runs. Ends with everything it started when dropped.
 pub struct Run {
     child: Child,
     room: Room,
