@@ -6,9 +6,16 @@ set -euo pipefail
 exec 2>&1
 cd "$(dirname "$0")/.."
 
-if ! command -v nginx >/dev/null; then
-  [ "$(id -u)" = 0 ] || { echo "needs nginx: sudo apt-get install nginx-light" >&2; exit 1; }
-  apt-get install -y -qq nginx-light >/dev/null || { apt-get update -qq && apt-get install -y -qq nginx-light >/dev/null; }
+# A linker for cargo and a server to wrap, if the machine has none.
+missing=
+command -v cc >/dev/null || missing="gcc libc6-dev"
+command -v nginx >/dev/null || missing="$missing nginx-light"
+if [ -n "$missing" ]; then
+  [ "$(id -u)" = 0 ] || { echo "run this first: sudo apt-get install $missing"; exit 1; }
+  echo "installing $missing"
+  # shellcheck disable=SC2086 # a list of names
+  install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null 2>&1; }
+  install || { apt-get update -qq && install; } || { echo "apt-get could not install $missing"; exit 1; }
 fi
 cargo build --release --locked --quiet
 graceinit=$(ls -t target/*/release/graceinit | head -n 1)

@@ -4,6 +4,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::exit;
@@ -53,6 +54,10 @@ pub struct Hands {
     group_told: Vec<(Signal, u64)>,
     /// When leftovers were first looked for, in the same unit.
     first_look: u64,
+    /// No further look before this, and how long the last one took.
+    next_look: (Time, Duration),
+    /// The deadline that the dead-man timer was set to last.
+    deadline: Time,
     /// It was said that /proc is of no use.
     warned_of_proc: bool,
 }
@@ -79,6 +84,8 @@ impl Hands {
             told: Vec::new(),
             group_told: Vec::new(),
             first_look: 0,
+            next_look: (Time::default(), Duration::ZERO),
+            deadline: Time::default(),
             warned_of_proc: false,
         }
     }
@@ -109,7 +116,8 @@ impl Hands {
         log::info!(pid = pid.0; "started {}", program.name().to_string_lossy());
         self.table.add(pid, Role::App);
         self.app = Some((program, pid));
-        deadman::set_app(Some(pid));
+        deadman::set_code(self.config.plan.exit.killed.unwrap_or(exit::KILLED));
+        deadman::app_started(pid);
     }
 
     fn user(&self) -> Option<(u32, u32, &[u32])> {
@@ -218,9 +226,20 @@ impl Hands {
     /// TERM means "die now" to some.
     fn signal_leftovers(&mut self, signal: Signal, group_told: bool, is_first: bool) {
         let now = clock::boot_ticks();
+        // A look costs as much as the machine has processes (a second where there are ten thousand and
+        // little processor). So further looks take a twentieth of the time at most, and none begins
+        // that might not be over when the deadline comes.
+        let begun = clock::now();
+        let (next, cost) = self.next_look;
+        if !is_first && (begun < next || self.deadline < begun.after(cost * 2)) {
+            return;
+        }
         let Some(found) = tree::descendants(&self.table.hooks()) else {
-            return self.signal_leftovers_unseen(signal, group_told);
+            return self.signal_leftovers_unseen(signal, group_told, is_first);
         };
+        let ended = clock::now();
+        let cost = ended.since(begun);
+        self.next_look = (ended.after(cost * 20), cost);
         // A further look is for those that the first one missed (a parent that ended while it was
         // going on hides its children). What was started since then is how a helper puts its house
         // in order, and must not be cut off.
@@ -248,11 +267,11 @@ impl Hands {
     }
 
     /// Without /proc nobody can be told from another, so all are told, and only once.
-    fn signal_leftovers_unseen(&mut self, signal: Signal, group_told: bool) {
-        if self.warned_of_proc {
+    fn signal_leftovers_unseen(&mut self, signal: Signal, group_told: bool, is_first: bool) {
+        self.warn_of_proc(Reach::WithoutProc);
+        if !is_first {
             return;
         }
-        self.warn_of_proc(Reach::WithoutProc);
         for signal in [signal, Signal::CONT] {
             if process::is_first() {
                 // ESRCH: nobody is there.
@@ -301,9 +320,9 @@ impl Hands {
     }
 
     fn arm_dead_man(&mut self, deadline: Time) {
+        self.deadline = deadline;
         if self.dead_man.is_none() {
-            let code = self.config.plan.exit.killed.unwrap_or(exit::KILLED);
-            match DeadMan::new(code) {
+            match DeadMan::new() {
                 Ok(dead_man) => self.dead_man = Some(dead_man),
                 Err(error) => {
                     log::warn!("unable to set the dead-man timer: {error}; going on without it");

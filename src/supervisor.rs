@@ -247,7 +247,7 @@ impl Supervisor {
         self.handle(now, event);
         reap::reap(pid);
         self.hands.table.forget(pid);
-        deadman::set_app(None);
+        deadman::app_reaped(self.machine.exit_code());
     }
 
     fn hook(&mut self, now: Time, pid: Pid, id: HookId) {

@@ -236,13 +236,19 @@ impl Machine {
         }
     }
 
+    /// What graceinit exits with, as things are.
+    pub fn exit_code(&self) -> u8 {
+        let ending = self.ending.unwrap_or(Ending::Unkillable);
+        self.plan.exit.code(ending, self.stop_ended_it, self.app_killed)
+    }
+
     pub(super) fn exit(&mut self, out: &mut Vec<Action>) {
         // Nobody is left to its fate where graceinit is not PID 1 and the kernel does not do this.
         if let Phase::PostStop { tree: Tree::Busy | Tree::GivenUp, .. } = self.phase {
             out.push(Action::KillTree);
         }
         let ending = self.ending.unwrap_or(Ending::Unkillable);
-        let code = self.plan.exit.code(ending, self.stop_ended_it, self.app_killed);
+        let code = self.exit_code();
         let by = match ending {
             Ending::Was(Status::Signal(signal)) if code == 128 + signal.number() as u8 => {
                 Some(signal)

@@ -38,12 +38,11 @@ struct Timer(libc::timer_t);
 static TIMER: AtomicU64 = AtomicU64::new(0);
 
 impl DeadMan {
-    /// Makes the timer and its handler; not armed yet. `code` is what the handler exits with.
+    /// Makes the timer and its handler; not armed yet.
     ///
     /// # Errors
     /// Those of timer_create(2) and sigaction(2): EAGAIN when no memory is left.
-    pub fn new(code: u8) -> io::Result<DeadMan> {
-        CODE.store(i32::from(code), SeqCst);
+    pub fn new() -> io::Result<DeadMan> {
         // SAFETY: the handler below is async-signal-safe: it uses atomics, and functions that say
         // they are.
         unsafe { signal_hook::low_level::register(Signal::ALRM.number(), on_alarm)? };
@@ -75,9 +74,20 @@ impl DeadMan {
     }
 }
 
-/// Tells the handler which group it can kill where there is no /proc; `None` once the app was reaped.
-pub fn set_app(app: Option<Pid>) {
-    APP.store(app.map_or(0, |pid| pid.0), SeqCst);
+/// Sets what the handler exits with if it has to kill the app.
+pub fn set_code(code: u8) {
+    CODE.store(i32::from(code), SeqCst);
+}
+
+/// Tells the handler the app's pid, which is its group's id too.
+pub fn app_started(app: Pid) {
+    APP.store(app.0, SeqCst);
+}
+
+/// The app was reaped: its pid may be anybody's from now on. `code` is what graceinit would exit with.
+pub fn app_reaped(code: u8) {
+    APP.store(0, SeqCst);
+    CODE.store(i32::from(code), SeqCst);
 }
 
 /// How many alarms came from processes since the last question.
@@ -114,18 +124,23 @@ fn on_alarm() {
 
 fn end_everything(now: Time) -> ! {
     let give_up = now.after(DYING);
+    let mut rounds = 0;
+    // In one step, whatever a look at /proc costs: most of the tree is in the app's group.
+    let app = APP.load(SeqCst);
+    if app > 0 {
+        let _ = signals::send_group(Pid(app), Signal::KILL);
+    }
     loop {
         if process::is_first() {
             let _ = signals::send_all(Signal::KILL);
-        } else if !tree::kill_children() {
-            let app = APP.load(SeqCst);
-            if app > 0 {
-                let _ = signals::send_group(Pid(app), Signal::KILL);
-            }
+        } else {
+            tree::kill_children();
         }
         // As PID 1 leaving kills the rest and reaps it. Elsewhere what the dead leave behind comes
-        // to us, and has to be killed in its turn.
-        if process::is_first() || !reap_all() || clock::now() >= give_up {
+        // to us, and has to be killed in its turn: at least one more round, however long one takes.
+        rounds += 1;
+        let in_time = rounds < 2 || clock::now() < give_up;
+        if process::is_first() || !reap_all() || !in_time {
             process::exit(CODE.load(SeqCst) as u8);
         }
         let pause = libc::timespec { tv_sec: 0, tv_nsec: 2_000_000 };
