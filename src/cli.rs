@@ -177,7 +177,7 @@ pub const OPTIONS: &[Opt] = &[
         "GRACEINIT_HOOK_RETRIES",
         Kind::One("N"),
         Group::Hooks,
-        "How often a failed on-stop or post-stop hook is tried again [default: on-stop 3, post-stop 0]",
+        "How often a failed hook is tried again [default: 3 for on-stop, else 0]",
     ),
     long(
         "hook-backoff",

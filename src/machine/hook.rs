@@ -118,7 +118,7 @@ impl Machine {
     /// The last moment for hooks of the present phase, and the end of the budget they are part of.
     pub(super) fn hook_budget(&self) -> Option<(Time, Time)> {
         match &self.phase {
-            Phase::PreStop | Phase::OnStop(_) => {
+            Phase::PreStop { .. } | Phase::OnStop(_) => {
                 self.deadline.map(|end| (budget::hooks_end(end, self.plan.grace), end))
             }
             Phase::PostStop { end, .. } => Some((self.post_stop_hooks_end(*end), *end)),
@@ -159,7 +159,7 @@ impl Machine {
                 }
                 Phase::Starting
                 | Phase::Running { .. }
-                | Phase::PreStop
+                | Phase::PreStop { .. }
                 | Phase::Stopping { .. }
                 | Phase::Leftovers(_)
                 | Phase::Killed { .. }
@@ -226,17 +226,24 @@ impl Machine {
             (limits.retries, budget::backoff(limits, id.attempt))
         });
         let last = self.hook_budget().map(|(last, _)| last);
+        let again = now.after(pause);
+        let retry = outcome != Outcome::Done && id.attempt <= retries && Some(again) < last;
+        let next = HookId { attempt: id.attempt + 1, ..id };
         match &mut self.phase {
-            Phase::PreStop => self.leave_pre_stop_when_done(now, out),
+            Phase::PreStop { retries } => {
+                if retry {
+                    retries.push((next, again));
+                    out.push(Action::Record(Fact::HookRetried { id, pause }));
+                }
+                self.leave_pre_stop_when_done(now, out);
+            }
             Phase::OnStop(queue) | Phase::PostStop { queue, .. } => {
-                let phase = id.phase != HookPhase::PreStop;
-                if !(phase && id.index == queue.index && id.attempt == queue.attempt) {
+                let own = id.phase != HookPhase::PreStop;
+                if !(own && id.index == queue.index && id.attempt == queue.attempt) {
                     return;
                 }
-                let again = now.after(pause);
-                let retry = outcome != Outcome::Done && id.attempt <= retries && Some(again) < last;
                 if retry {
-                    queue.attempt += 1;
+                    queue.attempt = next.attempt;
                     queue.pause = Some(again);
                     out.push(Action::Record(Fact::HookRetried { id, pause }));
                 } else {
@@ -251,5 +258,17 @@ impl Machine {
             | Phase::Killed { .. }
             | Phase::Exited => {}
         }
+    }
+
+    /// Starts the pre-stop hooks whose pause is over.
+    pub(super) fn retry_pre_stop(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Phase::PreStop { retries } = &mut self.phase else { return };
+        let (due, later) = retries.drain(..).partition(|(_, again)| *again <= now);
+        *retries = later;
+        let due: Vec<(HookId, Time)> = due;
+        for (id, _) in due {
+            self.start_hook(now, id, out);
+        }
+        self.leave_pre_stop_when_done(now, out);
     }
 }

@@ -180,7 +180,9 @@ impl Machine {
     pub fn deadline(&self) -> Option<Time> {
         let phase = match &self.phase {
             Phase::Starting | Phase::Running { .. } | Phase::Exited => None,
-            Phase::PreStop => self.deadline,
+            Phase::PreStop { retries } => {
+                earliest(retries.iter().map(|(_, again)| *again).min(), self.deadline)
+            }
             Phase::OnStop(queue) => earliest(queue.pause, self.deadline),
             Phase::Stopping { next, .. } => earliest(*next, self.deadline),
             Phase::Leftovers(sweep) => earliest(Some(sweep.next), self.deadline),
@@ -222,7 +224,7 @@ impl Machine {
             Phase::Starting => self.enter(Phase::Running { suspended: false }, out),
             // A stop request overtook the news.
             Phase::Running { .. }
-            | Phase::PreStop
+            | Phase::PreStop { .. }
             | Phase::OnStop(_)
             | Phase::Stopping { .. }
             | Phase::Leftovers(_)
@@ -274,7 +276,8 @@ impl Machine {
                 let (pause, end) = (queue.pause, *end);
                 self.post_stop_tick(now, pause, end, out);
             }
-            Phase::Starting | Phase::Running { .. } | Phase::PreStop | Phase::Exited => {}
+            Phase::PreStop { .. } => self.retry_pre_stop(now, out),
+            Phase::Starting | Phase::Running { .. } | Phase::Exited => {}
         }
     }
 }

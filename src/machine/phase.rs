@@ -1,7 +1,7 @@
 //! The phases of one life, in the order in which a stop walks them. What matters in one phase only
 //! lives in that phase's variant, so no flag can disagree with the state.
 
-use super::hook::Queue;
+use super::hook::{HookId, Queue};
 use crate::types::Time;
 
 /// Where the machine is.
@@ -15,7 +15,10 @@ pub enum Phase {
         suspended: bool,
     },
     /// The pre-stop hooks run, side by side.
-    PreStop,
+    PreStop {
+        /// Attempts that follow failed ones, and when.
+        retries: Vec<(HookId, Time)>,
+    },
     // The drain has its place here: after pre-stop, before on-stop.
     /// The on-stop hooks run, in order.
     OnStop(Queue),
@@ -118,7 +121,7 @@ impl Phase {
         match self {
             Phase::Starting => PhaseName::Starting,
             Phase::Running { .. } => PhaseName::Running,
-            Phase::PreStop => PhaseName::PreStop,
+            Phase::PreStop { .. } => PhaseName::PreStop,
             Phase::OnStop(_) => PhaseName::OnStop,
             Phase::Stopping { .. } => PhaseName::Stopping,
             Phase::Leftovers(_) => PhaseName::Leftovers,

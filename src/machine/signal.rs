@@ -72,7 +72,7 @@ impl Machine {
             // The app ended by itself; what it left is being ended already.
             Phase::Leftovers(_) | Phase::Killed { .. } | Phase::PostStop { .. } => {}
             // Not without a first request.
-            Phase::PreStop | Phase::OnStop(_) | Phase::Stopping { .. } | Phase::Exited => {}
+            Phase::PreStop { .. } | Phase::OnStop(_) | Phase::Stopping { .. } | Phase::Exited => {}
         }
     }
 
@@ -98,9 +98,10 @@ impl Machine {
     /// Whether the phase is one that the end of the budget cuts off.
     pub(super) fn budget_runs(&self) -> bool {
         match self.phase {
-            Phase::PreStop | Phase::OnStop(_) | Phase::Stopping { .. } | Phase::Leftovers(_) => {
-                true
-            }
+            Phase::PreStop { .. }
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_) => true,
             Phase::Starting
             | Phase::Running { .. }
             | Phase::Killed { .. }
@@ -154,7 +155,7 @@ impl Machine {
             // group for the same reason), or the deadline does not wait for it.
             Phase::Starting
             | Phase::Running { .. }
-            | Phase::PreStop
+            | Phase::PreStop { .. }
             | Phase::OnStop(_)
             | Phase::Stopping { .. } => {
                 if give {

@@ -11,7 +11,7 @@ use crate::types::{Signal, Status, Time};
 
 impl Machine {
     pub(super) fn enter_pre_stop(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.enter(Phase::PreStop, out);
+        self.enter(Phase::PreStop { retries: Vec::new() }, out);
         for index in 0..self.plan.pre_stop.len() {
             self.start_hook(now, HookId { phase: HookPhase::PreStop, index, attempt: 1 }, out);
         }
@@ -20,7 +20,8 @@ impl Machine {
 
     pub(super) fn leave_pre_stop_when_done(&mut self, now: Time, out: &mut Vec<Action>) {
         let busy = |run: &Run| run.id.phase == HookPhase::PreStop && !run.killed;
-        if self.phase == Phase::PreStop && !self.runs.iter().any(busy) {
+        let none_waits = matches!(&self.phase, Phase::PreStop { retries } if retries.is_empty());
+        if none_waits && !self.runs.iter().any(busy) {
             self.enter(Phase::OnStop(Queue::first()), out);
             self.run_queue(now, out);
         }
@@ -72,7 +73,7 @@ impl Machine {
         match self.phase {
             Phase::Starting
             | Phase::Running { .. }
-            | Phase::PreStop
+            | Phase::PreStop { .. }
             | Phase::OnStop(_)
             | Phase::Stopping { .. } => self.enter_leftovers(now, out),
             // It dies as ordered; the rest of the tree is still waited for. (In post-stop: it was
@@ -112,7 +113,7 @@ impl Machine {
             }
             Phase::Starting
             | Phase::Running { .. }
-            | Phase::PreStop
+            | Phase::PreStop { .. }
             | Phase::OnStop(_)
             | Phase::Stopping { .. }
             | Phase::PostStop { .. }
@@ -157,7 +158,7 @@ impl Machine {
             }
             Phase::Starting
             | Phase::Running { .. }
-            | Phase::PreStop
+            | Phase::PreStop { .. }
             | Phase::OnStop(_)
             | Phase::Stopping { .. }
             | Phase::Killed { .. }
@@ -172,7 +173,7 @@ impl Machine {
             Phase::Killed { .. } => self.deadline.map_or(now, |deadline| deadline.min(now)),
             Phase::Starting
             | Phase::Running { .. }
-            | Phase::PreStop
+            | Phase::PreStop { .. }
             | Phase::OnStop(_)
             | Phase::Stopping { .. }
             | Phase::Leftovers(_)

@@ -102,8 +102,7 @@ fn failing_hooks_are_warnings(room: Room) -> Outcome {
     };
     for (flags, pre, on, post) in [
         ("--hook-backoff 10ms", 1, 4, 1),
-        // Pre-stop hooks run side by side, once: nobody waits for a second attempt of one of them.
-        ("--hook-backoff 10ms --hook-retries 2", 1, 3, 3),
+        ("--hook-backoff 10ms --hook-retries 2", 3, 3, 3),
         ("--hook-retries 0", 1, 1, 1),
     ] {
         let mut run = started(

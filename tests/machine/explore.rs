@@ -189,6 +189,7 @@ explored! {
     squeezed_ladder: setups::squeezed_ladder(), 50_000;
     harmless_first_rung: setups::harmless_first_rung(), 2_000;
     pre_stop: setups::pre_stop(), 20_000;
+    pre_stop_retried: setups::pre_stop_retried(), 20_000;
     on_stop: setups::on_stop(), 100_000;
     post_stop: setups::post_stop(), 100_000;
     every_hook: setups::every_hook(), 100_000;

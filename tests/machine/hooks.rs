@@ -73,6 +73,14 @@ impl Ledger {
 
     /// An attempt has ended, or was given up.
     pub(super) fn attempt_ended(&mut self, id: HookId, at: Time, ok: bool) {
+        // One that was killed at its limit was judged then; its exit is no news.
+        if let Some(place) = self.pre_stop_running.iter().position(|running| *running == id) {
+            self.pre_stop_running.remove(place);
+            if !ok {
+                self.pre_stop_failed.push((id, at));
+                self.pre_stop_failed.sort();
+            }
+        }
         if let Some(turn) = self.turn(id.phase) {
             if *turn == Turn::Running(id) {
                 *turn = Turn::Ended { id, at, ok };
@@ -80,14 +88,36 @@ impl Ledger {
         }
     }
 
-    /// When the hook whose attempt failed is to be tried again.
+    /// When the hook whose attempt failed is to be tried again; the first of them in pre-stop.
     pub(super) fn retry_due(&self, plan: &Plan, phase: HookPhase) -> Option<Time> {
-        let turn = if phase == HookPhase::OnStop { &self.on_stop } else { &self.post_stop };
+        let turn = match phase {
+            HookPhase::PreStop => {
+                let failed = self.pre_stop_failed.iter();
+                return failed.filter_map(|&(id, at)| self.retry_of(plan, id, at)).min();
+            }
+            HookPhase::OnStop => &self.on_stop,
+            HookPhase::PostStop => &self.post_stop,
+        };
         let Turn::Ended { id, at, ok: false } = *turn else { return None };
-        let limits = &hooks_of(plan, phase)[id.index];
-        let due = at.after(pause(limits, id.attempt));
-        let more = id.attempt <= limits.retries && due < self.last_moment(plan, phase);
+        self.retry_of(plan, id, at)
+    }
+
+    fn retry_of(&self, plan: &Plan, id: HookId, failed: Time) -> Option<Time> {
+        let limits = &hooks_of(plan, id.phase)[id.index];
+        let due = failed.after(pause(limits, id.attempt));
+        let more = id.attempt <= limits.retries && due < self.last_moment(plan, id.phase);
         more.then_some(due)
+    }
+
+    /// A further attempt of a pre-stop hook takes the place of the failed one.
+    fn pre_stop_retried(&mut self, plan: &Plan, now: Time, id: HookId) -> Kept {
+        let before = |failed: &HookId| failed.index == id.index && failed.attempt + 1 == id.attempt;
+        let place = self.pre_stop_failed.iter().position(|(failed, _)| before(failed));
+        let failed = place.map(|place| self.pre_stop_failed.remove(place));
+        let due = failed.and_then(|(failed, at)| self.retry_of(plan, failed, at));
+        kept(due.is_some_and(|due| due <= now), Promise::Retries, || {
+            format!("{id:?} at {now:?}; due: {due:?}")
+        })
     }
 
     /// Which hook comes next; `None` while one runs or waits for its retry.
@@ -128,9 +158,14 @@ impl Ledger {
                 kept(self.phase == PhaseName::PreStop, Promise::PhasesInOrder, || {
                     format!("a pre-stop hook in {:?}", self.phase)
                 })?;
-                kept(id.attempt == 1, Promise::Retries, || "pre-stop hooks are not retried")?;
-                kept(id.index == self.pre_stop, Promise::PreStopTogether, || "not its turn")?;
-                self.pre_stop += 1;
+                if id.attempt == 1 {
+                    kept(id.index == self.pre_stop, Promise::PreStopTogether, || "not its turn")?;
+                    self.pre_stop += 1;
+                } else {
+                    self.pre_stop_retried(plan, now, id)?;
+                }
+                self.pre_stop_running.push(id);
+                self.pre_stop_running.sort();
             }
             HookPhase::OnStop => {
                 kept(
@@ -190,7 +225,8 @@ impl Ledger {
         };
         kept(last <= now, always, || format!("skipped at {now:?}, time is left until {last:?}"))?;
         match id.phase {
-            HookPhase::PreStop => self.pre_stop += 1,
+            HookPhase::PreStop if id.attempt == 1 => self.pre_stop += 1,
+            HookPhase::PreStop => self.pre_stop_retried(plan, now, id)?,
             // A retry for which the tick comes too late is no turn of its own.
             HookPhase::OnStop => self.on_stop = Turn::Skipped(id.index),
             HookPhase::PostStop => self.post_stop = Turn::Skipped(id.index),
@@ -208,11 +244,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// Every pre-stop hook was started, and each has ended or was killed.
+    /// Every pre-stop hook was started, each has ended or was killed, and none is to be tried again.
     pub(super) fn pre_stop_is_over(&self, plan: &Plan, world: &World) -> bool {
         let busy =
             world.hooks.iter().any(|hook| hook.id.phase == HookPhase::PreStop && !hook.killed);
-        self.pre_stop == plan.pre_stop.len() && !busy
+        let waits = self.retry_due(plan, HookPhase::PreStop).is_some();
+        self.pre_stop == plan.pre_stop.len() && !busy && !waits
     }
 
     pub(super) fn attempt_is_closed(&mut self, id: HookId, outcome: Outcome) -> Kept {

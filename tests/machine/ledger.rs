@@ -43,6 +43,10 @@ pub(super) struct Ledger {
     pub(super) post_stop: Turn,
     /// The end of the post-stop reserve, once it runs.
     pub(super) post_end: Option<Time>,
+    /// Attempts of pre-stop hooks that nobody has judged yet.
+    pub(super) pre_stop_running: Vec<HookId>,
+    /// Attempts of pre-stop hooks that failed and were not retried, and when they ended.
+    pub(super) pre_stop_failed: Vec<(HookId, Time)>,
     /// What post-stop hooks have left behind was told to stop.
     pub(super) post_told: bool,
     dead_man: Option<Time>,
@@ -103,6 +107,8 @@ impl Ledger {
             post_stop: Turn::NotBegun,
             post_end: None,
             post_told: false,
+            pre_stop_running: Vec::new(),
+            pre_stop_failed: Vec::new(),
             dead_man: None,
             open: Vec::new(),
             expected_end: None,
@@ -334,6 +340,8 @@ impl Ledger {
                     format!("{phase:?} after {:?}", self.phase)
                 })?;
                 self.phase = phase;
+                self.pre_stop_running.clear();
+                self.pre_stop_failed.clear();
                 if phase == PhaseName::PostStop {
                     let reserve = plan.post_stop_timeout;
                     // A late wake-up must not cost the hooks their reserve; the time that the killed
@@ -511,7 +519,10 @@ impl Ledger {
                 kept(false, Promise::PhasesInOrder, || format!("still {:?}", self.phase))?;
             }
             PhaseName::PreStop => {
-                kept(runs(HookPhase::PreStop), Promise::LeavesAtOnce, || "no pre-stop hook runs")?;
+                let retry = self.retry_due(plan, HookPhase::PreStop);
+                let waits = runs(HookPhase::PreStop) || retry.is_some();
+                kept(waits, Promise::LeavesAtOnce, || "no pre-stop hook runs")?;
+                kept(due(retry), Promise::Retries, || format!("due at {retry:?}"))?;
             }
             PhaseName::OnStop => {
                 let retry = self.retry_due(plan, HookPhase::OnStop);

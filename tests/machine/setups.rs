@@ -124,6 +124,11 @@ pub(super) fn pre_stop() -> Setup {
     }
 }
 
+/// Retries side by side, one of them after a kill at the limit.
+pub(super) fn pre_stop_retried() -> Setup {
+    Setup { fork_fails: true, ..setup(Plan { pre_stop: vec![hook(1), hook(2)], ..plain() }) }
+}
+
 pub(super) fn on_stop() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_process(Signal::INT)],
