@@ -36,9 +36,11 @@ impl Container {
 
     fn start(engine: &'static Engine, options: &[&str], words: &[&str]) -> Outcome<Container> {
         let name = fresh_name();
+        let run = ["run", "--detach", "--name", &name];
         // A network of its own with nothing but loopback: every container may use every port.
-        let run = ["run", "--detach", "--name", &name, "--network", "none"];
-        engine.docker(&[&run, options, &[&engine.image], words].concat())?;
+        let alone: &[&str] =
+            if options.contains(&"--network") { &[] } else { &["--network", "none"] };
+        engine.docker(&[&run, alone, options, &[&engine.image], words].concat())?;
         let mut follow = engine.client();
         follow.args(["logs", "--follow", &name]);
         Ok(Container { engine, log: Running::start(follow, &format!("logs {name}"))?, name })
