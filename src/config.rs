@@ -212,9 +212,18 @@ impl Reader<'_> {
                 ));
             }
         }
-        let (pre_stop, pre_stop_limits) = self.hooks("pre-stop", 0);
-        let (on_stop, on_stop_limits) = self.hooks("on-stop", 3);
-        let (post_stop, post_stop_limits) = self.hooks("post-stop", 0);
+        let timeout = self.one("hook-timeout", some_time).unwrap_or(Duration::from_secs(5));
+        let retries = self.one("hook-retries", count);
+        let backoff = self.one("hook-backoff", duration).unwrap_or(Duration::from_millis(200));
+        let commands = Commands {
+            pre_stop: self.hooks("pre-stop"),
+            on_stop: self.hooks("on-stop"),
+            post_stop: self.hooks("post-stop"),
+        };
+        let limits = |commands: &[Vec<OsString>], usual| {
+            let retries = retries.unwrap_or(usual);
+            vec![HookLimits { timeout, retries, backoff }; commands.len()]
+        };
         let plan = Plan {
             grace: grace.unwrap_or(Duration::from_secs(defaults.0)),
             post_stop_timeout: post_stop_timeout.unwrap_or(Duration::from_secs(defaults.1)),
@@ -223,9 +232,9 @@ impl Reader<'_> {
             scope: self.scope(),
             rewrite,
             stop_again: self.one("stop-again", stop_again).unwrap_or(StopAgain::Default),
-            pre_stop: pre_stop_limits,
-            on_stop: on_stop_limits,
-            post_stop: post_stop_limits,
+            pre_stop: limits(&commands.pre_stop, 0),
+            on_stop: limits(&commands.on_stop, 3),
+            post_stop: limits(&commands.post_stop, 0),
             exit: ExitRules {
                 always_ok: self.each("e", code),
                 stop_ok: self.each("stop-exit-ok", code),
@@ -234,7 +243,7 @@ impl Reader<'_> {
             terminal: false,
             suspendable: false,
         };
-        (Commands { pre_stop, on_stop, post_stop }, plan)
+        (commands, plan)
     }
 
     fn grace_exit_timeout(&mut self) -> Option<Duration> {
@@ -272,7 +281,7 @@ impl Reader<'_> {
         }
     }
 
-    fn hooks(&mut self, name: &'static str, retries: u32) -> (Vec<Vec<OsString>>, Vec<HookLimits>) {
+    fn hooks(&mut self, name: &'static str) -> Vec<Vec<OsString>> {
         let mut commands = Vec::new();
         for (source, value) in self.values(name) {
             match shlex::bytes::split(value.as_bytes()) {
@@ -295,13 +304,7 @@ impl Reader<'_> {
                 None => self.wrong(source, &value, "a quote is not closed"),
             }
         }
-        let limits = HookLimits {
-            timeout: self.one("hook-timeout", some_time).unwrap_or(Duration::from_secs(5)),
-            retries: self.one("hook-retries", count).unwrap_or(retries),
-            backoff: self.one("hook-backoff", duration).unwrap_or(Duration::from_millis(200)),
-        };
-        let limits = vec![limits; commands.len()];
-        (commands, limits)
+        commands
     }
 
     fn level(&mut self, place: Place) -> LevelFilter {
@@ -327,14 +330,6 @@ impl Reader<'_> {
                 ));
             }
         }
-        // The limits of hooks are read once for each phase that has hooks.
-        self.mistakes.dedup();
-        let mut seen = Vec::new();
-        self.mistakes.retain(|mistake| {
-            let new = !seen.contains(mistake);
-            seen.push(mistake.clone());
-            new
-        });
     }
 }
 
@@ -368,7 +363,13 @@ fn signal(text: &str) -> Result<Signal, String> {
 }
 
 fn stop_signals(text: &str) -> Result<Vec<Signal>, String> {
-    let signals = text.split(',').map(signal).collect::<Result<Vec<_>, _>>()?;
+    let mut signals = Vec::new();
+    for signal in text.split(',').map(signal) {
+        let signal = signal?;
+        if !signals.contains(&signal) {
+            signals.push(signal);
+        }
+    }
     match signals.iter().find(|s| [Signal::KILL, Signal::STOP, Signal::CHLD].contains(s)) {
         Some(signal) => Err(format!("{signal} cannot begin a stop; name one that can be caught")),
         None => Ok(signals),

@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use log::Level;
+
 use crate::config::Config;
 use crate::exit;
 use crate::hookenv::{self, Moment, Trace};
@@ -99,11 +101,7 @@ impl Hands {
                 signals: Signals::Inherited(self.mask, &dispositions),
                 user: self.user(),
                 // In the background (`graceinit ... &`) it is not ours to give away.
-                terminal: self
-                    .terminal
-                    .as_ref()
-                    .map(AsFd::as_fd)
-                    .filter(|_| self.terminal_is_ours()),
+                terminal: self.terminal.as_ref().filter(|t| t.is_ours()).map(AsFd::as_fd),
                 stdio: None,
                 variables: &[],
                 without: &[],
@@ -132,11 +130,8 @@ impl Hands {
     /// An orphan was reaped.
     pub fn stray_reaped(&mut self, pid: Pid, status: Status) {
         self.told.retain(|(told, _)| *told != pid);
-        if self.config.warn_on_reap {
-            log::warn!("reaped the orphan {pid}, which ended with {status}");
-        } else {
-            log::trace!("reaped the orphan {pid}, which ended with {status}");
-        }
+        let level = if self.config.warn_on_reap { Level::Warn } else { Level::Trace };
+        log::log!(level, "reaped the orphan {pid}, which ended with {status}");
     }
 
     /// Performs an action (all but the start of a hook, which has a result, and those that are the
@@ -356,8 +351,8 @@ impl Hands {
         end: Time,
         now: Time,
     ) -> Result<(), Event> {
+        let moment = Moment { machine, id, end, now, app: self.app_group() };
         let trace = self.trace.get_or_insert_with(Trace::continued_or_begun);
-        let moment = Moment { machine, id, end, now, app: self.app.as_ref().map(|(_, pid)| *pid) };
         let variables = moment.variables(trace);
         self.try_hook(id, &variables).map_err(|error| {
             log::warn!("unable to start the hook {}: {error}", hook_name(id));

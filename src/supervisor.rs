@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::config::Config;
 use crate::exit;
-use crate::machine::fact::Fact;
 use crate::machine::hook::HookId;
 use crate::machine::{Action, Event, Machine, Origin, Received};
 use crate::observe::log as account;
@@ -171,7 +170,7 @@ impl Supervisor {
                         let by = by.filter(|_| self.hands.terminal.is_some());
                         self.leave = Some(Leave { code, by });
                     }
-                    Action::Record(fact) => self.record(&fact),
+                    Action::Record(fact) => account::record(&fact),
                     Action::StartHook { id, end, .. } => {
                         if let Err(event) = self.hands.start_hook(&self.machine, id, end, now) {
                             events.push_back(event);
@@ -183,10 +182,6 @@ impl Supervisor {
         }
     }
 
-    fn record(&self, fact: &Fact) {
-        account::record(fact);
-    }
-
     /// Reaps all that have ended. Whether no child is left.
     fn exits(&mut self, now: Time, incoming: &[Incoming]) -> bool {
         let mut news = false;
@@ -195,9 +190,7 @@ impl Supervisor {
             // The pid that the signal names is asked for first: that costs the same however many
             // children there are.
             if self.hands.table.role(signal.pid).is_none() && signal.pid.0 > 0 {
-                if let Some(status) = reap::reap(signal.pid) {
-                    self.hands.stray_reaped(signal.pid, status);
-                }
+                self.stray(signal.pid);
             }
         }
         if news {
@@ -209,15 +202,17 @@ impl Supervisor {
                 Finding::Ended(pid) if self.hands.table.role(pid).is_some() => {
                     self.own_children(now);
                 }
-                Finding::Ended(pid) => {
-                    if let Some(status) = reap::reap(pid) {
-                        self.hands.stray_reaped(pid, status);
-                    }
-                }
+                Finding::Ended(pid) => self.stray(pid),
                 Finding::NoChild => return true,
             }
         }
         false
+    }
+
+    fn stray(&mut self, pid: Pid) {
+        if let Some(status) = reap::reap(pid) {
+            self.hands.stray_reaped(pid, status);
+        }
     }
 
     /// The app and the hooks: each asked for by its pid, so that none is missed although signals of

@@ -27,14 +27,9 @@ static CODE: AtomicI32 = AtomicI32::new(137);
 
 /// The timer. One for the whole life.
 #[derive(Debug)]
-pub struct DeadMan {
-    timer: Timer,
-}
+pub struct DeadMan(());
 
-#[derive(Clone, Copy, Debug)]
-struct Timer(libc::timer_t);
-
-// The handler needs the timer to arm it once more. A plain number behind a pointer type.
+// Here, because the handler arms it once more. A plain number behind a pointer type.
 static TIMER: AtomicU64 = AtomicU64::new(0);
 
 impl DeadMan {
@@ -59,7 +54,7 @@ impl DeadMan {
         }
         TIMER.store(timer as u64, SeqCst);
         signals::set_mask(Self::mask());
-        Ok(DeadMan { timer: Timer(timer) })
+        Ok(DeadMan(()))
     }
 
     /// The mask of graceinit while there is a dead-man.
@@ -70,7 +65,7 @@ impl DeadMan {
     /// Sets it to `deadline` plus its slack. Whatever it was set to before no longer counts.
     pub fn arm(&self, deadline: Time) {
         CHANCES.store(0, SeqCst);
-        set(self.timer, deadline.after(CHANCE));
+        set(deadline.after(CHANCE));
     }
 }
 
@@ -95,7 +90,8 @@ pub fn take_alarms() -> u32 {
     ALARMS.swap(0, SeqCst)
 }
 
-fn set(timer: Timer, due: Time) {
+fn set(due: Time) {
+    let timer = TIMER.load(SeqCst) as libc::timer_t;
     DUE.store(due.0, SeqCst);
     let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     let at = libc::timespec {
@@ -106,7 +102,7 @@ fn set(timer: Timer, due: Time) {
     let spec = libc::itimerspec { it_interval: zero, it_value: at };
     // SAFETY: the timer was made by timer_create and is never deleted; the pointer is to a live
     // value. Async-signal-safe (signal-safety(7)).
-    unsafe { libc::timer_settime(timer.0, libc::TIMER_ABSTIME, &raw const spec, ptr::null_mut()) };
+    unsafe { libc::timer_settime(timer, libc::TIMER_ABSTIME, &raw const spec, ptr::null_mut()) };
 }
 
 /// The handler. Everything in here is async-signal-safe.
@@ -115,8 +111,7 @@ fn on_alarm() {
     if now.0 < DUE.load(SeqCst) {
         ALARMS.fetch_add(1, SeqCst);
     } else if CHANCES.fetch_add(1, SeqCst) == 0 {
-        let timer = TIMER.load(SeqCst) as libc::timer_t;
-        set(Timer(timer), now.after(CHANCE));
+        set(now.after(CHANCE));
     } else {
         end_everything(now);
     }

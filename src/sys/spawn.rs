@@ -166,7 +166,8 @@ impl Report {
 /// Those of fork(2) and pipe2(2): EAGAIN, ENOMEM, EMFILE.
 pub fn spawn(program: &Program, setup: &Setup<'_>) -> io::Result<Child> {
     let (read, write) = fd::pipe()?;
-    let mut listen_pid = Variable::listen_pid();
+    // Only for the app, which is given no additions; in a hook's environment it names nobody.
+    let mut listen_pid = setup.variables.is_empty().then(Variable::listen_pid).flatten();
     let environment = environment(setup, listen_pid.as_mut());
     let argv: Vec<*const libc::c_char> = pointers(&program.argv);
     // For a file that execve does not know the format of, execvp(3) runs a shell on it.
@@ -213,10 +214,7 @@ fn environment(setup: &Setup<'_>, listen_pid: Option<&mut Variable>) -> Vec<*con
         .collect();
     if let Some(variable) = listen_pid {
         if let Some(place) = process::environment().position(|e| e.as_ptr() == variable.original) {
-            // Only the app's environment has no additions; in a hook's it names nobody.
-            if variables.is_empty() {
-                list[place] = variable.text.as_ptr().cast();
-            }
+            list[place] = variable.text.as_ptr().cast();
         }
     }
     list.extend(variables.iter().map(|variable| variable.as_ptr()));
@@ -306,15 +304,13 @@ fn run_child(
         // pointer; all of them live.
         unsafe { libc::execve(candidate.as_ptr(), argv.as_ptr(), environment.as_ptr()) };
         match errno() {
-            libc::ENOEXEC if is_script(candidate) => {
-                script[1] = candidate.as_ptr();
-                // SAFETY: as above.
-                unsafe { libc::execve(script[0], script.as_ptr(), environment.as_ptr()) };
-                // Where there is no shell either, the format is what is wrong.
-                set_errno(libc::ENOEXEC);
-                break;
-            }
             libc::ENOEXEC => {
+                if is_script(candidate) {
+                    script[1] = candidate.as_ptr();
+                    // SAFETY: as above.
+                    unsafe { libc::execve(script[0], script.as_ptr(), environment.as_ptr()) };
+                }
+                // Where there is no shell either, the format is what is wrong.
                 set_errno(libc::ENOEXEC);
                 break;
             }

@@ -185,9 +185,7 @@ pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
         };
     }
     let held = Raw(fd as i32);
-    let proc = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY);
-    let now = proc.and_then(|proc| read_stat(proc.0, found.pid.0));
-    if now.is_none_or(|now| now.started != found.started) {
+    if look_up(found.pid).is_none_or(|now| now.started != found.started) {
         return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
     }
     // SAFETY: plain numbers; a null siginfo makes it like kill(2).
