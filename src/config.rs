@@ -10,10 +10,20 @@ use log::LevelFilter;
 
 use crate::cli::{Given, Kind, OPTIONS};
 use crate::hookenv;
-use crate::machine::plan::{ExitRules, HookLimits, Plan, Rewrite, Rung, Scope, StopAgain};
+use crate::machine::hook::HookPhase;
+use crate::machine::plan::{
+    ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung, Scope, StopAgain,
+};
 use crate::sys::process;
 use crate::types::{Signal, SignalSet};
 use crate::user::{self, User};
+
+pub mod hooks;
+pub mod profiles;
+pub mod source;
+
+use hooks::{Hook, Task};
+use source::Source;
 
 /// Everything that a life needs to know beforehand.
 #[derive(Debug)]
@@ -22,8 +32,8 @@ pub struct Config {
     pub command: Vec<OsString>,
     /// What the machine is told.
     pub plan: Plan,
-    /// The commands of the hooks, in the order of the plan.
-    pub hooks: Commands,
+    /// The hooks, in the order of the plan's limits.
+    pub hooks: PerPhase<Vec<Hook>>,
     /// Who the app and the hooks run as.
     pub user: Option<User>,
     /// `-p`
@@ -34,17 +44,6 @@ pub struct Config {
     pub level: LevelFilter,
     /// What is odd but no mistake.
     pub warnings: Vec<String>,
-}
-
-/// The words of each hook's command.
-#[derive(Debug, Default)]
-pub struct Commands {
-    /// Of the pre-stop hooks.
-    pub pre_stop: Vec<Vec<OsString>>,
-    /// Of the on-stop hooks.
-    pub on_stop: Vec<Vec<OsString>>,
-    /// Of the post-stop hooks.
-    pub post_stop: Vec<Vec<OsString>>,
 }
 
 /// Where this runs, as far as defaults depend on it.
@@ -80,23 +79,6 @@ pub fn our_variables() -> Vec<(&'static str, &'static [u8])> {
             ours.then_some((name, &entry[end + 1..]))
         })
         .collect()
-}
-
-/// Where a value was found.
-#[derive(Clone, Copy, Debug)]
-enum Source {
-    Flag(&'static str),
-    Variable(&'static str),
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::Flag(name) if name.len() == 1 => write!(f, "-{name}"),
-            Source::Flag(name) => write!(f, "--{name}"),
-            Source::Variable(name) => f.write_str(name),
-        }
-    }
 }
 
 /// The second variable for `--grace`, known from other servers.
@@ -185,11 +167,11 @@ impl Reader<'_> {
         match values.first() {
             None => false,
             Some((Source::Flag(_), _)) => true,
-            Some((Source::Variable(_), _)) => self.one(name, truth).unwrap_or(false),
+            Some(_) => self.one(name, truth).unwrap_or(false),
         }
     }
 
-    fn plan(&mut self, place: Place) -> (Commands, Plan) {
+    fn plan(&mut self, place: Place) -> (PerPhase<Vec<Hook>>, Plan) {
         let defaults = match place {
             // Both kill PID 1 ten seconds after `stop`; 7 s and a reserve of 2 s fit.
             Place { kubernetes: false, container: true } => (7, 2),
@@ -215,26 +197,34 @@ impl Reader<'_> {
         let timeout = self.one("hook-timeout", some_time).unwrap_or(Duration::from_secs(5));
         let retries = self.one("hook-retries", count);
         let backoff = self.one("hook-backoff", duration).unwrap_or(Duration::from_millis(200));
-        let commands = Commands {
+        let hooks = PerPhase {
             pre_stop: self.hooks("pre-stop"),
             on_stop: self.hooks("on-stop"),
             post_stop: self.hooks("post-stop"),
+            ..PerPhase::default()
         };
-        let limits = |commands: &[Vec<OsString>], usual| {
+        let limits = PerPhase::each(|phase| {
+            let usual = if phase == HookPhase::OnStop { 3 } else { 0 };
             let retries = retries.unwrap_or(usual);
-            vec![HookLimits { timeout, retries, backoff }; commands.len()]
-        };
+            let on_failure = match phase {
+                HookPhase::PreStart => OnFailure::Abort,
+                _ => OnFailure::Warn,
+            };
+            vec![HookLimits { timeout, retries, backoff, on_failure }; hooks.of(phase).len()]
+        });
         let plan = Plan {
             grace: grace.unwrap_or(Duration::from_secs(defaults.0)),
+            grace_max: grace.unwrap_or(Duration::from_secs(defaults.0)),
             post_stop_timeout: post_stop_timeout.unwrap_or(Duration::from_secs(defaults.1)),
             stop_on: SignalSet::of(&stop_on),
             ladder,
             scope: self.scope(),
             rewrite,
             stop_again: self.one("stop-again", stop_again).unwrap_or(StopAgain::Default),
-            pre_stop: limits(&commands.pre_stop, 0),
-            on_stop: limits(&commands.on_stop, 3),
-            post_stop: limits(&commands.post_stop, 0),
+            diagnose: None,
+            reload_on: SignalSet::of(&[Signal::HUP]),
+            hooks: limits,
+            jitter: 0,
             exit: ExitRules {
                 always_ok: self.each("e", code),
                 stop_ok: self.each("stop-exit-ok", code),
@@ -243,7 +233,7 @@ impl Reader<'_> {
             terminal: false,
             suspendable: false,
         };
-        (commands, plan)
+        (hooks, plan)
     }
 
     fn grace_exit_timeout(&mut self) -> Option<Duration> {
@@ -281,8 +271,8 @@ impl Reader<'_> {
         }
     }
 
-    fn hooks(&mut self, name: &'static str) -> Vec<Vec<OsString>> {
-        let mut commands = Vec::new();
+    fn hooks(&mut self, name: &'static str) -> Vec<Hook> {
+        let mut hooks = Vec::new();
         for (source, value) in self.values(name) {
             match shlex::bytes::split(value.as_bytes()) {
                 Some(words) if !words.is_empty() => {
@@ -294,7 +284,15 @@ impl Reader<'_> {
                             String::from_utf8_lossy(word)
                         ));
                     }
-                    commands.push(words.into_iter().map(OsString::from_vec).collect());
+                    let words = words.into_iter().map(OsString::from_vec).collect();
+                    hooks.push(Hook {
+                        name: format!("{name}-{}", hooks.len() + 1),
+                        task: Task::Command(words),
+                        env: Vec::new(),
+                        user: None,
+                        source,
+                        text: value.to_string_lossy().into_owned(),
+                    });
                 }
                 Some(_) => self.wrong(
                     source,
@@ -304,7 +302,7 @@ impl Reader<'_> {
                 None => self.wrong(source, &value, "a quote is not closed"),
             }
         }
-        commands
+        hooks
     }
 
     fn level(&mut self, place: Place) -> LevelFilter {
@@ -313,7 +311,7 @@ impl Reader<'_> {
         let more = match self.values("v").first() {
             None => 0,
             Some((Source::Flag(_), _)) => self.values("v").len(),
-            Some((Source::Variable(_), _)) => self.one("v", count).unwrap_or(0) as usize,
+            Some(_) => self.one("v", count).unwrap_or(0) as usize,
         };
         LevelFilter::iter().nth(base as usize + more).unwrap_or(LevelFilter::Trace)
     }
@@ -382,7 +380,7 @@ fn ladder(text: &str) -> Result<Vec<Rung>, String> {
             Some((name, wait)) => (name, Some(some_time(wait)?)),
             None => (text, None),
         };
-        Ok(Rung { signal: signal(name)?, wait })
+        Ok(Rung { signal: if name.trim() == "0" { None } else { Some(signal(name)?) }, wait })
     };
     let rungs = text.split(',').map(rung).collect::<Result<Vec<_>, String>>()?;
     let waits = rungs.iter().rev().skip(1).all(|rung| rung.wait.is_some());

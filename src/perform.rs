@@ -9,9 +9,10 @@ use std::time::Duration;
 use log::Level;
 
 use crate::config::Config;
+use crate::config::hooks::Task;
 use crate::exit;
 use crate::hookenv::{self, Moment, Trace};
-use crate::machine::hook::{HookId, HookPhase};
+use crate::machine::hook::HookId;
 use crate::machine::{Action, Event, Machine, Target};
 use crate::observe::log::hook_name;
 use crate::outputs::Outputs;
@@ -332,12 +333,10 @@ impl Hands {
     // ---- hooks --------------------------------------------------------------------------------
 
     fn command(&self, id: HookId) -> &[std::ffi::OsString] {
-        let commands = match id.phase {
-            HookPhase::PreStop => &self.config.hooks.pre_stop,
-            HookPhase::OnStop => &self.config.hooks.on_stop,
-            HookPhase::PostStop => &self.config.hooks.post_stop,
-        };
-        commands.get(id.index).map_or(&[], Vec::as_slice)
+        match self.config.hooks.of(id.phase).get(id.index).map(|hook| &hook.task) {
+            Some(Task::Command(words)) => words,
+            Some(Task::Builtin(_)) | None => &[],
+        }
     }
 
     /// Starts an attempt.

@@ -74,8 +74,11 @@ fn durations() {
 fn ladders_rewrites_and_scopes() {
     let plan =
         config("--stop-signal TERM:10s,SIGINT:5,RTMIN+3 -r HUP:0 -r 15:QUIT --scope tree app").plan;
-    let ladder: Vec<(String, Option<Duration>)> =
-        plan.ladder.iter().map(|rung| (rung.signal.to_string(), rung.wait)).collect();
+    let ladder: Vec<(String, Option<Duration>)> = plan
+        .ladder
+        .iter()
+        .map(|rung| (rung.signal.map_or_else(String::new, |s| s.to_string()), rung.wait))
+        .collect();
     let want = [("TERM", Some(secs(10))), ("INT", Some(secs(5))), ("RTMIN+3", None)];
     assert_eq!(ladder, want.map(|(name, wait)| (name.to_owned(), wait)));
     assert_eq!(plan.rewrite.apply(Signal::HUP), None);
@@ -89,14 +92,16 @@ fn ladders_rewrites_and_scopes() {
 fn hooks_are_split_as_a_shell_would_and_on_stop_alone_is_retried() {
     let config =
         config("--pre-stop 'a \"b c\" d\\ e' --on-stop x --on-stop y --hook-timeout 2 app");
-    assert_eq!(config.hooks.pre_stop, [["a", "b c", "d e"].map(OsString::from)]);
+    let words = ["a", "b c", "d e"].map(OsString::from);
+    assert_eq!(config.hooks.pre_stop[0].task, Task::Command(words.to_vec()));
     assert_eq!(config.hooks.on_stop.len(), 2);
-    assert_eq!(config.plan.pre_stop[0].retries, 0);
-    assert_eq!(config.plan.on_stop[1].retries, 3);
-    assert_eq!(config.plan.on_stop[1].timeout, secs(2));
+    assert_eq!(config.plan.hooks.pre_stop[0].retries, 0);
+    assert_eq!(config.plan.hooks.on_stop[1].retries, 3);
+    assert_eq!(config.plan.hooks.on_stop[1].timeout, secs(2));
     let lines = [("GRACEINIT_POST_STOP", "one 1\n\n  two\n")];
     let hooks = with("app", &lines, Place::default()).expect("fine").hooks;
-    assert_eq!(hooks.post_stop, [vec!["one".into(), "1".into()], vec![OsString::from("two")]]);
+    let texts: Vec<&str> = hooks.post_stop.iter().map(|hook| &hook.text[..]).collect();
+    assert_eq!(texts, ["one 1", "two"]);
 }
 
 #[test]

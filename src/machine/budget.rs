@@ -63,13 +63,14 @@ pub fn rung_wait(ladder: &[Rung], step: usize, left: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::OnFailure;
     use super::*;
     use crate::types::Signal;
 
     const S: Duration = Duration::from_secs(1);
 
     fn rung(signal: Signal, wait: Option<u32>) -> Rung {
-        Rung { signal, wait: wait.map(|n| S * n) }
+        Rung { signal: Some(signal), wait: wait.map(|n| S * n) }
     }
 
     #[test]
@@ -87,7 +88,12 @@ mod tests {
 
     #[test]
     fn backoff_doubles_and_is_bounded() {
-        let limits = HookLimits { timeout: S, retries: 99, backoff: Duration::from_millis(200) };
+        let limits = HookLimits {
+            timeout: S,
+            retries: 99,
+            backoff: Duration::from_millis(200),
+            on_failure: OnFailure::Warn,
+        };
         let pauses: Vec<u128> = (1..5).map(|n| backoff(&limits, n).as_millis()).collect();
         assert_eq!(pauses, [200, 400, 800, 1600]);
         assert_eq!(backoff(&limits, 99), LONGEST_BACKOFF);

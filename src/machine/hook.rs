@@ -12,6 +12,12 @@ use crate::types::{Status, Time};
 /// The phases that have hooks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum HookPhase {
+    /// In order, before the app is started.
+    PreStart,
+    /// In order, when the app is ready.
+    OnReady,
+    /// In order, before a reload signal is passed on to the app.
+    OnReload,
     /// Side by side, before anything else of a stop.
     PreStop,
     /// In order, while the app still runs; retried.
@@ -21,9 +27,22 @@ pub enum HookPhase {
 }
 
 impl HookPhase {
+    /// All of them, in the order of a life.
+    pub const ALL: [HookPhase; 6] = [
+        HookPhase::PreStart,
+        HookPhase::OnReady,
+        HookPhase::OnReload,
+        HookPhase::PreStop,
+        HookPhase::OnStop,
+        HookPhase::PostStop,
+    ];
+
     /// As users read it.
     pub fn as_str(self) -> &'static str {
         match self {
+            HookPhase::PreStart => "pre-start",
+            HookPhase::OnReady => "on-ready",
+            HookPhase::OnReload => "on-reload",
             HookPhase::PreStop => "pre-stop",
             HookPhase::OnStop => "on-stop",
             HookPhase::PostStop => "post-stop",
@@ -104,11 +123,7 @@ impl Outcome {
 
 impl Machine {
     pub(super) fn limits(&self, id: HookId) -> Option<&HookLimits> {
-        match id.phase {
-            HookPhase::PreStop => self.plan.pre_stop.get(id.index),
-            HookPhase::OnStop => self.plan.on_stop.get(id.index),
-            HookPhase::PostStop => self.plan.post_stop.get(id.index),
-        }
+        self.plan.hooks.of(id.phase).get(id.index)
     }
 
     pub(super) fn post_stop_hooks_end(&self, end: Time) -> Time {
@@ -153,9 +168,9 @@ impl Machine {
     pub(super) fn run_queue(&mut self, now: Time, out: &mut Vec<Action>) {
         loop {
             let (queue, phase, count) = match &mut self.phase {
-                Phase::OnStop(queue) => (queue, HookPhase::OnStop, self.plan.on_stop.len()),
+                Phase::OnStop(queue) => (queue, HookPhase::OnStop, self.plan.hooks.on_stop.len()),
                 Phase::PostStop { queue, .. } => {
-                    (queue, HookPhase::PostStop, self.plan.post_stop.len())
+                    (queue, HookPhase::PostStop, self.plan.hooks.post_stop.len())
                 }
                 Phase::Starting
                 | Phase::Running { .. }

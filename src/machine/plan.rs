@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::hook::HookPhase;
 use crate::types::{Signal, SignalSet, Status};
 
 /// Who receives the signals that are passed on (`--scope`).
@@ -31,14 +32,14 @@ pub enum StopAgain {
 /// One step of `--stop-signal`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Rung {
-    /// What the app is sent.
-    pub signal: Signal,
+    /// What the app is sent; `None`: nothing, it is only waited for (an on-stop hook was the stop).
+    pub signal: Option<Signal>,
     /// How long the app may take before the next rung.
     pub wait: Option<Duration>,
 }
 
 /// The limits of one hook. Its command is the supervisor's business.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct HookLimits {
     /// SIGKILL after this long.
     pub timeout: Duration,
@@ -46,6 +47,76 @@ pub struct HookLimits {
     pub retries: u32,
     /// The pause before the first retry; each further pause is twice as long.
     pub backoff: Duration,
+    /// What it means when the last attempt has failed too.
+    pub on_failure: OnFailure,
+}
+
+/// What a hook that has failed for good means for its phase (`on_failure`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum OnFailure {
+    /// A warning; the phase goes on.
+    Warn,
+    /// The phase ends: after pre-start the app is not started, after on-reload the signal is not passed
+    /// on, after on-stop the further on-stop hooks are left out.
+    Abort,
+}
+
+/// `--diagnose`: a signal that makes the app say what it is doing, before it is killed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Diagnose {
+    /// What the app is sent.
+    pub signal: Signal,
+    /// How long before SIGKILL.
+    pub lead: Duration,
+}
+
+/// Something for each phase that has hooks.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct PerPhase<T> {
+    /// Before the app is started.
+    pub pre_start: T,
+    /// When the app is ready.
+    pub on_ready: T,
+    /// Before a reload signal is passed on.
+    pub on_reload: T,
+    /// When a stop begins.
+    pub pre_stop: T,
+    /// While the app still runs.
+    pub on_stop: T,
+    /// After everything else.
+    pub post_stop: T,
+}
+
+impl<T> PerPhase<T> {
+    /// Makes one for each.
+    pub fn each(mut make: impl FnMut(HookPhase) -> T) -> PerPhase<T> {
+        PerPhase {
+            pre_start: make(HookPhase::PreStart),
+            on_ready: make(HookPhase::OnReady),
+            on_reload: make(HookPhase::OnReload),
+            pre_stop: make(HookPhase::PreStop),
+            on_stop: make(HookPhase::OnStop),
+            post_stop: make(HookPhase::PostStop),
+        }
+    }
+
+    /// That of one phase.
+    pub fn of(&self, phase: HookPhase) -> &T {
+        match phase {
+            HookPhase::PreStart => &self.pre_start,
+            HookPhase::OnReady => &self.on_ready,
+            HookPhase::OnReload => &self.on_reload,
+            HookPhase::PreStop => &self.pre_stop,
+            HookPhase::OnStop => &self.on_stop,
+            HookPhase::PostStop => &self.post_stop,
+        }
+    }
+}
+
+impl<T: Default> Default for PerPhase<T> {
+    fn default() -> Self {
+        PerPhase::each(|_| T::default())
+    }
 }
 
 /// What is sent in place of a signal (`--rewrite`).
@@ -108,6 +179,8 @@ pub enum Ending {
 pub struct Plan {
     /// `--grace`: from the stop request to SIGKILL.
     pub grace: Duration,
+    /// `--grace-max`: how far the app itself may move that.
+    pub grace_max: Duration,
     /// `--post-stop-timeout`: what the post-stop hooks get after that.
     pub post_stop_timeout: Duration,
     /// `--stop-on`.
@@ -120,12 +193,14 @@ pub struct Plan {
     pub rewrite: Rewrite,
     /// `--stop-again`.
     pub stop_again: StopAgain,
-    /// The pre-stop hooks.
-    pub pre_stop: Vec<HookLimits>,
-    /// The on-stop hooks.
-    pub on_stop: Vec<HookLimits>,
-    /// The post-stop hooks.
-    pub post_stop: Vec<HookLimits>,
+    /// `--diagnose`.
+    pub diagnose: Option<Diagnose>,
+    /// `--reload-on`: signals that are passed on only after the on-reload hooks.
+    pub reload_on: SignalSet,
+    /// The limits of each hook.
+    pub hooks: PerPhase<Vec<HookLimits>>,
+    /// Spreads the pauses before retries; 0: no spread.
+    pub jitter: u64,
     /// What becomes of the app's status.
     pub exit: ExitRules,
     /// There is a controlling terminal, so terminal stops are job control.

@@ -12,7 +12,7 @@ use crate::types::{Signal, Status, Time};
 impl Machine {
     pub(super) fn enter_pre_stop(&mut self, now: Time, out: &mut Vec<Action>) {
         self.enter(Phase::PreStop { retries: Vec::new() }, out);
-        for index in 0..self.plan.pre_stop.len() {
+        for index in 0..self.plan.hooks.pre_stop.len() {
             self.start_hook(now, HookId { phase: HookPhase::PreStop, index, attempt: 1 }, out);
         }
         self.leave_pre_stop_when_done(now, out);
@@ -37,7 +37,7 @@ impl Machine {
         let left = self.left(now);
         let asked = self.stop.map_or(Signal::TERM, |(signal, _)| signal);
         let signal = match self.plan.ladder.get(rung) {
-            Some(step) => Some(step.signal),
+            Some(step) => step.signal,
             None => self.plan.rewrite.apply(asked),
         };
         let more = rung + 1 < self.plan.ladder.len();
@@ -125,7 +125,7 @@ impl Machine {
     /// A signal as received is no guide: background jobs of a shell ignore INT. `--rewrite` is for
     /// the app and does not touch this.
     pub(super) fn leftover_signal(&self) -> Signal {
-        let configured = self.plan.ladder.first().map(|rung| rung.signal);
+        let configured = self.plan.ladder.first().and_then(|rung| rung.signal);
         configured.filter(|signal| signal.ends_by_default()).unwrap_or(Signal::TERM)
     }
 
@@ -225,7 +225,7 @@ impl Machine {
     pub(super) fn leave_when_done(&mut self, out: &mut Vec<Action>) {
         let (signal, group_told) = (self.leftover_signal(), self.group_told);
         let Phase::PostStop { queue, tree, told, .. } = &mut self.phase else { return };
-        if queue.index < self.plan.post_stop.len() {
+        if queue.index < self.plan.hooks.post_stop.len() {
             return;
         }
         if *tree != Tree::Busy {

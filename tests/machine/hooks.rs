@@ -26,11 +26,7 @@ pub(super) enum Turn {
 }
 
 pub(super) fn hooks_of(plan: &Plan, phase: HookPhase) -> &[HookLimits] {
-    match phase {
-        HookPhase::PreStop => &plan.pre_stop,
-        HookPhase::OnStop => &plan.on_stop,
-        HookPhase::PostStop => &plan.post_stop,
-    }
+    plan.hooks.of(phase)
 }
 
 /// The pause after this attempt.
@@ -47,6 +43,9 @@ impl Ledger {
     fn hook_budget(&self, plan: &Plan, phase: HookPhase) -> (Time, Time) {
         let tenth = (plan.post_stop_timeout / 10).min(Duration::from_millis(100));
         match phase {
+            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload => {
+                (Time::default(), Time::default())
+            }
             HookPhase::PreStop | HookPhase::OnStop => {
                 let deadline = self.deadline.unwrap_or_default();
                 let quarter = (plan.grace / 4).min(Duration::from_secs(5));
@@ -65,7 +64,9 @@ impl Ledger {
 
     fn turn(&mut self, phase: HookPhase) -> Option<&mut Turn> {
         match phase {
-            HookPhase::PreStop => None,
+            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload | HookPhase::PreStop => {
+                None
+            }
             HookPhase::OnStop => Some(&mut self.on_stop),
             HookPhase::PostStop => Some(&mut self.post_stop),
         }
@@ -91,6 +92,7 @@ impl Ledger {
     /// When the hook whose attempt failed is to be tried again; the first of them in pre-stop.
     pub(super) fn retry_due(&self, plan: &Plan, phase: HookPhase) -> Option<Time> {
         let turn = match phase {
+            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload => return None,
             HookPhase::PreStop => {
                 let failed = self.pre_stop_failed.iter();
                 return failed.filter_map(|&(id, at)| self.retry_of(plan, id, at)).min();
@@ -149,6 +151,9 @@ impl Ledger {
             return kept(false, Promise::HookLimit, || "there is no such hook");
         };
         match id.phase {
+            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload => {
+                return kept(false, Promise::Account, || "no such hook is in the model");
+            }
             HookPhase::PreStop => {
                 kept(
                     world.app_lives() && self.ended.is_none(),
@@ -221,10 +226,11 @@ impl Ledger {
         let last = self.last_moment(plan, id.phase);
         let always = match id.phase {
             HookPhase::PostStop => Promise::PostStopAlways,
-            HookPhase::PreStop | HookPhase::OnStop => Promise::HookLimit,
+            _ => Promise::HookLimit,
         };
         kept(last <= now, always, || format!("skipped at {now:?}, time is left until {last:?}"))?;
         match id.phase {
+            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload => {}
             HookPhase::PreStop if id.attempt == 1 => self.pre_stop += 1,
             HookPhase::PreStop => self.pre_stop_retried(plan, now, id)?,
             // A retry for which the tick comes too late is no turn of its own.
@@ -249,7 +255,7 @@ impl Ledger {
         let busy =
             world.hooks.iter().any(|hook| hook.id.phase == HookPhase::PreStop && !hook.killed);
         let waits = self.retry_due(plan, HookPhase::PreStop).is_some();
-        self.pre_stop == plan.pre_stop.len() && !busy && !waits
+        self.pre_stop == plan.hooks.pre_stop.len() && !busy && !waits
     }
 
     pub(super) fn attempt_is_closed(&mut self, id: HookId, outcome: Outcome) -> Kept {

@@ -82,8 +82,8 @@ fn scope_target(scope: Scope, first: bool) -> Target {
 
 /// The signal that leftovers get. `--rewrite` has no say.
 pub(super) fn leftovers_signal(plan: &Plan) -> Signal {
-    match plan.ladder.first() {
-        Some(rung) if rung.signal.ends_by_default() => rung.signal,
+    match plan.ladder.first().and_then(|rung| rung.signal) {
+        Some(signal) if signal.ends_by_default() => signal,
         _ => Signal::TERM,
     }
 }
@@ -256,7 +256,7 @@ impl Ledger {
         let order = Promise::StopSignalInOrder;
         let first = self.rungs == 0;
         let wanted = match plan.ladder.get(self.rungs) {
-            Some(rung) => Some(rung.signal),
+            Some(rung) => rung.signal,
             None if first => self.asked.and_then(|asked| plan.rewrite.apply(asked)),
             None => None,
         };
@@ -415,7 +415,7 @@ impl Ledger {
         })?;
         kept(batch.owed_continue.is_none(), Promise::ContinueAfterStop, || "it stays stopped")?;
         if self.phase >= PhaseName::PreStop && before.phase < PhaseName::PreStop {
-            let all = self.ended.is_some() || self.pre_stop == plan.pre_stop.len();
+            let all = self.ended.is_some() || self.pre_stop == plan.hooks.pre_stop.len();
             kept(all, Promise::PreStopTogether, || format!("only {} began", self.pre_stop))?;
         }
         if self.phase == PhaseName::Stopping && self.rungs == 0 {

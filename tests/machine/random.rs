@@ -3,7 +3,9 @@
 use std::cell::Cell;
 
 use graceinit::machine::phase::PhaseName;
-use graceinit::machine::plan::{ExitRules, HookLimits, Plan, Rewrite, Rung, Scope, StopAgain};
+use graceinit::machine::plan::{
+    ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung, Scope, StopAgain,
+};
 use graceinit::machine::{Origin, Received};
 use graceinit::types::{Signal, SignalSet, Status, Time};
 use proptest::collection::vec;
@@ -44,15 +46,19 @@ fn received() -> impl Strategy<Value = Received> {
 }
 
 fn hooks() -> impl Strategy<Value = Vec<HookLimits>> {
-    let hook = (1..10_000u64, 0..4u32, 0..2000u64).prop_map(|(timeout, retries, backoff)| {
-        HookLimits { timeout: ms(timeout), retries, backoff: ms(backoff) }
-    });
+    let hook =
+        (1..10_000u64, 0..4u32, 0..2000u64).prop_map(|(timeout, retries, backoff)| HookLimits {
+            timeout: ms(timeout),
+            retries,
+            backoff: ms(backoff),
+            on_failure: OnFailure::Warn,
+        });
     vec(hook, 0..4)
 }
 
 fn ladder() -> impl Strategy<Value = Vec<Rung>> {
     let wait = option::of((1..20_000u64).prop_map(ms));
-    vec((signal(), wait).prop_map(|(signal, wait)| Rung { signal, wait }), 0..4)
+    vec((signal(), wait).prop_map(|(signal, wait)| Rung { signal: Some(signal), wait }), 0..4)
 }
 
 fn rewrite() -> impl Strategy<Value = Rewrite> {
@@ -85,9 +91,16 @@ fn plan() -> impl Strategy<Value = Plan> {
                 scope,
                 rewrite,
                 stop_again,
-                pre_stop: hooks.0,
-                on_stop: hooks.1,
-                post_stop: hooks.2,
+                grace_max: ms(times.0),
+                diagnose: None,
+                reload_on: SignalSet::default(),
+                hooks: PerPhase {
+                    pre_stop: hooks.0,
+                    on_stop: hooks.1,
+                    post_stop: hooks.2,
+                    ..PerPhase::default()
+                },
+                jitter: 0,
                 exit,
                 terminal,
                 suspendable,

@@ -172,7 +172,7 @@ impl Subject {
             action == Action::KillTree && self.phase() == PhaseName::PostStop;
         let action = match (bug, action) {
             (Bug::RepeatsTheFirstRung, Action::SignalApp { stop: true, signal, target, value }) => {
-                let signal = ladder.first().map_or(signal, |rung| rung.signal);
+                let signal = ladder.first().and_then(|rung| rung.signal).unwrap_or(signal);
                 Action::SignalApp { signal, target, value, stop: true }
             }
             (Bug::StopSignalToTheAppAlone, Action::SignalApp { stop: true, signal, value, .. }) => {
@@ -204,7 +204,7 @@ impl Subject {
         if bug == Bug::StopSignalBeforeOnStop
             && action == Action::Record(Fact::Entered(PhaseName::OnStop))
         {
-            let signal = ladder.first().map_or(Signal::TERM, |rung| rung.signal);
+            let signal = ladder.first().and_then(|rung| rung.signal).unwrap_or(Signal::TERM);
             let target = Target::Group;
             out.push(Action::SignalApp { signal, target, value: None, stop: true });
         }
@@ -295,7 +295,12 @@ impl Subject {
 /// Bugs of arithmetic: the machine goes by another plan than the user's.
 fn misread(bug: Bug, plan: &Plan) -> Plan {
     let mut plan = plan.clone();
-    let hooks = plan.pre_stop.iter_mut().chain(&mut plan.on_stop).chain(&mut plan.post_stop);
+    let hooks = plan
+        .hooks
+        .pre_stop
+        .iter_mut()
+        .chain(&mut plan.hooks.on_stop)
+        .chain(&mut plan.hooks.post_stop);
     match bug {
         Bug::OneRetryTooMany => hooks.for_each(|hook| hook.retries += 1),
         Bug::OneRetryTooFew => hooks.for_each(|hook| hook.retries = hook.retries.saturating_sub(1)),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use graceinit::machine::plan::{ExitRules, HookLimits, Plan, Rewrite, Scope, StopAgain};
+use graceinit::machine::plan::{
+    ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Scope, StopAgain,
+};
 use graceinit::types::{Signal, SignalSet, Status};
 
 use super::world::{Setup, from_kernel, from_process, ms, rung};
@@ -19,9 +21,11 @@ fn plain() -> Plan {
         scope: Scope::Group,
         rewrite: Rewrite::default(),
         stop_again: StopAgain::Default,
-        pre_stop: Vec::new(),
-        on_stop: Vec::new(),
-        post_stop: Vec::new(),
+        grace_max: ms(100),
+        diagnose: None,
+        reload_on: SignalSet::default(),
+        hooks: PerPhase::default(),
+        jitter: 0,
         exit: ExitRules::default(),
         terminal: false,
         suspendable: false,
@@ -44,7 +48,7 @@ fn setup(plan: Plan) -> Setup {
 
 /// One attempt after the other, 30 ms each at most.
 fn hook(retries: u32) -> HookLimits {
-    HookLimits { timeout: ms(30), retries, backoff: ms(10) }
+    HookLimits { timeout: ms(30), retries, backoff: ms(10), on_failure: OnFailure::Warn }
 }
 
 /// Everything that can happen to a plan without hooks.
@@ -82,7 +86,15 @@ pub(super) fn stop_again(stop_again: StopAgain) -> Setup {
             from_kernel(Signal::INT),
         ],
         lingers: 1,
-        ..setup(Plan { stop_again, pre_stop: vec![hook(0)], post_stop: vec![hook(0)], ..plain() })
+        ..setup(Plan {
+            stop_again,
+            hooks: PerPhase {
+                pre_stop: vec![hook(0)],
+                post_stop: vec![hook(0)],
+                ..PerPhase::default()
+            },
+            ..plain()
+        })
     }
 }
 
@@ -104,7 +116,11 @@ pub(super) fn squeezed_ladder() -> Setup {
         signals: vec![from_process(Signal::INT), from_process(Signal::TERM)],
         strays: vec![true, false],
         lingers: 2,
-        ..setup(Plan { ladder, on_stop: vec![hook(0)], ..plain() })
+        ..setup(Plan {
+            ladder,
+            hooks: PerPhase { on_stop: vec![hook(0)], ..PerPhase::default() },
+            ..plain()
+        })
     }
 }
 
@@ -115,18 +131,27 @@ pub(super) fn harmless_first_rung() -> Setup {
 }
 
 pub(super) fn pre_stop() -> Setup {
-    let long = HookLimits { timeout: ms(500), retries: 0, backoff: ms(10) };
+    let long = HookLimits { timeout: ms(500), ..hook(0) };
     Setup {
         newcomers: 1,
         lingers: 1,
         fork_fails: true,
-        ..setup(Plan { pre_stop: vec![hook(0), long], ..plain() })
+        ..setup(Plan {
+            hooks: PerPhase { pre_stop: vec![hook(0), long], ..PerPhase::default() },
+            ..plain()
+        })
     }
 }
 
 /// Retries side by side, one of them after a kill at the limit.
 pub(super) fn pre_stop_retried() -> Setup {
-    Setup { fork_fails: true, ..setup(Plan { pre_stop: vec![hook(1), hook(2)], ..plain() }) }
+    Setup {
+        fork_fails: true,
+        ..setup(Plan {
+            hooks: PerPhase { pre_stop: vec![hook(1), hook(2)], ..PerPhase::default() },
+            ..plain()
+        })
+    }
 }
 
 pub(super) fn on_stop() -> Setup {
@@ -134,7 +159,11 @@ pub(super) fn on_stop() -> Setup {
         signals: vec![from_process(Signal::TERM), from_process(Signal::INT)],
         lingers: 1,
         fork_fails: true,
-        ..setup(Plan { on_stop: vec![hook(1), hook(0)], stop_again: StopAgain::Kill, ..plain() })
+        ..setup(Plan {
+            hooks: PerPhase { on_stop: vec![hook(1), hook(0)], ..PerPhase::default() },
+            stop_again: StopAgain::Kill,
+            ..plain()
+        })
     }
 }
 
@@ -144,7 +173,10 @@ pub(super) fn post_stop() -> Setup {
         newcomers: 1,
         lingers: 1,
         fork_fails: true,
-        ..setup(Plan { post_stop: vec![hook(1), hook(0)], ..plain() })
+        ..setup(Plan {
+            hooks: PerPhase { post_stop: vec![hook(1), hook(0)], ..PerPhase::default() },
+            ..plain()
+        })
     }
 }
 
@@ -157,9 +189,12 @@ pub(super) fn every_hook() -> Setup {
         ],
         fork_fails: true,
         ..setup(Plan {
-            pre_stop: vec![hook(0)],
-            on_stop: vec![hook(1)],
-            post_stop: vec![hook(0)],
+            hooks: PerPhase {
+                pre_stop: vec![hook(0)],
+                on_stop: vec![hook(1)],
+                post_stop: vec![hook(0)],
+                ..PerPhase::default()
+            },
             ladder: vec![rung(Signal::TERM, Some(10)), rung(Signal::INT, None)],
             ..plain()
         })
@@ -178,7 +213,12 @@ pub(super) fn terminal(suspendable: bool) -> Setup {
         ],
         app_stops: vec![Signal::TSTP, Signal::TTIN, Signal::STOP],
         stops: 2,
-        ..setup(Plan { terminal: true, suspendable, post_stop: vec![hook(0)], ..plain() })
+        ..setup(Plan {
+            terminal: true,
+            suspendable,
+            hooks: PerPhase { post_stop: vec![hook(0)], ..PerPhase::default() },
+            ..plain()
+        })
     }
 }
 
@@ -193,7 +233,12 @@ pub(super) fn interrupted_twice() -> Setup {
         app_stops: vec![Signal::TTOU],
         stops: 1,
         lingers: 1,
-        ..setup(Plan { terminal: true, suspendable: true, on_stop: vec![hook(0)], ..plain() })
+        ..setup(Plan {
+            terminal: true,
+            suspendable: true,
+            hooks: PerPhase { on_stop: vec![hook(0)], ..PerPhase::default() },
+            ..plain()
+        })
     }
 }
 
@@ -202,9 +247,12 @@ pub(super) fn no_grace() -> Setup {
         fork_fails: true,
         ..setup(Plan {
             grace: ms(0),
-            pre_stop: vec![hook(0)],
-            on_stop: vec![hook(1)],
-            post_stop: vec![hook(1)],
+            hooks: PerPhase {
+                pre_stop: vec![hook(0)],
+                on_stop: vec![hook(1)],
+                post_stop: vec![hook(1)],
+                ..PerPhase::default()
+            },
             ladder: vec![rung(Signal::TERM, Some(10)), rung(Signal::INT, None)],
             ..plain()
         })
@@ -217,8 +265,11 @@ pub(super) fn no_post_stop_time() -> Setup {
         lingers: 1,
         ..setup(Plan {
             post_stop_timeout: ms(0),
-            on_stop: vec![hook(0)],
-            post_stop: vec![hook(1), hook(0)],
+            hooks: PerPhase {
+                on_stop: vec![hook(0)],
+                post_stop: vec![hook(1), hook(0)],
+                ..PerPhase::default()
+            },
             ..plain()
         })
     }

@@ -30,7 +30,7 @@ pub(super) fn from_kernel(signal: Signal) -> Received {
 }
 
 pub(super) fn rung(signal: Signal, wait: Option<u64>) -> Rung {
-    Rung { signal, wait: wait.map(ms) }
+    Rung { signal: Some(signal), wait: wait.map(ms) }
 }
 
 /// A plan, and what may happen while it is followed.

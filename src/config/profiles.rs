@@ -1,0 +1,60 @@
+//! Settings known to be right for a server (`--profile`). What each is for, and where that is written,
+//! is in docs/profiles.md; most are tested against the real server in `tests/servers/`.
+
+/// The settings of one server, as a user would write them.
+#[derive(Debug)]
+pub struct Profile {
+    /// As `--profile` takes it.
+    pub name: &'static str,
+    /// Options by name with their values. `{}` in a value stands for the argument.
+    pub settings: &'static [(&'static str, &'static str)],
+    /// The argument (`--profile NAME:ARGUMENT`) if none is given; `None`: it takes none.
+    pub argument: Option<&'static str>,
+}
+
+const fn profile(name: &'static str, settings: &'static [(&'static str, &'static str)]) -> Profile {
+    Profile { name, settings, argument: None }
+}
+
+/// All of them.
+pub const PROFILES: &[Profile] = &[
+    profile("nginx", &[("stop-signal", "QUIT"), ("scope", "main")]),
+    profile("httpd", &[("stop-signal", "WINCH"), ("scope", "main")]),
+    profile("php-fpm", &[("stop-signal", "QUIT"), ("scope", "main")]),
+    profile("haproxy", &[("stop-signal", "USR1"), ("scope", "main"), ("stop-exit-ok", "143")]),
+    Profile {
+        name: "uwsgi",
+        settings: &[("on-stop", "write:{} q"), ("stop-signal", "0:1h,INT"), ("scope", "main")],
+        argument: Some("/run/uwsgi.fifo"),
+    },
+    profile("postgres", &[("stop-signal", "TERM:10s,INT:5s"), ("scope", "main")]),
+    profile("pgbouncer", &[("stop-signal", "INT"), ("scope", "main")]),
+    profile("mysql", &[("stop-signal", "TERM"), ("scope", "main")]),
+    profile("redis", &[("stop-signal", "TERM"), ("scope", "main")]),
+    profile("unicorn", &[("stop-signal", "QUIT"), ("scope", "main")]),
+    profile("gunicorn", &[("stop-signal", "TERM"), ("scope", "main")]),
+    profile("uvicorn", &[("stop-signal", "TERM"), ("scope", "main"), ("stop-exit-ok", "143")]),
+    profile("puma", &[("stop-signal", "TERM"), ("scope", "main"), ("stop-exit-ok", "143")]),
+    profile(
+        "sidekiq",
+        &[
+            ("pre-stop", "signal:TSTP"),
+            ("stop-signal", "TERM"),
+            ("scope", "main"),
+            ("diagnose", "TTIN@2s"),
+        ],
+    ),
+    profile("resque", &[("stop-signal", "QUIT"), ("scope", "main")]),
+    profile("celery", &[("stop-signal", "TERM"), ("scope", "main")]),
+    profile("jvm", &[("stop-signal", "TERM"), ("diagnose", "QUIT@2s"), ("stop-exit-ok", "143")]),
+    profile("node", &[("stop-signal", "TERM"), ("stop-exit-ok", "143")]),
+    Profile {
+        name: "envoy",
+        settings: &[
+            ("pre-stop", "http:POST http://{}/healthcheck/fail"),
+            ("on-stop", "http:POST http://{}/drain_listeners?graceful"),
+            ("stop-signal", "TERM"),
+        ],
+        argument: Some("127.0.0.1:9901"),
+    },
+];
