@@ -16,6 +16,8 @@ pub enum Group {
     Watch,
     /// The app's process and graceinit's own.
     Process,
+    /// What starts no app, and where settings are read from.
+    Tools,
 }
 
 /// How often an option may be given, and whether it takes a value.
@@ -27,6 +29,10 @@ pub enum Kind {
     Count,
     /// One value; the last one counts.
     One(&'static str),
+    /// One value, a list with commas; the last one counts. In the file it may be an array.
+    List(&'static str),
+    /// Perhaps a value, then after `=`.
+    Perhaps(&'static str),
     /// A value each time. In its variable: one on each line.
     Many(&'static str),
 }
@@ -34,8 +40,10 @@ pub enum Kind {
 /// One option.
 #[derive(Debug)]
 pub struct Opt {
-    /// Its key: the long name where there is one.
+    /// What it is called: the long name where there is one.
     pub name: &'static str,
+    /// Its key in the file; `None`: it has none.
+    pub key: Option<&'static str>,
     /// Its short name.
     pub short: Option<char>,
     /// `false` for the letters taken over from tini and dumb-init, which have no long name.
@@ -57,17 +65,20 @@ const fn long(
     group: Group,
     help: &'static str,
 ) -> Opt {
-    Opt { name, short: None, long: true, variable: Some(variable), kind, group, help }
+    let (key, variable) = (Some(name), Some(variable));
+    Opt { name, key, short: None, long: true, variable, kind, group, help }
 }
 
 const fn short(
     letter: char,
     name: &'static str,
+    key: Option<&'static str>,
     variable: Option<&'static str>,
     kind: Kind,
     help: &'static str,
 ) -> Opt {
-    Opt { name, short: Some(letter), long: false, variable, kind, group: Group::Process, help }
+    let group = Group::Process;
+    Opt { name, key, short: Some(letter), long: false, variable, kind, group, help }
 }
 
 /// Every option, in the order of `--help`.
@@ -84,6 +95,13 @@ pub const OPTIONS: &[Opt] = &[
         )
     },
     long(
+        "grace-max",
+        "GRACEINIT_GRACE_MAX",
+        Kind::One("DUR"),
+        Group::Stop,
+        "How far the app itself may move that moment, with EXTEND_TIMEOUT_USEC [default: not at all]",
+    ),
+    long(
         "post-stop-timeout",
         "GRACEINIT_POST_STOP_TIMEOUT",
         Kind::One("DUR"),
@@ -93,14 +111,14 @@ pub const OPTIONS: &[Opt] = &[
     long(
         "stop-on",
         "GRACEINIT_STOP_ON",
-        Kind::One("SIG,..."),
+        Kind::List("SIG,..."),
         Group::Stop,
         "Signals that begin a graceful stop [default: TERM,INT]",
     ),
     long(
         "stop-signal",
         "GRACEINIT_STOP_SIGNAL",
-        Kind::One("SIG[:WAIT],..."),
+        Kind::List("SIG[:WAIT],..."),
         Group::Stop,
         "What the app is sent; several make a ladder, each waiting WAIT for the app to end before the next \
          (TERM:10s,INT:5s) [default: the signal that was received]",
@@ -124,6 +142,14 @@ pub const OPTIONS: &[Opt] = &[
         )
     },
     long(
+        "diagnose",
+        "GRACEINIT_DIAGNOSE",
+        Kind::One("SIG[@LEAD]"),
+        Group::Stop,
+        "Sent to the app LEAD before SIGKILL, so that it says what it is doing (QUIT for Go and the JVM) \
+         [default LEAD: 2s]",
+    ),
+    long(
         "stop-again",
         "GRACEINIT_STOP_AGAIN",
         Kind::One("ignore|kill"),
@@ -143,6 +169,41 @@ pub const OPTIONS: &[Opt] = &[
         Kind::Many("CODE"),
         Group::Stop,
         "Exit 0 for this code of the app if a stop had been asked for (143 of a JVM)",
+    ),
+    long(
+        "reload-on",
+        "GRACEINIT_RELOAD_ON",
+        Kind::List("SIG,..."),
+        Group::Stop,
+        "Signals that are passed on only after the on-reload hooks, if there are any [default: HUP]",
+    ),
+    long(
+        "profile",
+        "GRACEINIT_PROFILE",
+        Kind::One("NAME[:ARG]"),
+        Group::Stop,
+        "Settings known to be right for a server (nginx, postgres, jvm ...); every other source counts more",
+    ),
+    long(
+        "pre-start",
+        "GRACEINIT_PRE_START",
+        Kind::Many("CMD"),
+        Group::Hooks,
+        "Run in order before the app is started; a failure ends the start",
+    ),
+    long(
+        "on-ready",
+        "GRACEINIT_ON_READY",
+        Kind::Many("CMD"),
+        Group::Hooks,
+        "Run in order when the app is ready",
+    ),
+    long(
+        "on-reload",
+        "GRACEINIT_ON_RELOAD",
+        Kind::Many("CMD"),
+        Group::Hooks,
+        "Run in order before a signal of --reload-on is passed on",
     ),
     long(
         "pre-stop",
@@ -189,6 +250,7 @@ pub const OPTIONS: &[Opt] = &[
     Opt {
         short: Some('v'),
         long: false,
+        key: Some("verbosity"),
         ..long(
             "v",
             "GRACEINIT_VERBOSITY",
@@ -211,10 +273,18 @@ pub const OPTIONS: &[Opt] = &[
         Group::Process,
         "Run the app and the hooks as this user: names from /etc/passwd and /etc/group, or numbers",
     ),
-    short('s', "s", None, Kind::Flag, "Be a child subreaper (accepted; automatic when not PID 1)"),
+    short(
+        's',
+        "s",
+        Some("subreaper"),
+        Some("GRACEINIT_SUBREAPER"),
+        Kind::Flag,
+        "Be a child subreaper (accepted; automatic when not PID 1)",
+    ),
     short(
         'p',
         "p",
+        Some("parent-signal"),
         Some("GRACEINIT_PARENT_SIGNAL"),
         Kind::One("SIG"),
         "Be sent SIG when the parent process dies",
@@ -222,14 +292,46 @@ pub const OPTIONS: &[Opt] = &[
     short(
         'e',
         "e",
+        Some("exit-ok"),
         Some("GRACEINIT_EXIT_OK"),
         Kind::Many("CODE"),
         "Exit 0 for this code of the app",
     ),
-    short('w', "w", Some("GRACEINIT_WARN_REAP"), Kind::Flag, "Warn when an orphan is reaped"),
-    short('g', "g", None, Kind::Flag, "The same as --scope group"),
-    short('c', "c", None, Kind::Flag, "The same as --scope main"),
-    short('l', "l", None, Kind::Flag, "Show the licence and exit"),
+    short(
+        'w',
+        "w",
+        Some("warn-reap"),
+        Some("GRACEINIT_WARN_REAP"),
+        Kind::Flag,
+        "Warn when an orphan is reaped",
+    ),
+    short('g', "g", None, None, Kind::Flag, "The same as --scope group"),
+    short('c', "c", None, None, Kind::Flag, "The same as --scope main"),
+    Opt {
+        key: None,
+        ..long(
+            "config",
+            "GRACEINIT_CONFIG",
+            Kind::One("PATH"),
+            Group::Tools,
+            "Read settings from this TOML file too; flags and variables count more",
+        )
+    },
+    Opt {
+        key: None,
+        ..long(
+            "check",
+            "GRACEINIT_CHECK",
+            Kind::Perhaps("docker|k8s:DUR"),
+            Group::Tools,
+            "Read everything, print the plan of a stop as a time line and start nothing; held against the \
+             time that docker stop (10s) or a pod (k8s:30s) gives",
+        )
+    },
+    Opt {
+        group: Group::Tools,
+        ..short('l', "l", None, None, Kind::Flag, "Show the licence and exit")
+    },
 ];
 
 /// What was typed.
@@ -237,7 +339,7 @@ pub const OPTIONS: &[Opt] = &[
 pub struct Given {
     /// Options with their values, in the order of [`OPTIONS`]. A flag's value is empty.
     pub options: Vec<(&'static str, Vec<OsString>)>,
-    /// The app and its arguments.
+    /// The app and its arguments. Whether there must be one is `config`'s business.
     pub command: Vec<OsString>,
 }
 
@@ -275,7 +377,7 @@ pub fn parse(args: &[OsString]) -> Result<Given, Instead> {
         let values: Vec<OsString> = match opt.kind {
             Kind::Flag => matches.get_flag(opt.name).then(OsString::new).into_iter().collect(),
             Kind::Count => vec![OsString::new(); usize::from(matches.get_count(opt.name))],
-            Kind::One(_) | Kind::Many(_) => {
+            Kind::One(_) | Kind::List(_) | Kind::Perhaps(_) | Kind::Many(_) => {
                 matches.remove_many(opt.name).map(Iterator::collect).unwrap_or_default()
             }
         };
@@ -287,11 +389,6 @@ pub fn parse(args: &[OsString]) -> Result<Given, Instead> {
         return Err(Instead::Print(include_str!("../LICENSE").to_owned()));
     }
     given.command = matches.remove_many("COMMAND").map(Iterator::collect).unwrap_or_default();
-    if given.command.is_empty() {
-        return Err(Instead::Wrong(
-            "there is no command to run: write graceinit [OPTIONS] -- COMMAND [ARG]...".to_owned(),
-        ));
-    }
     Ok(given)
 }
 
@@ -312,8 +409,11 @@ fn command() -> Command {
         .args_override_self(true)
         .after_help(
             "Durations: 250ms, 10s, 1m 30s; a bare number is seconds. Signals: TERM, SIGTERM, 15, RTMIN+3.\n\
-             Every option has a variable (in brackets); a flag counts more than its variable. In the \
-             variable of an option that can be repeated, each line is one value.\n\
+             Every option has a variable (in brackets) and a key in the file of --config. A flag counts more \
+             than its variable, then come the file, the profile and the default. In the variable of an option \
+             that can be repeated, each line is one value.\n\
+             Hooks without a program: sleep:5s, http:POST http://127.0.0.1:9000/drain, signal:TSTP, touch:PATH, \
+             rm:PATH, write:PATH TEXT.\n\
              Exit status: the app's; 128+n if signal n ended it; 125 graceinit's own error; 126 not \
              executable; 127 not found.",
         )
@@ -336,6 +436,7 @@ fn arg(opt: &Opt) -> Arg {
         Group::Hooks => "Hooks (external commands, split into words as a shell would)",
         Group::Watch => "Watch",
         Group::Process => "Process",
+        Group::Tools => "Tools",
     };
     let help = match opt.variable {
         Some(variable) => format!("{} [{variable}]", opt.help),
@@ -351,7 +452,15 @@ fn arg(opt: &Opt) -> Arg {
     match opt.kind {
         Kind::Flag => arg.action(ArgAction::SetTrue),
         Kind::Count => arg.action(ArgAction::Count),
-        Kind::One(value) => arg.value_name(value).value_parser(OsStringValueParser::new()),
+        Kind::Perhaps(value) => arg
+            .value_name(value)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("")
+            .value_parser(OsStringValueParser::new()),
+        Kind::One(value) | Kind::List(value) => {
+            arg.value_name(value).value_parser(OsStringValueParser::new())
+        }
         Kind::Many(value) => {
             arg.value_name(value).action(ArgAction::Append).value_parser(OsStringValueParser::new())
         }
@@ -413,9 +522,34 @@ mod tests {
         };
         let message = wrong("--grase 3 app");
         assert!(message.contains("'--grase'") && message.contains("'--grace'"), "{message}");
-        assert!(wrong("-g").contains("no command"), "{}", wrong("-g"));
-        assert!(wrong("").contains("no command"), "{}", wrong(""));
-        assert!(wrong("--").contains("no command"), "{}", wrong("--"));
         assert!(wrong("app").contains("Ok("), "a lone command is fine");
+    }
+
+    #[test]
+    fn the_value_of_check_needs_its_sign() {
+        for (line, value, command) in [
+            ("--check app", "", "app"),
+            ("--check=docker app", "docker", "app"),
+            ("--check", "", ""),
+        ] {
+            let given = parse(&words(line)).expect(line);
+            assert_eq!(given.options, [("check", vec![OsString::from(value)])], "{line}");
+            assert_eq!(given.command, words(command), "{line}");
+        }
+    }
+
+    #[test]
+    fn names_variables_and_keys_are_used_once() {
+        let all: [(&str, Vec<&str>); 3] = [
+            ("names", OPTIONS.iter().map(|opt| opt.name).collect()),
+            ("variables", OPTIONS.iter().filter_map(|opt| opt.variable).collect()),
+            ("keys", OPTIONS.iter().filter_map(|opt| opt.key).collect()),
+        ];
+        for (what, mut list) in all {
+            list.sort_unstable();
+            let before = list.len();
+            list.dedup();
+            assert_eq!(list.len(), before, "{what}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Every status that graceinit can end with, besides the app's own (0..255, 128+n).
 
+/// `--check`: the plan does not fit into the time that was asked for.
+pub const DOES_NOT_FIT: u8 = 1;
 /// graceinit's own error, or its usage was wrong.
 pub const OWN_ERROR: u8 = 125;
 /// The app's program was found but cannot be executed.

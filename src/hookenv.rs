@@ -3,7 +3,7 @@
 use std::ffi::CString;
 
 use crate::machine::Machine;
-use crate::machine::hook::HookId;
+use crate::machine::hook::{HookId, HookPhase};
 use crate::machine::plan::Ending;
 use crate::observe::log::hook_name;
 use crate::sys::{clock, process};
@@ -92,7 +92,6 @@ impl Moment<'_> {
             ("GRACEINIT_PHASE", self.id.phase.as_str().to_owned()),
             ("GRACEINIT_HOOK", hook_name(self.id)),
             ("GRACEINIT_ATTEMPT", self.id.attempt.to_string()),
-            ("GRACEINIT_REASON", self.machine.reason().as_str().to_owned()),
             ("GRACEINIT_DEADLINE", format!("{:.3}", deadline.as_secs_f64())),
             ("GRACEINIT_BUDGET_MS", left.as_millis().to_string()),
             ("TRACEPARENT", trace.child()),
@@ -100,7 +99,10 @@ impl Moment<'_> {
         if let Some(app) = self.app {
             list.push(("GRACEINIT_APP_PID", app.to_string()));
         }
-        if let Some((signal, sender)) = self.machine.stop() {
+        if self.id.phase >= HookPhase::PreStop {
+            list.push(("GRACEINIT_REASON", self.machine.reason().as_str().to_owned()));
+        }
+        if let Some((signal, sender)) = self.machine.occasion() {
             list.push(("GRACEINIT_SIGNAL", signal.to_string()));
             list.extend(sender.map(|pid| ("GRACEINIT_SENDER_PID", pid.to_string())));
         }
@@ -112,7 +114,7 @@ impl Moment<'_> {
             Some(Ending::Was(Status::Signal(signal))) => {
                 list.push(("GRACEINIT_EXIT_SIGNAL", signal.to_string()));
             }
-            Some(Ending::Unkillable) | None => {}
+            Some(Ending::Forestalled(_) | Ending::Unkillable) | None => {}
         }
         // None of these texts can hold a NUL byte.
         list.iter()

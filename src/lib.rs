@@ -4,6 +4,8 @@
 //! sys, observe}`; `perform → {table, outputs, hookenv, sys, observe}`; `observe → machine::fact`.
 //! `types` and `exit` are vocabulary that every room may use; `machine` uses nothing else.
 
+pub mod builtin;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod exit;
@@ -14,6 +16,7 @@ pub mod outputs;
 pub mod perform;
 pub mod reaper;
 pub mod supervisor;
+pub mod survey;
 pub mod sys;
 pub mod table;
 pub mod types;

@@ -12,7 +12,7 @@ use graceinit::supervisor::{self, Birth};
 use graceinit::sys::process;
 use graceinit::sys::signals::Mask;
 use graceinit::types::{Pid, Signal};
-use graceinit::{exit, perform::Leave};
+use graceinit::{check, exit, perform::Leave};
 
 #[path = "sys/start.rs"]
 mod start;
@@ -20,24 +20,31 @@ mod start;
 fn run(args: &[OsString], mask: Mask, parent: Pid) -> ! {
     let given = match cli::parse(args) {
         Ok(given) => given,
-        Err(Instead::Print(text)) => print(&text),
+        Err(Instead::Print(text)) => print(&text, 0),
         Err(Instead::Wrong(message)) => refuse(&[message]),
     };
     let config = match config::build(given, &config::our_variables(), Place::here()) {
         Ok(config) => config,
         Err(mistakes) => refuse(&mistakes),
     };
+    if config.check.is_some() {
+        let (text, fits) = check::render(&config);
+        print(&text, if fits { 0 } else { exit::DOES_NOT_FIT });
+    }
     account::init(config.level);
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
+    if log::log_enabled!(log::Level::Info) {
+        log::info!("settings: {}", check::in_one_line(&config));
+    }
     leave(supervisor::run(config, Birth { mask, parent }))
 }
 
-fn print(text: &str) -> ! {
+fn print(text: &str, code: u8) -> ! {
     // A reader that has gone is no error of ours.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    process::exit(0)
+    process::exit(code)
 }
 
 fn refuse(mistakes: &[String]) -> ! {

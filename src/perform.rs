@@ -1,27 +1,27 @@
 //! Performs the machine's actions. Nothing in here is fatal: what cannot be done is said, and life
 //! goes on.
 
-use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use log::Level;
 
+mod hooks;
+
 use crate::config::Config;
-use crate::config::hooks::Task;
 use crate::exit;
-use crate::hookenv::{self, Moment, Trace};
+use crate::hookenv::Trace;
 use crate::machine::hook::HookId;
-use crate::machine::{Action, Event, Machine, Target};
-use crate::observe::log::hook_name;
+use crate::machine::{Action, Target};
 use crate::outputs::Outputs;
+use crate::survey::Records;
 use crate::sys::deadman::{self, DeadMan};
 use crate::sys::signals::{Disposition, Mask};
-use crate::sys::spawn::{Failure, Program, Report, Setup, Signals, Started, Step};
+use crate::sys::spawn::{Failure, Program, Report, Setup, Signals, Step, Task};
 use crate::sys::tree::{Process, Reach};
 use crate::sys::tty::Terminal;
-use crate::sys::{clock, fd, process, signals, spawn, tree, tty};
+use crate::sys::{clock, process, signals, spawn, tree, tty};
 use crate::table::{Role, Table};
 use crate::types::{Pid, Signal, Status, Time};
 
@@ -46,7 +46,11 @@ pub struct Hands {
     mask: Mask,
     child_signal: Disposition,
     dead_man: Option<DeadMan>,
-    app: Option<(Program, Pid)>,
+    program: Program,
+    /// The app's pid, reaped or not.
+    app: Option<Pid>,
+    /// Who is still there, as far as that is known.
+    records: Option<Records>,
     /// How the execve of each hook went.
     reports: Vec<(HookId, Report)>,
     trace: Option<Trace>,
@@ -69,6 +73,7 @@ impl Hands {
     /// Before anything runs.
     pub fn new(
         config: Config,
+        program: Program,
         mask: Mask,
         child_signal: Disposition,
         terminal: Option<Terminal>,
@@ -81,7 +86,9 @@ impl Hands {
             mask,
             child_signal,
             dead_man: None,
+            program,
             app: None,
+            records: None,
             reports: Vec::new(),
             trace: None,
             told: Vec::new(),
@@ -93,11 +100,14 @@ impl Hands {
         }
     }
 
-    /// What the app starts with: all that graceinit was given.
-    pub fn app_start(&self, program: &Program) -> io::Result<spawn::Child> {
+    /// Starts the app, with all that graceinit was given. What comes back tells how its execve went.
+    ///
+    /// # Errors
+    /// Why it could not even be forked, and what to do.
+    pub fn start_app(&mut self) -> Result<Report, String> {
         let dispositions = [(Signal::CHLD, self.child_signal)];
-        spawn::spawn(
-            program,
+        let child = spawn::spawn(
+            Task::Program(&self.program),
             &Setup {
                 signals: Signals::Inherited(self.mask, &dispositions),
                 user: self.user(),
@@ -107,16 +117,28 @@ impl Hands {
                 variables: &[],
                 without: &[],
             },
-        )
+        );
+        let name = self.program.name().to_string_lossy();
+        let child = child.map_err(|error| {
+            format!("unable to start {name}: {error}; is a limit of processes or memory reached?")
+        })?;
+        log::info!(pid = child.pid.0; "started {name}");
+        self.table.add(child.pid, Role::App);
+        self.app = Some(child.pid);
+        deadman::set_code(self.config.plan.exit.killed.unwrap_or(exit::KILLED));
+        deadman::app_started(child.pid);
+        Ok(child.report)
     }
 
-    /// The app was forked.
-    pub fn app_started(&mut self, program: Program, pid: Pid) {
-        log::info!(pid = pid.0; "started {}", program.name().to_string_lossy());
-        self.table.add(pid, Role::App);
-        self.app = Some((program, pid));
-        deadman::set_code(self.config.plan.exit.killed.unwrap_or(exit::KILLED));
-        deadman::app_started(pid);
+    /// Every descriptor that is our own, but for those of the loop.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let terminal = self.terminal.as_ref().map(AsFd::as_fd);
+        self.pipes().chain(terminal).chain(self.reports.iter().map(|(_, report)| report.as_fd()))
+    }
+
+    /// The pipes that children write to.
+    pub fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.outputs.fds().chain(self.records.as_ref().and_then(Records::fd))
     }
 
     fn user(&self) -> Option<(u32, u32, &[u32])> {
@@ -125,7 +147,7 @@ impl Hands {
 
     /// The id of the app's group, reaped or not.
     fn app_group(&self) -> Option<Pid> {
-        self.app.as_ref().map(|(_, pid)| *pid)
+        self.app
     }
 
     /// An orphan was reaped.
@@ -147,12 +169,19 @@ impl Hands {
                     self.report("a hook", Signal::KILL, signals::send_group(pid, Signal::KILL));
                 }
             }
+            Action::StopHook { id, signal } => {
+                if let Some(pid) = self.table.pid(Role::Hook(id)) {
+                    self.report("a hook", signal, signals::send_group(pid, signal));
+                }
+            }
+            Action::Survey => self.survey(),
             Action::SignalLeftovers { signal, group_told, first } => {
                 self.signal_leftovers(signal, group_told, first);
             }
             Action::KillTree => {
+                self.tell_survivors();
                 let groups: Vec<Pid> =
-                    self.app_group().into_iter().chain(self.table.hooks()).collect();
+                    self.app_group().into_iter().chain(self.table.helpers()).collect();
                 let reach = tree::kill_everything(&groups);
                 self.warn_of_proc(reach);
             }
@@ -160,19 +189,35 @@ impl Hands {
             Action::SuspendSelf => process::suspend(),
             Action::GiveTerminal => self.give_terminal(),
             Action::TakeTerminal => self.take_terminal(),
-            Action::StartHook { .. } | Action::Record(_) | Action::Exit { .. } => {}
+            Action::StartApp
+            | Action::StartHook { .. }
+            | Action::Record(_)
+            | Action::Exit { .. } => {}
         }
     }
 
     // ---- signals ------------------------------------------------------------------------------
 
     fn signal_app(&mut self, signal: Signal, target: Target, value: Option<usize>, stop: bool) {
-        let Some(app) = self.table.pid(Role::App) else { return };
+        let result = self.send_to_app(signal, target, value, stop);
+        self.report("the app", signal, result);
+    }
+
+    fn send_to_app(
+        &mut self,
+        signal: Signal,
+        target: Target,
+        value: Option<usize>,
+        stop: bool,
+    ) -> io::Result<()> {
+        let Some(app) = self.table.pid(Role::App) else {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        };
         let to_app = || match value {
             Some(value) => signals::queue(app, signal, value),
             None => signals::send(app, signal),
         };
-        let result = match target {
+        match target {
             Target::App => to_app(),
             Target::Group => {
                 if stop {
@@ -184,7 +229,7 @@ impl Hands {
                     result => result,
                 }
             }
-            Target::Tree => match tree::descendants(&self.table.hooks()) {
+            Target::Tree => match tree::descendants(&self.table.helpers()) {
                 Some(found) => {
                     self.signal_each(&found, signal, stop);
                     Ok(())
@@ -194,8 +239,7 @@ impl Hands {
                     signals::send_group(app, signal)
                 }
             },
-        };
-        self.report("the app", signal, result);
+        }
     }
 
     fn signal_each(&mut self, found: &[Process], signal: Signal, stop: bool) {
@@ -230,7 +274,7 @@ impl Hands {
         if !is_first && (begun < next || self.deadline < begun.after(cost * 2)) {
             return;
         }
-        let Some(found) = tree::descendants(&self.table.hooks()) else {
+        let Some(found) = tree::descendants(&self.table.helpers()) else {
             return self.signal_leftovers_unseen(signal, group_told, is_first);
         };
         let ended = clock::now();
@@ -330,81 +374,9 @@ impl Hands {
         }
     }
 
-    // ---- hooks --------------------------------------------------------------------------------
-
-    fn command(&self, id: HookId) -> &[std::ffi::OsString] {
-        match self.config.hooks.of(id.phase).get(id.index).map(|hook| &hook.task) {
-            Some(Task::Command(words)) => words,
-            Some(Task::Builtin(_)) | None => &[],
-        }
-    }
-
-    /// Starts an attempt.
-    ///
-    /// # Errors
-    /// The event that it could not be started.
-    pub fn start_hook(
-        &mut self,
-        machine: &Machine,
-        id: HookId,
-        end: Time,
-        now: Time,
-    ) -> Result<(), Event> {
-        let moment = Moment { machine, id, end, now, app: self.app_group() };
-        let trace = self.trace.get_or_insert_with(Trace::continued_or_begun);
-        let variables = moment.variables(trace);
-        self.try_hook(id, &variables).map_err(|error| {
-            log::warn!("unable to start the hook {}: {error}", hook_name(id));
-            Event::HookNotStarted(id)
-        })
-    }
-
-    fn try_hook(&mut self, id: HookId, variables: &[CString]) -> io::Result<()> {
-        // Words with NUL bytes cannot come from a command line or a variable.
-        let program = Program::new(self.command(id))
-            .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-        let stdin: OwnedFd = fd::empty_input()?;
-        let (stdout, out) = fd::pipe()?;
-        let (stderr, err) = fd::pipe()?;
-        let setup = Setup {
-            // A hook has to work whatever state of signals graceinit was started in.
-            signals: Signals::Clean,
-            user: self.user(),
-            terminal: None,
-            stdio: Some([stdin.as_fd(), out.as_fd(), err.as_fd()]),
-            variables,
-            without: &hookenv::NAMES,
-        };
-        let child = spawn::spawn(&program, &setup)?;
-        self.table.add(child.pid, Role::Hook(id));
-        self.reports.push((id, child.report));
-        self.outputs.add(id, false, stdout);
-        self.outputs.add(id, true, stderr);
-        Ok(())
-    }
-
-    /// The process of an attempt was reaped. Why it was not executed, if it was not.
-    pub fn hook_ended(&mut self, id: HookId) -> Option<Failure> {
-        self.outputs.drain(id);
-        let place = self.reports.iter().position(|(known, _)| *known == id)?;
-        match self.reports.swap_remove(place).1.read() {
-            Started::No(failure) => Some(failure),
-            Started::Yes | Started::Pending => None,
-        }
-    }
-
-    /// Says why a hook was not executed.
-    pub fn explain_hook(&self, id: HookId, failure: Failure) {
-        if let Ok(program) = Program::new(self.command(id)) {
-            log::warn!("hook {}: {}", hook_name(id), explain(&program, failure, self.user()));
-        }
-    }
-
     /// Says why the app was not executed, and what to do.
     pub fn explain_app(&self, failure: Failure) -> String {
-        self.app
-            .as_ref()
-            .map_or_else(String::new, |(program, _)| explain(program, failure, self.user()))
+        explain(&self.program, failure, self.user())
     }
 }
 

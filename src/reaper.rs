@@ -3,7 +3,7 @@
 //! SIGCHLDs merge while they wait, so each one may stand for several children, and only a look at all
 //! of them finds the rest. But the kernel walks the list of children for that: with thousands of
 //! live ones a look costs a millisecond, and a look after each signal would leave time for little
-//! else. So looks may take a twentieth of the time: after one that took long, the next waits. With
+//! else. So looks may take a twentieth of the processor time: after one that took long, the next waits. With
 //! few children that is no wait at all.
 
 use std::time::Duration;
@@ -61,14 +61,15 @@ impl Reaper {
             self.round = None;
             return None;
         }
+        let cost = clock::cpu();
         let found = reap::look();
-        let after = clock::now();
+        let (cost, after) = (clock::cpu().since(cost), clock::now());
         if let reap::Look::Ended(pid) = found {
             return Some(Finding::Ended(pid));
         }
         self.round = None;
         self.wanted = false;
-        self.earliest = after.after((after.since(before) * SHARE).min(LONGEST));
+        self.earliest = after.after((cost * SHARE).min(LONGEST));
         (found == reap::Look::NoChild).then_some(Finding::NoChild)
     }
 }

@@ -6,8 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::config::Config;
 use crate::exit;
-use crate::machine::hook::HookId;
+use crate::machine::hook::{HookId, HookPhase};
+use crate::machine::plan::PerPhase;
 use crate::machine::{Action, Event, Machine, Origin, Received};
+use crate::observe::live::Live;
 use crate::observe::log as account;
 use crate::perform::{Hands, Leave};
 use crate::reaper::{Finding, Reaper};
@@ -48,9 +50,11 @@ struct Supervisor {
     failure: Option<Failure>,
     actions: Vec<Action>,
     leave: Option<Leave>,
+    /// The line at the terminal.
+    live: Option<Live>,
 }
 
-/// Everything up to the app's first breath. An error in here is fatal.
+/// Everything that comes before the first child. An error in here is fatal.
 fn start(config: Config, birth: Birth) -> Result<Supervisor, String> {
     fd::reserve_stdio();
     let source = Source::open().map_err(|error| {
@@ -75,27 +79,25 @@ fn start(config: Config, birth: Birth) -> Result<Supervisor, String> {
     let mut plan = config.plan.clone();
     plan.terminal = terminal.is_some();
     plan.suspendable = plan.terminal && !process::is_first() && tty::can_be_resumed();
-    let mut hands = Hands::new(config, birth.mask, child_signal, terminal);
-    let child = hands.app_start(&program).map_err(|error| {
-        format!(
-            "unable to start {}: {error}; is a limit of processes or memory reached?",
-            program.name().to_string_lossy()
-        )
-    })?;
-    // ---- The border. From here on nothing is fatal: the app runs and is relying on us. ----
-    hands.app_started(program, child.pid);
-    let mut keep: Vec<BorrowedFd<'_>> = vec![source.as_fd(), child.report.as_fd()];
-    keep.extend(hands.terminal.as_ref().map(AsFd::as_fd));
-    fd::close_inherited(&keep);
+    if HookPhase::ALL.iter().any(|phase| !plan.hooks.of(*phase).is_empty()) {
+        account::name_hooks(PerPhase::each(|phase| {
+            config.hooks.of(phase).iter().map(|hook| hook.name.clone()).collect()
+        }));
+        plan.jitter = u64::from_ne_bytes(process::random());
+    }
+    let live = terminal.as_ref().and_then(|_| Live::new());
+    let hands = Hands::new(config, program, birth.mask, child_signal, terminal);
+    // ---- The border. From here on nothing is fatal: hooks have run, or the app is relying on us. ----
     Ok(Supervisor {
         machine: Machine::new(plan),
         hands,
         source,
         reaper: Reaper::default(),
-        report: Some(child.report),
+        report: None,
         failure: None,
         actions: Vec::new(),
         leave: None,
+        live,
     })
 }
 
@@ -113,10 +115,12 @@ fn ask_for_parent_death(signal: Signal, parent: Pid) -> Result<(), String> {
 impl Supervisor {
     fn live(mut self) -> Leave {
         let mut incoming = Vec::new();
+        self.handle(clock::now(), Event::Begun);
         loop {
             if let Some(leave) = self.leave {
                 return leave;
             }
+            self.show();
             self.wait();
             let now = clock::now();
             // The order is fixed: exits first, so that nothing that signals can meet a pid that is
@@ -127,6 +131,7 @@ impl Supervisor {
             self.signals(now, &incoming);
             self.report(now);
             self.hands.outputs.read();
+            self.hands.read_records();
             // Not before the signals: one that came together with the app's end was a stop request,
             // and must not be lost to an exit. Not after the time: an empty tree needs no killing.
             if alone && self.machine.ending().is_some() {
@@ -138,15 +143,21 @@ impl Supervisor {
         }
     }
 
+    /// Brings the line at the terminal up to date.
+    fn show(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.update(&self.machine, self.hands.terminal_is_ours(), clock::now());
+        }
+    }
+
     fn wait(&self) {
         let now = clock::now();
-        let until = match (self.machine.deadline(), self.reaper.due()) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
+        let live = self.live.as_ref().and_then(Live::due);
+        let dues = [self.machine.deadline(), self.reaper.due(), live];
+        let until = dues.into_iter().flatten().min();
         let mut fds = vec![self.source.as_fd()];
         fds.extend(self.report.as_ref().map(AsFd::as_fd));
-        fds.extend(self.hands.outputs.fds());
+        fds.extend(self.hands.pipes());
         poll::wait(&fds, until, now);
     }
 
@@ -168,9 +179,13 @@ impl Supervisor {
                     Action::Exit { code, by } => {
                         // Without a terminal nobody looks for more than the code.
                         let by = by.filter(|_| self.hands.terminal.is_some());
+                        if let Some(live) = &mut self.live {
+                            live.clear();
+                        }
                         self.leave = Some(Leave { code, by });
                     }
                     Action::Record(fact) => account::record(&fact),
+                    Action::StartApp => events.extend(self.start_app()),
                     Action::StartHook { id, end, .. } => {
                         if let Err(event) = self.hands.start_hook(&self.machine, id, end, now) {
                             events.push_back(event);
@@ -178,6 +193,23 @@ impl Supervisor {
                     }
                     other => self.hands.perform(other),
                 }
+            }
+        }
+    }
+
+    /// Forks the app; the event that this could not be done.
+    fn start_app(&mut self) -> Option<Event> {
+        match self.hands.start_app() {
+            Ok(report) => {
+                let mut keep: Vec<BorrowedFd<'_>> = vec![self.source.as_fd(), report.as_fd()];
+                keep.extend(self.hands.fds());
+                fd::close_inherited(&keep);
+                self.report = Some(report);
+                None
+            }
+            Err(message) => {
+                account::fatal(&message);
+                Some(Event::AppNotExecuted(exit::OWN_ERROR))
             }
         }
     }
@@ -222,6 +254,7 @@ impl Supervisor {
             match self.hands.table.role(pid) {
                 Some(Role::App) => self.app(now, pid),
                 Some(Role::Hook(id)) => self.hook(now, pid, id),
+                Some(Role::Surveyor) => self.surveyor(now, pid),
                 None => {}
             }
         }
@@ -256,6 +289,14 @@ impl Supervisor {
             None => Event::HookExited(id, status),
         };
         self.handle(now, event);
+    }
+
+    fn surveyor(&mut self, now: Time, pid: Pid) {
+        if let Some(status) = reap::reap(pid) {
+            self.hands.table.forget(pid);
+            self.hands.surveyed(status);
+            self.handle(now, Event::Surveyed);
+        }
     }
 
     /// How the app's execve went, if that is news.

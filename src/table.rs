@@ -12,6 +12,8 @@ pub enum Role {
     App,
     /// An attempt of a hook.
     Hook(HookId),
+    /// Looks who is still there.
+    Surveyor,
 }
 
 /// The children that graceinit started itself and that were not reaped.
@@ -44,10 +46,9 @@ impl Table {
         self.0.iter().map(|(pid, _)| *pid)
     }
 
-    /// The pids of the hooks.
-    pub fn hooks(&self) -> Vec<Pid> {
-        let is_hook = |role: &Role| matches!(role, Role::Hook(_));
-        self.0.iter().filter(|(_, role)| is_hook(role)).map(|(pid, _)| *pid).collect()
+    /// The pids of all helpers of ours: everybody but the app.
+    pub fn helpers(&self) -> Vec<Pid> {
+        self.0.iter().filter(|(_, role)| *role != Role::App).map(|(pid, _)| *pid).collect()
     }
 }
 
@@ -63,7 +64,7 @@ mod tests {
         table.add(Pid(7), Role::App);
         table.add(Pid(8), hook);
         assert_eq!((table.role(Pid(7)), table.pid(hook)), (Some(Role::App), Some(Pid(8))));
-        assert_eq!(table.hooks(), [Pid(8)]);
+        assert_eq!(table.helpers(), [Pid(8)]);
         table.forget(Pid(8));
         assert_eq!((table.role(Pid(8)), table.pid(hook)), (None, None));
         assert_eq!(table.pids().collect::<Vec<_>>(), [Pid(7)]);

@@ -81,6 +81,11 @@ impl Signal {
         })
     }
 
+    /// Whether it is one of those that the kernel does not queue.
+    pub fn is_standard(self) -> bool {
+        self.0 < 32
+    }
+
     /// Whether the default action of this signal ends a process (signal(7)).
     pub fn ends_by_default(self) -> bool {
         const HARMLESS: [i32; 8] = [

@@ -18,42 +18,52 @@ const fn profile(name: &'static str, settings: &'static [(&'static str, &'static
 
 /// All of them.
 pub const PROFILES: &[Profile] = &[
-    profile("nginx", &[("stop-signal", "QUIT"), ("scope", "main")]),
-    profile("httpd", &[("stop-signal", "WINCH"), ("scope", "main")]),
-    profile("php-fpm", &[("stop-signal", "QUIT"), ("scope", "main")]),
-    profile("haproxy", &[("stop-signal", "USR1"), ("scope", "main"), ("stop-exit-ok", "143")]),
+    profile(
+        "nginx",
+        &[("stop-on", "TERM,INT,QUIT"), ("stop-signal", "QUIT:9h,TERM:1h"), ("scope", "main")],
+    ),
+    profile("httpd", &[("stop-signal", "WINCH:3h,TERM:1h"), ("scope", "main")]),
+    profile(
+        "php-fpm",
+        &[("stop-on", "TERM,INT,QUIT"), ("stop-signal", "QUIT:9h,TERM:1h"), ("scope", "main")],
+    ),
+    profile(
+        "haproxy",
+        &[("stop-on", "TERM,INT,USR1"), ("stop-signal", "USR1:9h,TERM:1h"), ("scope", "main")],
+    ),
     Profile {
         name: "uwsgi",
-        settings: &[("on-stop", "write:{} q"), ("stop-signal", "0:1h,INT"), ("scope", "main")],
+        settings: &[("on-stop", "write:{} q"), ("stop-signal", "0:3h,INT:1h"), ("scope", "mixed")],
         argument: Some("/run/uwsgi.fifo"),
     },
     profile("postgres", &[("stop-signal", "TERM:10s,INT:5s"), ("scope", "main")]),
-    profile("pgbouncer", &[("stop-signal", "INT"), ("scope", "main")]),
+    profile("pgbouncer", &[("stop-signal", "INT:9h,TERM:1h"), ("scope", "main")]),
     profile("mysql", &[("stop-signal", "TERM"), ("scope", "main")]),
     profile("redis", &[("stop-signal", "TERM"), ("scope", "main")]),
     profile("unicorn", &[("stop-signal", "QUIT"), ("scope", "main")]),
     profile("gunicorn", &[("stop-signal", "TERM"), ("scope", "main")]),
     profile("uvicorn", &[("stop-signal", "TERM"), ("scope", "main"), ("stop-exit-ok", "143")]),
     profile("puma", &[("stop-signal", "TERM"), ("scope", "main"), ("stop-exit-ok", "143")]),
-    profile(
-        "sidekiq",
-        &[
-            ("pre-stop", "signal:TSTP"),
-            ("stop-signal", "TERM"),
-            ("scope", "main"),
-            ("diagnose", "TTIN@2s"),
-        ],
-    ),
+    profile("sidekiq", &[("pre-stop", "signal:TSTP"), ("stop-signal", "TERM"), ("scope", "main")]),
     profile("resque", &[("stop-signal", "QUIT"), ("scope", "main")]),
     profile("celery", &[("stop-signal", "TERM"), ("scope", "main")]),
-    profile("jvm", &[("stop-signal", "TERM"), ("diagnose", "QUIT@2s"), ("stop-exit-ok", "143")]),
-    profile("node", &[("stop-signal", "TERM"), ("stop-exit-ok", "143")]),
+    profile(
+        "jvm",
+        &[
+            ("stop-signal", "TERM"),
+            ("scope", "main"),
+            ("diagnose", "QUIT@2s"),
+            ("stop-exit-ok", "143"),
+        ],
+    ),
+    profile("node", &[("stop-signal", "TERM"), ("scope", "main"), ("stop-exit-ok", "143")]),
     Profile {
         name: "envoy",
         settings: &[
             ("pre-stop", "http:POST http://{}/healthcheck/fail"),
             ("on-stop", "http:POST http://{}/drain_listeners?graceful"),
-            ("stop-signal", "TERM"),
+            ("stop-signal", "0:5s,TERM"),
+            ("scope", "main"),
         ],
         argument: Some("127.0.0.1:9901"),
     },

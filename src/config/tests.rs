@@ -1,3 +1,4 @@
+use super::hooks::Task;
 use super::*;
 use crate::cli;
 
@@ -66,7 +67,7 @@ fn durations() {
         ("5 bananas", None),
         ("99999999999999999999", None),
     ] {
-        assert_eq!(duration(text).ok(), want, "{text:?}");
+        assert_eq!(parse::duration(text).ok(), want, "{text:?}");
     }
 }
 
@@ -115,14 +116,15 @@ fn all_mistakes_come_at_once_each_with_its_source_and_the_fix() {
         "unable to use --grace 'soon': not a duration; write 10s, 1m 30s, 250ms or a number of seconds",
         "unable to use --stop-on 'TERM,KILL': KILL cannot begin a stop; name one that can be caught",
         "unable to use --stop-signal 'TERM,INT': each signal but the last needs its time; write TERM:10s,INT",
+        "unable to use --scope 'all': not a scope; write group, main, mixed or tree",
         "unable to use --rewrite 'HUP': not FROM:TO; write TERM:QUIT, or HUP:0 to drop it",
-        "unable to use --hook-retries 'many': not a count; write a whole number",
-        "unable to use --on-stop '\"open': a quote is not closed",
-        "unable to use --scope 'all': write group, main, mixed or tree",
-        "unable to use GRACEINIT_STOP_AGAIN 'maybe': write ignore or kill",
+        "unable to use GRACEINIT_STOP_AGAIN 'maybe': no answer to a second request; write ignore or kill",
         "unable to use -e '256': not an exit code; write a number from 0 to 255",
-        "unable to use --user 'nobody-here': there is no user 'nobody-here' in /etc/passwd",
-        "unable to use GRACEINIT_LOG 'loud': write off, error, warn, info, debug or trace",
+        "unable to use --hook-retries 'many': not a count; write a whole number",
+        "unable to use --on-stop '\"open': a quote is not closed; close it",
+        "unable to use --user 'nobody-here': there is no user 'nobody-here' in /etc/passwd; write a name from \
+         there, or a number",
+        "unable to use GRACEINIT_LOG 'loud': not a level; write off, error, warn, info, debug or trace",
     ];
     assert_eq!(found, want);
 }
@@ -131,7 +133,7 @@ fn all_mistakes_come_at_once_each_with_its_source_and_the_fix() {
 fn conflicts_are_refused() {
     let dropped = mistakes("-r TERM:0 app", &[]);
     assert_eq!(dropped.len(), 1);
-    assert!(dropped[0].contains("--rewrite TERM:0") && dropped[0].contains("--stop-signal"));
+    assert!(dropped[0].contains("--rewrite 'TERM:0'") && dropped[0].contains("--stop-signal"));
     assert!(with("-r TERM:0 --stop-signal INT app", &[], Place::default()).is_ok());
     assert!(with("-r TERM:0 --stop-on INT app", &[], Place::default()).is_ok());
     assert_eq!(mistakes("-g -c app", &[]).len(), 1);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::hook::HookId;
 use super::plan::{HookLimits, Rung};
 use crate::types::Time;
 
@@ -40,6 +41,36 @@ pub fn backoff(limits: &HookLimits, attempt: u32) -> Duration {
     limits.backoff.saturating_mul(1 << doublings).min(LONGEST_BACKOFF)
 }
 
+/// A pause cut by up to a half, so that replicas that fail together do not try again together. `seed`
+/// is this life's; 0 cuts nothing.
+pub fn jittered(pause: Duration, seed: u64, id: HookId) -> Duration {
+    if seed == 0 {
+        return pause;
+    }
+    // The finalizer of splitmix64 (Steele, Lea, Flood 2014): every bit of the seed counts.
+    let place = (id.phase as u64) << 56 | (id.index as u64) << 32 | u64::from(id.attempt);
+    let mut bits = seed ^ place.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let thousandths = u32::try_from((bits ^ bits >> 31) % 501).unwrap_or(0);
+    pause - pause / 1000 * thousandths
+}
+
+/// How long before SIGKILL the records of the survivors are begun. They are made in a child: what reads
+/// /proc may be slow, and SIGKILL does not wait for it.
+pub fn survey_lead(grace: Duration) -> Duration {
+    (grace / 10).min(Duration::from_millis(250))
+}
+
+/// The same when the budget is ended by hand.
+pub const HURRIED_SURVEY: Duration = Duration::from_millis(100);
+
+/// When the diagnose signal is due: its lead before the deadline, but not before the app had half of
+/// what was `left` when it was asked to stop.
+pub fn diagnose_at(deadline: Time, lead: Duration, left: Duration) -> Time {
+    deadline.before(lead.min(left / 2))
+}
+
 /// The pause after the look for leftovers number `look` (from 0).
 pub fn resweep(look: u32) -> Duration {
     FIRST_RESWEEP.saturating_mul(1 << look.min(6)).min(SLOWEST_RESWEEP)
@@ -47,7 +78,7 @@ pub fn resweep(look: u32) -> Duration {
 
 /// How long the app gets on rung `step` when `left` remains. Waits that fit are kept; waits that do
 /// not fit are squeezed in proportion, so that the last signal of a ladder is always sent. A last
-/// rung without a wait of its own counts as a quarter of what is left.
+/// rung without a wait of its own keeps a quarter of what is left, however long the others are.
 pub fn rung_wait(ladder: &[Rung], step: usize, left: Duration) -> Duration {
     let quarter = left / 4;
     let wants = |rung: &Rung| rung.wait.unwrap_or(quarter);
@@ -57,6 +88,9 @@ pub fn rung_wait(ladder: &[Rung], step: usize, left: Duration) -> Duration {
     if all <= left {
         return mine;
     }
+    let open_end = ladder.len() > step + 1 && ladder.last().is_some_and(|rung| rung.wait.is_none());
+    let kept = if open_end { quarter } else { Duration::ZERO };
+    let (left, all) = (left - kept, all.saturating_sub(kept));
     let share = left.as_nanos().saturating_mul(mine.as_nanos()) / all.as_nanos().max(1);
     Duration::from_nanos(u64::try_from(share).unwrap_or(u64::MAX))
 }
@@ -82,8 +116,8 @@ mod tests {
         assert_eq!(rung_wait(&ladder, 1, S * 2), S * 2);
         assert_eq!(rung_wait(&ladder, 0, Duration::ZERO), Duration::ZERO);
         let open = [rung(Signal::TERM, Some(10)), rung(Signal::INT, None)];
-        let first = rung_wait(&open, 0, S * 8);
-        assert!(first > S * 6 && first < S * 7, "{first:?}");
+        assert_eq!(rung_wait(&open, 0, S * 8), S * 6);
+        assert_eq!(rung_wait(&open, 0, S * 20), S * 10);
     }
 
     #[test]

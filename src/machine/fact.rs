@@ -5,7 +5,30 @@ use std::time::Duration;
 use super::hook::{HookId, Outcome};
 use super::phase::PhaseName;
 use super::plan::{Ending, Scope};
-use crate::types::{Signal, Status};
+use crate::types::{Pid, Signal, Status};
+
+/// A process that is still there when the budget ends.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Survivor {
+    /// Its pid.
+    pub pid: Pid,
+    /// Its parent's pid.
+    pub parent: Pid,
+    /// Its state, as in proc_pid_stat(5): R, S, D, T…
+    pub state: char,
+    /// How many threads it has.
+    pub threads: u32,
+    /// How long ago it was started.
+    pub age: Duration,
+    /// The function of the kernel that it waits in.
+    pub wchan: Option<String>,
+    /// Its open TCP connections, listening sockets left out.
+    pub connections: Option<usize>,
+    /// What could not be read of it, separated by commas.
+    pub unread: String,
+    /// Its command line, in one line and cut.
+    pub command: String,
+}
 
 /// Why the app went: `GRACEINIT_REASON`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -50,8 +73,22 @@ pub enum Fact {
     NoApp { signal: Signal },
     /// The stop signal was sent; `rung` counts from 1.
     StopSignal { signal: Signal, rung: usize, of: usize, left: Duration },
-    /// `--rewrite` drops the signal that the app would have been stopped with.
-    NoStopSignal { signal: Signal },
+    /// This step of the stop sends nothing: the app is only waited for.
+    NoStopSignal { signal: Signal, left: Duration },
+    /// A signal waits for the app to be started.
+    Held { signal: Signal },
+    /// A signal waits for the on-reload hooks.
+    ReloadRequested { signal: Signal },
+    /// Another one of it waits already.
+    ReloadMerged { signal: Signal },
+    /// It is not passed on any more: a stop has begun.
+    ReloadDropped { signal: Signal },
+    /// A hook has failed whose failure ends its phase.
+    PhaseAborted { id: HookId },
+    /// The app has got more time.
+    Extended { left: Duration },
+    /// The app was sent the signal that makes it say what it is doing.
+    Diagnosed { signal: Signal, left: Duration },
     /// An attempt began.
     HookStarted { id: HookId, limit: Duration },
     /// An attempt ended.
@@ -66,6 +103,12 @@ pub enum Fact {
     LeftoversSignalled { signal: Signal, left: Duration },
     /// The budget is over: SIGKILL to all.
     DeadlineReached { early: bool },
+    /// Who was still there then.
+    StillThere(Survivor),
+    /// So many more were.
+    MoreStillThere(usize),
+    /// Who that was is not known: there was no time to look.
+    NotSurveyed,
     /// Something survived SIGKILL for as long as there was time to wait.
     Unkillable,
     /// The app was stopped at the terminal.

@@ -1,11 +1,9 @@
 //! Hooks as the machine sees them: attempts with a deadline, and the queue of a phase that runs
 //! them one after the other.
 
-use std::time::Duration;
-
 use super::fact::Fact;
 use super::phase::{Phase, Tree};
-use super::plan::HookLimits;
+use super::plan::{HookLimits, OnFailure};
 use super::{Action, Machine, budget};
 use crate::types::{Status, Time};
 
@@ -130,15 +128,33 @@ impl Machine {
         budget::post_stop_hooks_end(end, self.plan.post_stop_timeout)
     }
 
-    /// The last moment for hooks of the present phase, and the end of the budget they are part of.
-    pub(super) fn hook_budget(&self) -> Option<(Time, Time)> {
+    /// The last moment for hooks of the present phase, and the end of the budget they are part of:
+    /// `None` while no budget runs.
+    fn hook_budget(&self) -> Option<(Time, Option<Time>)> {
         match &self.phase {
+            Phase::PreStart { .. } | Phase::Running { .. } => Some((Time(u64::MAX), None)),
             Phase::PreStop { .. } | Phase::OnStop(_) => {
-                self.deadline.map(|end| (budget::hooks_end(end, self.plan.grace), end))
+                self.deadline.map(|end| (budget::hooks_end(end, self.plan.grace), Some(end)))
             }
-            Phase::PostStop { end, .. } => Some((self.post_stop_hooks_end(*end), *end)),
-            Phase::Starting
-            | Phase::Running { .. }
+            Phase::PostStop { end, .. } => Some((self.post_stop_hooks_end(*end), Some(*end))),
+            Phase::Starting { .. }
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::Exited => None,
+        }
+    }
+
+    /// The hooks that run in order in the present phase.
+    fn queue(&mut self) -> Option<(HookPhase, &mut Queue)> {
+        match &mut self.phase {
+            Phase::PreStart { queue, .. } => Some((HookPhase::PreStart, queue)),
+            Phase::Running { work: Some(work), .. } => Some((work.phase, &mut work.queue)),
+            Phase::OnStop(queue) => Some((HookPhase::OnStop, queue)),
+            Phase::PostStop { queue, .. } => Some((HookPhase::PostStop, queue)),
+            Phase::Starting { .. }
+            | Phase::Running { work: None, .. }
+            | Phase::PreStop { .. }
             | Phase::Stopping { .. }
             | Phase::Leftovers(_)
             | Phase::Killed { .. }
@@ -156,7 +172,7 @@ impl Machine {
             return false;
         };
         out.push(Action::Record(Fact::HookStarted { id, limit: until.since(now) }));
-        out.push(Action::StartHook { id, until, end });
+        out.push(Action::StartHook { id, until, end: end.unwrap_or(until) });
         self.runs.push(Run { id, until, killed: false });
         if let Phase::PostStop { tree: tree @ Tree::Empty, .. } = &mut self.phase {
             *tree = Tree::Busy;
@@ -166,38 +182,32 @@ impl Machine {
 
     /// Starts the attempt whose turn it is; past the last hook, leaves the phase.
     pub(super) fn run_queue(&mut self, now: Time, out: &mut Vec<Action>) {
-        loop {
-            let (queue, phase, count) = match &mut self.phase {
-                Phase::OnStop(queue) => (queue, HookPhase::OnStop, self.plan.hooks.on_stop.len()),
-                Phase::PostStop { queue, .. } => {
-                    (queue, HookPhase::PostStop, self.plan.hooks.post_stop.len())
-                }
-                Phase::Starting
-                | Phase::Running { .. }
-                | Phase::PreStop { .. }
-                | Phase::Stopping { .. }
-                | Phase::Leftovers(_)
-                | Phase::Killed { .. }
-                | Phase::Exited => return,
-            };
-            if queue.index >= count {
-                break;
-            }
+        while let Some((phase, queue)) = self.queue() {
             queue.pause = None;
             let id = HookId { phase, index: queue.index, attempt: queue.attempt };
+            if self.limits(id).is_none() {
+                return self.queue_done(now, phase, out);
+            }
             if self.start_hook(now, id, out) {
                 return;
             }
             self.advance();
         }
-        match self.phase {
-            Phase::OnStop(_) => self.enter_stopping(now, out),
-            _ => self.leave_when_done(out),
+    }
+
+    fn queue_done(&mut self, now: Time, phase: HookPhase, out: &mut Vec<Action>) {
+        match phase {
+            HookPhase::PreStart => self.start_app(now, out),
+            HookPhase::OnReady | HookPhase::OnReload => self.work_done(now, false, out),
+            HookPhase::OnStop => self.enter_stopping(now, out),
+            HookPhase::PostStop => self.leave_when_done(out),
+            // They run side by side.
+            HookPhase::PreStop => {}
         }
     }
 
-    pub(super) fn advance(&mut self) {
-        if let Phase::OnStop(queue) | Phase::PostStop { queue, .. } = &mut self.phase {
+    fn advance(&mut self) {
+        if let Some((_, queue)) = self.queue() {
             queue.advance();
         }
     }
@@ -237,41 +247,34 @@ impl Machine {
         outcome: Outcome,
         out: &mut Vec<Action>,
     ) {
-        let (retries, pause) = self.limits(id).map_or((0, Duration::ZERO), |limits| {
-            (limits.retries, budget::backoff(limits, id.attempt))
-        });
+        let Some(limits) = self.limits(id).copied() else { return };
+        let pause = budget::jittered(budget::backoff(&limits, id.attempt), self.plan.jitter, id);
         let last = self.hook_budget().map(|(last, _)| last);
         let again = now.after(pause);
-        let retry = outcome != Outcome::Done && id.attempt <= retries && Some(again) < last;
+        let failed = outcome != Outcome::Done;
+        let retry = failed && id.attempt <= limits.retries && Some(again) < last;
         let next = HookId { attempt: id.attempt + 1, ..id };
-        match &mut self.phase {
-            Phase::PreStop { retries } => {
-                if retry {
-                    retries.push((next, again));
-                    out.push(Action::Record(Fact::HookRetried { id, pause }));
-                }
-                self.leave_pre_stop_when_done(now, out);
+        if let Phase::PreStop { retries } = &mut self.phase {
+            // An on-ready or on-reload hook may outlive its phase.
+            if retry && id.phase == HookPhase::PreStop {
+                retries.push((next, again));
+                out.push(Action::Record(Fact::HookRetried { id, pause }));
             }
-            Phase::OnStop(queue) | Phase::PostStop { queue, .. } => {
-                let own = id.phase != HookPhase::PreStop;
-                if !(own && id.index == queue.index && id.attempt == queue.attempt) {
-                    return;
-                }
-                if retry {
-                    queue.attempt = next.attempt;
-                    queue.pause = Some(again);
-                    out.push(Action::Record(Fact::HookRetried { id, pause }));
-                } else {
-                    queue.advance();
-                    self.run_queue(now, out);
-                }
-            }
-            Phase::Starting
-            | Phase::Running { .. }
-            | Phase::Stopping { .. }
-            | Phase::Leftovers(_)
-            | Phase::Killed { .. }
-            | Phase::Exited => {}
+            return self.leave_pre_stop_when_done(now, out);
+        }
+        let Some((phase, queue)) = self.queue() else { return };
+        if (id.phase, id.index, id.attempt) != (phase, queue.index, queue.attempt) {
+            return;
+        }
+        if retry {
+            queue.attempt = next.attempt;
+            queue.pause = Some(again);
+            out.push(Action::Record(Fact::HookRetried { id, pause }));
+        } else if failed && limits.on_failure == OnFailure::Abort {
+            self.abort_phase(now, id, out);
+        } else {
+            queue.advance();
+            self.run_queue(now, out);
         }
     }
 

@@ -8,12 +8,15 @@ pub mod phase;
 pub mod plan;
 mod signal;
 mod stop;
+mod work;
+
+use std::time::Duration;
 
 use crate::types::{Signal, Status, Time};
 use fact::{Fact, Reason};
-use hook::{HookId, Outcome, Run};
-use phase::Phase;
-use plan::{Ending, Plan};
+use hook::{HookId, HookPhase, Outcome, Queue, Run};
+use phase::{Phase, Work};
+use plan::{Ending, Plan, StopAgain};
 
 /// Who sent a signal (`si_code` of sigaction(2)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -22,6 +25,16 @@ pub enum Origin {
     Kernel,
     /// A process; 0 if it lives outside this pid namespace.
     Process(i32),
+}
+
+impl Origin {
+    /// The process that sent it.
+    pub fn process(self) -> Option<i32> {
+        match self {
+            Origin::Process(pid) => Some(pid),
+            Origin::Kernel => None,
+        }
+    }
 }
 
 /// A signal that arrived.
@@ -38,6 +51,8 @@ pub struct Received {
 /// Something that happened.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Event {
+    /// Everything is prepared.
+    Begun,
     /// The app's program runs (its execve succeeded).
     AppExecuted,
     /// The app's program could not be executed; the child that tried has gone. Our code for that.
@@ -58,6 +73,10 @@ pub enum Event {
     HookExited(HookId, Status),
     /// The process of an attempt could not be started.
     HookNotStarted(HookId),
+    /// The records of the survivors are there, or could not be made.
+    Surveyed,
+    /// The app asks for so much time from now on.
+    MoreTime(Duration),
     /// graceinit has no child left.
     TreeEmpty,
     /// Time went by.
@@ -79,16 +98,22 @@ pub enum Target {
 #[allow(missing_docs, reason = "each variant tells what its fields are")]
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Action {
+    /// Start the app.
+    StartApp,
     /// Send a signal to the app. `stop`: it is a request to end.
     SignalApp { signal: Signal, target: Target, value: Option<usize>, stop: bool },
     /// Start an attempt. `until`: when it will be killed. `end`: the end of the budget it is part of.
     StartHook { id: HookId, until: Time, end: Time },
     /// SIGKILL to the group of an attempt.
     KillHook(HookId),
+    /// Ask an attempt to end.
+    StopHook { id: HookId, signal: Signal },
     /// Send the stop signal to all that was left behind and that was not told before. `group_told`: the
     /// stop signal went to the whole group of the app. `first`: the first look, for all; a further
     /// one is only for those that the first has missed.
     SignalLeftovers { signal: Signal, group_told: bool, first: bool },
+    /// Begin to record who is still there: they will be killed.
+    Survey,
     /// SIGKILL to every process of the tree, hooks included.
     KillTree,
     /// Set the dead-man timer: if the loop is stuck then, the tree dies and graceinit exits.
@@ -118,8 +143,14 @@ pub struct Machine {
     stop: Option<(Signal, Option<i32>)>,
     /// That request came before the app ended: it is the reason, not a mere latecomer.
     stop_ended_it: bool,
-    /// The end of the budget, once it runs. Absolute.
+    /// The end of the budget, once it runs. Absolute, but for [`Event::MoreTime`].
     deadline: Option<Time>,
+    /// What that may be moved to.
+    latest: Time,
+    /// A second stop request has ended the budget.
+    hurried: bool,
+    /// The records of the survivors were asked for.
+    surveyed: bool,
     /// The app itself was killed at the deadline.
     app_killed: bool,
     /// The stop signal went to the app's whole group.
@@ -129,16 +160,19 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine whose app has just been forked.
+    /// A machine that waits for [`Event::Begun`].
     pub fn new(plan: Plan) -> Machine {
         Machine {
             plan,
-            phase: Phase::Starting,
+            phase: Phase::PreStart { queue: Queue::first(), held: Vec::new() },
             ending: None,
             ended: None,
             stop: None,
             stop_ended_it: false,
             deadline: None,
+            latest: Time::default(),
+            hurried: false,
+            surveyed: false,
             app_killed: false,
             group_told: false,
             runs: Vec::new(),
@@ -166,6 +200,45 @@ impl Machine {
         self.stop
     }
 
+    /// What a hook that starts now is told as the signal that it is about, and the process that sent
+    /// it: the reload signal for on-reload hooks, else the first stop request.
+    pub fn occasion(&self) -> Option<(Signal, Option<i32>)> {
+        match &self.phase {
+            Phase::Running { work: Some(work), reloads, .. }
+                if work.phase == HookPhase::OnReload =>
+            {
+                reloads.front().map(|received| (received.signal, received.origin.process()))
+            }
+            Phase::PreStart { .. }
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::PreStop { .. }
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => self.stop,
+        }
+    }
+
+    /// The end of the budget, once it runs.
+    pub fn budget_end(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// The attempts that are waited for.
+    pub fn running_hooks(&self) -> impl Iterator<Item = HookId> + '_ {
+        self.runs.iter().filter(|run| !run.killed).map(|run| run.id)
+    }
+
+    /// Whether a Ctrl-C that is typed now ends the budget.
+    pub fn again_kills(&self) -> bool {
+        let kills = self.plan.stop_again != StopAgain::Ignore;
+        let asked = self.stop.is_some() && self.budget_runs() && !self.hurried;
+        kills && asked && self.plan.stop_on.contains(Signal::INT)
+    }
+
     /// Why the app went or is going.
     pub fn reason(&self) -> Reason {
         match (self.app_killed, self.stop_ended_it, self.ending) {
@@ -179,12 +252,16 @@ impl Machine {
     /// When `Tick` is due. Derived from the state, never armed: it cannot be forgotten.
     pub fn deadline(&self) -> Option<Time> {
         let phase = match &self.phase {
-            Phase::Starting | Phase::Running { .. } | Phase::Exited => None,
+            Phase::Starting { .. } | Phase::Exited => None,
+            Phase::PreStart { queue, .. } => queue.pause,
+            Phase::Running { work, .. } => work.as_ref().and_then(|work| work.queue.pause),
             Phase::PreStop { retries } => {
                 earliest(retries.iter().map(|(_, again)| *again).min(), self.deadline)
             }
             Phase::OnStop(queue) => earliest(queue.pause, self.deadline),
-            Phase::Stopping { next, .. } => earliest(*next, self.deadline),
+            Phase::Stopping { next, diagnose, .. } => {
+                earliest(earliest(*next, *diagnose), self.deadline)
+            }
             Phase::Leftovers(sweep) => earliest(Some(sweep.next), self.deadline),
             Phase::Killed { give_up, sweep } => Some(sweep.next.min(*give_up)),
             Phase::PostStop { queue, end, killed, .. } => {
@@ -193,7 +270,14 @@ impl Machine {
             }
         };
         let hook = self.runs.iter().filter(|run| !run.killed).map(|run| run.until).min();
-        earliest(phase, hook)
+        earliest(earliest(phase, self.survey_due()), hook)
+    }
+
+    /// When the records of the survivors are to be begun, if that is still to be done.
+    fn survey_due(&self) -> Option<Time> {
+        let lead = budget::survey_lead(self.plan.grace);
+        let due = self.budget_runs() && !self.surveyed && !lead.is_zero();
+        self.deadline.filter(|_| due).map(|deadline| deadline.before(lead))
     }
 
     /// Takes one event in; what is to be done is pushed to `out`.
@@ -202,13 +286,16 @@ impl Machine {
             return;
         }
         match event {
-            Event::AppExecuted => self.app_executed(out),
+            Event::Begun => self.run_queue(now, out),
+            Event::AppExecuted => self.app_executed(now, out),
             Event::AppNotExecuted(code) => self.app_gone(now, Ending::NotStarted(code), out),
             Event::AppExited(status) => self.app_gone(now, Ending::Was(status), out),
-            Event::AppStopped { signal, ours } => self.app_stopped(signal, ours, out),
+            Event::AppStopped { signal, ours } => self.app_stopped(now, signal, ours, out),
             Event::Signal(received) => self.signal(now, received, out),
             Event::HookExited(id, status) => self.hook_exited(now, id, status, out),
             Event::HookNotStarted(id) => self.hook_ended(now, id, Outcome::NotStarted, None, out),
+            Event::Surveyed => self.survey_done(now, out),
+            Event::MoreTime(span) => self.more_time(now, span, out),
             Event::TreeEmpty => self.tree_empty(now, out),
             Event::Tick => self.tick(now, out),
         }
@@ -219,24 +306,12 @@ impl Machine {
         out.push(Action::Record(Fact::Entered(self.phase.name())));
     }
 
-    fn app_executed(&mut self, out: &mut Vec<Action>) {
-        match self.phase {
-            Phase::Starting => self.enter(Phase::Running { suspended: false }, out),
-            // A stop request overtook the news.
-            Phase::Running { .. }
-            | Phase::PreStop { .. }
-            | Phase::OnStop(_)
-            | Phase::Stopping { .. }
-            | Phase::Leftovers(_)
-            | Phase::Killed { .. }
-            | Phase::PostStop { .. }
-            | Phase::Exited => {}
-        }
-    }
-
     fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
         if self.budget_runs() && self.deadline.is_some_and(|deadline| deadline <= now) {
-            return self.kill_all(now, false, out);
+            return self.kill_all(now, out);
+        }
+        if self.survey_due().is_some_and(|due| due <= now) {
+            self.survey(out);
         }
         while let Some(run) = self.runs.iter_mut().find(|run| !run.killed && run.until <= now) {
             run.killed = true;
@@ -250,14 +325,20 @@ impl Machine {
             self.hook_judged(now, id, Outcome::TimedOut, out);
         }
         match &self.phase {
-            Phase::OnStop(queue) => {
+            Phase::PreStart { queue, .. }
+            | Phase::OnStop(queue)
+            | Phase::Running { work: Some(Work { queue, .. }), .. } => {
                 if queue.pause.is_some_and(|pause| pause <= now) {
                     self.run_queue(now, out);
                 }
             }
-            Phase::Stopping { rung, next } => {
+            Phase::Stopping { rung, next, diagnose } => {
+                let (rung, diagnose) = (*rung, *diagnose);
                 if next.is_some_and(|next| next <= now) {
                     self.climb(now, rung + 1, out);
+                }
+                if diagnose.is_some_and(|due| due <= now) {
+                    self.diagnose(now, out);
                 }
             }
             Phase::Leftovers(sweep) => {
@@ -277,7 +358,7 @@ impl Machine {
                 self.post_stop_tick(now, pause, end, out);
             }
             Phase::PreStop { .. } => self.retry_pre_stop(now, out),
-            Phase::Starting | Phase::Running { .. } | Phase::Exited => {}
+            Phase::Starting { .. } | Phase::Running { work: None, .. } | Phase::Exited => {}
         }
     }
 }

@@ -1,18 +1,35 @@
 //! The phases of one life, in the order in which a stop walks them. What matters in one phase only
 //! lives in that phase's variant, so no flag can disagree with the state.
 
-use super::hook::{HookId, Queue};
+use std::collections::VecDeque;
+
+use super::Received;
+use super::hook::{HookId, HookPhase, Queue};
 use crate::types::Time;
 
 /// Where the machine is.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Phase {
+    /// The pre-start hooks run, in order; there is no app yet.
+    PreStart {
+        /// Whose turn it is.
+        queue: Queue,
+        /// Signals for the app, to be sent when it is there.
+        held: Vec<Received>,
+    },
     /// The app was forked; whether it could be executed is not known yet.
-    Starting,
+    Starting {
+        /// Reload signals that came meanwhile.
+        reloads: VecDeque<Received>,
+    },
     /// The app runs.
     Running {
         /// The app was stopped at the terminal and graceinit with it: the next SIGCONT resumes both.
         suspended: bool,
+        /// The on-ready or on-reload hooks that run now.
+        work: Option<Work>,
+        /// Reload signals that were not passed on yet; the on-reload hooks that run are for the first.
+        reloads: VecDeque<Received>,
     },
     /// The pre-stop hooks run, side by side.
     PreStop {
@@ -28,6 +45,8 @@ pub enum Phase {
         rung: usize,
         /// When the next step is due.
         next: Option<Time>,
+        /// When the diagnose signal is due; `None` once it was sent.
+        diagnose: Option<Time>,
     },
     /// The app has gone; what it left behind was sent the stop signal.
     Leftovers(Sweep),
@@ -53,6 +72,15 @@ pub enum Phase {
     },
     /// `Exit` was ordered. Nothing happens any more.
     Exited,
+}
+
+/// Hooks that run in order beside a running app.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Work {
+    /// On-ready or on-reload.
+    pub phase: HookPhase,
+    /// Whose turn it is.
+    pub queue: Queue,
 }
 
 /// What is left of the tree in post-stop.
@@ -119,7 +147,7 @@ impl Phase {
     /// Its name.
     pub fn name(&self) -> PhaseName {
         match self {
-            Phase::Starting => PhaseName::Starting,
+            Phase::PreStart { .. } | Phase::Starting { .. } => PhaseName::Starting,
             Phase::Running { .. } => PhaseName::Running,
             Phase::PreStop { .. } => PhaseName::PreStop,
             Phase::OnStop(_) => PhaseName::OnStop,

@@ -155,6 +155,7 @@ impl ExitRules {
             (Ending::Unkillable, Some(code)) => return code,
             (Ending::Was(status), _) => status.shell_code(),
             (Ending::NotStarted(code), _) => return code,
+            (Ending::Forestalled(signal), _) => Status::Signal(signal).shell_code(),
             (Ending::Unkillable, None) => Status::Signal(Signal::KILL).shell_code(),
         };
         let forgiven =
@@ -168,8 +169,10 @@ impl ExitRules {
 pub enum Ending {
     /// It ended.
     Was(Status),
-    /// It could not be executed; graceinit's own code for that.
+    /// It could not be executed, or a pre-start hook has failed; graceinit's own code for that.
     NotStarted(u8),
+    /// A stop was asked for with this signal before it was started.
+    Forestalled(Signal),
     /// SIGKILL was sent and it did not die (a process in uninterruptible sleep).
     Unkillable,
 }

@@ -19,12 +19,36 @@ impl Machine {
             // Job control meant for graceinit itself, which neither reads nor writes the terminal.
             return;
         }
-        if signal == Signal::CONT && self.phase == (Phase::Running { suspended: true }) {
-            self.phase = Phase::Running { suspended: false };
+        if let (Signal::CONT, Phase::Running { suspended: suspended @ true, .. }) =
+            (signal, &mut self.phase)
+        {
+            *suspended = false;
             out.push(Action::Record(Fact::Resumed));
             out.push(Action::GiveTerminal);
             return self.continue_app(Target::Group, out);
         }
+        match self.phase {
+            Phase::PreStart { .. } => self.hold(received, out),
+            Phase::Starting { .. } | Phase::Running { .. }
+                if self.plan.reload_on.contains(signal) =>
+            {
+                self.reload(now, received, out);
+            }
+            Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::PreStop { .. }
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => self.forward(received, out),
+        }
+    }
+
+    /// Passes a signal on to the app.
+    pub(super) fn forward(&mut self, received: Received, out: &mut Vec<Action>) {
+        let signal = received.signal;
         match self.plan.rewrite.apply(signal) {
             None => out.push(Action::Record(Fact::Dropped { signal })),
             Some(sent) => {
@@ -54,15 +78,14 @@ impl Machine {
         // The clock is read once per wake-up. Whoever signals app and graceinit at once (systemd does
         // with a control group) asks for a stop, although exits are handled before signals.
         self.stop_ended_it = self.ended.is_none_or(|ended| ended == now);
-        let sender = match origin {
-            Origin::Process(pid) => Some(pid),
-            Origin::Kernel => None,
-        };
+        let sender = origin.process();
         self.stop = Some((signal, sender));
         out.push(Action::Record(Fact::StopRequested { signal, sender, grace: self.plan.grace }));
         match self.phase {
-            Phase::Starting | Phase::Running { .. } => {
+            Phase::PreStart { .. } => self.forestall(now, signal, out),
+            Phase::Starting { .. } | Phase::Running { .. } => {
                 self.begin_budget(now, out);
+                self.drop_reloads(out);
                 if self.plan.terminal {
                     // From here on a Ctrl-C is for graceinit: a second stop request.
                     out.push(Action::TakeTerminal);
@@ -91,7 +114,7 @@ impl Machine {
         let kill = wanted && self.budget_runs();
         out.push(Action::Record(Fact::StopAgain { signal, kill }));
         if kill {
-            self.kill_all(now, true, out);
+            self.hurry(now, out);
         }
     }
 
@@ -102,7 +125,8 @@ impl Machine {
             | Phase::OnStop(_)
             | Phase::Stopping { .. }
             | Phase::Leftovers(_) => true,
-            Phase::Starting
+            Phase::PreStart { .. }
+            | Phase::Starting { .. }
             | Phase::Running { .. }
             | Phase::Killed { .. }
             | Phase::PostStop { .. }
@@ -113,7 +137,14 @@ impl Machine {
     pub(super) fn begin_budget(&mut self, now: Time, out: &mut Vec<Action>) {
         let end = now.after(self.plan.grace);
         self.deadline = Some(end);
+        self.latest = now.after(self.plan.grace_max);
         out.push(Action::ArmDeadMan(end));
+    }
+
+    /// To whom signals go now.
+    pub fn scope_target(&self) -> Target {
+        let escalated = matches!(self.phase, Phase::Stopping { rung, .. } if rung > 0);
+        self.target(escalated)
     }
 
     pub(super) fn target(&self, escalated: bool) -> Target {
@@ -132,7 +163,13 @@ impl Machine {
 
     /// Job control. A stop by `kill -STOP` is no key of a terminal but the sender's own affair: whoever
     /// sends it to the app sends the app the CONT as well.
-    pub(super) fn app_stopped(&mut self, signal: Signal, ours: bool, out: &mut Vec<Action>) {
+    pub(super) fn app_stopped(
+        &mut self,
+        now: Time,
+        signal: Signal,
+        ours: bool,
+        out: &mut Vec<Action>,
+    ) {
         if !self.plan.terminal {
             return;
         }
@@ -140,20 +177,19 @@ impl Machine {
         if !wants_terminal && signal != Signal::TSTP {
             return;
         }
+        // It was executed, then, whatever became of the news.
+        self.app_executed(now, out);
         // Nothing is in the way of that.
         let give = ours && wants_terminal;
         match &mut self.phase {
-            Phase::Starting | Phase::Running { .. } if self.plan.suspendable && !give => {
-                if self.phase == Phase::Starting {
-                    self.enter(Phase::Running { suspended: true }, out);
-                }
-                self.phase = Phase::Running { suspended: true };
+            Phase::Running { suspended, .. } if self.plan.suspendable && !give => {
+                *suspended = true;
                 out.push(Action::Record(Fact::Suspended { signal }));
                 out.push(Action::SuspendSelf);
             }
             // Nobody is there who could resume the app (the kernel drops the stop of an orphaned
             // group for the same reason), or the deadline does not wait for it.
-            Phase::Starting
+            Phase::Starting { .. }
             | Phase::Running { .. }
             | Phase::PreStop { .. }
             | Phase::OnStop(_)
@@ -165,8 +201,12 @@ impl Machine {
                     self.continue_app(Target::Group, out);
                 }
             }
-            Phase::Leftovers(_) | Phase::Killed { .. } | Phase::PostStop { .. } | Phase::Exited => {
-            }
+            // There is no app.
+            Phase::PreStart { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => {}
         }
     }
 }

@@ -28,7 +28,10 @@ impl Machine {
     }
 
     pub(super) fn enter_stopping(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.enter(Phase::Stopping { rung: 0, next: None }, out);
+        let diagnose = self.plan.diagnose.zip(self.deadline).map(|(diagnose, deadline)| {
+            budget::diagnose_at(deadline, diagnose.lead, self.left(now))
+        });
+        self.enter(Phase::Stopping { rung: 0, next: None, diagnose }, out);
         self.climb(now, 0, out);
     }
 
@@ -42,11 +45,13 @@ impl Machine {
         };
         let more = rung + 1 < self.plan.ladder.len();
         let wait = more.then(|| now.after(budget::rung_wait(&self.plan.ladder, rung, left)));
-        self.phase = Phase::Stopping { rung, next: wait };
-        let Some(signal) = signal else {
-            return out.push(Action::Record(Fact::NoStopSignal { signal: asked }));
-        };
+        if let Phase::Stopping { rung: present, next, .. } = &mut self.phase {
+            (*present, *next) = (rung, wait);
+        }
         let of = self.plan.ladder.len().max(1);
+        let Some(signal) = signal else {
+            return out.push(Action::Record(Fact::NoStopSignal { signal: asked, left }));
+        };
         out.push(Action::Record(Fact::StopSignal { signal, rung: rung + 1, of, left }));
         let target = self.target(rung > 0);
         // Another signal than the leftovers' own does not spare them that one.
@@ -71,7 +76,8 @@ impl Machine {
             out.push(Action::TakeTerminal);
         }
         match self.phase {
-            Phase::Starting
+            Phase::PreStart { .. }
+            | Phase::Starting { .. }
             | Phase::Running { .. }
             | Phase::PreStop { .. }
             | Phase::OnStop(_)
@@ -111,7 +117,8 @@ impl Machine {
                 sweep.looks += 1;
                 out.push(Action::KillTree);
             }
-            Phase::Starting
+            Phase::PreStart { .. }
+            | Phase::Starting { .. }
             | Phase::Running { .. }
             | Phase::PreStop { .. }
             | Phase::OnStop(_)
@@ -129,7 +136,7 @@ impl Machine {
         configured.filter(|signal| signal.ends_by_default()).unwrap_or(Signal::TERM)
     }
 
-    pub(super) fn kill_all(&mut self, now: Time, early: bool, out: &mut Vec<Action>) {
+    pub(super) fn kill_all(&mut self, now: Time, out: &mut Vec<Action>) {
         self.app_killed = self.ending.is_none();
         for run in self.runs.iter_mut().filter(|run| !run.killed) {
             run.killed = true;
@@ -139,7 +146,7 @@ impl Machine {
         // A wake-up that came late (`docker pause`) must not cost the post-stop hooks their reserve.
         self.deadline = Some(now);
         let give_up = now.after(budget::dying(self.plan.post_stop_timeout));
-        out.push(Action::Record(Fact::DeadlineReached { early }));
+        out.push(Action::Record(Fact::DeadlineReached { early: self.hurried }));
         self.enter(Phase::Killed { give_up, sweep: Sweep { looks: 0, next: now } }, out);
         // The dead-man must not cut off the post-stop that is still to come.
         out.push(Action::ArmDeadMan(now.after(self.plan.post_stop_timeout)));
@@ -156,7 +163,8 @@ impl Machine {
                 *tree = Tree::Empty;
                 self.leave_when_done(out);
             }
-            Phase::Starting
+            Phase::PreStart { .. }
+            | Phase::Starting { .. }
             | Phase::Running { .. }
             | Phase::PreStop { .. }
             | Phase::OnStop(_)
@@ -171,7 +179,8 @@ impl Machine {
         // it.
         let begin = match self.phase {
             Phase::Killed { .. } => self.deadline.map_or(now, |deadline| deadline.min(now)),
-            Phase::Starting
+            Phase::PreStart { .. }
+            | Phase::Starting { .. }
             | Phase::Running { .. }
             | Phase::PreStop { .. }
             | Phase::OnStop(_)
@@ -254,7 +263,11 @@ impl Machine {
             Ending::Was(Status::Signal(signal)) if code == 128 + signal.number() as u8 => {
                 Some(signal)
             }
-            Ending::Was(_) | Ending::NotStarted(_) | Ending::Unkillable => None,
+            Ending::Forestalled(signal) if code == 128 + signal.number() as u8 => Some(signal),
+            Ending::Was(_)
+            | Ending::Forestalled(_)
+            | Ending::NotStarted(_)
+            | Ending::Unkillable => None,
         };
         out.push(Action::Record(Fact::Exit { code, reason: self.reason() }));
         out.push(Action::Exit { code, by });

@@ -3,16 +3,16 @@
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use env_logger::fmt::Formatter;
 use env_logger::{Builder, Logger, Target};
 use log::kv::{Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::machine::fact::Fact;
-use crate::machine::hook::{HookId, Outcome};
-use crate::machine::plan::{Ending, Scope};
+use crate::machine::fact::{Fact, Survivor};
+use crate::machine::hook::{HookId, HookPhase, Outcome};
+use crate::machine::plan::{Ending, PerPhase, Scope};
 use crate::sys::stderr;
 
 /// Lines that found no room since the last one that did.
@@ -63,7 +63,27 @@ impl Write for Stderr {
     }
 }
 
+/// A line stands on the terminal that has to give way to the next one.
+static OVERLAID: AtomicBool = AtomicBool::new(false);
+/// To the first column, and erase to the end (ECMA-48: CR, EL).
+const ERASE: &str = "\r\x1b[K";
+
+/// Shows a line that will be taken back; an empty one takes it back.
+pub fn overlay(line: &str) {
+    OVERLAID.store(!line.is_empty(), Relaxed);
+    // If there is no room for it, the next one will come soon.
+    stderr::write(format!("{ERASE}{line}").as_bytes());
+}
+
+/// Whether that line still stands there.
+pub fn is_overlaid() -> bool {
+    OVERLAID.load(Relaxed)
+}
+
 fn put(line: &[u8]) {
+    if OVERLAID.swap(false, Relaxed) {
+        stderr::write(ERASE.as_bytes());
+    }
     let dropped = DROPPED.load(Relaxed);
     if dropped > 0 {
         let lines = if dropped == 1 { "line was" } else { "lines were" };
@@ -112,9 +132,18 @@ pub fn fatal(message: &str) {
     put(format!("graceinit: fatal: {message}\n").as_bytes());
 }
 
+static HOOK_NAMES: OnceLock<PerPhase<Vec<String>>> = OnceLock::new();
+
+/// Makes the hooks' names known.
+pub fn name_hooks(names: PerPhase<Vec<String>>) {
+    // Once for each life.
+    let _ = HOOK_NAMES.set(names);
+}
+
 /// A hook's name.
 pub fn hook_name(id: HookId) -> String {
-    format!("{}-{}", id.phase.as_str(), id.index + 1)
+    let given = HOOK_NAMES.get().and_then(|names| names.of(id.phase).get(id.index));
+    given.cloned().unwrap_or_else(|| format!("{}-{}", id.phase.as_str(), id.index + 1))
 }
 
 /// A line that a hook has printed. What it prints on stdout is news, on stderr a complaint.
@@ -154,6 +183,20 @@ fn receivers(scope: Scope) -> &'static str {
     }
 }
 
+fn still_there(survivor: &Survivor) {
+    let Survivor { pid, parent, state, threads, age, connections, unread, .. } = survivor;
+    let command = format!("\"{}\"", survivor.command.escape_default());
+    let wchan = survivor.wchan.as_deref().unwrap_or("-");
+    let connections = connections.map_or("-".to_owned(), |count| count.to_string());
+    let unread = if unread.is_empty() { "-" } else { unread };
+    let age = seconds(*age);
+    log::warn!(
+        pid = pid.0, ppid = parent.0, command = command.as_str(), state = state.to_string().as_str(),
+        wchan, age = age.as_str(), threads, connections = connections.as_str(), unread;
+        "still there"
+    );
+}
+
 /// Logs a fact.
 pub fn record(fact: &Fact) {
     match fact {
@@ -182,8 +225,45 @@ pub fn record(fact: &Fact) {
             log::info!(signal:%, step = format!("{rung}/{of}").as_str(), left = left.as_str();
                 "asking the app to stop");
         }
-        Fact::NoStopSignal { signal } => {
-            log::warn!(signal:%; "--rewrite drops the stop signal: the app is only waited for");
+        Fact::NoStopSignal { left, .. } => {
+            let left = seconds(*left);
+            log::info!(left = left.as_str(); "waiting for the app to end by itself");
+        }
+        Fact::Held { signal } => log::info!(signal:%; "keeping a signal until the app is started"),
+        Fact::ReloadRequested { signal } => log::info!(signal:%; "reload requested"),
+        Fact::ReloadMerged { signal } => {
+            log::info!(signal:%; "reload requested again: another one waits already");
+        }
+        Fact::ReloadDropped { signal } => {
+            log::info!(signal:%; "reload dropped: a stop has begun");
+        }
+        Fact::PhaseAborted { id } => match id.phase {
+            HookPhase::PreStart => log::error!(
+                hook = hook_name(*id).as_str();
+                "the app is not started: a pre-start hook has failed"
+            ),
+            HookPhase::OnReload => log::warn!(
+                hook = hook_name(*id).as_str();
+                "the reload signal is not passed on: an on-reload hook has failed"
+            ),
+            phase => log::warn!(
+                hook = hook_name(*id).as_str();
+                "the other {} hooks are left out: this one has failed", phase.as_str()
+            ),
+        },
+        Fact::Extended { left } => {
+            let left = seconds(*left);
+            log::info!(left = left.as_str(); "the app has asked for more time");
+        }
+        Fact::Diagnosed { signal, left } => {
+            let left = seconds(*left);
+            log::warn!(signal:%, left = left.as_str();
+                "the app does not end: asking it to say what it is doing");
+        }
+        Fact::StillThere(survivor) => still_there(survivor),
+        Fact::MoreStillThere(count) => log::warn!(count; "more processes are still there"),
+        Fact::NotSurveyed => {
+            log::warn!("who is still there is not known: there was no time to look");
         }
         Fact::HookStarted { id, limit } => {
             let limit = seconds(*limit);
@@ -206,6 +286,9 @@ pub fn record(fact: &Fact) {
         Fact::AppEnded { ending } => match ending {
             Ending::Was(status) => log::info!("the app ended with {status}"),
             Ending::NotStarted(_) => log::info!("the app was never started"),
+            Ending::Forestalled(signal) => {
+                log::info!(signal:%; "the app is not started: a stop was asked for before");
+            }
             Ending::Unkillable => log::warn!("the app does not die"),
         },
         Fact::LeftoversSignalled { signal, left } => {

@@ -1,3 +1,5 @@
 //! Renders facts; decides nothing.
 
+pub mod live;
 pub mod log;
+pub mod timeline;

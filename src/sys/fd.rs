@@ -74,25 +74,48 @@ pub fn close_inherited(keep: &[BorrowedFd<'_>]) {
     let mut first = 3u32;
     for fd in kept.into_iter().chain([u32::MAX]) {
         if fd > first {
-            close_range(first, fd - 1);
+            close_range(first, fd - 1, Close::Now);
         }
         first = first.max(fd.saturating_add(1));
     }
 }
 
-fn close_range(first: u32, last: u32) {
+/// When descriptors are closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Close {
+    /// At once.
+    Now,
+    /// When a program is executed.
+    AtExecve,
+}
+
+/// For a child between fork(2) and what it is for: every descriptor from `first` on. Async-signal-safe.
+pub fn close_from(first: u32, when: Close) {
+    close_range(first, u32::MAX, when);
+}
+
+fn close_range(first: u32, last: u32, when: Close) {
+    let flags = match when {
+        Close::Now => 0,
+        Close::AtExecve => libc::CLOSE_RANGE_CLOEXEC,
+    };
     // SAFETY: nobody else owns these descriptors: they were open when this program started (its
-    // own are the ones that the caller left out). No memory is involved.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    // own are the ones that the caller left out), or this is a child that uses none of them. No
+    // memory is involved.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     if result == 0 {
         return;
     }
-    // Before Linux 5.9, or refused by an old seccomp profile.
+    // Before Linux 5.9 (with the flag 5.11), or refused by an old seccomp profile.
     // SAFETY: sysconf takes a plain number.
     let limit = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
     let limit = u32::try_from(limit).unwrap_or(1024).min(65_536);
     for fd in first..=last.min(limit) {
-        // SAFETY: as above.
-        unsafe { libc::close(fd as i32) };
+        match when {
+            // SAFETY: as above.
+            Close::Now => unsafe { libc::close(fd as i32) },
+            // SAFETY: as above; the only flag that a descriptor has is this one.
+            Close::AtExecve => unsafe { libc::fcntl(fd as i32, libc::F_SETFD, libc::FD_CLOEXEC) },
+        };
     }
 }

@@ -62,6 +62,16 @@ impl Program {
     }
 }
 
+/// What a child does.
+#[derive(Clone, Copy)]
+pub enum Task<'a> {
+    /// Becomes a program.
+    Program(&'a Program),
+    /// Calls a function and ends with what that returns. It has a full copy of this process, of which
+    /// it keeps no descriptor but its stdio.
+    Call(&'a dyn Fn() -> u8),
+}
+
 /// What a child is given to begin with.
 #[derive(Debug)]
 pub struct Setup<'a> {
@@ -159,29 +169,41 @@ impl Report {
     }
 }
 
-/// Forks a child for `program`, leader of a process group of its own. Every signal that is not
+/// Forks a child for `task`, leader of a process group of its own. Every signal that is not
 /// blocked for good (the dead-man's) is held back meanwhile.
 ///
 /// # Errors
 /// Those of fork(2) and pipe2(2): EAGAIN, ENOMEM, EMFILE.
-pub fn spawn(program: &Program, setup: &Setup<'_>) -> io::Result<Child> {
+pub fn spawn(task: Task<'_>, setup: &Setup<'_>) -> io::Result<Child> {
     let (read, write) = fd::pipe()?;
     // Only for the app, which is given no additions; in a hook's environment it names nobody.
     let mut listen_pid = setup.variables.is_empty().then(Variable::listen_pid).flatten();
     let environment = environment(setup, listen_pid.as_mut());
-    let argv: Vec<*const libc::c_char> = pointers(&program.argv);
+    let argv: Vec<*const libc::c_char> = match task {
+        Task::Program(program) => pointers(&program.argv),
+        Task::Call(_) => Vec::new(),
+    };
     // For a file that execve does not know the format of, execvp(3) runs a shell on it.
-    let mut script = pointers(&program.argv);
+    let mut script = argv.clone();
     script.insert(0, c"/bin/sh".as_ptr());
     let own = signals::set_mask(Mask::ALL);
-    // SAFETY: this program has one thread, so the child is a full copy; it calls only
-    // async-signal-safe functions until execve or _exit all the same.
+    // SAFETY: this program has one thread, so the child is a full copy; on the way to execve it calls
+    // only async-signal-safe functions all the same.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         if let Some(variable) = &mut listen_pid {
             variable.set_number(process::own_pid().0);
         }
-        run_child(program, setup, &environment, &argv, &mut script, write.as_raw_fd());
+        let report = write.as_raw_fd();
+        prepare_child(setup, report);
+        match task {
+            Task::Program(program) => execute(program, &environment, &argv, &mut script, report),
+            Task::Call(call) => {
+                // The report's end among them: it says that all went well.
+                fd::close_from(3, fd::Close::Now);
+                process::exit(call());
+            }
+        }
     }
     let error = io::Error::last_os_error();
     signals::set_mask(own);
@@ -249,17 +271,10 @@ impl Variable {
     }
 }
 
-/// The child's side. The order matters: the group first, so that signals find it; the terminal while
+/// The child's side before it does what it is for. The order matters: the group first, so that signals find it; the terminal while
 /// SIGTTOU is blocked; the user after both; the mask last, so that a signal that came meanwhile meets
 /// the child as it was meant to be.
-fn run_child(
-    program: &Program,
-    setup: &Setup<'_>,
-    environment: &[*const libc::c_char],
-    argv: &[*const libc::c_char],
-    script: &mut [*const libc::c_char],
-    report: RawFd,
-) -> ! {
+fn prepare_child(setup: &Setup<'_>, report: RawFd) {
     // SAFETY: plain numbers.
     unsafe { libc::setpgid(0, 0) };
     if let Some(terminal) = setup.terminal {
@@ -285,6 +300,8 @@ fn run_child(
                 fail(report, Step::Stdio);
             }
         }
+        // Before the app is started its descriptors are still here; they are no hook's business.
+        fd::close_from(3, fd::Close::AtExecve);
     }
     match setup.signals {
         Signals::Inherited(mask, dispositions) => {
@@ -298,6 +315,15 @@ fn run_child(
             signals::set_mask(Mask::NONE);
         }
     }
+}
+
+fn execute(
+    program: &Program,
+    environment: &[*const libc::c_char],
+    argv: &[*const libc::c_char],
+    script: &mut [*const libc::c_char],
+    report: RawFd,
+) -> ! {
     let mut denied = false;
     for candidate in &program.candidates {
         // SAFETY: the path is terminated; both lists hold terminated strings and end with a null

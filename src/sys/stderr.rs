@@ -7,7 +7,8 @@ use std::io;
 /// One write is at most this long: the kernel keeps it in one piece on a pipe (PIPE_BUF of pipe(7)).
 pub const LONGEST: usize = 4096;
 
-const STDERR: i32 = 2;
+/// Its number.
+pub const NUMBER: i32 = 2;
 
 /// Writes `line` if that is possible at once; whether it was.
 pub fn write(line: &[u8]) -> bool {
@@ -15,7 +16,7 @@ pub fn write(line: &[u8]) -> bool {
     let part = libc::iovec { iov_base: line.as_ptr() as *mut libc::c_void, iov_len: line.len() };
     // SAFETY: the vector points to `line`, which is live and only read; -1 is "at the present
     // position". RWF_NOWAIT makes it answer EAGAIN where it would wait.
-    let written = unsafe { libc::pwritev2(STDERR, &raw const part, 1, -1, libc::RWF_NOWAIT) };
+    let written = unsafe { libc::pwritev2(NUMBER, &raw const part, 1, -1, libc::RWF_NOWAIT) };
     if written >= 0 {
         return written as usize == line.len();
     }
@@ -32,7 +33,7 @@ pub fn write(line: &[u8]) -> bool {
 
 fn write_plainly(line: &[u8]) -> bool {
     // SAFETY: the buffer is live and its length is what is passed on.
-    let written = unsafe { libc::write(STDERR, line.as_ptr().cast(), line.len()) };
+    let written = unsafe { libc::write(NUMBER, line.as_ptr().cast(), line.len()) };
     written >= 0 && written as usize == line.len()
 }
 
@@ -41,12 +42,12 @@ fn is_regular_file() -> bool {
     // SAFETY: stat is plain numbers; all zeroes is a value of it.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: the pointer is to a live stat.
-    let known = unsafe { libc::fstat(STDERR, &raw mut stat) } == 0;
+    let known = unsafe { libc::fstat(NUMBER, &raw mut stat) } == 0;
     known && stat.st_mode & libc::S_IFMT == libc::S_IFREG
 }
 
 fn has_room() -> bool {
-    let mut poll = libc::pollfd { fd: STDERR, events: libc::POLLOUT, revents: 0 };
+    let mut poll = libc::pollfd { fd: NUMBER, events: libc::POLLOUT, revents: 0 };
     // SAFETY: one live pollfd, no timeout.
     unsafe { libc::poll(&raw mut poll, 1, 0) == 1 && poll.revents & libc::POLLOUT != 0 }
 }

@@ -149,12 +149,17 @@ fn parse_stat(text: &[u8]) -> Option<Process> {
 /// Every live process below us; those in `except` and all below them left out. `None` without a
 /// usable /proc. Parents come before their children.
 pub fn descendants(except: &[Pid]) -> Option<Vec<Process>> {
+    descendants_of(process::own_pid(), except)
+}
+
+/// The same for another root than this process.
+pub fn descendants_of(root: Pid, except: &[Pid]) -> Option<Vec<Process>> {
     let mut children: HashMap<Pid, Vec<Process>> = HashMap::new();
     if !scan(|process| children.entry(process.parent).or_default().push(process)) {
         return None;
     }
     let mut found = Vec::new();
-    let mut parents = vec![process::own_pid()];
+    let mut parents = vec![root];
     while let Some(parent) = parents.pop() {
         for child in children.remove(&parent).unwrap_or_default() {
             if !except.contains(&child.pid) {

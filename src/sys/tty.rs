@@ -76,6 +76,25 @@ impl Terminal {
     }
 }
 
+/// Whether this descriptor is a terminal.
+pub fn is_terminal(fd: i32) -> bool {
+    // SAFETY: plain numbers.
+    unsafe { libc::isatty(fd) == 1 }
+}
+
+/// Whether the terminal knows the sequence that erases a line: all do that are not `dumb`.
+pub fn can_erase() -> bool {
+    super::process::variable("TERM").is_some_and(|term| !term.is_empty() && term != b"dumb")
+}
+
+/// How many columns it has; `None` if it does not know.
+pub fn columns(fd: i32) -> Option<usize> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the pointer is to a live winsize.
+    let done = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) };
+    (done == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
 /// The process group of this process.
 pub fn own_group() -> Pid {
     // SAFETY: cannot fail, takes nothing.

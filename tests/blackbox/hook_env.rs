@@ -121,7 +121,7 @@ fn the_budget_of_a_hook_shrinks(room: Room) -> Outcome {
     let held =
         puppet_line(&format!("to={} environ read={}", place.text("one"), fifo.path().display()));
     let mut run = Launch::graceinit(room)
-        .flags("--grace 100 --hook-timeout 100")
+        .flags("--grace 100 --hook-timeout 90")
         .flag("--on-stop", held)
         .flag("--on-stop", dump(&place, "two"))
         .app("block ready echo=TERM:3")
@@ -251,7 +251,7 @@ fn a_hook_may_print_a_lot(room: Room) -> Outcome {
     let hook = "sh -c 'i=0; while [ $i -lt 3000 ]; do echo \"line $i of many many many words\"; \
                 i=$((i+1)); done; head -c 200000 /dev/zero | tr \"\\\\0\" x; echo; echo end'";
     let (run, _) = run_to_the_end(
-        Launch::graceinit(room).flags("-v --grace 60 --hook-timeout 60").flag("--on-stop", hook),
+        Launch::graceinit(room).flags("-v --grace 60 --hook-timeout 50").flag("--on-stop", hook),
     )?;
     run.err.find("graceinit: info: [on-stop on-stop-1 stdout] line 0 of many")?;
     Ok(())

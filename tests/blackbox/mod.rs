@@ -3,13 +3,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod around;
+mod builtins;
+mod check;
+mod conflicts;
 mod exit;
 mod given;
+mod hang;
 mod hook_env;
 mod hooks;
 mod leftovers;
 mod logging;
+mod mistakes;
+mod options;
 mod peers;
+mod plans;
 mod reap;
 mod scarce;
 mod signals;

@@ -64,7 +64,7 @@ fn a_stuck_loop_is_ended_by_the_dead_man(room: Room) -> Outcome {
     let place = Place::new();
     let fifo = place.fifo("gate");
     let mut run = Launch::graceinit(room)
-        .flags("--grace 2s --hook-timeout 60s --post-stop-timeout 1s")
+        .flags("--grace 2s --post-stop-timeout 1s")
         .flag("--on-stop", puppet_line(&format!("read={}", fifo.path().display())))
         .app(
             "block spawn=same:name=child;block;ready;echo \
@@ -101,7 +101,7 @@ fn a_freeze_beyond_the_deadline_ends_in_order(room: Room) -> Outcome {
     let place = Place::new();
     let fifo = place.fifo("gate");
     let mut run = Launch::graceinit(room)
-        .flags("--grace 500ms --hook-timeout 60s")
+        .flags("--grace 500ms")
         .flag("--on-stop", puppet_line(&format!("read={}", fifo.path().display())))
         .flag("--post-stop", puppet_line(&format!("append={}:post", place.text("notes"))))
         .app("block ready echo")

@@ -203,7 +203,7 @@ fn signals_are_forwarded_during_a_hook(room: Room) -> Outcome {
     let place = Place::new();
     let fifo = place.fifo("gate");
     let mut run = Launch::graceinit(room)
-        .flags("--grace 60 --hook-timeout 60")
+        .flags("--grace 60 --hook-timeout 50")
         .flag("--pre-stop", puppet_line(&format!("read={}", fifo.path().display())))
         .app("block ready echo=TERM:3")
         .start()?;
@@ -225,7 +225,7 @@ fn an_app_that_ends_during_the_stop_cuts_it_short(room: Room) -> Outcome {
     let place = Place::new();
     let fifo = place.fifo("gate");
     let mut run = Launch::graceinit(room)
-        .flags("--grace 2 --hook-timeout 60")
+        .flags("--grace 2")
         .flag("--on-stop", puppet_line(&format!("read={}", fifo.path().display())))
         .app("block ready echo=USR1:6")
         .start()?;

@@ -7,7 +7,7 @@ use graceinit::types::{Signal, Status};
 
 use super::ledger::Ledger;
 use super::promises::{Kept, Promise, kept};
-use super::world::World;
+use super::world::{Surveyor, World};
 
 impl Ledger {
     pub(super) fn judge_exit(
@@ -34,12 +34,14 @@ impl Ledger {
         kept(closed, Promise::Account, || format!("no end is told of {:?}", self.open))?;
         let killed = world.strays.iter().all(|stray| stray.killed)
             && world.hooks.iter().all(|hook| hook.killed)
-            && (world.app_killed || !world.app_lives());
+            && (world.app_killed || !world.app_lives())
+            && world.surveyor != Surveyor::Runs;
         kept(killed, Promise::LeavesNothing, || "something is left to its fate")?;
         let terminal = !plan.terminal || world.terminal_is_ours;
         kept(terminal, Promise::Terminal, || "it is not given back to whoever started us")?;
         let ended_by = match ending {
             Ending::Was(Status::Signal(signal)) => Some(signal),
+            Ending::Forestalled(signal) => Some(signal),
             Ending::Was(_) | Ending::NotStarted(_) | Ending::Unkillable => None,
         };
         let right = self.exit_code(plan, ending);
@@ -56,7 +58,9 @@ impl Ledger {
             Ending::Unkillable => plan.exit.killed.unwrap_or(137),
             Ending::Was(_) if ours => plan.exit.killed.unwrap_or(137),
             Ending::Was(Status::Code(code)) => code,
-            Ending::Was(Status::Signal(signal)) => 128 + signal.number() as u8,
+            Ending::Was(Status::Signal(signal)) | Ending::Forestalled(signal) => {
+                128 + signal.number() as u8
+            }
         };
         let chosen = plan.exit.killed.is_some() && (ours || ending == Ending::Unkillable);
         let asked = self.asked_in_life && plan.exit.stop_ok.contains(&app);

@@ -2,35 +2,42 @@
 
 use std::time::Duration;
 
+use graceinit::machine::budget;
+use graceinit::machine::fact::Fact;
 use graceinit::machine::hook::{HookId, HookPhase, Outcome};
 use graceinit::machine::phase::PhaseName;
-use graceinit::machine::plan::{HookLimits, Plan};
+use graceinit::machine::plan::{Ending, HookLimits, OnFailure, Plan};
 use graceinit::types::Time;
 
+use super::batch::Batch;
 use super::ledger::Ledger;
 use super::promises::{Kept, Promise, kept};
-use super::world::World;
+use super::world::{OWN_ERROR, World};
 
 /// How far the hooks of a phase that runs them in order have come.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Turn {
     NotBegun,
     Running(HookId),
+    /// `again`: when it is to be tried again, as things were at that time.
     Ended {
         id: HookId,
-        at: Time,
-        ok: bool,
+        again: Option<Time>,
     },
     /// There was no time for it.
     Skipped(usize),
+    /// One has failed for good, and the phase with it.
+    Aborted,
+    /// The phase was ended by something else.
+    Closed,
 }
 
 pub(super) fn hooks_of(plan: &Plan, phase: HookPhase) -> &[HookLimits] {
     plan.hooks.of(phase)
 }
 
-/// The pause after this attempt.
-fn pause(limits: &HookLimits, attempt: u32) -> Duration {
+/// The pause after this attempt, if nothing spreads it.
+fn whole_pause(limits: &HookLimits, attempt: u32) -> Duration {
     let mut pause = limits.backoff;
     for _ in 1..attempt {
         pause = (pause * 2).min(Duration::from_secs(30));
@@ -38,13 +45,22 @@ fn pause(limits: &HookLimits, attempt: u32) -> Duration {
     pause.min(Duration::from_secs(30))
 }
 
+/// The pause after this attempt. How it is spread is the machine's own affair; how far is not.
+fn pause(plan: &Plan, id: HookId) -> Duration {
+    let whole = whole_pause(&hooks_of(plan, id.phase)[id.index], id.attempt);
+    let pause = budget::jittered(whole, plan.jitter, id);
+    let least = if plan.jitter == 0 { whole } else { whole / 2 };
+    if (least..=whole).contains(&pause) { pause } else { whole }
+}
+
 impl Ledger {
     /// The last moment for hooks of this phase, and the end of their budget.
     fn hook_budget(&self, plan: &Plan, phase: HookPhase) -> (Time, Time) {
         let tenth = (plan.post_stop_timeout / 10).min(Duration::from_millis(100));
         match phase {
+            // Only their own limit counts.
             HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload => {
-                (Time::default(), Time::default())
+                (Time(u64::MAX), Time(u64::MAX))
             }
             HookPhase::PreStop | HookPhase::OnStop => {
                 let deadline = self.deadline.unwrap_or_default();
@@ -62,61 +78,112 @@ impl Ledger {
         self.hook_budget(plan, phase).0
     }
 
-    fn turn(&mut self, phase: HookPhase) -> Option<&mut Turn> {
+    /// How far the hooks of a phase that runs them in order have come.
+    fn turn(&self, phase: HookPhase) -> Option<&Turn> {
         match phase {
-            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload | HookPhase::PreStop => {
-                None
+            HookPhase::PreStart => Some(&self.pre_start),
+            HookPhase::OnReady => Some(&self.on_ready),
+            HookPhase::OnReload => Some(&self.on_reload),
+            HookPhase::PreStop => None,
+            HookPhase::OnStop => Some(&self.on_stop),
+            HookPhase::PostStop => Some(&self.post_stop),
+        }
+    }
+
+    fn set_turn(&mut self, phase: HookPhase, turn: Turn) {
+        match phase {
+            HookPhase::PreStart => self.pre_start = turn,
+            HookPhase::OnReady => self.on_ready = turn,
+            HookPhase::OnReload => self.on_reload = turn,
+            HookPhase::PreStop => {}
+            HookPhase::OnStop => self.on_stop = turn,
+            HookPhase::PostStop => self.post_stop = turn,
+        }
+    }
+
+    /// Whether these hooks are what the present phase is about.
+    fn is_present(&self, phase: HookPhase) -> bool {
+        let alive = self.ended.is_none() && self.killed.is_none();
+        match phase {
+            HookPhase::PreStart => alive && !self.started,
+            HookPhase::OnReady | HookPhase::OnReload => {
+                alive && self.executed && self.asked.is_none()
             }
-            HookPhase::OnStop => Some(&mut self.on_stop),
-            HookPhase::PostStop => Some(&mut self.post_stop),
+            HookPhase::PreStop => alive && self.phase == PhaseName::PreStop,
+            HookPhase::OnStop => alive && self.phase == PhaseName::OnStop,
+            HookPhase::PostStop => self.phase == PhaseName::PostStop,
         }
     }
 
     /// An attempt has ended, or was given up.
-    pub(super) fn attempt_ended(&mut self, id: HookId, at: Time, ok: bool) {
+    pub(super) fn attempt_ended(
+        &mut self,
+        plan: &Plan,
+        at: Time,
+        id: HookId,
+        ok: bool,
+        batch: &mut Batch,
+    ) {
         // One that was killed at its limit was judged then; its exit is no news.
-        if let Some(place) = self.pre_stop_running.iter().position(|running| *running == id) {
+        let place = self.pre_stop_running.iter().position(|running| *running == id);
+        let in_turn = self.turn(id.phase) == Some(&Turn::Running(id));
+        // One that outlives its phase is not missed.
+        let missed = !ok && self.is_present(id.phase);
+        let again = if missed { self.retry_of(plan, id, at) } else { None };
+        if let Some(place) = place {
             self.pre_stop_running.remove(place);
-            if !ok {
-                self.pre_stop_failed.push((id, at));
-                self.pre_stop_failed.sort();
-            }
+            self.pre_stop_failed.extend(again.map(|again| (id, again)));
+            self.pre_stop_failed.sort();
+        } else if in_turn {
+            self.set_turn(id.phase, Turn::Ended { id, again });
+        } else {
+            return;
         }
-        if let Some(turn) = self.turn(id.phase) {
-            if *turn == Turn::Running(id) {
-                *turn = Turn::Ended { id, at, ok };
+        if again.is_some() {
+            let pause = pause(plan, id);
+            batch.owed_facts.push(Fact::HookRetried { id, pause });
+        } else if missed {
+            self.hook_failed(plan, at, id, batch);
+        }
+        self.work_goes_on(plan, batch);
+    }
+
+    /// It is not tried again.
+    fn hook_failed(&mut self, plan: &Plan, at: Time, id: HookId, batch: &mut Batch) {
+        let aborts = match id.phase {
+            HookPhase::PreStop | HookPhase::PostStop => false,
+            phase => hooks_of(plan, phase)[id.index].on_failure == OnFailure::Abort,
+        };
+        if aborts {
+            batch.owed_facts.push(Fact::PhaseAborted { id });
+            self.set_turn(id.phase, Turn::Aborted);
+            if id.phase == HookPhase::PreStart {
+                self.app_ended(plan, at, Ending::NotStarted(OWN_ERROR), batch);
             }
         }
     }
 
     /// When the hook whose attempt failed is to be tried again; the first of them in pre-stop.
-    pub(super) fn retry_due(&self, plan: &Plan, phase: HookPhase) -> Option<Time> {
-        let turn = match phase {
-            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload => return None,
-            HookPhase::PreStop => {
-                let failed = self.pre_stop_failed.iter();
-                return failed.filter_map(|&(id, at)| self.retry_of(plan, id, at)).min();
-            }
-            HookPhase::OnStop => &self.on_stop,
-            HookPhase::PostStop => &self.post_stop,
-        };
-        let Turn::Ended { id, at, ok: false } = *turn else { return None };
-        self.retry_of(plan, id, at)
+    pub(super) fn retry_due(&self, phase: HookPhase) -> Option<Time> {
+        match self.turn(phase) {
+            Some(&Turn::Ended { again, .. }) => again,
+            Some(_) => None,
+            None => self.pre_stop_failed.iter().map(|(_, again)| *again).min(),
+        }
     }
 
     fn retry_of(&self, plan: &Plan, id: HookId, failed: Time) -> Option<Time> {
         let limits = &hooks_of(plan, id.phase)[id.index];
-        let due = failed.after(pause(limits, id.attempt));
+        let due = failed.after(pause(plan, id));
         let more = id.attempt <= limits.retries && due < self.last_moment(plan, id.phase);
         more.then_some(due)
     }
 
     /// A further attempt of a pre-stop hook takes the place of the failed one.
-    fn pre_stop_retried(&mut self, plan: &Plan, now: Time, id: HookId) -> Kept {
+    fn pre_stop_retried(&mut self, now: Time, id: HookId) -> Kept {
         let before = |failed: &HookId| failed.index == id.index && failed.attempt + 1 == id.attempt;
         let place = self.pre_stop_failed.iter().position(|(failed, _)| before(failed));
-        let failed = place.map(|place| self.pre_stop_failed.remove(place));
-        let due = failed.and_then(|(failed, at)| self.retry_of(plan, failed, at));
+        let due = place.map(|place| self.pre_stop_failed.remove(place).1);
         kept(due.is_some_and(|due| due <= now), Promise::Retries, || {
             format!("{id:?} at {now:?}; due: {due:?}")
         })
@@ -124,12 +191,13 @@ impl Ledger {
 
     /// Which hook comes next; `None` while one runs or waits for its retry.
     fn next_index(&self, plan: &Plan, phase: HookPhase) -> Option<usize> {
-        let turn = if phase == HookPhase::OnStop { &self.on_stop } else { &self.post_stop };
-        match *turn {
+        match *self.turn(phase)? {
             Turn::NotBegun => Some(0),
+            Turn::Aborted => Some(hooks_of(plan, phase).len()),
+            Turn::Closed => None,
             Turn::Running(_) => None,
-            Turn::Ended { .. } if self.retry_due(plan, phase).is_some() => None,
-            Turn::Ended { id, .. } => Some(id.index + 1),
+            Turn::Ended { again: Some(_), .. } => None,
+            Turn::Ended { id, again: None } => Some(id.index + 1),
             Turn::Skipped(index) => Some(index + 1),
         }
     }
@@ -150,16 +218,30 @@ impl Ledger {
         let Some(limits) = hooks_of(plan, id.phase).get(id.index) else {
             return kept(false, Promise::HookLimit, || "there is no such hook");
         };
+        let order = match id.phase {
+            HookPhase::PreStart => Promise::PreStartInOrder,
+            HookPhase::OnReady => Promise::OnReadyInOrder,
+            HookPhase::OnReload => Promise::ReloadInOrder,
+            HookPhase::PreStop | HookPhase::OnStop => Promise::StopHooksNeedTheApp,
+            HookPhase::PostStop => Promise::PostStopInOrder,
+        };
+        let rightly = match id.phase {
+            HookPhase::PreStart | HookPhase::PostStop => true,
+            _ => world.app_lives() && self.ended.is_none(),
+        };
+        kept(rightly, order, || "the app has gone")?;
         match id.phase {
-            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload => {
-                return kept(false, Promise::Account, || "no such hook is in the model");
+            HookPhase::PreStart => {
+                kept(self.is_present(id.phase), order, || "the start is over")?;
+            }
+            HookPhase::OnReady => {
+                kept(self.is_present(id.phase), order, || "the app does not run")?;
+            }
+            HookPhase::OnReload => {
+                let round = self.is_present(id.phase) && self.reloading.is_some();
+                kept(round, order, || "for no signal")?;
             }
             HookPhase::PreStop => {
-                kept(
-                    world.app_lives() && self.ended.is_none(),
-                    Promise::StopHooksNeedTheApp,
-                    || "the app has gone",
-                )?;
                 kept(self.phase == PhaseName::PreStop, Promise::PhasesInOrder, || {
                     format!("a pre-stop hook in {:?}", self.phase)
                 })?;
@@ -167,35 +249,33 @@ impl Ledger {
                     kept(id.index == self.pre_stop, Promise::PreStopTogether, || "not its turn")?;
                     self.pre_stop += 1;
                 } else {
-                    self.pre_stop_retried(plan, now, id)?;
+                    self.pre_stop_retried(now, id)?;
                 }
                 self.pre_stop_running.push(id);
                 self.pre_stop_running.sort();
             }
             HookPhase::OnStop => {
                 kept(
-                    world.app_lives() && self.ended.is_none(),
-                    Promise::StopHooksNeedTheApp,
-                    || "the app has gone",
-                )?;
-                kept(
                     self.pre_stop_is_over(plan, world),
                     Promise::OnStopInOrder,
                     || "a pre-stop hook still runs",
                 )?;
-                self.takes_its_turn(plan, now, id, Promise::OnStopInOrder)?;
-                self.on_stop = Turn::Running(id);
             }
-            HookPhase::PostStop => {
-                self.takes_its_turn(plan, now, id, Promise::PostStopInOrder)?;
-                self.post_stop = Turn::Running(id);
-            }
+            HookPhase::PostStop => {}
         }
+        if id.phase != HookPhase::PreStop {
+            let order = if id.phase == HookPhase::OnStop { Promise::OnStopInOrder } else { order };
+            self.takes_its_turn(plan, now, id, order)?;
+            self.set_turn(id.phase, Turn::Running(id));
+        }
+        let namesake = world.hooks.iter().any(|hook| hook.id == id);
+        kept(!namesake, Promise::NamesApart, || format!("{id:?}"))?;
         let (last, budget_end) = self.hook_budget(plan, id.phase);
         kept(now < last, Promise::HookLimit, || "no time was left for it")?;
         kept(until == now.after(limits.timeout).min(last), Promise::HookLimit, || {
             format!("{id:?} may run until {until:?}, the last moment is {last:?}")
         })?;
+        let budget_end = if budget_end == Time(u64::MAX) { until } else { budget_end };
         kept(end == budget_end, Promise::HookLimit, || {
             format!("the budget ends at {budget_end:?}, the hook is told {end:?}")
         })
@@ -203,23 +283,15 @@ impl Ledger {
 
     /// For hooks that run in order.
     fn takes_its_turn(&self, plan: &Plan, now: Time, id: HookId, order: Promise) -> Kept {
-        let turn = if id.phase == HookPhase::OnStop { &self.on_stop } else { &self.post_stop };
-        if let Turn::Ended { id: before, .. } = *turn {
-            if before.index == id.index {
-                let due = self.retry_due(plan, id.phase);
-                return kept(
-                    id.attempt == before.attempt + 1 && due.is_some_and(|due| due <= now),
-                    Promise::Retries,
-                    || format!("{id:?} after {before:?}; due: {due:?}, now: {now:?}"),
-                );
-            }
-            let pending = self.retry_due(plan, id.phase);
-            kept(pending.is_none(), Promise::Retries, || format!("{before:?} was not retried"))?;
+        if let Some(&Turn::Ended { id: before, again: Some(due) }) = self.turn(id.phase) {
+            let same = (before.index, before.attempt + 1) == (id.index, id.attempt);
+            return kept(same && due <= now, Promise::Retries, || {
+                format!("{id:?} after {before:?}; due: {due:?}, now: {now:?}")
+            });
         }
         let next = self.next_index(plan, id.phase);
-        kept(next == Some(id.index) && id.attempt == 1, order, || {
-            format!("{id:?} begins when {next:?} is next")
-        })
+        kept(id.attempt == 1, Promise::Retries, || format!("{id:?} is one too many"))?;
+        kept(next == Some(id.index), order, || format!("{id:?} begins when {next:?} is next"))
     }
 
     pub(super) fn hook_is_skipped(&mut self, plan: &Plan, now: Time, id: HookId) -> Kept {
@@ -230,23 +302,27 @@ impl Ledger {
         };
         kept(last <= now, always, || format!("skipped at {now:?}, time is left until {last:?}"))?;
         match id.phase {
-            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload => {}
             HookPhase::PreStop if id.attempt == 1 => self.pre_stop += 1,
-            HookPhase::PreStop => self.pre_stop_retried(plan, now, id)?,
+            HookPhase::PreStop => self.pre_stop_retried(now, id)?,
             // A retry for which the tick comes too late is no turn of its own.
-            HookPhase::OnStop => self.on_stop = Turn::Skipped(id.index),
-            HookPhase::PostStop => self.post_stop = Turn::Skipped(id.index),
+            phase => self.set_turn(phase, Turn::Skipped(id.index)),
         }
         Ok(())
     }
 
-    pub(super) fn hook_is_killed(&mut self, world: &World, id: HookId) -> Kept {
+    pub(super) fn hook_is_killed(
+        &mut self,
+        plan: &Plan,
+        world: &World,
+        id: HookId,
+        batch: &mut Batch,
+    ) -> Kept {
         let hook = world.hooks.iter().find(|hook| hook.id == id && !hook.killed);
         let Some(hook) = hook else {
             return kept(false, Promise::KillsOnlyLivingHooks, || format!("{id:?}"));
         };
         kept(hook.until <= world.now, Promise::KillNotEarly, || format!("{hook:?}"))?;
-        self.attempt_ended(id, world.now, false);
+        self.attempt_ended(plan, world.now, id, false, batch);
         Ok(())
     }
 
@@ -254,15 +330,20 @@ impl Ledger {
     pub(super) fn pre_stop_is_over(&self, plan: &Plan, world: &World) -> bool {
         let busy =
             world.hooks.iter().any(|hook| hook.id.phase == HookPhase::PreStop && !hook.killed);
-        let waits = self.retry_due(plan, HookPhase::PreStop).is_some();
+        let waits = self.retry_due(HookPhase::PreStop).is_some();
         self.pre_stop == plan.hooks.pre_stop.len() && !busy && !waits
     }
 
-    pub(super) fn attempt_is_closed(&mut self, id: HookId, outcome: Outcome) -> Kept {
+    pub(super) fn attempt_is_closed(
+        &mut self,
+        id: HookId,
+        outcome: Outcome,
+        batch: &mut Batch,
+    ) -> Kept {
         let place = self.open.iter().position(|open| *open == id);
         kept(place.is_some(), Promise::Account, || format!("{id:?} ends twice: {outcome:?}"))?;
         self.open.retain(|open| *open != id);
-        let expected = self.expected_end.take();
+        let expected = batch.expected_end.take();
         kept(expected.is_none_or(|end| end == (id, outcome)), Promise::Account, || {
             format!("{id:?} is said to be {outcome:?}, and it was {expected:?}")
         })

@@ -1,11 +1,11 @@
 //! One life: the machine, its world, and the ledger that holds the machine to its promises.
 
 use graceinit::machine::fact::Reason;
-use graceinit::machine::hook::HookPhase;
 use graceinit::machine::{Action, Event};
 use graceinit::types::Time;
 
-use super::ledger::{Batch, Ledger, leftovers_signal};
+use super::batch::Batch;
+use super::ledger::{Ledger, leftovers_signal};
 use super::promises::{Kept, Promise, kept};
 use super::sabotage::{Bug, Subject};
 use super::world::{Choice, Setup, World};
@@ -41,27 +41,24 @@ impl Life {
 
     fn tell(&mut self, setup: &Setup, event: Event) -> Kept {
         let plan = &setup.plan;
-        let before = self.ledger.clone();
-        self.ledger.hear(plan, &self.world, event);
-        let (mut out, mut batch) = (Vec::new(), Batch::default());
+        let (mut out, mut batch) = (Vec::new(), Batch::new(self.ledger.phase));
+        self.ledger.hear(plan, &self.world, event, &mut batch);
         self.subject.handle(self.world.now, event, &mut out);
         for action in &out {
             self.ledger.judge(plan, &self.world, action, &mut batch)?;
-            let post_stop =
-                matches!(action, Action::StartHook { id, .. } if id.phase == HookPhase::PostStop);
-            if post_stop {
-                self.ledger.judge_reason(self.subject.reason())?;
+            if let Action::StartHook { id, .. } = action {
+                self.ledger.judge_told(*id, self.subject.occasion(), self.subject.reason())?;
             }
             self.world.perform(action, leftovers_signal(plan));
         }
         self.world.reap_app();
-        self.ledger.judge_batch(plan, &before, event, &batch, self.subject.phase())
+        self.ledger.judge_batch(plan, event, &batch, self.subject.phase())
     }
 
     /// The supervisor has nothing to tell any more before it sleeps. It says that the tree is empty
     /// at the end of every turn of its loop, so that must have lost its meaning too.
     fn is_at_rest(&self) -> bool {
-        if !self.world.fresh.is_empty() || self.is_over() {
+        if self.world.undecided().is_some() || self.is_over() {
             return false;
         }
         !self.world.tree_is_empty() || self.ignores(Event::TreeEmpty)
@@ -90,8 +87,8 @@ impl Life {
     /// when that may last for ever: the app runs and no stop was asked for.
     pub(super) fn quiet_choice(&self) -> Option<Choice> {
         let wake = self.subject.deadline();
-        if !self.world.fresh.is_empty() {
-            Some(Choice::HookRuns)
+        if let Some((succeeds, _)) = self.world.undecided() {
+            Some(succeeds)
         } else if !self.is_at_rest() {
             Some(Choice::TreeIsEmpty)
         } else if wake.is_some_and(|wake| wake <= self.world.now) {

@@ -1,12 +1,13 @@
 //! The phase machine, explored: every order of events in small configurations, many orders in large
 //! ones, and proof that a bug would be seen.
 //!
-//! `world` plays the kernel and the supervisor, `ledger` and `hooks` hold the machine to what
-//! `promises` lists, `life` ties the three together. `setups` has the configurations that `explore`
+//! `world` plays the kernel and the supervisor; `ledger` holds the machine to what `promises` lists, with
+//! `batch`, `signals`, `hooks`, `stopping`, `sleep` and `exits`; `life` ties the three together. `setups` has the configurations that `explore`
 //! walks through; `random` makes up others; `planted` breaks the machine on purpose (`sabotage`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod batch;
 mod exits;
 mod explore;
 mod hooks;
@@ -17,4 +18,7 @@ mod promises;
 mod random;
 mod sabotage;
 mod setups;
+mod signals;
+mod sleep;
+mod stopping;
 mod world;

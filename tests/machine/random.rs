@@ -112,6 +112,7 @@ fn plan() -> impl Strategy<Value = Plan> {
 fn setup() -> impl Strategy<Value = Setup> {
     let world = (vec(received(), 1..16), vec(any::<bool>(), 0..4), 0..4u8, 0..4u8);
     (plan(), world).prop_map(|(plan, (signals, strays, newcomers, stops))| Setup {
+        more_time: Vec::new(),
         app_stops: if plan.terminal { vec![Signal::TSTP, Signal::TTIN] } else { Vec::new() },
         plan,
         endings: vec![Status::Code(0), Status::Code(3), Status::Signal(Signal::QUIT)],

@@ -106,6 +106,11 @@ impl Subject {
         }
     }
 
+    /// What a hook that starts now is told of the signal that it is about.
+    pub(super) fn occasion(&self) -> Option<(Signal, Option<i32>)> {
+        self.machine.occasion()
+    }
+
     pub(super) fn deadline(&self) -> Option<Time> {
         let wake = self.machine.deadline().map(|time| time.after(self.put_off));
         match self.bug {
@@ -282,7 +287,8 @@ impl Subject {
                 out.push(to_app(received.signal, false));
             }
             (Bug::OnStopAfterTheApp, Event::AppExited(Status::Code(_))) => {
-                let id = HookId { phase: HookPhase::OnStop, index: 0, attempt: 1 };
+                let Some(newest) = self.newest else { return };
+                let id = HookId { phase: HookPhase::OnStop, attempt: 9, ..newest };
                 let end = Time(u64::MAX);
                 out.push(Action::Record(Fact::HookStarted { id, limit: Duration::MAX }));
                 out.push(Action::StartHook { id, until: end, end });

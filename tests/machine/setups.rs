@@ -37,6 +37,7 @@ fn setup(plan: Plan) -> Setup {
         plan,
         endings: vec![Status::Code(0)],
         signals: vec![from_process(Signal::TERM)],
+        more_time: Vec::new(),
         app_stops: Vec::new(),
         stops: 0,
         strays: vec![true],

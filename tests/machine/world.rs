@@ -14,6 +14,8 @@ use graceinit::types::{Signal, Status, Time};
 
 /// What `sh` says of a program that is not there.
 const NOT_FOUND: u8 = 127;
+/// What graceinit says when the fault is its own, or a hook's.
+pub(super) const OWN_ERROR: u8 = 125;
 
 pub(super) fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -41,6 +43,8 @@ pub(super) struct Setup {
     pub(super) endings: Vec<Status>,
     /// Signals, each of which may arrive once at any time.
     pub(super) signals: Vec<Received>,
+    /// Spans of more time, each of which the running app may ask for once.
+    pub(super) more_time: Vec<Duration>,
     /// What the terminal may stop the app with.
     pub(super) app_stops: Vec<Signal>,
     /// How often it does.
@@ -57,12 +61,26 @@ pub(super) struct Setup {
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum App {
+    /// Nobody has started it.
+    Unborn,
+    /// It is not decided yet whether fork fails. Nothing else happens meanwhile.
+    Fresh,
     /// It has not called execve yet.
     Forked,
     Running,
     /// It has ended and the supervisor peeked at its status: still a zombie.
     Ended,
     Reaped,
+}
+
+/// The child that looks who is still there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Surveyor {
+    None,
+    /// It is not decided yet whether fork fails. Nothing else happens meanwhile.
+    Fresh,
+    Runs,
+    Killed,
 }
 
 /// The process of an attempt.
@@ -90,9 +108,25 @@ pub(super) struct Stray {
     pub(super) after_kill: bool,
 }
 
+impl Stray {
+    /// One that the app has from the start.
+    fn first(in_group: bool) -> Stray {
+        Stray {
+            in_group,
+            told: false,
+            told_in_group: false,
+            killed: false,
+            born: Time::default(),
+            of_post_stop: false,
+            after_kill: false,
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct World {
     pub(super) now: Time,
+    begun: bool,
     pub(super) app: App,
     /// The terminal stopped the app.
     pub(super) app_stopped: bool,
@@ -106,9 +140,11 @@ pub(super) struct World {
     pub(super) fresh: Vec<HookId>,
     /// Sorted, so that worlds which differ in nothing but the order are one.
     pub(super) strays: Vec<Stray>,
+    pub(super) surveyor: Surveyor,
     /// The terminal's foreground group is graceinit's.
     pub(super) terminal_is_ours: bool,
-    signals_left: u32,
+    signals_left: u128,
+    more_time_left: u8,
     stops_left: u8,
     newcomers_left: u8,
     lingers_left: u8,
@@ -117,6 +153,11 @@ pub(super) struct World {
 /// One thing that may happen next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Choice {
+    /// Everything is prepared.
+    Begins,
+    /// There is a child that will be the app.
+    AppIsForked,
+    AppIsNotForked,
     Executed,
     NotExecuted,
     AppEnds(Status),
@@ -136,6 +177,12 @@ pub(super) enum Choice {
     StrayIsBorn,
     /// The signal of this number in `Setup::signals`.
     Arrives(usize),
+    /// The app asks for the span of this number in `Setup::more_time`.
+    AppAsks(usize),
+    SurveyorRuns,
+    /// Nobody is told of it: SIGKILL comes all the same.
+    SurveyorFailsToStart,
+    SurveyorEnds,
     /// The supervisor sees that it has no child left.
     TreeIsEmpty,
     Tick,
@@ -146,32 +193,21 @@ pub(super) enum Choice {
 
 impl World {
     pub(super) fn new(setup: &Setup) -> World {
-        let mut strays: Vec<Stray> = setup
-            .strays
-            .iter()
-            .map(|&in_group| Stray {
-                in_group,
-                told: false,
-                told_in_group: false,
-                killed: false,
-                born: Time(0),
-                of_post_stop: false,
-                after_kill: false,
-            })
-            .collect();
-        strays.sort();
         World {
             // Not zero, so that a limit reckoned backwards has room.
             now: Time::default().after(ms(1_000_000)),
-            app: App::Forked,
+            begun: false,
+            app: App::Unborn,
             app_stopped: false,
             app_killed: false,
             tree_killed: false,
             hooks: Vec::new(),
             fresh: Vec::new(),
-            strays,
+            strays: Vec::new(),
+            surveyor: Surveyor::None,
             terminal_is_ours: false,
             signals_left: (1 << setup.signals.len()) - 1,
+            more_time_left: (1 << setup.more_time.len()) - 1,
             stops_left: setup.stops,
             newcomers_left: setup.newcomers,
             lingers_left: setup.lingers,
@@ -179,21 +215,35 @@ impl World {
     }
 
     pub(super) fn app_lives(&self) -> bool {
-        matches!(self.app, App::Forked | App::Running)
+        matches!(self.app, App::Fresh | App::Forked | App::Running)
+    }
+
+    /// What has to happen before anything else does, and what may happen in its place.
+    pub(super) fn undecided(&self) -> Option<(Choice, Option<Choice>)> {
+        match (self.begun, self.app, self.surveyor, self.fresh.is_empty()) {
+            (false, ..) => Some((Choice::Begins, None)),
+            (_, App::Fresh, ..) => Some((Choice::AppIsForked, Some(Choice::AppIsNotForked))),
+            (_, _, Surveyor::Fresh, _) => {
+                Some((Choice::SurveyorRuns, Some(Choice::SurveyorFailsToStart)))
+            }
+            (_, _, _, false) => Some((Choice::HookRuns, Some(Choice::HookFailsToStart))),
+            (_, _, _, true) => None,
+        }
     }
 
     /// The supervisor's waitid says ECHILD.
     pub(super) fn tree_is_empty(&self) -> bool {
-        self.app == App::Reaped && self.hooks.is_empty() && self.strays.is_empty()
+        matches!(self.app, App::Unborn | App::Reaped)
+            && self.hooks.is_empty()
+            && self.strays.is_empty()
+            && self.surveyor == Surveyor::None
     }
 
     /// Everything that may happen now, the passing of time excepted.
     pub(super) fn choices(&self, setup: &Setup, out: &mut Vec<Choice>) {
-        if !self.fresh.is_empty() {
-            out.push(Choice::HookRuns);
-            if setup.fork_fails {
-                out.push(Choice::HookFailsToStart);
-            }
+        if let Some((succeeds, fails)) = self.undecided() {
+            out.push(succeeds);
+            out.extend(fails.filter(|_| setup.fork_fails));
             return;
         }
         self.app_choices(setup, out);
@@ -221,10 +271,16 @@ impl World {
         if self.newcomers_left > 0 && (self.app_lives() || !self.strays.is_empty()) {
             out.push(Choice::StrayIsBorn);
         }
-        for place in 0..setup.signals.len() {
-            if self.signals_left & 1 << place != 0 {
+        let is_left = |place: usize| self.signals_left & 1 << place != 0;
+        for (place, signal) in setup.signals.iter().enumerate() {
+            // Of equals one is enough.
+            let equal = |other: usize| is_left(other) && setup.signals[other] == *signal;
+            if is_left(place) && !(0..place).any(equal) {
                 out.push(Choice::Arrives(place));
             }
+        }
+        if matches!(self.surveyor, Surveyor::Runs | Surveyor::Killed) {
+            out.push(Choice::SurveyorEnds);
         }
         if self.tree_is_empty() {
             out.push(Choice::TreeIsEmpty);
@@ -249,6 +305,13 @@ impl World {
         } else if !self.app_stopped {
             out.extend(setup.endings.iter().map(|&status| Choice::AppEnds(status)));
         }
+        if self.app == App::Running && !self.app_stopped {
+            for place in 0..setup.more_time.len() {
+                if self.more_time_left & 1 << place != 0 {
+                    out.push(Choice::AppAsks(place));
+                }
+            }
+        }
         if self.stops_left > 0 && !self.app_stopped {
             for ours in [false, true] {
                 out.extend(setup.app_stops.iter().map(|&signal| Choice::AppStops(signal, ours)));
@@ -263,6 +326,20 @@ impl World {
     /// Lets it happen; what the machine is told of it.
     pub(super) fn happen(&mut self, setup: &Setup, choice: Choice) -> Option<Event> {
         match choice {
+            Choice::Begins => {
+                self.begun = true;
+                Some(Event::Begun)
+            }
+            Choice::AppIsForked => {
+                self.app = App::Forked;
+                self.strays.extend(setup.strays.iter().map(|&in_group| Stray::first(in_group)));
+                self.strays.sort();
+                None
+            }
+            Choice::AppIsNotForked => {
+                self.app = App::Reaped;
+                Some(Event::AppNotExecuted(OWN_ERROR))
+            }
             Choice::Executed => {
                 self.app = App::Running;
                 Some(Event::AppExecuted)
@@ -313,6 +390,22 @@ impl World {
                 self.signals_left &= !(1 << place);
                 Some(Event::Signal(setup.signals[place]))
             }
+            Choice::AppAsks(place) => {
+                self.more_time_left &= !(1 << place);
+                Some(Event::MoreTime(setup.more_time[place]))
+            }
+            Choice::SurveyorRuns => {
+                self.surveyor = Surveyor::Runs;
+                None
+            }
+            Choice::SurveyorFailsToStart => {
+                self.surveyor = Surveyor::None;
+                None
+            }
+            Choice::SurveyorEnds => {
+                self.surveyor = Surveyor::None;
+                Some(Event::Surveyed)
+            }
             Choice::TreeIsEmpty => Some(Event::TreeEmpty),
             Choice::Tick => Some(Event::Tick),
             Choice::Wait(time) => {
@@ -329,15 +422,8 @@ impl World {
 
     fn fork_stray(&mut self, of_post_stop: bool) {
         self.newcomers_left -= 1;
-        self.strays.push(Stray {
-            in_group: false,
-            told: false,
-            told_in_group: false,
-            killed: false,
-            born: self.now,
-            of_post_stop,
-            after_kill: self.tree_killed,
-        });
+        let (born, after_kill) = (self.now, self.tree_killed);
+        self.strays.push(Stray { born, of_post_stop, after_kill, ..Stray::first(false) });
         self.strays.sort();
     }
 
@@ -358,6 +444,13 @@ impl World {
                 self.hooks.push(Attempt { id, until, killed: false });
                 self.fresh.push(id);
             }
+            Action::StartApp => self.app = App::Fresh,
+            // One that still looks is enough.
+            Action::Survey => {
+                if self.surveyor == Surveyor::None {
+                    self.surveyor = Surveyor::Fresh;
+                }
+            }
             Action::KillHook(id) => {
                 for hook in self.hooks.iter_mut().filter(|hook| hook.id == id) {
                     hook.killed = true;
@@ -373,10 +466,15 @@ impl World {
                 self.app_killed |= self.app_lives();
                 self.hooks.iter_mut().for_each(|hook| hook.killed = true);
                 self.strays.iter_mut().for_each(|stray| stray.killed = true);
+                if self.surveyor != Surveyor::None {
+                    self.surveyor = Surveyor::Killed;
+                }
             }
             Action::GiveTerminal => self.terminal_is_ours = false,
             Action::TakeTerminal => self.terminal_is_ours = true,
-            Action::ArmDeadMan(_)
+            // Whoever is asked may live on.
+            Action::StopHook { .. }
+            | Action::ArmDeadMan(_)
             | Action::SuspendSelf
             | Action::Record(_)
             | Action::Exit { .. } => {}

@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, reason = "the terminal is lent to the container tests")]
 
 mod foreign;
+mod live;
 mod pid1;
 mod shell;
 mod terminal;

@@ -1,0 +1,277 @@
+//! The command of a hook: a program with its arguments, or one of the built-in actions, which are told
+//! by the first word.
+
+use std::ffi::{CString, OsString};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::ffi::OsStringExt;
+
+use super::hooks::{Builtin, Task};
+use super::parse;
+use crate::machine::hook::HookPhase;
+
+/// Splits a line as a shell would.
+pub(super) fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    shlex::bytes::split(line).ok_or_else(|| "a quote is not closed; close it".to_owned())
+}
+
+/// What the words of a hook of this phase mean.
+pub(super) fn task(phase: HookPhase, words: Vec<Vec<u8>>) -> Result<Task, String> {
+    let Some(first) = words.first().filter(|first| !first.is_empty()) else {
+        return Err("an empty command; write a program and its arguments".to_owned());
+    };
+    if words.iter().any(|word| word.contains(&0)) {
+        return Err("a byte 0 in a word, which no program can be given; take it out".to_owned());
+    }
+    let action = first.iter().position(|byte| *byte == b':').map(|colon| first.split_at(colon));
+    let Some((name, rest)) = action else { return Ok(program(words)) };
+    // `sleep: 5s` means the same as `sleep:5s`.
+    let own = rest.get(1..).filter(|rest| !rest.is_empty());
+    let args: Vec<&[u8]> = own.into_iter().chain(words.iter().skip(1).map(Vec::as_slice)).collect();
+    let builtin = match name {
+        b"sleep" => sleep(&args),
+        b"http" => http(&args),
+        b"https" => Err(format!("{NO_TLS}; write http:POST http://127.0.0.1:9000/drain")),
+        b"signal" => signal(phase, &args),
+        b"touch" => path("touch", &args).map(Builtin::Touch),
+        b"rm" => path("rm", &args).map(Builtin::Remove),
+        b"write" => write(&args),
+        _ => return Ok(program(words)),
+    };
+    builtin.map(Task::Builtin)
+}
+
+/// A word that means something to a shell only.
+pub(super) fn shell_operator(task: &Task) -> Option<&str> {
+    const OPERATORS: [&str; 9] = ["&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"];
+    let Task::Command(words) = task else { return None };
+    words.iter().filter_map(|word| word.to_str()).find(|word| OPERATORS.contains(word))
+}
+
+fn program(words: Vec<Vec<u8>>) -> Task {
+    Task::Command(words.into_iter().map(OsString::from_vec).collect())
+}
+
+fn text(args: &[&[u8]]) -> Result<String, String> {
+    let joined = args.join(&b' ');
+    String::from_utf8(joined).map_err(|_| "not UTF-8 text; write it in UTF-8".to_owned())
+}
+
+fn sleep(args: &[&[u8]]) -> Result<Builtin, String> {
+    if args.is_empty() {
+        return Err("sleep needs a time; write sleep:5s".to_owned());
+    }
+    parse::duration(&text(args)?).map(Builtin::Sleep)
+}
+
+fn signal(phase: HookPhase, args: &[&[u8]]) -> Result<Builtin, String> {
+    let when = match phase {
+        HookPhase::PreStart => "before the start",
+        HookPhase::PostStop => "after the stop",
+        HookPhase::OnReady | HookPhase::OnReload | HookPhase::PreStop | HookPhase::OnStop => {
+            return match args {
+                [name] => parse::signal(&text(&[name])?).map(Builtin::Signal),
+                _ => Err("signal needs one signal; write signal:TSTP".to_owned()),
+            };
+        }
+    };
+    Err(format!(
+        "there is no app to be sent a signal {when}; move it to on-ready, on-reload, pre-stop or on-stop"
+    ))
+}
+
+fn c_path(path: &[u8]) -> Result<CString, String> {
+    // `task` has looked at every word.
+    CString::new(path).map_err(|_| "a byte 0 in a path; take it out".to_owned())
+}
+
+fn path(action: &str, args: &[&[u8]]) -> Result<CString, String> {
+    match args {
+        [path] => c_path(path),
+        [] => Err(format!("{action} needs a path; write {action}:/run/app/draining")),
+        _ => Err(format!("{action} takes one path; write a path with blanks in quotes")),
+    }
+}
+
+fn write(args: &[&[u8]]) -> Result<Builtin, String> {
+    match args {
+        [path, words @ ..] if !words.is_empty() => {
+            Ok(Builtin::Write(c_path(path)?, words.join(&b' ')))
+        }
+        _ => Err("write needs a path and a text; write write:/run/app.fifo q".to_owned()),
+    }
+}
+
+const NO_TLS: &str = "graceinit has no TLS, so that it stays small";
+
+fn http(args: &[&[u8]]) -> Result<Builtin, String> {
+    let words = args.iter().map(|arg| text(&[arg])).collect::<Result<Vec<_>, String>>()?;
+    let (method, url) = match &words[..] {
+        [url] if url.contains("://") => ("GET", url),
+        [method, url] => (&method[..], url),
+        [url] if url.starts_with("//") => {
+            return Err(format!("the action has to be named as well; write http:GET http:{url}"));
+        }
+        _ => {
+            return Err("http needs an address, and perhaps a method before it; write http:POST \
+                        http://127.0.0.1:9000/drain"
+                .to_owned());
+        }
+    };
+    if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Err(format!("'{method}' is no method; write GET, POST or PUT"));
+    }
+    Ok(Builtin::Http { method: method.to_owned(), url: address(url)? })
+}
+
+/// `http://ADDRESS:PORT/PATH` with the address in numbers and the port in any case.
+fn address(url: &str) -> Result<String, String> {
+    let Some(rest) = url.strip_prefix("http://") else {
+        let why = if url.starts_with("https://") { NO_TLS } else { "not an http:// address" };
+        return Err(format!("{why}; write http://127.0.0.1:9000/drain"));
+    };
+    if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("a blank or a foreign letter in the address; write it as %20".to_owned());
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let path = path.split('#').next().unwrap_or_default();
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let (host, port) = match authority.rsplit_once(':') {
+        // The colons of an IPv6 address without a port.
+        Some(_) if authority.ends_with(']') => (authority, None),
+        Some((host, port)) => (host, Some(port)),
+        None => (authority, None),
+    };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let ip = match (bare, host) {
+        (Some(bare), _) => bare.parse().ok().map(IpAddr::V6),
+        (None, "localhost") => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        (None, host) => host.parse().ok().map(IpAddr::V4),
+    };
+    let Some(ip) = ip else {
+        return Err(format!(
+            "'{host}' is not an address in numbers, and a static program has no name service; write \
+             127.0.0.1, [::1] or localhost"
+        ));
+    };
+    let port = match port.map(str::parse::<u16>) {
+        None => 80,
+        Some(Ok(port)) if port > 0 => port,
+        Some(_) => return Err("no such port; write a number from 1 to 65535".to_owned()),
+    };
+    Ok(format!("http://{}{slash}{path}", std::net::SocketAddr::new(ip, port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn read(line: &str) -> Result<Task, String> {
+        task(HookPhase::PreStop, split(line.as_bytes())?)
+    }
+
+    #[test]
+    fn actions() {
+        let c = |text: &str| CString::new(text).expect("no 0");
+        let http =
+            |method: &str, url: &str| Builtin::Http { method: method.into(), url: url.into() };
+        for (line, want) in [
+            ("sleep:5s", Builtin::Sleep(Duration::from_secs(5))),
+            ("sleep:1m 30s", Builtin::Sleep(Duration::from_secs(90))),
+            ("sleep: 2.5", Builtin::Sleep(Duration::from_millis(2500))),
+            ("signal:TSTP", Builtin::Signal(Signal::TSTP)),
+            ("touch:/run/x", Builtin::Touch(c("/run/x"))),
+            ("touch:'/run/a b'", Builtin::Touch(c("/run/a b"))),
+            ("rm: x", Builtin::Remove(c("x"))),
+            ("write:/run/fifo q", Builtin::Write(c("/run/fifo"), b"q".to_vec())),
+            ("write:/run/fifo 'a  b' c", Builtin::Write(c("/run/fifo"), b"a  b c".to_vec())),
+            ("http:http://127.0.0.1:9000/a?b=1", http("GET", "http://127.0.0.1:9000/a?b=1")),
+            ("http:POST http://localhost/x", http("POST", "http://127.0.0.1:80/x")),
+            ("http:PUT http://[::1]:81#top", http("PUT", "http://[::1]:81/")),
+            ("http:GET http://[::1]?x", http("GET", "http://[::1]:80/?x")),
+        ] {
+            assert_eq!(read(line), Ok(Task::Builtin(want)), "{line}");
+        }
+        for line in ["sleep 5", "/bin/echo http:x", "a:b c", "nginx -s quit"] {
+            assert!(matches!(read(line), Ok(Task::Command(_))), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_action_that_cannot_be_done_says_what_to_write() {
+        for (line, want) in [
+            ("", "an empty command; write a program and its arguments"),
+            ("''", "an empty command; write a program and its arguments"),
+            ("'a", "a quote is not closed; close it"),
+            ("sleep:", "sleep needs a time; write sleep:5s"),
+            ("sleep:long", "not a duration; write 10s, 1m 30s, 250ms or a number of seconds"),
+            ("signal:", "signal needs one signal; write signal:TSTP"),
+            ("signal:HUP USR1", "signal needs one signal; write signal:TSTP"),
+            ("signal:NONE", "not a signal; write TERM, SIGTERM, 15 or RTMIN+3"),
+            ("touch:", "touch needs a path; write touch:/run/app/draining"),
+            ("rm:", "rm needs a path; write rm:/run/app/draining"),
+            ("rm:a b", "rm takes one path; write a path with blanks in quotes"),
+            ("write:/a", "write needs a path and a text; write write:/run/app.fifo q"),
+            ("write:", "write needs a path and a text; write write:/run/app.fifo q"),
+            (
+                "http:",
+                "http needs an address, and perhaps a method before it; write http:POST \
+                 http://127.0.0.1:9000/drain",
+            ),
+            (
+                "http:POST",
+                "http needs an address, and perhaps a method before it; write http:POST \
+                 http://127.0.0.1:9000/drain",
+            ),
+            (
+                "http://127.0.0.1/x",
+                "the action has to be named as well; write http:GET http://127.0.0.1/x",
+            ),
+            ("http:post http://127.0.0.1/", "'post' is no method; write GET, POST or PUT"),
+            ("http:POST 127.0.0.1/", "not an http:// address; write http://127.0.0.1:9000/drain"),
+            (
+                "http:https://127.0.0.1/",
+                "graceinit has no TLS, so that it stays small; write http://127.0.0.1:9000/drain",
+            ),
+            (
+                "https://127.0.0.1/",
+                "graceinit has no TLS, so that it stays small; write http:POST \
+                 http://127.0.0.1:9000/drain",
+            ),
+            (
+                "http:http://app.local/",
+                "'app.local' is not an address in numbers, and a static program has no name service; \
+                 write 127.0.0.1, [::1] or localhost",
+            ),
+            (
+                "http:http://[::1/",
+                "'[:' is not an address in numbers, and a static program has no name service; write \
+                 127.0.0.1, [::1] or localhost",
+            ),
+            ("http:http://127.0.0.1:0/", "no such port; write a number from 1 to 65535"),
+            ("http:http://127.0.0.1:/", "no such port; write a number from 1 to 65535"),
+            ("http:http://127.0.0.1:99999/", "no such port; write a number from 1 to 65535"),
+            (
+                "http:'http://127.0.0.1/a b'",
+                "a blank or a foreign letter in the address; write it as %20",
+            ),
+        ] {
+            assert_eq!(read(line), Err(want.to_owned()), "{line}");
+        }
+        for (phase, when) in
+            [(HookPhase::PreStart, "before the start"), (HookPhase::PostStop, "after the stop")]
+        {
+            let why = task(phase, vec![b"signal:TERM".to_vec()]).expect_err("no app");
+            assert_eq!(
+                why,
+                format!(
+                    "there is no app to be sent a signal {when}; move it to on-ready, on-reload, pre-stop or \
+                     on-stop"
+                )
+            );
+        }
+    }
+
+    use crate::types::Signal;
+}

@@ -1,0 +1,206 @@
+//! What the texts of options mean. Each reader says what is wrong and what to write instead, as the end
+//! of a sentence.
+
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use super::Check;
+use crate::machine::plan::{Diagnose, OnFailure, Rung, Scope, StopAgain};
+use crate::types::Signal;
+
+/// These never come to graceinit: the kernel keeps two, and one is its own business.
+const NEVER_SEEN: [Signal; 3] = [Signal::KILL, Signal::STOP, Signal::CHLD];
+
+/// `--diagnose` without a lead.
+const USUAL_LEAD: Duration = Duration::from_secs(2);
+
+/// What Kubernetes gives a pod that does not say (terminationGracePeriodSeconds).
+const USUAL_POD: Duration = Duration::from_secs(30);
+
+/// `15s`, `200ms`, `15`: what nearly every value and every default is. The plain life reads nothing else,
+/// and does not pay the page faults of a larger reader.
+fn plain_duration(text: &str) -> Option<Duration> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let number = digits.parse().ok()?;
+    match unit {
+        "" | "s" => Some(Duration::from_secs(number)),
+        "ms" => Some(Duration::from_millis(number)),
+        _ => None,
+    }
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    if let Some(plain) = plain_duration(text) {
+        return Ok(plain);
+    }
+    let number = |text: &str| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        digits.then(|| text.parse::<f64>().ok()).flatten()
+    };
+    if let Some(seconds) = number(text) {
+        return Duration::try_from_secs_f64(seconds)
+            .map_err(|_| "too long; write a number of seconds that a clock can count".to_owned());
+    }
+    humantime::parse_duration(text)
+        .map_err(|_| "not a duration; write 10s, 1m 30s, 250ms or a number of seconds".to_owned())
+}
+
+/// A limit of nothing would be none.
+pub(super) fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("no time at all; write at least 1ms".to_owned()),
+        some => Ok(some),
+    }
+}
+
+pub(super) fn signal(text: &str) -> Result<Signal, String> {
+    Signal::parse(text).ok_or_else(|| "not a signal; write TERM, SIGTERM, 15 or RTMIN+3".to_owned())
+}
+
+/// The parts of a list with commas; what is wrong with one of several names it.
+fn list<T>(text: &str, part: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    let named = |one: &str| {
+        part(one)
+            .map_err(|why| if one == text { why } else { format!("'{}' is {why}", one.trim()) })
+    };
+    if text.is_empty() {
+        return Err("an empty list; write one at least, or leave it out".to_owned());
+    }
+    text.split(',').map(named).collect()
+}
+
+fn signals(text: &str, deed: &str) -> Result<Vec<Signal>, String> {
+    let mut signals = Vec::new();
+    for signal in list(text, signal)? {
+        if NEVER_SEEN.contains(&signal) {
+            return Err(format!("{signal} cannot begin a {deed}; name one that can be caught"));
+        }
+        if !signals.contains(&signal) {
+            signals.push(signal);
+        }
+    }
+    Ok(signals)
+}
+
+pub(super) fn stop_signals(text: &str) -> Result<Vec<Signal>, String> {
+    signals(text, "stop")
+}
+
+pub(super) fn reload_signals(text: &str) -> Result<Vec<Signal>, String> {
+    signals(text, "reload")
+}
+
+pub(super) fn ladder(text: &str) -> Result<Vec<Rung>, String> {
+    let rung = |text: &str| {
+        let (name, wait) = match text.split_once(':') {
+            Some((name, wait)) => (name, Some(some_time(wait)?)),
+            None => (text, None),
+        };
+        Ok(Rung { signal: if name.trim() == "0" { None } else { Some(signal(name)?) }, wait })
+    };
+    let rungs = list(text, rung)?;
+    let waits = rungs.iter().rev().skip(1).all(|rung| rung.wait.is_some());
+    if waits {
+        Ok(rungs)
+    } else {
+        Err("each signal but the last needs its time; write TERM:10s,INT".to_owned())
+    }
+}
+
+pub(super) fn rewrite_rule(text: &str) -> Result<(Signal, Option<Signal>), String> {
+    let Some((from, to)) = text.split_once(':') else {
+        return Err("not FROM:TO; write TERM:QUIT, or HUP:0 to drop it".to_owned());
+    };
+    let from = signal(from)?;
+    if NEVER_SEEN.contains(&from) {
+        return Err(format!("{from} never reaches graceinit; name a signal that can be caught"));
+    }
+    let to = if to.trim() == "0" { None } else { Some(signal(to)?) };
+    Ok((from, to))
+}
+
+pub(super) fn diagnose(text: &str) -> Result<Diagnose, String> {
+    let (name, lead) = match text.split_once('@') {
+        Some((name, lead)) => (name, some_time(lead)?),
+        None => (text, USUAL_LEAD),
+    };
+    let signal = signal(name)?;
+    if NEVER_SEEN.contains(&signal) {
+        return Err(format!("{signal} makes no app tell anything; write QUIT@2s"));
+    }
+    Ok(Diagnose { signal, lead })
+}
+
+pub(super) fn scope(text: &str) -> Result<Scope, String> {
+    match text {
+        "group" => Ok(Scope::Group),
+        "main" => Ok(Scope::Main),
+        "mixed" => Ok(Scope::Mixed),
+        "tree" => Ok(Scope::Tree),
+        _ => Err("not a scope; write group, main, mixed or tree".to_owned()),
+    }
+}
+
+pub(super) fn stop_again(text: &str) -> Result<StopAgain, String> {
+    match text {
+        "ignore" => Ok(StopAgain::Ignore),
+        "kill" => Ok(StopAgain::Kill),
+        _ => Err("no answer to a second request; write ignore or kill".to_owned()),
+    }
+}
+
+pub(super) fn on_failure(text: &str) -> Result<OnFailure, String> {
+    match text {
+        "warn" => Ok(OnFailure::Warn),
+        "abort" => Ok(OnFailure::Abort),
+        _ => Err("no answer to a failure; write warn or abort".to_owned()),
+    }
+}
+
+pub(super) fn code(text: &str) -> Result<u8, String> {
+    text.trim().parse().map_err(|_| "not an exit code; write a number from 0 to 255".to_owned())
+}
+
+pub(super) fn count(text: &str) -> Result<u32, String> {
+    text.trim().parse().map_err(|_| "not a count; write a whole number".to_owned())
+}
+
+pub(super) fn level(text: &str) -> Result<LevelFilter, String> {
+    text.parse().map_err(|_| "not a level; write off, error, warn, info, debug or trace".to_owned())
+}
+
+pub(super) fn truth(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("neither yes nor no; write 1 or 0".to_owned()),
+    }
+}
+
+pub(super) fn check(text: &str) -> Result<Option<Check>, String> {
+    let wrong = || "nothing to check against; write docker or k8s:30s".to_owned();
+    match text.split_once(':') {
+        None if text.is_empty() || text == "plain" => Ok(Some(Check::Plain)),
+        None if text == "docker" => Ok(Some(Check::Docker)),
+        None if text == "k8s" => Ok(Some(Check::Kubernetes(USUAL_POD))),
+        None => match truth(text) {
+            Ok(yes) => Ok(yes.then_some(Check::Plain)),
+            Err(_) => Err(wrong()),
+        },
+        Some(("k8s", period)) => Ok(Some(Check::Kubernetes(some_time(period)?))),
+        Some(_) => Err(wrong()),
+    }
+}
+
+/// A hook's name goes into the log, into variables and into metrics.
+pub(super) fn hook_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if (1..=64).contains(&text.len()) && text.chars().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("not a name; write up to 64 letters, digits, - _ and .".to_owned())
+    }
+}

@@ -1,0 +1,192 @@
+//! What happens around a running app: pre-start hooks before it, on-ready and on-reload hooks beside
+//! it, and its wish for more time.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::fact::Fact;
+use super::hook::{HookId, HookPhase, Queue};
+use super::phase::{Phase, Work};
+use super::plan::Ending;
+use super::{Action, Machine, Origin, Received, budget};
+use crate::exit;
+use crate::types::{Signal, Time};
+
+/// The kernel too keeps only so much for a process that does not look.
+const MOST_HELD: usize = 64;
+
+impl Machine {
+    /// The pre-start hooks are through.
+    pub(super) fn start_app(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Phase::PreStart { held, .. } = &mut self.phase else { return };
+        let held = std::mem::take(held);
+        self.phase = Phase::Starting { reloads: VecDeque::new() };
+        out.push(Action::StartApp);
+        for received in held {
+            self.signal(now, received, out);
+        }
+    }
+
+    /// Keeps a signal for the app that is not there yet.
+    pub(super) fn hold(&mut self, received: Received, out: &mut Vec<Action>) {
+        let Phase::PreStart { held, .. } = &mut self.phase else { return };
+        let Received { signal, origin, .. } = received;
+        // A key typed at the terminal, or a new size of it, is nothing to an app that will look for
+        // itself when it starts.
+        let job_control = [Signal::TSTP, Signal::CONT, Signal::WINCH].contains(&signal);
+        // As the kernel has it, a standard signal that is pending already is not pending twice.
+        let pending = signal.is_standard() && held.iter().any(|other| other.signal == signal);
+        if job_control && origin == Origin::Kernel || pending || held.len() == MOST_HELD {
+            out.push(Action::Record(Fact::NoApp { signal }));
+        } else {
+            held.push(received);
+            out.push(Action::Record(Fact::Held { signal }));
+        }
+    }
+
+    pub(super) fn app_executed(&mut self, now: Time, out: &mut Vec<Action>) {
+        // Otherwise a stop request overtook the news.
+        if let Phase::Starting { reloads } = &mut self.phase {
+            let reloads = std::mem::take(reloads);
+            let work = Some(Work { phase: HookPhase::OnReady, queue: Queue::first() });
+            self.enter(Phase::Running { suspended: false, work, reloads }, out);
+            self.run_queue(now, out);
+        }
+    }
+
+    /// A signal that is passed on only after the on-reload hooks.
+    pub(super) fn reload(&mut self, now: Time, received: Received, out: &mut Vec<Action>) {
+        let signal = received.signal;
+        match &mut self.phase {
+            Phase::Starting { reloads } => reloads.push_back(received),
+            Phase::Running { work, reloads, .. } => {
+                let begun = match work {
+                    Some(work) if work.phase == HookPhase::OnReload => 1,
+                    Some(_) | None => 0,
+                };
+                // Whoever asks again while the first round runs wants another one, but not ten.
+                if reloads.iter().skip(begun).any(|waiting| waiting.signal == signal) {
+                    return out.push(Action::Record(Fact::ReloadMerged { signal }));
+                }
+                reloads.push_back(received);
+            }
+            Phase::PreStart { .. }
+            | Phase::PreStop { .. }
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => return,
+        }
+        out.push(Action::Record(Fact::ReloadRequested { signal }));
+        if let Phase::Running { work: None, .. } = self.phase {
+            self.next_work(now, out);
+        }
+    }
+
+    /// A stop has begun: nothing is reloaded any more.
+    pub(super) fn drop_reloads(&mut self, out: &mut Vec<Action>) {
+        if let Phase::Starting { reloads } | Phase::Running { reloads, .. } = &mut self.phase {
+            for Received { signal, .. } in reloads.drain(..) {
+                out.push(Action::Record(Fact::ReloadDropped { signal }));
+            }
+        }
+    }
+
+    /// Takes the next reload signal in hand, if one waits.
+    fn next_work(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Phase::Running { work, reloads, .. } = &mut self.phase else { return };
+        let waits = !reloads.is_empty();
+        *work = waits.then(|| Work { phase: HookPhase::OnReload, queue: Queue::first() });
+        if waits {
+            self.run_queue(now, out);
+        }
+    }
+
+    /// The hooks beside the running app are through. `abort`: one has failed, and its phase with it.
+    pub(super) fn work_done(&mut self, now: Time, abort: bool, out: &mut Vec<Action>) {
+        let Phase::Running { work, reloads, .. } = &mut self.phase else { return };
+        let was_reload = work.take().is_some_and(|work| work.phase == HookPhase::OnReload);
+        let reloaded = if was_reload { reloads.pop_front() } else { None };
+        if let Some(received) = reloaded.filter(|_| !abort) {
+            self.forward(received, out);
+        }
+        self.next_work(now, out);
+    }
+
+    /// A hook has failed for good whose failure ends its phase.
+    pub(super) fn abort_phase(&mut self, now: Time, id: HookId, out: &mut Vec<Action>) {
+        out.push(Action::Record(Fact::PhaseAborted { id }));
+        match id.phase {
+            HookPhase::PreStart => self.app_gone(now, Ending::NotStarted(exit::OWN_ERROR), out),
+            HookPhase::OnReady | HookPhase::OnReload => self.work_done(now, true, out),
+            HookPhase::OnStop => self.enter_stopping(now, out),
+            // They have no such setting: a stop goes on whatever fails.
+            HookPhase::PreStop | HookPhase::PostStop => {}
+        }
+    }
+
+    /// A stop was asked for before there was an app to stop.
+    pub(super) fn forestall(&mut self, now: Time, asked: Signal, out: &mut Vec<Action>) {
+        let signal = self.leftover_signal();
+        for run in self.runs.iter().filter(|run| !run.killed) {
+            out.push(Action::StopHook { id: run.id, signal });
+        }
+        self.app_gone(now, Ending::Forestalled(asked), out);
+    }
+
+    /// EXTEND_TIMEOUT_USEC of sd_notify(3): the deadline moves to `span` from now if that is later, but
+    /// never beyond `--grace-max`, and only for an app that is being stopped.
+    pub(super) fn more_time(&mut self, now: Time, span: Duration, out: &mut Vec<Action>) {
+        let Some(deadline) = self.deadline else { return };
+        let wanted = now.after(span).min(self.latest);
+        let stopping = self.budget_runs() && self.ending.is_none() && !self.hurried;
+        if !stopping || wanted <= deadline {
+            return;
+        }
+        self.deadline = Some(wanted);
+        // Whoever is still there at the new end is recorded then.
+        self.surveyed = false;
+        if let Phase::Stopping { diagnose: Some(due), .. } = &mut self.phase {
+            *due = due.after(wanted.since(deadline));
+        }
+        out.push(Action::Record(Fact::Extended { left: wanted.since(now) }));
+        out.push(Action::ArmDeadMan(wanted));
+    }
+
+    pub(super) fn diagnose(&mut self, now: Time, out: &mut Vec<Action>) {
+        let left = self.left(now);
+        let Some(signal) = self.plan.diagnose.map(|diagnose| diagnose.signal) else { return };
+        if let Phase::Stopping { diagnose, .. } = &mut self.phase {
+            *diagnose = None;
+            out.push(Action::Record(Fact::Diagnosed { signal, left }));
+            let target = self.scope_target();
+            out.push(Action::SignalApp { signal, target, value: None, stop: false });
+        }
+    }
+
+    pub(super) fn survey(&mut self, out: &mut Vec<Action>) {
+        self.surveyed = true;
+        out.push(Action::Survey);
+    }
+
+    pub(super) fn survey_done(&mut self, now: Time, out: &mut Vec<Action>) {
+        // Nothing else is waited for when the budget was ended by hand.
+        if self.hurried && self.budget_runs() {
+            self.kill_all(now, out);
+        }
+    }
+
+    /// Ends the budget: as soon as it is recorded who is still there, at once if it is.
+    pub(super) fn hurry(&mut self, now: Time, out: &mut Vec<Action>) {
+        let end = now.after(budget::HURRIED_SURVEY);
+        self.hurried = true;
+        self.deadline = self.deadline.map(|deadline| deadline.min(end));
+        if self.surveyed || self.deadline.is_some_and(|deadline| deadline <= now) {
+            return self.kill_all(now, out);
+        }
+        out.push(Action::ArmDeadMan(end));
+        self.survey(out);
+    }
+}

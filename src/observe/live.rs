@@ -1,0 +1,93 @@
+//! The one line that a stop in progress shows at a terminal: the phase, what it waits for, the time
+//! left. It is written over itself, and gives way to every line of the log.
+
+use std::time::Duration;
+
+use super::log::{self, hook_name};
+use crate::machine::Machine;
+use crate::machine::phase::Phase;
+use crate::sys::{stderr, tty};
+use crate::types::Time;
+
+/// A stop that is over sooner shows nothing.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// The line.
+#[derive(Debug)]
+pub struct Live {
+    /// When the first line is due.
+    first: Option<Time>,
+    /// What stands there now.
+    shown: Option<String>,
+    /// When it will be out of date.
+    next: Option<Time>,
+}
+
+impl Live {
+    /// If stderr is a terminal that can take a line back.
+    pub fn new() -> Option<Live> {
+        let able = tty::is_terminal(stderr::NUMBER) && tty::can_erase();
+        able.then_some(Live { first: None, shown: None, next: None })
+    }
+
+    /// When it wants to be updated.
+    pub fn due(&self) -> Option<Time> {
+        self.next
+    }
+
+    /// Shows how things are. `can_kill`: a Ctrl-C would reach graceinit.
+    pub fn update(&mut self, machine: &Machine, can_kill: bool, now: Time) {
+        let Some((what, end)) = waits_for(machine) else { return self.clear() };
+        let first = *self.first.get_or_insert(now.after(PATIENCE));
+        if now < first {
+            self.next = Some(first);
+            return;
+        }
+        let left = end.since(now);
+        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        self.next = (seconds > 0).then(|| end.before(Duration::from_secs(seconds - 1)));
+        let hint = if can_kill && machine.again_kills() { "; Ctrl-C again to kill" } else { "" };
+        let phase = machine.phase().name().as_str();
+        let mut line = format!("graceinit: {phase}: waiting for {what}, {seconds} s left{hint}");
+        // A line that wraps cannot be taken back.
+        let columns = tty::columns(stderr::NUMBER).unwrap_or(80);
+        if let Some((end, _)) = line.char_indices().nth(columns.saturating_sub(1)) {
+            line.truncate(end);
+        }
+        if self.shown.as_ref() != Some(&line) || !log::is_overlaid() {
+            log::overlay(&line);
+            self.shown = Some(line);
+        }
+    }
+
+    /// Takes the line away.
+    pub fn clear(&mut self) {
+        if self.shown.take().is_some() {
+            log::overlay("");
+        }
+        self.next = None;
+    }
+}
+
+/// Who is waited for, and how long at most.
+fn waits_for(machine: &Machine) -> Option<(String, Time)> {
+    let hooks = || {
+        let names: Vec<String> = machine.running_hooks().map(hook_name).collect();
+        match names.len() {
+            0 => "the next try of a hook".to_owned(),
+            1 => format!("the hook {}", names.join("")),
+            _ => format!("the hooks {}", names.join(", ")),
+        }
+    };
+    let deadline = machine.budget_end();
+    match machine.phase() {
+        Phase::PreStart { .. } | Phase::Starting { .. } | Phase::Running { .. } | Phase::Exited => {
+            None
+        }
+        Phase::PreStop { .. } | Phase::OnStop(_) => Some((hooks(), deadline?)),
+        Phase::Stopping { .. } => Some(("the app".to_owned(), deadline?)),
+        Phase::Leftovers(_) => Some(("what the app left behind".to_owned(), deadline?)),
+        Phase::Killed { give_up, .. } => Some(("what was killed".to_owned(), *give_up)),
+        Phase::PostStop { end, .. } => Some((hooks(), *end)),
+    }
+}

@@ -1,0 +1,189 @@
+//! The children besides the app: attempts of hooks, and the look at who is still there.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::{Hands, explain};
+use crate::builtin;
+use crate::config::hooks::{self, Builtin, Hook};
+use crate::hookenv::{self, Moment, Trace};
+use crate::machine::fact::Fact;
+use crate::machine::hook::HookId;
+use crate::machine::{Event, Machine};
+use crate::observe::log::{self as account, hook_name};
+use crate::survey::{self, Records};
+use crate::sys::fd;
+use crate::sys::spawn::{self, Failure, Program, Setup, Signals, Started, Task};
+use crate::sys::tree::Reach;
+use crate::table::Role;
+use crate::types::{Status, Time};
+
+impl Hands {
+    fn hook(&self, id: HookId) -> io::Result<Hook> {
+        let hook = self.config.hooks.of(id.phase).get(id.index).cloned();
+        hook.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+    }
+
+    /// Starts an attempt.
+    ///
+    /// # Errors
+    /// The event that it could not be started.
+    pub fn start_hook(
+        &mut self,
+        machine: &Machine,
+        id: HookId,
+        end: Time,
+        now: Time,
+    ) -> Result<(), Event> {
+        let moment = Moment { machine, id, end, now, app: self.app_group() };
+        let trace = self.trace.get_or_insert_with(Trace::continued_or_begun);
+        let variables = moment.variables(trace);
+        let started = self.hook(id).and_then(|hook| self.try_hook(id, &hook, variables, machine));
+        started.map_err(|error| {
+            log::warn!("unable to start the hook {}: {error}", hook_name(id));
+            Event::HookNotStarted(id)
+        })
+    }
+
+    fn try_hook(
+        &mut self,
+        id: HookId,
+        hook: &Hook,
+        variables: Vec<CString>,
+        machine: &Machine,
+    ) -> io::Result<()> {
+        match &hook.task {
+            hooks::Task::Command(words) => {
+                // Words with NUL bytes are refused with the rest of the configuration.
+                let program =
+                    Program::new(words).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+                self.fork_hook(id, hook, variables, Task::Program(&program))
+            }
+            hooks::Task::Builtin(action) => {
+                let signalled = match action {
+                    Builtin::Signal(signal) => {
+                        self.send_to_app(*signal, machine.scope_target(), None, false)
+                    }
+                    _ => Ok(()),
+                };
+                let call = || builtin::run(action, &signalled);
+                self.fork_hook(id, hook, variables, Task::Call(&call))
+            }
+        }
+    }
+
+    fn fork_hook(
+        &mut self,
+        id: HookId,
+        hook: &Hook,
+        mut variables: Vec<CString>,
+        task: Task<'_>,
+    ) -> io::Result<()> {
+        variables.extend(hook.env.iter().cloned());
+        let stdin: OwnedFd = fd::empty_input()?;
+        let (stdout, out) = fd::pipe()?;
+        let (stderr, err) = fd::pipe()?;
+        let user = hook.user.as_ref().map(|user| (user.uid, user.gid, &user.groups[..]));
+        let setup = Setup {
+            // A hook has to work whatever state of signals graceinit was started in.
+            signals: Signals::Clean,
+            user: user.or(self.user()),
+            terminal: None,
+            stdio: Some([stdin.as_fd(), out.as_fd(), err.as_fd()]),
+            variables: &variables,
+            without: &hookenv::NAMES,
+        };
+        let child = spawn::spawn(task, &setup)?;
+        self.table.add(child.pid, Role::Hook(id));
+        self.reports.push((id, child.report));
+        self.outputs.add(id, false, stdout);
+        self.outputs.add(id, true, stderr);
+        Ok(())
+    }
+
+    /// The process of an attempt was reaped. Why it was not executed, if it was not.
+    pub fn hook_ended(&mut self, id: HookId) -> Option<Failure> {
+        self.outputs.drain(id);
+        let place = self.reports.iter().position(|(known, _)| *known == id)?;
+        match self.reports.swap_remove(place).1.read() {
+            Started::No(failure) => Some(failure),
+            Started::Yes | Started::Pending => None,
+        }
+    }
+
+    /// Says why a hook was not executed.
+    pub fn explain_hook(&self, id: HookId, failure: Failure) {
+        let Ok(hook) = self.hook(id) else { return };
+        let words = match &hook.task {
+            hooks::Task::Command(words) => words.clone(),
+            hooks::Task::Builtin(_) => vec![hook.text.clone().into()],
+        };
+        let user = hook.user.as_ref().map(|user| (user.uid, user.gid, &user.groups[..]));
+        if let Ok(program) = Program::new(&words) {
+            let why = explain(&program, failure, user.or(self.user()));
+            log::warn!("hook {}: {why}", hook_name(id));
+        }
+    }
+
+    // ---- survivors ----------------------------------------------------------------------------
+
+    /// Starts a look at who is still there.
+    pub(super) fn survey(&mut self) {
+        if self.table.pid(Role::Surveyor).is_some() {
+            return;
+        }
+        let begun = fd::empty_input().and_then(|stdin| {
+            let (records, out) = fd::pipe()?;
+            let setup = Setup {
+                signals: Signals::Clean,
+                user: None,
+                terminal: None,
+                // It has nothing to say on stderr; what it may say goes where the records go.
+                stdio: Some([stdin.as_fd(), out.as_fd(), out.as_fd()]),
+                variables: &[],
+                without: &[],
+            };
+            Ok((spawn::spawn(Task::Call(&survey::run), &setup)?, records))
+        });
+        match begun {
+            Ok((child, records)) => {
+                self.table.add(child.pid, Role::Surveyor);
+                self.records = Some(Records::new(records));
+            }
+            Err(error) => log::warn!("unable to look who is still there: {error}; going on"),
+        }
+    }
+
+    /// Takes what the survey has brought meanwhile.
+    pub fn read_records(&mut self) {
+        if let Some(records) = &mut self.records {
+            records.read();
+        }
+    }
+
+    /// The look is over.
+    pub fn surveyed(&mut self, status: Status) {
+        self.read_records();
+        if status == Status::Code(survey::NO_PROC) {
+            self.records = None;
+            self.warn_of_proc(Reach::WithoutProc);
+        }
+    }
+
+    /// Says who is about to be killed, if they were looked for.
+    pub(super) fn tell_survivors(&mut self) {
+        let Some(mut records) = self.records.take() else { return };
+        records.read();
+        let (survivors, more) = records.survivors();
+        if survivors.is_empty() {
+            return account::record(&Fact::NotSurveyed);
+        }
+        for survivor in survivors {
+            account::record(&Fact::StillThere(survivor));
+        }
+        if more > 0 {
+            account::record(&Fact::MoreStillThere(more));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! `--check`: the examples of docs/check.md are what a user sees, to the letter; and it starts nothing.
+
+use std::process::{Command, Output};
+
+use crate::support::files::Place;
+use crate::support::{Fault, Outcome, Program};
+use crate::{ensure, ensure_eq};
+
+fn check(variables: &[(&str, &str)], words: &[&str], cwd: &std::path::Path) -> Outcome<Output> {
+    let mut command = Command::new(Program::Graceinit.path());
+    // Defaults depend on the place; what is shown must not depend on where the tests run.
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+    Ok(command.envs(variables.iter().copied()).args(words).current_dir(cwd).output()?)
+}
+
+/// Each block of the page: the command line and what it prints. Files named in it are blocks too.
+#[test]
+fn the_docs_show_what_a_user_sees() -> Outcome {
+    let page = include_str!("../../docs/check.md");
+    let place = Place::new();
+    for program in ["nginx", "postgres", "bundle", "deregister"] {
+        place.file(program, "", 0o755);
+    }
+    let path = place.text(".");
+    let mut examples = 0;
+    for block in page.split("```").skip(1).step_by(2) {
+        let (kind, text) = block.split_once('\n').unwrap_or_default();
+        if let Some(name) = kind.strip_prefix("toml ") {
+            place.file(name, text, 0o644);
+            continue;
+        }
+        let Some((line, shown)) =
+            text.strip_prefix("$ graceinit ").and_then(|t| t.split_once('\n'))
+        else {
+            continue;
+        };
+        let words = shlex::split(line).ok_or_else(|| Fault::new(format!("unreadable: {line}")))?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let output = check(&[("PATH", &path)], &words, &place.path("."))?;
+        let printed = [output.stdout, output.stderr].concat();
+        let printed = String::from_utf8_lossy(&printed).into_owned();
+        ensure!(printed == shown, "graceinit {line} prints\n{printed}\nthe page shows\n{shown}");
+        examples += 1;
+    }
+    ensure!(examples >= 4, "only {examples} examples");
+    Ok(())
+}
+
+/// Neither the app nor a hook runs, and there may be no app at all.
+#[test]
+fn nothing_is_started() -> Outcome {
+    let place = Place::new();
+    let hook = format!("touch {}", place.text("hook"));
+    let app = place.text("app");
+    let words = ["--check", "--pre-start", &hook, "--post-stop", &hook, "--", "touch", &app];
+    for words in [&words[..], &words[..5]] {
+        let output = check(&[], words, &place.path("."))?;
+        ensure_eq!(output.status.code(), Some(0), "{words:?}");
+    }
+    ensure_eq!((place.read("app"), place.read("hook")), (None, None), "what was started");
+    Ok(())
+}
+
+/// For a pipeline that builds images: a plan that does not fit is an exit code.
+#[test]
+fn a_plan_that_does_not_fit_is_an_exit_code() -> Outcome {
+    let here = std::path::Path::new("/");
+    for (words, code) in [
+        (&["--check=docker", "--grace", "8s", "--post-stop-timeout", "1s", "true"][..], 0),
+        (&["--check=docker", "--grace", "10s", "--post-stop", "true", "true"], 1),
+        (&["--check=k8s:30s", "--grace", "10s", "true"], 0),
+        (&["--check=k8s:9s", "--grace", "10s", "true"], 1),
+        (&["--check", "--grace", "10h", "true"], 0),
+        (&["--check", "--grace", "never", "true"], 125),
+    ] {
+        let output = check(&[], words, here)?;
+        ensure_eq!(output.status.code(), Some(code), "{words:?}");
+    }
+    // `docker run --init` leaves no room for a flag.
+    let output = check(&[("GRACEINIT_CHECK", "docker")], &["--", "true"], here)?;
+    ensure_eq!(output.status.code(), Some(1), "15 s in Docker's 10");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let warning = "warning: this plan may take 15s, but after 10s Docker and Podman kill PID 1: set \
+                   --grace 7s --post-stop-timeout 2s, or docker stop -t 17";
+    ensure!(text.contains(warning), "{text}");
+    Ok(())
+}
+
+/// What will not be there when it is needed.
+#[test]
+fn missing_programs_are_named() -> Outcome {
+    let words = ["--check", "--on-stop", "no-such-hook -x", "--", "no-such-app"];
+    let output = check(&[], &words, std::path::Path::new("/"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for warning in [
+        "warning: the app cannot be started now: there is no program 'no-such-app'",
+        "warning: the hook on-stop-1 cannot be started now: there is no program 'no-such-hook'",
+    ] {
+        ensure!(text.contains(warning), "{warning} is not in {text}");
+    }
+    ensure_eq!(output.status.code(), Some(0), "a pre-start hook may still bring them");
+    Ok(())
+}

@@ -1,0 +1,450 @@
+//! Every option, from everywhere it can be said; and which source counts.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use graceinit::cli::{self, Given, Instead, OPTIONS};
+use graceinit::config::source::Source;
+use graceinit::config::{self, Config, Place as Where};
+
+use crate::support::files::Place;
+use crate::support::{Launch, Outcome, Room};
+use crate::{ensure, ensure_eq};
+
+/// What is said to graceinit.
+#[derive(Default)]
+pub(super) struct Said<'a> {
+    /// The words before the command.
+    pub(super) flags: Vec<&'a str>,
+    pub(super) variables: Vec<(&'a str, &'a str)>,
+    pub(super) file: Option<&'a str>,
+    pub(super) place: Where,
+}
+
+impl Said<'_> {
+    /// What becomes of it. The file is called FILE in what is said about it.
+    pub(super) fn build(&self) -> Result<Config, Vec<String>> {
+        self.run(["--", "app"].as_slice())
+    }
+
+    pub(super) fn run(&self, command: &[&str]) -> Result<Config, Vec<String>> {
+        let room = Place::new();
+        let mut words: Vec<OsString> = Vec::new();
+        let mut path = String::new();
+        if let Some(text) = self.file {
+            let file = room.file("graceinit.toml", text, 0o644);
+            path = file.to_string_lossy().into_owned();
+            words.extend([OsString::from("--config"), file.into()]);
+        }
+        words.extend(self.flags.iter().chain(command).map(OsString::from));
+        let given = match cli::parse(&words) {
+            Ok(given) => given,
+            Err(Instead::Print(text) | Instead::Wrong(text)) => return Err(vec![text]),
+        };
+        let variables: Vec<(&str, &[u8])> =
+            self.variables.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        let named = |mistake: String| mistake.replace(&path, "FILE");
+        config::build(given, &variables, self.place).map_err(|mistakes| {
+            if path.is_empty() { mistakes } else { mistakes.into_iter().map(named).collect() }
+        })
+    }
+}
+
+/// All of a configuration but where it came from.
+fn essence(config: &Config) -> String {
+    let hooks = config::hooks::Hook::clone;
+    let mut list = Vec::new();
+    for phase in graceinit::machine::hook::HookPhase::ALL {
+        list.extend(config.hooks.of(phase).iter().map(hooks).map(|mut hook| {
+            hook.source = Source::Default("");
+            (phase, hook)
+        }));
+    }
+    let Config { command, plan, hooks: _, user, parent_signal, warn_on_reap, level, .. } = config;
+    // Each source has its own word for yes.
+    let value = |value: &'_ str| if value == "true" { "1".to_owned() } else { value.to_owned() };
+    let settings: Vec<(&str, String)> = config
+        .settings
+        .iter()
+        .filter(|setting| setting.name != "config")
+        .map(|setting| (setting.name, value(&setting.value)))
+        .collect();
+    format!(
+        "{command:?} {plan:?} {list:?} {user:?} {parent_signal:?} {warn_on_reap} {level} {:?} {:?} {:?}",
+        config.check, config.warnings, settings
+    )
+}
+
+/// How an option is said: on the command line, in its variable, in the file. Empty: it cannot be.
+const ROWS: &[(&str, &[&str], &str, &str)] = &[
+    ("grace", &["-t", "20"], "20", "grace = 20"),
+    ("grace-max", &["--grace-max", "1m"], "1m", "grace-max = '1m'"),
+    ("post-stop-timeout", &["--post-stop-timeout", "1.5"], "1.5", "post-stop-timeout = 1.5"),
+    ("stop-on", &["--stop-on", "HUP,USR1"], "HUP,USR1", "stop-on = ['HUP', 'USR1']"),
+    (
+        "stop-signal",
+        &["--stop-signal", "TERM:10s,0:1,9"],
+        "TERM:10s,0:1,9",
+        "stop-signal = ['TERM:10s', '0:1', 9]",
+    ),
+    ("scope", &["--scope", "tree"], "tree", "scope = 'tree'"),
+    ("rewrite", &["-r", "HUP:0", "-r15:3"], "HUP:0\n15:3", "rewrite = ['HUP:0', '15:3']"),
+    ("diagnose", &["--diagnose", "QUIT@3s"], "QUIT@3s", "diagnose = 'QUIT@3s'"),
+    ("stop-again", &["--stop-again", "kill"], "kill", "stop-again = 'kill'"),
+    ("grace-exit", &["--grace-exit", "9"], "9", "grace-exit = 9"),
+    (
+        "stop-exit-ok",
+        &["--stop-exit-ok", "143", "--stop-exit-ok=3"],
+        " 143\n3\n\n",
+        "stop-exit-ok = [143, '3']",
+    ),
+    ("reload-on", &["--reload-on", "USR2"], "USR2", "reload-on = 'USR2'"),
+    ("profile", &["--profile", "nginx"], "nginx", "profile = 'nginx'"),
+    ("pre-start", &["--pre-start", "a 'b c'"], "a 'b c'", "pre-start = \"a 'b c'\""),
+    ("on-ready", &["--on-ready", "touch:/x"], "touch:/x", "on-ready = ['touch:/x']"),
+    ("on-reload", &["--on-reload", "a", "--on-reload", "b"], "a\nb", "on-reload = ['a', 'b']"),
+    ("pre-stop", &["--pre-stop", "a"], "a", "[[hook.pre-stop]]\ncommand = ['a']"),
+    ("on-stop", &["--on-stop", "a b"], "a b", "[[hook.on-stop]]\ncommand = 'a b'"),
+    ("post-stop", &["--post-stop", "sleep:1ms"], "sleep:1ms", "post-stop = 'sleep:1ms'"),
+    ("hook-timeout", &["--hook-timeout", "2m"], "2m", "hook-timeout = '2m'"),
+    ("hook-retries", &["--hook-retries", "7"], "7", "hook-retries = 7"),
+    ("hook-backoff", &["--hook-backoff", "0"], "0", "hook-backoff = 0"),
+    ("v", &["-vv"], "2", "verbosity = 2"),
+    ("log-level", &["--log-level", "trace"], "trace", "log-level = 'trace'"),
+    ("user", &["--user", "4242"], "4242", "user = 4242"),
+    ("s", &["-s"], "1", "subreaper = true"),
+    ("p", &["-p", "USR1"], "USR1", "parent-signal = 'USR1'"),
+    ("e", &["-e", "3", "-e", "143"], "3\n143", "exit-ok = [3, 143]"),
+    ("w", &["-w"], "1", "warn-reap = true"),
+    ("g", &["-g"], "", ""),
+    ("c", &["-c"], "", ""),
+    ("config", &["--config", "/dev/null/x"], "/dev/null/x", ""),
+    ("check", &["--check=k8s:45s"], "k8s:45s", ""),
+    ("l", &["-l"], "", ""),
+];
+
+#[test]
+fn every_option_means_the_same_as_flag_variable_and_key() -> Outcome {
+    let plain = essence(&Said::default().build().expect("nothing is fine"));
+    for opt in OPTIONS {
+        let rows: Vec<_> = ROWS.iter().filter(|row| row.0 == opt.name).collect();
+        let [(name, flags, variable, file)] = rows[..] else {
+            panic!("{} has {} rows in this table", opt.name, rows.len());
+        };
+        ensure_eq!(opt.variable.is_some(), !variable.is_empty(), "the variable of {name}");
+        ensure_eq!(opt.key.is_some(), !file.is_empty(), "the key of {name}");
+        let flag = Said { flags: flags.to_vec(), ..Said::default() }.build();
+        let variables = opt.variable.map(|known| (known, *variable)).into_iter().collect();
+        let variable = Said { variables, ..Said::default() }.build();
+        match *name {
+            "l" => ensure!(flag.is_err_and(|text| text[0].contains("MIT")), "no licence"),
+            "g" => ensure_eq!(essence(&flag.expect("-g")), plain, "-g"),
+            "config" => ensure_eq!(
+                flag.expect_err("no file")[0].replace("--config", "GRACEINIT_CONFIG"),
+                variable.expect_err("no file")[0],
+                "the file that is not there"
+            ),
+            _ => {
+                let flag = essence(&flag.expect(name));
+                ensure!(flag != plain, "{name} changes nothing");
+                if opt.variable.is_some() {
+                    ensure_eq!(essence(&variable.expect(name)), flag, "the variable of {name}");
+                }
+                if opt.key.is_some() {
+                    let file = Said { file: Some(file), ..Said::default() }.build();
+                    ensure_eq!(essence(&file.expect(name)), flag, "the key of {name}");
+                }
+            }
+        }
+    }
+    ensure_eq!(ROWS.len(), OPTIONS.len(), "rows of options that are no more");
+    Ok(())
+}
+
+/// The source and the value of a setting.
+fn setting(said: &Said<'_>, name: &str) -> (String, String) {
+    let config = said.build().expect("no mistake");
+    let setting = config.settings.into_iter().find(|setting| setting.name == name);
+    let setting = setting.expect("a setting");
+    let source = match setting.source {
+        Source::File(_, line, column) => format!("file {line}:{column}"),
+        source => source.to_string(),
+    };
+    (source, setting.value)
+}
+
+fn of_nginx(name: &str) -> &'static str {
+    let mut profiles = graceinit::config::profiles::PROFILES.iter();
+    let nginx = profiles.find(|profile| profile.name == "nginx").expect("nginx");
+    nginx.settings.iter().find(|(known, _)| *known == name).expect("a setting").1
+}
+
+/// Of each pair of sources the one further to the left counts: all sixteen cases.
+#[test]
+fn flag_then_variable_then_file_then_profile_then_default() -> Outcome {
+    for (option, file, values, sources) in [
+        // One value.
+        (
+            "stop-signal",
+            "stop-signal = 'HUP:1s,INT'",
+            ["USR1", "USR2", "HUP:1s,INT", of_nginx("stop-signal"), "as received"],
+            ["--stop-signal", "GRACEINIT_STOP_SIGNAL", "file 1:15", "profile nginx", "default"],
+        ),
+        (
+            "scope",
+            "\n  scope = 'mixed'",
+            ["tree", "group", "mixed", "main", "group"],
+            ["--scope", "GRACEINIT_SCOPE", "file 2:11", "profile nginx", "default"],
+        ),
+    ] {
+        for bits in 0..16 {
+            let has = |source: usize| bits & (1 << source) != 0;
+            let flag = format!("--{option}={}", values[0]);
+            let variable = format!("GRACEINIT_{}", option.to_uppercase().replace('-', "_"));
+            let mut said = Said { file: has(2).then_some(file), ..Said::default() };
+            if has(0) {
+                said.flags.push(&flag);
+            }
+            if has(1) {
+                said.variables.push((&variable, values[1]));
+            }
+            if has(3) {
+                said.variables.push(("GRACEINIT_PROFILE", "nginx"));
+            }
+            let first = (0..4).find(|source| has(*source)).unwrap_or(4);
+            let want = (sources[first].to_owned(), values[first].to_owned());
+            ensure_eq!(setting(&said, option), want, "{option}, case {bits:04b}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_can_be_repeated_is_replaced_as_a_whole() -> Outcome {
+    let said =
+        |flags: &[&'static str], file| Said { flags: flags.to_vec(), file, ..Said::default() };
+    for (flags, file, source, value) in [
+        (&["-e", "1", "-e", "2"][..], Some("exit-ok = [3, 4]"), "-e", "1, 2"),
+        (&[], Some("exit-ok = [3, 4]"), "file 1:12", "3, 4"),
+    ] {
+        let want = (source.to_owned(), value.to_owned());
+        ensure_eq!(setting(&said(flags, file), "e"), want, "{flags:?}");
+    }
+    let ok =
+        |flags: &[&'static str], file| said(flags, file).build().expect("fine").plan.exit.stop_ok;
+    ensure_eq!(ok(&["--profile", "jvm"], None), [143], "the profile alone");
+    ensure_eq!(ok(&["--profile", "jvm"], Some("stop-exit-ok = [3]")), [3], "the file");
+    ensure_eq!(ok(&["--profile", "jvm"], Some("stop-exit-ok = []")), [0_u8; 0], "none at all");
+    Ok(())
+}
+
+/// GRACE_EXIT_TIMEOUT is a variable of --grace: after GRACEINIT_GRACE, before the file.
+#[test]
+fn the_second_variable_of_the_grace_counts_more_than_the_file() -> Outcome {
+    let file = Some("grace = 20");
+    let second = ("GRACE_EXIT_TIMEOUT", "30");
+    for (variables, want) in [
+        (vec![], ("file 1:9", "20")),
+        (vec![second], ("GRACE_EXIT_TIMEOUT", "30")),
+        (vec![second, ("GRACEINIT_GRACE", "40")], ("GRACEINIT_GRACE", "40")),
+        (vec![("GRACE_EXIT_TIMEOUT", " "), ("GRACEINIT_GRACE", "")], ("file 1:9", "20")),
+    ] {
+        let got = setting(&Said { variables, file, ..Said::default() }, "grace");
+        ensure_eq!((&got.0[..], &got.1[..]), want, "grace");
+    }
+    Ok(())
+}
+
+#[test]
+fn defaults_name_their_place() -> Outcome {
+    for (kubernetes, container, why, values) in [
+        (false, false, "default outside containers", ["15s", "5s", "warn"]),
+        (false, true, "default in Docker or Podman", ["7s", "2s", "warn"]),
+        (true, false, "default in Kubernetes", ["15s", "5s", "info"]),
+        (true, true, "default in Kubernetes", ["15s", "5s", "info"]),
+    ] {
+        let said = Said { place: Where { kubernetes, container }, ..Said::default() };
+        for (name, value) in ["grace", "post-stop-timeout", "log-level"].iter().zip(values) {
+            ensure_eq!(setting(&said, name), (why.to_owned(), value.to_owned()), "{name}");
+        }
+    }
+    Ok(())
+}
+
+fn commands(said: &Said<'_>) -> Vec<(String, String)> {
+    let config = said.build().expect("no mistake");
+    let hooks = config.hooks.pre_stop.iter();
+    hooks.map(|hook| (hook.name.clone(), hook.text.clone())).collect()
+}
+
+/// The hooks of a profile are a part of how its server is stopped: they come after the user's.
+#[test]
+fn the_hooks_of_a_profile_stay() -> Outcome {
+    let profile = ("GRACEINIT_PROFILE", "sidekiq");
+    for (flags, file, want) in [
+        (vec![], None, &["signal:TSTP"][..]),
+        (vec!["--pre-stop", "a"], None, &["a", "signal:TSTP"]),
+        (vec!["--pre-stop", "a"], Some("pre-stop = 'b'"), &["a", "signal:TSTP"]),
+        (vec![], Some("pre-stop = ['b', 'c']"), &["b", "c", "signal:TSTP"]),
+        (vec![], Some("[[hook.pre-stop]]\ncommand = ['b c']"), &["'b c'", "signal:TSTP"]),
+        (vec![], Some("pre-stop = []"), &["signal:TSTP"]),
+    ] {
+        let got = commands(&Said { flags, file, variables: vec![profile], ..Said::default() });
+        let texts: Vec<&str> = got.iter().map(|(_, text)| &text[..]).collect();
+        ensure_eq!(texts, want, "{file:?}");
+        let names: Vec<String> = got.into_iter().map(|(name, _)| name).collect();
+        let numbered: Vec<String> = (1..=names.len()).map(|n| format!("pre-stop-{n}")).collect();
+        ensure_eq!(names, numbered, "the names");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_profile_takes_its_argument() -> Outcome {
+    for (profile, want) in [
+        ("envoy", "http:POST http://127.0.0.1:9901/healthcheck/fail"),
+        ("envoy:[::1]:1", "http:POST http://[::1]:1/healthcheck/fail"),
+    ] {
+        let said = Said { flags: vec!["--profile", profile], ..Said::default() };
+        ensure_eq!(commands(&said)[0].1, want, "{profile}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_profile_can_be_used() -> Outcome {
+    for profile in graceinit::config::profiles::PROFILES {
+        let said = Said { flags: vec!["--profile", profile.name], ..Said::default() };
+        ensure_eq!(said.build().err(), None, "{}", profile.name);
+        for (name, _) in profile.settings {
+            ensure!(OPTIONS.iter().any(|opt| opt.name == *name), "{}: {name}", profile.name);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn reload_signals_matter_only_with_reload_hooks() -> Outcome {
+    let reload = |flags: Vec<&'static str>| {
+        let plan = Said { flags, ..Said::default() }.build().expect("fine").plan;
+        (1..=64)
+            .filter_map(graceinit::types::Signal::new)
+            .filter(|signal| plan.reload_on.contains(*signal))
+            .map(|signal| signal.to_string())
+            .collect::<Vec<_>>()
+    };
+    ensure_eq!(reload(vec![]), [""; 0], "no hook");
+    ensure_eq!(reload(vec!["--reload-on", "TERM"]), [""; 0], "no hook");
+    ensure_eq!(reload(vec!["--on-reload", "x"]), ["HUP"], "the default");
+    ensure_eq!(reload(vec!["--on-reload", "x", "--reload-on", "USR2,HUP"]), ["HUP", "USR2"], "two");
+    Ok(())
+}
+
+#[test]
+fn a_check_needs_no_command() -> Outcome {
+    use graceinit::config::Check;
+    let check = |flags: Vec<&'static str>, value: &'static str| {
+        let variables = vec![("GRACEINIT_CHECK", value)];
+        Said { flags, variables, ..Said::default() }.run(&[]).map(|config| config.check)
+    };
+    let pod = |n| Check::Kubernetes(std::time::Duration::from_secs(n));
+    for (flags, variable, want) in [
+        (vec!["--check"], "", Check::Plain),
+        (vec![], "1", Check::Plain),
+        (vec!["--check=docker"], "1", Check::Docker),
+        (vec![], "k8s:45s", pod(45)),
+        (vec!["--check=k8s"], "", pod(30)),
+    ] {
+        ensure_eq!(check(flags, variable), Ok(Some(want)), "{variable}");
+    }
+    for value in ["", "0"] {
+        let mistakes = check(vec![], value).expect_err("no command");
+        ensure!(mistakes[0].starts_with("there is no command to run"), "{mistakes:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_path_and_a_command_may_be_any_bytes() -> Outcome {
+    let bytes = OsString::from_vec(b"a\xff".to_vec());
+    let given = Given { options: vec![("on-stop", vec![bytes.clone()])], command: vec![bytes] };
+    let config = config::build(given, &[], Where::default()).expect("fine");
+    ensure_eq!(config.hooks.on_stop.len(), 1, "the hook");
+    Ok(())
+}
+
+/// `--help` is the table as well.
+#[test]
+fn help_names_every_option_and_variable() -> Outcome {
+    let Err(Instead::Print(help)) = cli::parse(&["--help".into()]) else { panic!("no help") };
+    for opt in OPTIONS {
+        let flag = if opt.long { format!("--{}", opt.name) } else { format!("-{}", opt.name) };
+        ensure!(help.contains(&flag), "{flag} is not in --help");
+        ensure!(opt.variable.is_none_or(|name| help.contains(&format!("[{name}]"))), "{flag}");
+    }
+    Ok(())
+}
+
+/// docs/options.md names every key that is not the option's own name.
+#[test]
+fn the_documentation_names_every_key() -> Outcome {
+    let docs = include_str!("../../docs/options.md");
+    for key in OPTIONS.iter().filter(|opt| !opt.long).filter_map(|opt| opt.key) {
+        ensure!(docs.contains(&format!("`{key}`")), "{key} is not in docs/options.md");
+    }
+    Ok(())
+}
+
+/// The real program, with a file that only the environment names.
+#[test]
+fn a_file_works_without_any_flag() -> Outcome {
+    let place = Place::new();
+    let text = format!(
+        "stop-on = ['USR1']\nstop-signal = ['QUIT']\nstop-exit-ok = [4]\n\
+         [[hook.post-stop]]\ncommand = ['sh', '-c', 'echo $GRACEINIT_PHASE > {}']\n",
+        place.text("phase")
+    );
+    let file = place.file("graceinit.toml", text, 0o644);
+    let mut run = Launch::graceinit(Room::Plain)
+        .env("GRACEINIT_CONFIG", file)
+        .app("block ready echo=QUIT:4")
+        .start()?;
+    run.ready()?;
+    run.signal("USR1")?;
+    run.out.expect("got QUIT ")?;
+    run.exits(0)?;
+    ensure_eq!(place.expect("phase")?, "post-stop\n", "the hook");
+    Ok(())
+}
+
+/// The pieces of TOML in docs/configuration.md are right, and no phase of the example is forgotten.
+#[test]
+fn the_documentation_can_be_used() -> Outcome {
+    let docs = include_str!("../../docs/configuration.md");
+    let mut pieces = docs.split("```toml\n").skip(1).filter_map(|piece| piece.split("```").next());
+    // Their users live in containers.
+    let text = |piece: Option<&str>| {
+        let text = piece.expect("a piece").replace("user = \"consul\"", "user = \"root\"");
+        text.replace("user = \"app\"", "user = \"root\"")
+    };
+    let one = text(pieces.next());
+    let config = Said { file: Some(&one), ..Said::default() }.build();
+    let config = config.map_err(|mistakes| crate::support::Fault::new(mistakes.join("\n")))?;
+    let hook = &config.hooks.pre_stop[0];
+    ensure_eq!(hook.name, "deregister", "the name");
+    ensure_eq!(hook.env.len(), 1, "the environment");
+    ensure!(hook.user.is_some(), "the user");
+    let example = text(pieces.next());
+    let config = Said { file: Some(&example), ..Said::default() }.build();
+    let config = config.map_err(|mistakes| crate::support::Fault::new(mistakes.join("\n")))?;
+    ensure_eq!(config.warnings, [""; 0], "warnings");
+    ensure_eq!(config.plan.ladder.len(), 2, "the ladder");
+    let hooks = &config.hooks;
+    ensure_eq!(
+        (hooks.pre_start.len(), hooks.pre_stop.len(), hooks.post_stop.len()),
+        (2, 2, 1),
+        "the hooks"
+    );
+    ensure!(pieces.next().is_none(), "a piece that nobody tests");
+    Ok(())
+}

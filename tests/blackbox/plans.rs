@@ -1,0 +1,243 @@
+//! Two hundred random plans in real processes, with hooks that fail, hang and fork away and apps that
+//! obey, ignore and multiply, while both processors are kept busy: whatever happens, graceinit has left
+//! by the end of the budget, with everything it started.
+//!
+//! `GRACEINIT_TEST_FIGURES=1 cargo test plans` prints how punctual it was.
+
+use std::io::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::files::Place;
+use crate::support::init::puppet_line;
+use crate::support::{Fault, Launch, Outcome, Room, Status, need, proc};
+use crate::{ensure, ensure_eq};
+
+const PLANS: usize = 200;
+const SIDE_BY_SIDE: usize = 8;
+/// What the dead-man timer allows a stuck loop (docs/shutdown.md).
+const SLACK: Duration = Duration::from_millis(500);
+
+/// xorshift64*: the same plans in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % sides
+    }
+
+    fn between(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_millis(from + self.roll(to - from))
+    }
+
+    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.roll(of.len() as u64) as usize]
+    }
+}
+
+#[derive(Debug)]
+struct Plan {
+    room: Room,
+    grace: Duration,
+    post_stop: Duration,
+    flags: Vec<String>,
+    app: &'static str,
+    /// A second request.
+    again: bool,
+}
+
+/// Ends on TERM, never, by itself, or leaves somebody behind who does not.
+const APPS: [&str; 6] = [
+    "block ready echo=TERM:3",
+    "block ready echo",
+    "block ready wait=TERM exit=9",
+    "block spawn=double:name=helper;block;ready;echo ready echo=TERM:3",
+    "block spawn=setsid:name=helper;block;ready;echo ready echo",
+    "block spawn=orphan:name=helper;block;ready;echo=TERM:0 ready echo=TERM:3",
+];
+
+impl Plan {
+    fn roll(dice: &mut Dice) -> Plan {
+        let (grace, post_stop) = (dice.between(300, 1200), dice.between(400, 800));
+        let hang = puppet_line("block pause");
+        let fork = puppet_line("spawn=double:block;ready;pause exit=0");
+        let hooks = ["true", "false", &hang, &fork, "sleep:1h", "sleep:50ms", "/no/such/program"];
+        let mut flags = vec![format!("--hook-retries={}", dice.roll(3))];
+        flags.push(format!("--hook-backoff={}ms", 5 + dice.roll(40)));
+        if dice.roll(2) == 0 {
+            flags.push(format!("--hook-timeout={}ms", 50 + dice.roll(100)));
+        }
+        if dice.roll(3) == 0 {
+            flags.push("--stop-signal=TERM:100ms,INT".to_owned());
+        }
+        if dice.roll(3) == 0 {
+            flags.push("--diagnose=QUIT@100ms".to_owned());
+        }
+        flags.push(format!("--scope={}", dice.one(&["group", "main", "mixed", "tree"])));
+        // First of its phase, so that nothing takes its time away: it must have had its turn.
+        flags.push("--post-stop=touch:/dev/null".to_owned());
+        for phase in ["pre-stop", "on-stop", "post-stop"] {
+            for _ in 0..dice.roll(3) {
+                flags.push(format!("--{phase}={}", dice.one(&hooks)));
+            }
+        }
+        let again = dice.roll(6) == 0;
+        if again {
+            flags.push("--stop-again=kill".to_owned());
+        }
+        let room = if dice.roll(2) == 0 { Room::PidNs } else { Room::Plain };
+        Plan { room, grace, post_stop, flags, app: dice.one(&APPS), again }
+    }
+
+    /// The budget's length.
+    fn budget(&self) -> Duration {
+        self.grace + self.post_stop
+    }
+
+    /// Takes it through one life; how long that took from the request on.
+    fn live(&self) -> Outcome<Duration> {
+        let place = Place::new();
+        let mut run = Launch::graceinit(self.room)
+            .flags(&format!("-v --grace {}ms", self.grace.as_millis()))
+            .flags(&format!("--post-stop-timeout {}ms", self.post_stop.as_millis()))
+            .words(&self.flags)
+            .app(self.app)
+            .cwd(place.path("."))
+            .start()?;
+        run.out.until("ready")?;
+        let init = run.init()?;
+        let asked = Instant::now();
+        crate::support::sys::kill(init, libc::SIGTERM)?;
+        if self.again {
+            run.err.until("graceinit: info: stop requested")?;
+            // It may have left by then.
+            drop(crate::support::sys::kill(init, libc::SIGTERM));
+        }
+        let patience = Duration::from_secs(60);
+        proc::poll_within(patience, "the end", || run.ended().ok().flatten())?;
+        let took = asked.elapsed();
+        let status = run.wait()?;
+        let codes = [3, 9, 137];
+        let known = codes.iter().any(|code| status == Status::Code(*code));
+        ensure!(known, "{self:?} ended with {status}");
+        ensure_eq!(run.survivors(), Vec::<i32>::new(), "left behind by {self:?}");
+        run.err.find("hook started hook=post-stop-1")?;
+        run.err.find("leaving code=")?;
+        Ok(took)
+    }
+}
+
+/// Keeps the processors busy, and measures how late a plain sleep ends on such a machine.
+struct Load<'a>(&'a AtomicBool);
+
+impl Load<'_> {
+    fn burn(&self) {
+        while !self.0.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+    }
+
+    fn lateness(&self) -> Duration {
+        let nap = Duration::from_millis(5);
+        let mut worst = Duration::ZERO;
+        while !self.0.load(Ordering::Relaxed) {
+            let begun = Instant::now();
+            // No synchronisation: the nap itself is what is measured.
+            std::thread::sleep(nap);
+            worst = worst.max(begun.elapsed().saturating_sub(nap));
+        }
+        worst
+    }
+}
+
+#[test]
+fn two_hundred_random_plans_end_in_time() -> Outcome {
+    if !need::pid_namespace() {
+        return Ok(());
+    }
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let plans: Vec<Plan> = (0..PLANS).map(|_| Plan::roll(&mut dice)).collect();
+    let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let lives: Mutex<Vec<(usize, Duration)>> = Mutex::default();
+    let faults: Mutex<Vec<Fault>> = Mutex::default();
+    let load = Load(&over);
+    let lateness = std::thread::scope(|scope| {
+        let processors = std::thread::available_parallelism().map_or(2, usize::from);
+        (0..processors).for_each(|_| drop(scope.spawn(|| load.burn())));
+        let control = scope.spawn(|| load.lateness());
+        let workers: Vec<_> = (0..SIDE_BY_SIDE)
+            .map(|_| {
+                scope.spawn(|| {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(plan) = plans.get(number) else { return };
+                        match plan.live() {
+                            Ok(took) => lives.lock().unwrap().push((number, took)),
+                            Err(fault) => faults.lock().unwrap().push(fault),
+                        }
+                    }
+                })
+            })
+            .collect();
+        let ends: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        over.store(true, Ordering::Relaxed);
+        ends.into_iter().for_each(|end| end.unwrap());
+        control.join().unwrap()
+    });
+    if let Some(fault) = faults.into_inner().unwrap().into_iter().next() {
+        return Err(fault);
+    }
+    let lives = lives.into_inner().unwrap();
+    ensure_eq!(lives.len(), PLANS, "lives");
+    tell(&plans, &lives, lateness);
+    for (number, took) in lives {
+        let plan = &plans[number];
+        // A starved machine is late with everything, the tests' own clocks included.
+        let end = plan.budget() + SLACK + lateness * 10;
+        ensure!(took <= end, "plan {number} took {took:?}, not {end:?}: {plan:?}");
+    }
+    Ok(())
+}
+
+/// The figures, if they are asked for.
+fn tell(plans: &[Plan], lives: &[(usize, Duration)], lateness: Duration) {
+    if std::env::var_os("GRACEINIT_TEST_FIGURES").is_none() {
+        return;
+    }
+    let millis = |span: Duration| span.as_secs_f64() * 1000.0;
+    let show = |what: &str, mut over: Vec<f64>| {
+        over.sort_by(f64::total_cmp);
+        let at = |share: f64| over[((over.len() - 1) as f64 * share).round() as usize];
+        say(&format!(
+            "{what}: {} lives, p50 {:+.1} ms, p99 {:+.1} ms, worst {:+.1} ms",
+            over.len(),
+            at(0.5),
+            at(0.99),
+            at(1.0)
+        ));
+    };
+    let against = |limit: fn(&Plan) -> Duration| {
+        lives.iter().map(move |(n, took)| millis(*took) - millis(limit(&plans[*n])))
+    };
+    show("exit against the end of the budget", against(Plan::budget).collect());
+    // Lives that were ended by SIGKILL at the deadline and had nothing slow afterwards.
+    let stuck = lives.iter().filter(|(number, _)| {
+        let plan = &plans[*number];
+        let slow = |flag: &&String| flag.starts_with("--post-stop=");
+        let never_ends = plan.app == APPS[1] || plan.app == APPS[4];
+        never_ends && !plan.again && plan.flags.iter().filter(slow).count() == 1
+    });
+    let stuck: Vec<f64> = stuck.map(|(n, took)| millis(*took) - millis(plans[*n].grace)).collect();
+    show("exit against the deadline, where SIGKILL was needed", stuck);
+    let lateness = millis(lateness);
+    say(&format!("a plain sleep on the same machine was late by {lateness:.1} ms at worst"));
+}
+
+/// Past libtest, which would keep it.
+fn say(line: &str) {
+    drop(writeln!(std::io::stderr(), "{line}"));
+}

@@ -1,0 +1,106 @@
+//! What the actions of one event add up to, and what they should have added up to.
+
+use std::mem::discriminant;
+
+use graceinit::machine::fact::Fact;
+use graceinit::machine::hook::{HookId, Outcome};
+use graceinit::machine::phase::PhaseName;
+use graceinit::machine::{Event, Target};
+use graceinit::types::Signal;
+
+use super::promises::{Kept, Promise, kept};
+
+pub(super) type Sent = (Signal, Target, Option<usize>);
+
+/// `owed_…` is reckoned from the event, its namesake is what the machine did.
+pub(super) struct Batch {
+    pub(super) phase_before: PhaseName,
+    /// Signals to the app, those that ask it to stop excepted.
+    pub(super) owed: Vec<Sent>,
+    pub(super) sent: Vec<Sent>,
+    /// Facts about signals, retries, aborts, more time and the app's end.
+    pub(super) owed_facts: Vec<Fact>,
+    pub(super) facts: Vec<Fact>,
+    pub(super) owed_continue: Option<Target>,
+    pub(super) owed_suspends: usize,
+    pub(super) suspends: usize,
+    pub(super) owed_stopped_hooks: Vec<(HookId, Signal)>,
+    pub(super) stopped_hooks: Vec<(HookId, Signal)>,
+    /// SIGKILL must come now, and why.
+    pub(super) owed_kill: Option<Promise>,
+    pub(super) kills: usize,
+    pub(super) owed_survey: bool,
+    pub(super) surveys: usize,
+    /// Whose business the signals are that go to the app.
+    pub(super) sent_by: Promise,
+    /// How the attempt of the present event ended.
+    pub(super) expected_end: Option<(HookId, Outcome)>,
+}
+
+impl Batch {
+    pub(super) fn new(phase_before: PhaseName) -> Batch {
+        Batch {
+            phase_before,
+            owed: Vec::new(),
+            sent: Vec::new(),
+            owed_facts: Vec::new(),
+            facts: Vec::new(),
+            owed_continue: None,
+            owed_suspends: 0,
+            suspends: 0,
+            owed_stopped_hooks: Vec::new(),
+            stopped_hooks: Vec::new(),
+            owed_kill: None,
+            kills: 0,
+            owed_survey: false,
+            surveys: 0,
+            sent_by: Promise::ForwardedOnce,
+            expected_end: None,
+        }
+    }
+
+    /// Everything that was owed was done, once and in its order, and nothing else.
+    pub(super) fn judge(&self, event: Event) -> Kept {
+        self.judge_facts(event)?;
+        if let Some(promise) = self.owed_kill {
+            kept(self.kills == 1, promise, || "SIGKILL was to come now, and did not")?;
+        }
+        kept(self.surveys == usize::from(self.owed_survey), Promise::Survey, || {
+            format!("{} surveys at {event:?}", self.surveys)
+        })?;
+        kept(self.stopped_hooks == self.owed_stopped_hooks, Promise::Forestalled, || {
+            format!("{:?}, not {:?}", self.stopped_hooks, self.owed_stopped_hooks)
+        })?;
+        kept(self.suspends == self.owed_suspends, Promise::Terminal, || format!("at {event:?}"))?;
+        kept(self.sent == self.owed, self.sent_by, || {
+            format!("{:?}, not {:?}, at {event:?}", self.sent, self.owed)
+        })
+    }
+
+    fn judge_facts(&self, event: Event) -> Kept {
+        let count = self.facts.len().max(self.owed_facts.len());
+        for place in 0..count {
+            let (told, owed) = (self.facts.get(place), self.owed_facts.get(place));
+            if told == owed {
+                continue;
+            }
+            let same_kind = told.map(discriminant) == owed.map(discriminant);
+            let promise = match owed.or(told) {
+                Some(Fact::PhaseAborted { .. }) => Promise::Abort,
+                Some(Fact::Extended { .. }) => Promise::MoreTime,
+                Some(Fact::HookRetried { .. }) => Promise::Retries,
+                Some(Fact::StopAgain { .. }) if same_kind => Promise::StopAgain,
+                Some(Fact::Held { .. }) => Promise::HeldSignals,
+                Some(
+                    Fact::ReloadRequested { .. }
+                    | Fact::ReloadMerged { .. }
+                    | Fact::ReloadDropped { .. },
+                ) => Promise::Reloads,
+                Some(Fact::Forwarded { .. } | Fact::Dropped { .. }) => self.sent_by,
+                _ => Promise::Account,
+            };
+            return kept(false, promise, || format!("{told:?}, not {owed:?}, at {event:?}"));
+        }
+        Ok(())
+    }
+}

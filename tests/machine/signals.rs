@@ -1,0 +1,226 @@
+//! The promises about signals that are passed on: at once, when there is an app, or after the hooks of
+//! a reload.
+
+use graceinit::machine::fact::Fact;
+use graceinit::machine::hook::HookPhase;
+use graceinit::machine::phase::PhaseName;
+use graceinit::machine::plan::{Ending, Plan, Scope, StopAgain};
+use graceinit::machine::{Origin, Received, Target};
+use graceinit::types::{Signal, Time};
+
+use super::batch::Batch;
+use super::hooks::Turn;
+use super::ledger::{Ledger, leftovers_signal};
+use super::promises::{Kept, Promise, kept};
+use super::world::{World, ms};
+
+/// How many signals wait for the app at most.
+const MOST_HELD: usize = 64;
+
+/// Who is sent the first stop signal, or a later one.
+pub(super) fn scope_target(scope: Scope, first: bool) -> Target {
+    match (scope, first) {
+        (Scope::Group, _) => Target::Group,
+        (Scope::Main, _) | (Scope::Mixed, true) => Target::App,
+        (Scope::Mixed, false) | (Scope::Tree, _) => Target::Tree,
+    }
+}
+
+impl Ledger {
+    /// A signal that asks for no stop.
+    pub(super) fn signal_arrives(&mut self, plan: &Plan, received: Received, batch: &mut Batch) {
+        let Received { signal, origin, .. } = received;
+        let typed = origin == Origin::Kernel;
+        if self.ended.is_some() {
+            batch.owed_facts.push(Fact::NoApp { signal });
+        } else if typed && [Signal::TTIN, Signal::TTOU].contains(&signal) {
+            // Meant for graceinit itself.
+        } else if signal == Signal::CONT && self.suspended {
+            batch.owed_facts.push(Fact::Resumed);
+            batch.owed.push((Signal::CONT, Target::Group, None));
+        } else if !self.started {
+            let moot = typed && [Signal::TSTP, Signal::CONT, Signal::WINCH].contains(&signal);
+            let pending = self.held.iter().any(|held| held.signal == signal);
+            if moot || pending && signal.is_standard() || self.held.len() >= MOST_HELD {
+                batch.owed_facts.push(Fact::NoApp { signal });
+            } else {
+                batch.owed_facts.push(Fact::Held { signal });
+                self.held.push(received);
+            }
+        } else {
+            self.signal_for_the_app(plan, received, batch);
+        }
+    }
+
+    /// It is passed on, at once or after its hooks.
+    fn signal_for_the_app(&mut self, plan: &Plan, received: Received, batch: &mut Batch) {
+        let signal = received.signal;
+        if self.asked.is_some() || !plan.reload_on.contains(signal) {
+            return owe(plan, received, batch);
+        }
+        batch.sent_by = Promise::Reloads;
+        if self.reloads.iter().any(|waiting| waiting.signal == signal) {
+            batch.owed_facts.push(Fact::ReloadMerged { signal });
+        } else {
+            batch.owed_facts.push(Fact::ReloadRequested { signal });
+            self.reloads.push_back(received);
+            self.work_goes_on(plan, batch);
+        }
+    }
+
+    /// The app is there.
+    pub(super) fn app_executed(&mut self, plan: &Plan, batch: &mut Batch) {
+        if !self.executed && self.ended.is_none() {
+            self.executed = true;
+            self.work_goes_on(plan, batch);
+        }
+    }
+
+    /// One round of hooks for each reload signal, after the on-ready hooks.
+    pub(super) fn work_goes_on(&mut self, plan: &Plan, batch: &mut Batch) {
+        let runs = self.executed && self.ended.is_none() && self.asked.is_none();
+        while runs && self.all_had_their_turn(plan, HookPhase::OnReady) {
+            if let Some(received) = self.reloading {
+                if !self.all_had_their_turn(plan, HookPhase::OnReload) {
+                    return;
+                }
+                self.reloading = None;
+                batch.sent_by = Promise::Reloads;
+                if self.on_reload != Turn::Aborted {
+                    owe(plan, received, batch);
+                }
+            } else if let Some(next) = self.reloads.pop_front() {
+                self.reloading = Some(next);
+                self.on_reload = Turn::NotBegun;
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Nothing is started or passed on any more but what the stop wants; every signal that waited for
+    /// that is told of.
+    pub(super) fn close_work(&mut self, batch: &mut Batch) {
+        for held in self.held.drain(..) {
+            batch.owed_facts.push(Fact::NoApp { signal: held.signal });
+        }
+        for waiting in self.reloading.take().into_iter().chain(self.reloads.drain(..)) {
+            batch.owed_facts.push(Fact::ReloadDropped { signal: waiting.signal });
+        }
+        for turn in [&mut self.pre_start, &mut self.on_ready, &mut self.on_reload] {
+            *turn = Turn::Closed;
+        }
+    }
+
+    /// The app is about to be forked.
+    pub(super) fn judge_start(&mut self, plan: &Plan, world: &World, batch: &mut Batch) -> Kept {
+        let once = Promise::StartsOnce;
+        kept(!self.started, once, || "a second time")?;
+        kept(self.ended.is_none(), once, || "although the start has ended")?;
+        let hooks = self.all_had_their_turn(plan, HookPhase::PreStart);
+        kept(hooks, once, || format!("before the last pre-start hook: {:?}", self.pre_start))?;
+        let busy = world.hooks.iter().any(|hook| !hook.killed);
+        kept(!busy, once, || "while a hook runs")?;
+        self.started = true;
+        batch.sent_by = Promise::HeldSignals;
+        for held in std::mem::take(&mut self.held) {
+            self.signal_for_the_app(plan, held, batch);
+        }
+        batch.sent_by = Promise::HeldSignals;
+        Ok(())
+    }
+
+    pub(super) fn stop_asked(
+        &mut self,
+        plan: &Plan,
+        world: &World,
+        received: Received,
+        batch: &mut Batch,
+    ) {
+        let (signal, now) = (received.signal, world.now);
+        if self.asked.is_some() {
+            return self.stop_asked_again(plan, now, received, batch);
+        }
+        self.asked = Some(received);
+        // One wake-up reads the clock once. Who ends app and graceinit with one kill(2) to their
+        // group asks for a stop, whichever news is read first.
+        self.asked_in_life = self.ended.is_none_or(|(_, at)| at == now);
+        let (sender, grace) = (received.origin.process(), plan.grace);
+        batch.owed_facts.push(Fact::StopRequested { signal, sender, grace });
+        if self.ended.is_some() {
+            return;
+        }
+        self.deadline = Some(now.after(grace));
+        self.latest = now.after(plan.grace_max);
+        if self.started {
+            self.close_work(batch);
+        } else {
+            let signal_for_hooks = leftovers_signal(plan);
+            let running = world.hooks.iter().filter(|hook| !hook.killed);
+            batch.owed_stopped_hooks = running.map(|hook| (hook.id, signal_for_hooks)).collect();
+            self.app_ended(plan, now, Ending::Forestalled(signal), batch);
+        }
+    }
+
+    fn stop_asked_again(&mut self, plan: &Plan, now: Time, received: Received, batch: &mut Batch) {
+        let signal = received.signal;
+        let typed = signal == Signal::INT && received.origin == Origin::Kernel;
+        let wanted = match plan.stop_again {
+            StopAgain::Ignore => false,
+            StopAgain::Kill => true,
+            StopAgain::Default => typed,
+        };
+        let kill = wanted && self.budget_runs();
+        batch.owed_facts.push(Fact::StopAgain { signal, kill });
+        if !kill {
+            return;
+        }
+        self.cut_short = true;
+        // A moment for a look at who is still there, if nobody has looked yet.
+        let moment = now.after(ms(100));
+        let deadline = self.deadline.unwrap_or(moment).min(moment);
+        if self.surveyed || deadline <= now {
+            self.deadline = Some(now);
+            batch.owed_kill = Some(Promise::StopAgain);
+        } else {
+            self.deadline = Some(deadline);
+            self.surveyed = true;
+            batch.owed_survey = true;
+        }
+    }
+
+    /// Job control.
+    pub(super) fn app_is_stopped(
+        &mut self,
+        plan: &Plan,
+        signal: Signal,
+        ours: bool,
+        batch: &mut Batch,
+    ) {
+        let wants = [Signal::TTIN, Signal::TTOU].contains(&signal);
+        let key = wants || signal == Signal::TSTP;
+        if !plan.terminal || self.ended.is_some() || self.phase >= PhaseName::Killed || !key {
+            return;
+        }
+        let running = self.asked.is_none();
+        self.app_executed(plan, batch);
+        let give = ours && wants;
+        if running && plan.suspendable && !give {
+            batch.owed_suspends = 1;
+        } else if give || signal == Signal::TSTP {
+            batch.owed.push((Signal::CONT, Target::Group, None));
+        }
+    }
+}
+
+fn owe(plan: &Plan, received: Received, batch: &mut Batch) {
+    let Received { signal, value, .. } = received;
+    match plan.rewrite.apply(signal) {
+        None => batch.owed_facts.push(Fact::Dropped { signal }),
+        Some(sent) => {
+            let scope = plan.scope;
+            batch.owed_facts.push(Fact::Forwarded { signal, sent, scope });
+            batch.owed.push((sent, scope_target(scope, true), value));
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The promises about waiting: whenever the supervisor sleeps, something can end that, in time.
+
+use std::time::Duration;
+
+use graceinit::machine::budget;
+use graceinit::machine::hook::HookPhase;
+use graceinit::machine::phase::PhaseName;
+use graceinit::machine::plan::Plan;
+use graceinit::types::Time;
+
+use super::ledger::Ledger;
+use super::promises::{Kept, Promise, kept};
+use super::world::{Surveyor, World};
+
+fn runs(world: &World, phase: HookPhase) -> bool {
+    world.hooks.iter().any(|hook| hook.id.phase == phase && !hook.killed)
+}
+
+impl Ledger {
+    /// When nothing more happens now and the machine wants to sleep until `wake`.
+    pub(super) fn judge_sleep(&self, plan: &Plan, world: &World, wake: Option<Time>) -> Kept {
+        for hook in world.hooks.iter().filter(|hook| !hook.killed) {
+            let due = wake.is_some_and(|wake| wake <= hook.until);
+            kept(due || wake.is_none(), Promise::HookKilledAtLimit, || format!("{hook:?}"))?;
+        }
+        match self.deadline {
+            None => self.judge_idle(plan, world, wake),
+            Some(deadline) => self.judge_waiting(plan, world, wake, deadline),
+        }
+    }
+
+    /// The hooks of this phase have not had their turn: one of them runs or waits for its retry.
+    fn hooks_are_at_work(&self, world: &World, wake: Time, phase: HookPhase) -> Kept {
+        let retry = self.retry_due(phase);
+        let waits = runs(world, phase) || retry.is_some();
+        kept(waits, Promise::LeavesAtOnce, || format!("no {} hook runs", phase.as_str()))?;
+        kept(retry.is_none_or(|due| wake <= due), Promise::Retries, || format!("due at {retry:?}"))
+    }
+
+    /// No budget runs.
+    fn judge_idle(&self, plan: &Plan, world: &World, wake: Option<Time>) -> Kept {
+        let phases = [HookPhase::PreStart, HookPhase::OnReady, HookPhase::OnReload];
+        let limits = world.hooks.iter().filter(|hook| !hook.killed).map(|hook| hook.until);
+        let retries = phases.iter().filter_map(|&phase| self.retry_due(phase));
+        let wanted = limits.chain(retries).min();
+        kept(wanted.is_none() || wake.is_some(), Promise::NoLostWakeUp, || {
+            format!("no tick is due in {:?}", self.phase)
+        })?;
+        kept(wake.is_none() || wanted.is_some(), Promise::TickOnTime, || "idle means no wake-ups")?;
+        let wake = wake.unwrap_or(Time(u64::MAX));
+        if !self.started {
+            let phase = HookPhase::PreStart;
+            let over = self.all_had_their_turn(plan, phase);
+            kept(!over, Promise::LeavesAtOnce, || "the app could be started")?;
+            return self.hooks_are_at_work(world, wake, phase);
+        }
+        kept(world.app_lives(), Promise::NoLostWakeUp, || "waits for an app that has gone")?;
+        let phase = if self.executed { PhaseName::Running } else { PhaseName::Starting };
+        kept(self.phase == phase, Promise::PhasesInOrder, || format!("{:?}", self.phase))?;
+        if !self.executed {
+            return kept(wanted.is_none(), Promise::OnReadyInOrder, || "the app is not there yet");
+        }
+        if !self.all_had_their_turn(plan, HookPhase::OnReady) {
+            return self.hooks_are_at_work(world, wake, HookPhase::OnReady);
+        }
+        if self.reloading.is_some() {
+            return self.hooks_are_at_work(world, wake, HookPhase::OnReload);
+        }
+        kept(wanted.is_none(), Promise::TickOnTime, || format!("{wanted:?} is nobody's business"))
+    }
+
+    fn judge_waiting(
+        &self,
+        plan: &Plan,
+        world: &World,
+        wake: Option<Time>,
+        deadline: Time,
+    ) -> Kept {
+        let Some(wake) = wake else {
+            return kept(false, Promise::NoLostWakeUp, || {
+                format!("the budget runs, and no tick is due in {:?}", self.phase)
+            });
+        };
+        let due = |time: Option<Time>| time.is_none_or(|time| wake <= time);
+        let unkilled = world.app_lives() && !world.app_killed
+            || world.strays.iter().any(|s| !(s.killed || s.of_post_stop || s.after_kill))
+            || world.hooks.iter().any(|h| !h.killed && h.id.phase != HookPhase::PostStop)
+            || world.surveyor == Surveyor::Runs;
+        kept(!unkilled || wake <= deadline, Promise::KillNotLate, || {
+            format!("sleeps until {wake:?}, the deadline is {deadline:?}")
+        })?;
+        kept(due(self.survey_due(plan)), Promise::Survey, || "too late for a look")?;
+        match self.phase {
+            PhaseName::Starting | PhaseName::Running | PhaseName::Exit => {
+                kept(false, Promise::PhasesInOrder, || format!("still {:?}", self.phase))?;
+            }
+            PhaseName::PreStop => {
+                self.hooks_are_at_work(world, wake, HookPhase::PreStop)?;
+            }
+            PhaseName::OnStop => self.hooks_are_at_work(world, wake, HookPhase::OnStop)?,
+            PhaseName::Stopping => {
+                kept(world.app_lives(), Promise::LeavesAtOnce, || "the app has gone")?;
+                kept(due(self.rung_due), Promise::StopSignalInOrder, || "late")?;
+                kept(due(self.diagnose_due), Promise::Diagnose, || "late")?;
+            }
+            PhaseName::Leftovers => {
+                kept(!world.tree_is_empty(), Promise::LeavesAtOnce, || "nothing is left")?;
+                let second = Duration::from_secs(1);
+                let missed =
+                    world.strays.iter().any(|s| !s.told && s.born.after(second) < world.now);
+                let excused = !self.late.is_zero();
+                kept(!missed || excused, Promise::LeftoversTold, || "a newcomer is overlooked")?;
+            }
+            PhaseName::Killed => {
+                kept(!world.tree_is_empty(), Promise::LeavesAtOnce, || "nothing is left")?;
+                let dying = budget::dying(plan.post_stop_timeout);
+                kept(due(self.killed.map(|at| at.after(dying))), Promise::GivesUpInTime, || "")?;
+            }
+            PhaseName::PostStop => {
+                let retry = self.retry_due(HookPhase::PostStop);
+                kept(due(retry), Promise::Retries, || format!("due at {retry:?}"))?;
+                let lives = world.strays.iter().any(|stray| stray.of_post_stop)
+                    || world.hooks.iter().any(|h| h.id.phase == HookPhase::PostStop);
+                kept(lives || retry.is_some(), Promise::LeavesAtOnce, || "nothing is left")?;
+                kept(due(self.post_end), Promise::ExitsInTime, || "the reserve is over")?;
+                let served = self.all_had_their_turn(plan, HookPhase::PostStop);
+                let told = !served || self.post_told;
+                kept(told, Promise::LeftoversTold, || "what a post-stop hook forked away")?;
+            }
+        }
+        let latest = deadline.after(plan.post_stop_timeout).after(self.late);
+        let covered = match self.phase {
+            PhaseName::PostStop => self.dead_man == self.post_end,
+            PhaseName::Killed => self.dead_man.is_some_and(|t| wake <= t && t <= latest),
+            _ => self.dead_man.is_some_and(|t| deadline <= t),
+        };
+        kept(covered, Promise::DeadMan, || {
+            format!("set to {:?} in {:?}", self.dead_man, self.phase)
+        })
+    }
+}
