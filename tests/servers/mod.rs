@@ -1,3 +1,21 @@
 //! Servers of the distribution, unchanged, under the inits.
 
+mod apps;
+mod celery;
+mod common;
+mod gunicorn;
+mod haproxy;
+mod httpd;
+mod jvm;
+mod mysql;
 mod nginx;
+mod node;
+mod pgbouncer;
+mod php_fpm;
+mod postgres;
+mod puma;
+mod redis;
+mod sidekiq;
+mod unicorn;
+mod uvicorn;
+mod uwsgi;

@@ -2,8 +2,9 @@
 //! translates makes `docker stop` a graceful one.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{SocketAddrV4, TcpStream};
 
+use super::common::{Upstream, free_address, with_profile};
 use crate::support::files::Place;
 use crate::support::{Fault, Launch, Outcome, PATIENCE, Program, Room, Status, need, proc};
 use crate::{ensure, ensure_eq};
@@ -26,17 +27,8 @@ fn configuration(place: &Place, address: SocketAddrV4) -> String {
         "daemon off; user root root; worker_processes 1; pid {dir}/pid; error_log stderr;\n\
          events {{ worker_connections 64; }}\n\
          http {{ access_log off; {temporary}\n\
-         server {{ listen {address}; root {dir}; limit_rate {RATE}; }} }}\n"
+         server {{ listen {address}; root {dir}; location / {{ limit_rate {RATE}; }} }} }}\n"
     )
-}
-
-/// A free port on an address of this process's own, so that nobody takes it before nginx does.
-fn free_address() -> Outcome<SocketAddrV4> {
-    // A pid has 22 bits at most.
-    let [_, a, b, c] = std::process::id().to_be_bytes();
-    let ip = Ipv4Addr::new(127, 64 + a, b, c.max(1));
-    let listener = TcpListener::bind((ip, 0))?;
-    Ok(SocketAddrV4::new(ip, listener.local_addr()?.port()))
 }
 
 /// What a slow client gets of a download during which a stop begins, and how nginx ends.
@@ -80,6 +72,38 @@ fn with_a_rewrite_the_download_is_whole() -> Outcome {
         let flags = "--grace 60s --rewrite TERM:QUIT";
         ensure_eq!(stop_during_a_download(Program::Graceinit, flags)?, "whole", "the body");
     }
+    Ok(())
+}
+
+#[test]
+fn with_the_profile_the_download_is_whole() -> Outcome {
+    if needs() {
+        let flags = "--grace 60s --profile nginx";
+        ensure_eq!(stop_during_a_download(Program::Graceinit, flags)?, "whole", "the body");
+    }
+    Ok(())
+}
+
+/// The second signal of the profile's ladder: the pid file goes, as it does not when nginx is killed.
+#[test]
+fn a_request_that_never_finishes_is_cut_off_in_order() -> Outcome {
+    if !needs() {
+        return Ok(());
+    }
+    let place = Place::new();
+    let (address, upstream) = (free_address()?, Upstream::new()?);
+    let pass = format!("proxy_buffering off; proxy_pass http://{}", upstream.address()?);
+    let conf = configuration(&place, address).replace("limit_rate", &format!("{pass}; limit_rate"));
+    let conf = place.file("nginx.conf", conf, 0o644);
+    let conf = conf.to_str().ok_or_else(|| Fault::new("a strange path"))?;
+    let mut run = with_profile("nginx", "3s").command([NGINX, "-c", conf]).start()?;
+    let (answer, _held) = upstream.held_request(address)?;
+    ensure!(place.path("pid").exists(), "no pid file");
+    // As the official image has it for its stop signal: it begins a stop like TERM.
+    run.signal("QUIT")?;
+    ensure_eq!(answer.end()?, "cut off", "the request");
+    run.exits(0)?;
+    ensure!(!place.path("pid").exists(), "the pid file is still there");
     Ok(())
 }
 
