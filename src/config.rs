@@ -173,6 +173,7 @@ fn plan(reader: &mut Reader<'_>) -> (Plan, PerPhase<Vec<Hook>>) {
     let reload_on = reader.one("reload-on", parse::reload_signals).unwrap_or_default();
     let usual = Usual {
         timeout: reader.one("hook-timeout", parse::some_time).unwrap_or_default(),
+        asked: reader.asked("hook-timeout").is_some(),
         retries: reader.one("hook-retries", parse::count),
         backoff: reader.one("hook-backoff", parse::duration).unwrap_or_default(),
     };

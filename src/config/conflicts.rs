@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::found::Found;
 use super::hooklist::Draft;
+use super::hooks::{Builtin, Task};
 use super::parse;
 use super::reader::Reader;
 use super::source::Source;
@@ -125,7 +126,14 @@ impl Reader<'_> {
         for (phase, draft) in all(drafts) {
             let share = self.share(plan, phase);
             match &draft.block.timeout {
-                None => others.push((share, draft.limits.timeout)),
+                None => match (&draft.hook.task, share) {
+                    (Task::Builtin(Builtin::Sleep(span)), Some(share)) if *span > share.length => {
+                        let why = self.too_long(share);
+                        self.wrong(phase.as_str(), &draft.block.command, why);
+                    }
+                    (Task::Builtin(Builtin::Sleep(_)), _) => {}
+                    _ => others.push((share, draft.limits.timeout)),
+                },
                 Some(found) => {
                     if let Some(share) = share.filter(|share| draft.limits.timeout > share.length) {
                         let why = self.too_long(share);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::commands;
 use super::file::Block;
 use super::found::Found;
-use super::hooks::Hook;
+use super::hooks::{Builtin, Hook, Task};
 use super::parse;
 use super::reader::{Reader, user};
 use crate::machine::hook::HookPhase;
@@ -16,8 +16,24 @@ use crate::machine::plan::{HookLimits, OnFailure};
 /// The limits of hooks that have none of their own.
 pub(super) struct Usual {
     pub(super) timeout: Duration,
+    /// Somebody asked for that timeout.
+    pub(super) asked: bool,
     pub(super) retries: Option<u32>,
     pub(super) backoff: Duration,
+}
+
+/// A built-in pause is not to be cut off by a limit that nobody asked for.
+const SLEEP_MARGIN: Duration = Duration::from_secs(1);
+
+impl Usual {
+    fn timeout_of(&self, task: &Task) -> Duration {
+        match task {
+            Task::Builtin(Builtin::Sleep(span)) if !self.asked => {
+                self.timeout.max(span.saturating_add(SLEEP_MARGIN))
+            }
+            Task::Builtin(_) | Task::Command(_) => self.timeout,
+        }
+    }
 }
 
 /// A hook with what was said of it, for `conflicts`.
@@ -111,7 +127,7 @@ impl Reader<'_> {
             }
         };
         let limits = HookLimits {
-            timeout: timeout.unwrap_or(usual.timeout),
+            timeout: timeout.unwrap_or_else(|| usual.timeout_of(&hook.task)),
             retries: retries.or(usual.retries).unwrap_or(tries),
             backoff: backoff.unwrap_or(usual.backoff),
             on_failure: on_failure.unwrap_or(failure),

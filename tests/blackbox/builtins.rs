@@ -64,8 +64,8 @@ fn a_hanging_builtin_is_killed(room: Room) -> Outcome {
     let _nobody_reads = place.fifo("orders");
     let mut run = started(
         Launch::graceinit(room)
-            .flags("--hook-retries 0 --hook-timeout 200ms")
-            .flag("--on-stop", "sleep:1h")
+            .flags("--grace 60s --hook-retries 0 --hook-timeout 200ms")
+            .flag("--on-stop", "sleep:40s")
             .flag("--on-stop", format!("write:{} q", place.text("orders"))),
     )?;
     stops(&mut run)?;

@@ -1,6 +1,7 @@
 //! What the actions of one event add up to, and what they should have added up to.
 
 use std::mem::discriminant;
+use std::ops::Range;
 
 use graceinit::machine::fact::Fact;
 use graceinit::machine::hook::{HookId, Outcome};
@@ -14,6 +15,7 @@ pub(super) type Sent = (Signal, Target, Option<usize>);
 
 /// `owed_…` is reckoned from the event, its namesake is what the machine did.
 pub(super) struct Batch {
+    pub(super) event: Event,
     pub(super) phase_before: PhaseName,
     /// Signals to the app, those that ask it to stop excepted.
     pub(super) owed: Vec<Sent>,
@@ -38,8 +40,9 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(phase_before: PhaseName) -> Batch {
+    pub(super) fn new(event: Event, phase_before: PhaseName) -> Batch {
         Batch {
+            event,
             phase_before,
             owed: Vec::new(),
             sent: Vec::new(),
@@ -60,26 +63,38 @@ impl Batch {
     }
 
     /// Everything that was owed was done, once and in its order, and nothing else.
-    pub(super) fn judge(&self, event: Event) -> Kept {
-        self.judge_facts(event)?;
+    pub(super) fn judge(&self) -> Kept {
+        self.judge_facts()?;
         if let Some(promise) = self.owed_kill {
             kept(self.kills == 1, promise, || "SIGKILL was to come now, and did not")?;
         }
         kept(self.surveys == usize::from(self.owed_survey), Promise::Survey, || {
-            format!("{} surveys at {event:?}", self.surveys)
+            format!("{} surveys at {:?}", self.surveys, self.event)
         })?;
         kept(self.stopped_hooks == self.owed_stopped_hooks, Promise::Forestalled, || {
             format!("{:?}, not {:?}", self.stopped_hooks, self.owed_stopped_hooks)
         })?;
-        kept(self.suspends == self.owed_suspends, Promise::Terminal, || format!("at {event:?}"))?;
+        kept(self.suspends == self.owed_suspends, Promise::Terminal, || {
+            format!("at {:?}", self.event)
+        })?;
         kept(self.sent == self.owed, self.sent_by, || {
-            format!("{:?}, not {:?}, at {event:?}", self.sent, self.owed)
+            format!("{:?}, not {:?}, at {:?}", self.sent, self.owed, self.event)
         })
     }
 
-    fn judge_facts(&self, event: Event) -> Kept {
-        let count = self.facts.len().max(self.owed_facts.len());
-        for place in 0..count {
+    fn judge_facts(&self) -> Kept {
+        let told = self.judge_facts_so_far();
+        let missing = self.facts.len().max(self.owed_facts.len());
+        told.and_then(|()| self.judge_places(self.facts.len()..missing))
+    }
+
+    /// Before the consequences hide the cause.
+    pub(super) fn judge_facts_so_far(&self) -> Kept {
+        self.judge_places(0..self.facts.len())
+    }
+
+    fn judge_places(&self, places: Range<usize>) -> Kept {
+        for place in places {
             let (told, owed) = (self.facts.get(place), self.owed_facts.get(place));
             if told == owed {
                 continue;
@@ -99,7 +114,7 @@ impl Batch {
                 Some(Fact::Forwarded { .. } | Fact::Dropped { .. }) => self.sent_by,
                 _ => Promise::Account,
             };
-            return kept(false, promise, || format!("{told:?}, not {owed:?}, at {event:?}"));
+            return kept(false, promise, || format!("{told:?}, not {owed:?}, at {:?}", self.event));
         }
         Ok(())
     }

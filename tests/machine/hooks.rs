@@ -218,6 +218,8 @@ impl Ledger {
         let Some(limits) = hooks_of(plan, id.phase).get(id.index) else {
             return kept(false, Promise::HookLimit, || "there is no such hook");
         };
+        let aborted = self.turn(id.phase) == Some(&Turn::Aborted);
+        kept(!aborted, Promise::Abort, || format!("{id:?} begins all the same"))?;
         let order = match id.phase {
             HookPhase::PreStart => Promise::PreStartInOrder,
             HookPhase::OnReady => Promise::OnReadyInOrder,

@@ -268,6 +268,10 @@ impl Ledger {
             Fact::Diagnosed { signal, left } => {
                 self.judge_diagnosis(plan, world, signal, left, batch)
             }
+            Fact::PhaseAborted { .. } => {
+                batch.facts.push(fact.clone());
+                batch.judge_facts_so_far()
+            }
             Fact::NoStopSignal { .. } => self.judge_step(plan, world, None),
             Fact::Exit { reason, .. } => self.judge_reason(reason),
             Fact::StopRequested { .. }
@@ -279,7 +283,6 @@ impl Ledger {
             | Fact::ReloadRequested { .. }
             | Fact::ReloadMerged { .. }
             | Fact::ReloadDropped { .. }
-            | Fact::PhaseAborted { .. }
             | Fact::Extended { .. }
             | Fact::HookRetried { .. }
             | Fact::AppEnded { .. }
@@ -342,13 +345,7 @@ impl Ledger {
     }
 
     /// When all actions of an event are done.
-    pub(super) fn judge_batch(
-        &mut self,
-        plan: &Plan,
-        event: Event,
-        batch: &Batch,
-        phase: PhaseName,
-    ) -> Kept {
+    pub(super) fn judge_batch(&mut self, plan: &Plan, batch: &Batch, phase: PhaseName) -> Kept {
         kept(phase == self.phase, Promise::PhasesInOrder, || {
             format!("the machine is in {phase:?}, the account in {:?}", self.phase)
         })?;
@@ -360,8 +357,8 @@ impl Ledger {
         if self.phase == PhaseName::Stopping {
             kept(self.rungs > 0, Promise::StopSignalAlways, || "the ladder was not begun")?;
         }
-        batch.judge(event)?;
-        let resumed = matches!(event, Event::Signal(Received { signal: Signal::CONT, .. }));
+        batch.judge()?;
+        let resumed = matches!(batch.event, Event::Signal(Received { signal: Signal::CONT, .. }));
         if resumed || self.asked.is_some() || self.ended.is_some() {
             self.suspended = false;
         }

@@ -41,7 +41,7 @@ impl Life {
 
     fn tell(&mut self, setup: &Setup, event: Event) -> Kept {
         let plan = &setup.plan;
-        let (mut out, mut batch) = (Vec::new(), Batch::new(self.ledger.phase));
+        let (mut out, mut batch) = (Vec::new(), Batch::new(event, self.ledger.phase));
         self.ledger.hear(plan, &self.world, event, &mut batch);
         self.subject.handle(self.world.now, event, &mut out);
         for action in &out {
@@ -52,7 +52,7 @@ impl Life {
             self.world.perform(action, leftovers_signal(plan));
         }
         self.world.reap_app();
-        self.ledger.judge_batch(plan, event, &batch, self.subject.phase())
+        self.ledger.judge_batch(plan, &batch, self.subject.phase())
     }
 
     /// The supervisor has nothing to tell any more before it sleeps. It says that the tree is empty

@@ -1,10 +1,11 @@
 //! Long lives of plans that nobody would think of, with wake-ups that come too early and too late.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{
-    ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung, Scope, StopAgain,
+    Diagnose, Ending, ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung, Scope,
+    StopAgain,
 };
 use graceinit::machine::{Origin, Received};
 use graceinit::types::{Signal, SignalSet, Status, Time};
@@ -13,9 +14,10 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use super::hooks::Turn;
 use super::life::Life;
 use super::promises::{Broken, Promise, kept};
-use super::world::{Choice, Setup, ms};
+use super::world::{Choice, Setup, Surveyor, ms};
 
 /// Signals that mean something to the machine, and some that do not.
 const SIGNALS: [Signal; 10] = [
@@ -32,12 +34,18 @@ const SIGNALS: [Signal; 10] = [
 ];
 
 fn signal() -> impl Strategy<Value = Signal> {
-    prop::sample::select(SIGNALS.to_vec())
+    let real_time = (34..64).prop_filter_map("a signal", Signal::new);
+    prop_oneof![10 => prop::sample::select(SIGNALS.to_vec()), 1 => real_time]
 }
 
 fn received() -> impl Strategy<Value = Received> {
     let origin = prop_oneof![Just(Origin::Kernel), (0..9i32).prop_map(Origin::Process)];
-    let kind = prop_oneof![1 => Just(Signal::TERM), 1 => Just(Signal::INT), 4 => signal()];
+    let kind = prop_oneof![
+        1 => Just(Signal::TERM),
+        1 => Just(Signal::INT),
+        2 => Just(Signal::HUP),
+        4 => signal(),
+    ];
     (kind, origin, option::of(0..99usize)).prop_map(|(signal, origin, value)| Received {
         signal,
         origin,
@@ -45,20 +53,36 @@ fn received() -> impl Strategy<Value = Received> {
     })
 }
 
-fn hooks() -> impl Strategy<Value = Vec<HookLimits>> {
-    let hook =
-        (1..10_000u64, 0..4u32, 0..2000u64).prop_map(|(timeout, retries, backoff)| HookLimits {
-            timeout: ms(timeout),
-            retries,
-            backoff: ms(backoff),
-            on_failure: OnFailure::Warn,
-        });
-    vec(hook, 0..4)
+fn hooks(most: usize) -> impl Strategy<Value = Vec<HookLimits>> {
+    let on_failure = prop::sample::select(vec![OnFailure::Warn, OnFailure::Abort]);
+    let hook = (1..10_000u64, 0..4u32, 0..2000u64, on_failure);
+    let hook = hook.prop_map(|(timeout, retries, backoff, on_failure)| HookLimits {
+        timeout: ms(timeout),
+        retries,
+        backoff: ms(backoff),
+        on_failure,
+    });
+    vec(hook, 0..=most)
+}
+
+fn every_hook() -> impl Strategy<Value = PerPhase<Vec<HookLimits>>> {
+    let of_life = (prop_oneof![2 => Just(Vec::new()), 1 => hooks(2)], hooks(1), hooks(2));
+    (of_life, hooks(3), hooks(3), hooks(3)).prop_map(
+        |((pre_start, on_ready, on_reload), pre_stop, on_stop, post_stop)| PerPhase {
+            pre_start,
+            on_ready,
+            on_reload,
+            pre_stop,
+            on_stop,
+            post_stop,
+        },
+    )
 }
 
 fn ladder() -> impl Strategy<Value = Vec<Rung>> {
     let wait = option::of((1..20_000u64).prop_map(ms));
-    vec((signal(), wait).prop_map(|(signal, wait)| Rung { signal: Some(signal), wait }), 0..4)
+    let signal = option::weighted(0.8, signal());
+    vec((signal, wait).prop_map(|(signal, wait)| Rung { signal, wait }), 0..4)
 }
 
 fn rewrite() -> impl Strategy<Value = Rewrite> {
@@ -73,50 +97,54 @@ fn span(most: u64) -> impl Strategy<Value = u64> {
     prop_oneof![1 => Just(0), 1 => 1..50u64, 6 => 50..most]
 }
 
+/// What is sent, and to whom: the ladder, the rewrites, the signals with hooks of their own.
+fn sending() -> impl Strategy<Value = (Vec<Rung>, Rewrite, SignalSet, Option<Diagnose>)> {
+    let reload_on = vec(prop_oneof![1 => Just(Signal::HUP), 1 => signal()], 0..4);
+    let diagnose =
+        (signal(), span(20_000)).prop_map(|(signal, lead)| Diagnose { signal, lead: ms(lead) });
+    let reload_on = reload_on.prop_map(|signals| SignalSet::of(&signals));
+    (ladder(), rewrite(), reload_on, option::of(diagnose))
+}
+
 fn plan() -> impl Strategy<Value = Plan> {
     let scopes = vec![Scope::Group, Scope::Main, Scope::Mixed, Scope::Tree];
     let again = vec![StopAgain::Ignore, StopAgain::Kill, StopAgain::Default];
     let codes = || vec(prop::sample::select(vec![0u8, 1, 3, 137, 143]), 0..2);
     let exit = (codes(), codes(), option::of(Just(9u8)))
         .prop_map(|(always_ok, stop_ok, killed)| ExitRules { always_ok, stop_ok, killed });
-    let times = (span(20_000), span(5000));
+    let times = (span(20_000), span(60_000), span(5000));
     let taste = (prop::sample::select(scopes), prop::sample::select(again), any::<(bool, bool)>());
-    (times, ladder(), rewrite(), taste, (hooks(), hooks(), hooks()), exit).prop_map(
-        |(times, ladder, rewrite, (scope, stop_again, (terminal, suspendable)), hooks, exit)| {
-            Plan {
-                grace: ms(times.0),
-                post_stop_timeout: ms(times.1),
-                stop_on: SignalSet::of(&[Signal::TERM, Signal::INT]),
-                ladder,
-                scope,
-                rewrite,
-                stop_again,
-                grace_max: ms(times.0),
-                diagnose: None,
-                reload_on: SignalSet::default(),
-                hooks: PerPhase {
-                    pre_stop: hooks.0,
-                    on_stop: hooks.1,
-                    post_stop: hooks.2,
-                    ..PerPhase::default()
-                },
-                jitter: 0,
-                exit,
-                terminal,
-                suspendable,
-            }
+    let jitter = prop_oneof![Just(0), any::<u64>()];
+    (times, sending(), taste, (every_hook(), jitter), exit).prop_map(
+        |(times, sending, (scope, stop_again, (terminal, suspendable)), hooks, exit)| Plan {
+            grace: ms(times.0),
+            grace_max: ms(times.1),
+            post_stop_timeout: ms(times.2),
+            stop_on: SignalSet::of(&[Signal::TERM, Signal::INT]),
+            ladder: sending.0,
+            scope,
+            rewrite: sending.1,
+            stop_again,
+            diagnose: sending.3,
+            reload_on: sending.2,
+            hooks: hooks.0,
+            jitter: hooks.1,
+            exit,
+            terminal,
+            suspendable,
         },
     )
 }
 
 fn setup() -> impl Strategy<Value = Setup> {
-    let world = (vec(received(), 1..16), vec(any::<bool>(), 0..4), 0..4u8, 0..4u8);
-    (plan(), world).prop_map(|(plan, (signals, strays, newcomers, stops))| Setup {
-        more_time: Vec::new(),
+    let more_time = vec(span(30_000).prop_map(ms), 0..6);
+    let world = (vec(received(), 1..20), vec(any::<bool>(), 0..4), 0..4u8, 0..4u8, more_time);
+    (plan(), world).prop_map(|(plan, (signals, strays, newcomers, stops, more_time))| Setup {
         app_stops: if plan.terminal { vec![Signal::TSTP, Signal::TTIN] } else { Vec::new() },
         plan,
         endings: vec![Status::Code(0), Status::Code(3), Status::Signal(Signal::QUIT)],
         signals,
+        more_time,
         stops,
         strays,
         newcomers,
@@ -131,24 +159,28 @@ struct Dice {
     which: usize,
     /// Prefer to let time pass.
     patient: bool,
-    /// Wake up this late, if more than zero, or in this part of the wait.
+    /// The app may end by itself.
+    fatal: bool,
+    /// A tick comes so many milliseconds too late.
     late: u64,
+    /// Something happens before the tick, at this share of the time until then.
     part: Option<u8>,
 }
 
 fn dice() -> impl Strategy<Value = Dice> {
     let late = prop_oneof![8 => Just(0u64), 1 => 1..40u64, 1 => 40..9000u64];
     let part = prop_oneof![3 => Just(None), 1 => any::<u8>().prop_map(Some)];
-    (0..1000usize, any::<bool>(), late, part).prop_map(|(which, patient, late, part)| Dice {
-        which,
-        patient,
-        late,
-        part,
-    })
+    let fatal = prop::bool::weighted(0.2);
+    (0..1000usize, any::<bool>(), fatal, late, part)
+        .prop_map(|(which, patient, fatal, late, part)| Dice { which, patient, fatal, late, part })
 }
 
 fn pick(life: &Life, setup: &Setup, dice: Dice) -> Option<Choice> {
-    let choices = life.choices(setup);
+    let mut choices = life.choices(setup);
+    let fatal = |choice: &Choice| matches!(choice, Choice::AppEnds(_) | Choice::NotExecuted);
+    if !dice.fatal && !choices.iter().all(fatal) {
+        choices.retain(|choice| !fatal(choice));
+    }
     let wait = |choice: &Choice| matches!(choice, Choice::Wait(_) | Choice::Tick);
     let patient = choices.iter().copied().find(|choice| dice.patient && wait(choice));
     let choice = patient.or_else(|| choices.get(dice.which % choices.len().max(1)).copied())?;
@@ -160,14 +192,56 @@ fn pick(life: &Life, setup: &Setup, dice: Dice) -> Option<Choice> {
     }))
 }
 
-/// Lives by the dice, then lets nothing happen any more.
-fn live(setup: &Setup, dice: &[Dice]) -> Result<Life, Broken> {
+/// What makes a life worth living, by name.
+fn sights(life: &Life, plan: &Plan) -> [(&'static str, bool); 11] {
+    let Life { ledger, world, .. } = life;
+    let waits = |turn: &Turn| matches!(turn, Turn::Running(_));
+    let aborted = [&ledger.pre_start, &ledger.on_ready, &ledger.on_reload, &ledger.on_stop];
+    let stopping = ledger.asked.is_some() && ledger.ended.is_none() && ledger.killed.is_none();
+    let granted = ledger.latest.before(plan.grace_max).after(plan.grace);
+    [
+        ("ended", life.is_over()),
+        ("killed", ledger.was_killed()),
+        ("late", life.is_over() && !ledger.late.is_zero()),
+        ("post-stop", ledger.ran_post_stop_hooks()),
+        ("held", !ledger.held.is_empty()),
+        ("forestalled", matches!(ledger.ended, Some((Ending::Forestalled(_), _)))),
+        ("aborted", aborted.into_iter().any(|turn| *turn == Turn::Aborted)),
+        ("reloading", ledger.reloading.is_some() && waits(&ledger.on_reload)),
+        ("diagnosed", ledger.rungs > 0 && plan.diagnose.is_some() && ledger.diagnose_due.is_none()),
+        ("extended", stopping && !ledger.cut_short && ledger.deadline > Some(granted)),
+        ("surveyed", world.surveyor == Surveyor::Runs),
+    ]
+}
+
+/// How many lives had each of the sights.
+#[derive(Default)]
+struct Album(Vec<(&'static str, u32)>);
+
+impl Album {
+    /// Adds those of one life.
+    fn add(&mut self, seen: &[(&'static str, bool)]) {
+        for &(name, yes) in seen {
+            match self.0.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, count)) => *count += u32::from(yes),
+                None => self.0.push((name, u32::from(yes))),
+            }
+        }
+    }
+}
+
+/// Lives by the dice, then lets nothing happen any more. What there was to see.
+fn live(setup: &Setup, dice: &[Dice]) -> Result<[(&'static str, bool); 11], Broken> {
     let mut life = Life::new(setup, None);
+    let mut seen = sights(&life, &setup.plan);
     let mut story = Vec::new();
     let mut steps = |life: &mut Life, choice| {
         story.push(choice);
         let told = |broken| Broken { story: story.clone(), ..broken };
         life.step(setup, choice).map_err(told)?;
+        for (all, (_, now)) in seen.iter_mut().zip(sights(life, &setup.plan)) {
+            all.1 |= now;
+        }
         life.judge_sleep(setup).map_err(told)
     };
     for &dice in dice {
@@ -181,32 +255,26 @@ fn live(setup: &Setup, dice: &[Dice]) -> Result<Life, Broken> {
     }
     let done = life.is_over() || life.ledger.phase <= PhaseName::Running;
     kept(done, Promise::Terminates, || "it does not end")?;
-    Ok(life)
+    Ok(seen)
 }
 
 #[test]
 fn long_random_lives_keep_every_promise() {
     let config = Config { cases: 30_000, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new(config);
-    let (ended, killed, late, hooked) = (Cell::new(0), Cell::new(0), Cell::new(0), Cell::new(0));
-    let count = |cell: &Cell<u32>, yes: bool| cell.set(cell.get() + u32::from(yes));
+    let album = RefCell::new(Album::default());
     let lives = (setup(), vec(dice(), 1..120));
     let all_kept = runner.run(&lives, |(setup, dice)| {
-        let life = live(&setup, &dice)
+        let seen = live(&setup, &dice)
             .map_err(|broken| TestCaseError::fail(super::explore::tell(&setup, None, &broken)))?;
-        count(&ended, life.is_over());
-        count(&killed, life.ledger.was_killed());
-        count(&late, life.is_over() && !life.ledger.late.is_zero());
-        count(&hooked, life.ledger.ran_post_stop_hooks());
+        album.borrow_mut().add(&seen);
         Ok(())
     });
     if let Err(error) = all_kept {
         panic!("{error}");
     }
-    // The lives were worth living: far below what is usual, so that chance does not decide.
-    let counts = [&ended, &killed, &late, &hooked].map(Cell::get);
-    assert!(counts.iter().all(|&count| count > 2000), "ended, killed, late, hooked: {counts:?}");
-    super::explore::report(&format!(
-        "machine: random lives ended, killed, late, hooked: {counts:?}\n"
-    ));
+    // Far below what is usual, so that chance does not decide.
+    let Album(counts) = album.into_inner();
+    assert!(counts.iter().all(|&(_, count)| count > 500), "too few: {counts:?}");
+    super::explore::report(&format!("machine: random lives: {counts:?}\n"));
 }

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use graceinit::machine::fact::{Fact, Reason};
 use graceinit::machine::hook::{HookId, HookPhase};
-use graceinit::machine::phase::PhaseName;
-use graceinit::machine::plan::Plan;
+use graceinit::machine::phase::{Phase, PhaseName};
+use graceinit::machine::plan::{Ending, OnFailure, Plan};
 use graceinit::machine::{Action, Event, Machine, Target, budget};
-use graceinit::types::{Signal, Status, Time};
+use graceinit::types::{Signal, SignalSet, Status, Time};
+
+use super::world::OWN_ERROR;
 
 /// One thing that goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -63,6 +65,60 @@ pub(super) enum Bug {
     SkipsHooksThatFit,
     StopSignalBeforeOnStop,
     GivesUpTooEarly,
+    StartsTheAppTwice,
+    StartsTheAppAtOnce,
+    StartsTheAppAfterAll,
+    ForgetsTheApp,
+    ThinksTheAppRuns,
+    StopsNoHook,
+    StopsHooksTwice,
+    LosesWhatItHeld,
+    MixesUpWhatItHeld,
+    HoldsNothing,
+    WakesForNothing,
+    ReloadsWithoutHooks,
+    LosesTheReload,
+    LosesTheSecondReload,
+    ReloadsDespiteAFailure,
+    ReloadsDuringAStop,
+    NamesRoundsAlike,
+    ForgetsTheOccasion,
+    EveryFailureAborts,
+    NoFailureAborts,
+    AbortsAfterItsPhase,
+    RetriesAfterItsPhase,
+    LateExitEndsTheNewest,
+    StopsWithoutASignalToo,
+    NeverDiagnoses,
+    DiagnosesTwice,
+    DiagnosesTooEarly,
+    DiagnosesWithTheStopSignal,
+    DiagnosesTheAppAlone,
+    IgnoresMoreTime,
+    MoreTimeHasNoEnd,
+    MoreTimeCountsFromTheDeadline,
+    DeadManNotRearmedForMoreTime,
+    DeadManNotRearmedForHurry,
+    NoSurvey,
+    SurveysTwice,
+    SurveysAtTheBeginning,
+    SurveysOnce,
+    WaitsForTheSurvey,
+    HurriesWithoutASurvey,
+    KillsWithTheSurvey,
+    WaitsOnAfterTheSurvey,
+    PausesAreNeverSpread,
+    PausesAreSpreadTooFar,
+}
+
+/// What a bug may depend on.
+#[derive(Clone, Copy)]
+struct Context {
+    bug: Bug,
+    event: Event,
+    app_was_alive: bool,
+    /// It is a stop request, and not the first.
+    asked_again: bool,
 }
 
 /// The machine as its world meets it.
@@ -72,12 +128,17 @@ pub(super) struct Subject {
     bug: Option<Bug>,
     /// The attempt that was started last.
     newest: Option<HookId>,
+    /// The first attempt for a reload.
+    first_round: Option<HookId>,
     /// The first stop request.
     asked: Option<Time>,
     /// By how much a bug has put off everything.
     put_off: Duration,
     dead_man_set: bool,
     looked: bool,
+    /// A look at who is still there goes on.
+    surveying: bool,
+    surveyed: bool,
     killed_in_post_stop: bool,
 }
 
@@ -87,10 +148,13 @@ impl Subject {
             machine: Machine::new(bug.map_or_else(|| plan.clone(), |bug| misread(bug, &plan))),
             bug,
             newest: None,
+            first_round: None,
             asked: None,
             put_off: Duration::ZERO,
             dead_man_set: false,
             looked: false,
+            surveying: false,
+            surveyed: false,
             killed_in_post_stop: false,
         }
     }
@@ -108,7 +172,10 @@ impl Subject {
 
     /// What a hook that starts now is told of the signal that it is about.
     pub(super) fn occasion(&self) -> Option<(Signal, Option<i32>)> {
-        self.machine.occasion()
+        match self.bug {
+            Some(Bug::ForgetsTheOccasion) => self.machine.stop(),
+            _ => self.machine.occasion(),
+        }
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
@@ -121,6 +188,10 @@ impl Subject {
             Some(Bug::LingersAtTheEnd) if self.killed_in_post_stop => {
                 wake.map(|time| time.after(Duration::from_millis(1)))
             }
+            Some(Bug::WaitsForTheSurvey) if self.surveying => {
+                wake.map(|time| time.after(Duration::from_millis(1)))
+            }
+            Some(Bug::WakesForNothing) => wake.or(Some(Time(u64::MAX))),
             _ => wake,
         }
     }
@@ -142,7 +213,25 @@ impl Subject {
                 let same = |newest: &HookId| (newest.phase, newest.index) == (id.phase, id.index);
                 Event::HookExited(self.newest.filter(same).unwrap_or(id), status)
             }
-            (Bug::OverlooksTheEmptyTree, Event::TreeEmpty) => Event::AppExecuted,
+            (Bug::NamesRoundsAlike, Event::HookExited(id, status)) => {
+                Event::HookExited(in_round_of(self.newest, id), status)
+            }
+            (Bug::LateExitEndsTheNewest, Event::HookExited(id, status)) => {
+                Event::HookExited(self.newest.unwrap_or(id), status)
+            }
+            (Bug::OverlooksTheEmptyTree, Event::TreeEmpty)
+            | (Bug::IgnoresMoreTime, Event::MoreTime(_))
+            | (Bug::WaitsOnAfterTheSurvey, Event::Surveyed) => Event::AppExecuted,
+            (Bug::MoreTimeCountsFromTheDeadline, Event::MoreTime(span)) => {
+                let left = self.machine.deadline().map_or(Duration::ZERO, |wake| wake.since(now));
+                Event::MoreTime(span + left)
+            }
+            (Bug::LosesTheSecondReload, Event::Signal(received))
+                if self.newest.is_some_and(|id| id.phase == HookPhase::OnReload)
+                    && received.signal == Signal::HUP =>
+            {
+                Event::AppExecuted
+            }
             (Bug::SleepsThroughTicks(phase), Event::Tick) if phase == self.phase() => {
                 Event::AppExecuted
             }
@@ -156,20 +245,31 @@ impl Subject {
         let app_was_alive = self.machine.ending().is_none();
         let mut orders = Vec::new();
         self.machine.handle(told, event, &mut orders);
+        if bug == Bug::ThinksTheAppRuns && orders.contains(&Action::StartApp) {
+            self.machine.handle(told, Event::AppExecuted, &mut orders);
+        }
+        if bug == Bug::MixesUpWhatItHeld && orders.contains(&Action::StartApp) {
+            let to_app = |order: &Action| matches!(order, Action::SignalApp { .. });
+            let (signals, rest): (Vec<_>, Vec<_>) = orders.into_iter().partition(to_app);
+            orders = rest.into_iter().chain(signals.into_iter().rev()).collect();
+        }
+        self.surveying &= event != Event::Surveyed;
         if bug == Bug::PostStopWhileLeftoversLive && matches!(event, Event::AppExited(_)) {
             self.machine.handle(told, Event::TreeEmpty, &mut orders);
         }
+        let context = Context { bug, event, app_was_alive, asked_again };
         for action in orders {
-            self.pass_on(bug, app_was_alive, action, out);
+            self.pass_on(context, action, out);
         }
-        self.append(bug, event, asked_again, out);
+        self.append(context, now, out);
     }
 
     /// Passes one action on, or what the bug makes of it.
-    fn pass_on(&mut self, bug: Bug, app_was_alive: bool, action: Action, out: &mut Vec<Action>) {
+    fn pass_on(&mut self, context: Context, action: Action, out: &mut Vec<Action>) {
+        let bug = context.bug;
         let put_off = self.put_off;
         let after_stop = matches!(out.last(), Some(Action::SignalApp { stop: true, .. }));
-        if self.swallows(bug, app_was_alive, after_stop, &action) {
+        if self.swallows(context, after_stop, &action) {
             return;
         }
         let ladder = &self.machine.plan().ladder;
@@ -197,14 +297,37 @@ impl Subject {
             (Bug::HooksMayUseTheWholeBudget, Action::StartHook { id, end, .. }) => {
                 Action::StartHook { id, until: end, end }
             }
+            (Bug::DiagnosesTheAppAlone, Action::SignalApp { signal, value, stop: false, .. })
+                if self.machine.plan().diagnose.is_some_and(|it| it.signal == signal) =>
+            {
+                Action::SignalApp { signal, target: Target::App, value, stop: false }
+            }
+            (Bug::PausesAreSpreadTooFar, Action::Record(Fact::HookRetried { id, pause })) => {
+                Action::Record(Fact::HookRetried { id, pause: pause / 2 })
+            }
             (_, Action::StartHook { id, until, end }) => {
                 Action::StartHook { id, until: until.after(put_off), end: end.after(put_off) }
             }
             (_, Action::ArmDeadMan(time)) => Action::ArmDeadMan(time.after(put_off)),
             (_, action) => action,
         };
-        if let Action::StartHook { id, .. } = action {
-            self.newest = Some(id);
+        let mut action = action;
+        let alike = bug == Bug::NamesRoundsAlike;
+        match &mut action {
+            Action::StartHook { id, .. } => {
+                self.newest = Some(*id);
+                self.first_round = self.first_round.or(self.newest.filter(is_reload));
+                *id = in_round_of(self.first_round.filter(|_| alike), *id);
+            }
+            Action::KillHook(id)
+            | Action::Record(
+                Fact::HookStarted { id, .. }
+                | Fact::HookEnded { id, .. }
+                | Fact::HookRetried { id, .. }
+                | Fact::PhaseAborted { id },
+            ) => *id = in_round_of(self.first_round.filter(|_| alike), *id),
+            Action::Survey => (self.surveying, self.surveyed) = (true, true),
+            _ => {}
         }
         if bug == Bug::StopSignalBeforeOnStop
             && action == Action::Record(Fact::Entered(PhaseName::OnStop))
@@ -214,7 +337,11 @@ impl Subject {
             out.push(Action::SignalApp { signal, target, value: None, stop: true });
         }
         let twice = match (bug, &action) {
-            (Bug::ExitsTwice, Action::Exit { .. }) => true,
+            (Bug::ExitsTwice, Action::Exit { .. })
+            | (Bug::StartsTheAppTwice, Action::StartApp)
+            | (Bug::StopsHooksTwice, Action::StopHook { .. })
+            | (Bug::SurveysTwice, Action::Survey)
+            | (Bug::DiagnosesTwice, Action::Record(Fact::Diagnosed { .. })) => true,
             (Bug::ForwardsTwice, Action::SignalApp { stop: false, .. }) => !after_stop,
             (Bug::StartsHooksTwice(phase), Action::StartHook { id, .. }) => id.phase == phase,
             _ => false,
@@ -226,7 +353,8 @@ impl Subject {
     }
 
     /// The bug keeps this from being done.
-    fn swallows(&mut self, bug: Bug, app_was_alive: bool, after_stop: bool, it: &Action) -> bool {
+    fn swallows(&mut self, context: Context, after_stop: bool, it: &Action) -> bool {
+        let Context { bug, event, app_was_alive, asked_again } = context;
         match (bug, it) {
             (Bug::NeverKillsTheTree, Action::KillTree)
             | (Bug::NoStopSignal, Action::SignalApp { stop: true, .. })
@@ -235,12 +363,27 @@ impl Subject {
             | (Bug::NeverArmsTheDeadMan, Action::ArmDeadMan(_))
             | (Bug::LeftoversGetNothing, Action::SignalLeftovers { .. })
             | (Bug::KeepsTheTerminal, Action::TakeTerminal)
+            | (Bug::ForgetsTheApp, Action::StartApp)
+            | (Bug::StopsNoHook, Action::StopHook { .. })
+            | (Bug::NoSurvey, Action::Survey)
             | (Bug::ForgetsToTellOfPhases, Action::Record(Fact::Entered(_)))
             | (Bug::ForgetsThatHooksEnded, Action::Record(Fact::HookEnded { .. })) => true,
             (Bug::NoContinueAfterTheStopSignal, Action::SignalApp { stop: false, .. }) => {
                 after_stop
             }
             (Bug::ForwardsNothing, Action::SignalApp { stop: false, .. }) => !after_stop,
+            (Bug::LosesWhatItHeld, Action::SignalApp { .. }) => {
+                matches!(self.machine.phase(), Phase::Starting { .. })
+            }
+            (Bug::LosesTheReload, Action::SignalApp { stop: false, .. }) => {
+                self.newest.is_some_and(|id| id.phase == HookPhase::OnReload) && !after_stop
+            }
+            (Bug::SurveysOnce, Action::Survey) => self.surveyed,
+            (Bug::HurriesWithoutASurvey, Action::Survey) => asked_again,
+            (Bug::DeadManNotRearmedForMoreTime, Action::ArmDeadMan(_)) => {
+                matches!(event, Event::MoreTime(_))
+            }
+            (Bug::DeadManNotRearmedForHurry, Action::ArmDeadMan(_)) => asked_again,
             (Bug::NeverResumes, Action::SignalApp { signal: Signal::CONT, .. }) => !after_stop,
             (Bug::LeavesWithoutKilling, Action::KillTree) => self.phase() == PhaseName::Exit,
             (Bug::KillsAtTheDeadlineOnlyIfAppLives, Action::KillTree) => !app_was_alive,
@@ -259,11 +402,23 @@ impl Subject {
     }
 
     /// What the bug adds at the end.
-    fn append(&self, bug: Bug, event: Event, asked_again: bool, out: &mut Vec<Action>) {
+    fn append(&self, context: Context, now: Time, out: &mut Vec<Action>) {
+        let Context { bug, event, asked_again, .. } = context;
         let to_app =
             |signal, stop| Action::SignalApp { signal, target: Target::Group, value: None, stop };
         let exits = out.iter().any(|action| matches!(action, Action::Exit { .. }));
         let stops = out.iter().any(|action| matches!(action, Action::SignalApp { stop: true, .. }));
+        let early = matches!(self.machine.phase(), Phase::PreStart { .. });
+        let never_started = out.iter().any(|action| {
+            matches!(
+                action,
+                Action::Record(Fact::AppEnded {
+                    ending: Ending::Forestalled(_) | Ending::NotStarted(OWN_ERROR)
+                })
+            )
+        });
+        let late = |id: HookId| id.phase < HookPhase::PreStop && self.phase() > PhaseName::Running;
+        let begins = |action: &Action| matches!(action, Action::Record(Fact::StopRequested { .. }));
         match (bug, event) {
             (Bug::RepeatsTheStopSignalWhenAskedAgain, Event::Signal(received))
                 if asked_again && self.machine.ending().is_none() =>
@@ -280,6 +435,46 @@ impl Subject {
                 });
             }
             (Bug::KillsTheReapedHook, Event::HookExited(id, _)) => out.push(Action::KillHook(id)),
+            (Bug::StartsTheAppAtOnce, Event::Begun) => out.push(Action::StartApp),
+            (Bug::StartsTheAppAfterAll, _) if never_started => out.push(Action::StartApp),
+            (Bug::HoldsNothing, Event::Signal(received)) if early => {
+                out.push(to_app(received.signal, false));
+            }
+            (Bug::ReloadsDespiteAFailure, _)
+                if out.iter().any(|action| {
+                    matches!(action, Action::Record(Fact::PhaseAborted { id })
+                        if id.phase == HookPhase::OnReload)
+                }) =>
+            {
+                out.push(to_app(Signal::QUIT, false));
+            }
+            (Bug::ReloadsDuringAStop, Event::Signal(_))
+                if out.contains(&Action::Record(Fact::ReloadDropped { signal: Signal::HUP })) =>
+            {
+                out.push(to_app(Signal::QUIT, false));
+            }
+            (Bug::AbortsAfterItsPhase, Event::HookExited(id, Status::Code(1))) if late(id) => {
+                out.push(Action::Record(Fact::PhaseAborted { id }));
+            }
+            (Bug::RetriesAfterItsPhase, Event::HookExited(id, Status::Code(1))) if late(id) => {
+                let (id, end) = (HookId { attempt: 2, ..id }, now.after(Duration::from_secs(1)));
+                out.push(Action::Record(Fact::HookStarted { id, limit: Duration::MAX }));
+                out.push(Action::StartHook { id, until: end, end });
+            }
+            (Bug::StopsWithoutASignalToo, _)
+                if out
+                    .iter()
+                    .any(|action| matches!(action, Action::Record(Fact::NoStopSignal { .. }))) =>
+            {
+                out.push(to_app(Signal::TERM, true));
+                out.push(to_app(Signal::CONT, false));
+            }
+            (Bug::SurveysAtTheBeginning, Event::Signal(_)) if out.iter().any(begins) => {
+                out.push(Action::Survey);
+            }
+            (Bug::KillsWithTheSurvey, Event::Signal(_)) if asked_again => {
+                out.push(Action::KillTree);
+            }
             (Bug::ActsAfterTheExit, _) if exits => out.push(Action::TakeTerminal),
             (Bug::ForwardsToTheDead, Event::Signal(received))
                 if self.machine.ending().is_some() && !exits =>
@@ -298,16 +493,41 @@ impl Subject {
     }
 }
 
+fn is_reload(id: &HookId) -> bool {
+    id.phase == HookPhase::OnReload
+}
+
+/// The same attempt of the same hook, but of the round that `other` is part of.
+fn in_round_of(other: Option<HookId>, id: HookId) -> HookId {
+    match other.filter(is_reload).filter(|_| is_reload(&id)) {
+        Some(other) => HookId { index: id.index, attempt: id.attempt, ..other },
+        None => id,
+    }
+}
+
 /// Bugs of arithmetic: the machine goes by another plan than the user's.
 fn misread(bug: Bug, plan: &Plan) -> Plan {
     let mut plan = plan.clone();
-    let hooks = plan
-        .hooks
-        .pre_stop
-        .iter_mut()
-        .chain(&mut plan.hooks.on_stop)
-        .chain(&mut plan.hooks.post_stop);
+    let all = &mut plan.hooks;
+    let hooks = (all.pre_start.iter_mut())
+        .chain(&mut all.on_ready)
+        .chain(&mut all.on_reload)
+        .chain(&mut all.pre_stop)
+        .chain(&mut all.on_stop)
+        .chain(&mut all.post_stop);
     match bug {
+        Bug::EveryFailureAborts => hooks.for_each(|hook| hook.on_failure = OnFailure::Abort),
+        Bug::NoFailureAborts => hooks.for_each(|hook| hook.on_failure = OnFailure::Warn),
+        Bug::ReloadsWithoutHooks => plan.reload_on = SignalSet::default(),
+        Bug::NeverDiagnoses => plan.diagnose = None,
+        Bug::DiagnosesTooEarly => {
+            plan.diagnose.iter_mut().for_each(|diagnose| diagnose.lead *= 2);
+        }
+        Bug::DiagnosesWithTheStopSignal => {
+            plan.diagnose.iter_mut().for_each(|diagnose| diagnose.signal = Signal::TERM);
+        }
+        Bug::MoreTimeHasNoEnd => plan.grace_max = Duration::MAX,
+        Bug::PausesAreNeverSpread => plan.jitter = 0,
         Bug::OneRetryTooMany => hooks.for_each(|hook| hook.retries += 1),
         Bug::OneRetryTooFew => hooks.for_each(|hook| hook.retries = hook.retries.saturating_sub(1)),
         Bug::NoPauseBeforeRetry => hooks.for_each(|hook| hook.backoff = Duration::ZERO),

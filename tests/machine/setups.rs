@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use graceinit::machine::Received;
 use graceinit::machine::plan::{
-    ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Scope, StopAgain,
+    Diagnose, ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung, Scope, StopAgain,
 };
 use graceinit::types::{Signal, SignalSet, Status};
 
-use super::world::{Setup, from_kernel, from_process, ms, rung};
+use super::world::{Setup, from_kernel, from_process, ms, rung, silence};
 
 const CRASH: Status = Status::Signal(Signal::QUIT);
 
@@ -50,6 +51,11 @@ fn setup(plan: Plan) -> Setup {
 /// One attempt after the other, 30 ms each at most.
 fn hook(retries: u32) -> HookLimits {
     HookLimits { timeout: ms(30), retries, backoff: ms(10), on_failure: OnFailure::Warn }
+}
+
+/// The same, but its phase ends if it fails.
+fn decisive(retries: u32) -> HookLimits {
+    HookLimits { on_failure: OnFailure::Abort, ..hook(retries) }
 }
 
 /// Everything that can happen to a plan without hooks.
@@ -175,7 +181,7 @@ pub(super) fn post_stop() -> Setup {
         lingers: 1,
         fork_fails: true,
         ..setup(Plan {
-            hooks: PerPhase { post_stop: vec![hook(1), hook(0)], ..PerPhase::default() },
+            hooks: PerPhase { post_stop: vec![decisive(1), hook(0)], ..PerPhase::default() },
             ..plain()
         })
     }
@@ -301,6 +307,210 @@ pub(super) fn exit_rules() -> Setup {
         lingers: 1,
         ..setup(Plan {
             exit: ExitRules { always_ok: vec![3], stop_ok: vec![143, 1], killed: Some(9) },
+            ..plain()
+        })
+    }
+}
+
+/// Hooks before there is an app; a stop that comes before it, and an app that never comes.
+pub(super) fn pre_start() -> Setup {
+    Setup {
+        signals: vec![from_process(Signal::TERM), from_kernel(Signal::INT)],
+        strays: Vec::new(),
+        newcomers: 1,
+        fork_fails: true,
+        ..setup(Plan {
+            hooks: PerPhase { pre_start: vec![decisive(1), hook(0)], ..PerPhase::default() },
+            ..plain()
+        })
+    }
+}
+
+/// Signals that come before there is an app.
+pub(super) fn held() -> Setup {
+    let mut rewrite = Rewrite::default();
+    rewrite.set(Signal::QUIT, None);
+    let real_time = Received { value: Some(3), ..from_process(Signal::new(40).unwrap()) };
+    Setup {
+        signals: vec![
+            from_process(Signal::HUP),
+            from_process(Signal::WINCH),
+            from_kernel(Signal::HUP),
+            from_kernel(Signal::WINCH),
+            real_time,
+            real_time,
+            from_process(Signal::QUIT),
+            from_process(Signal::TERM),
+        ],
+        strays: Vec::new(),
+        fork_fails: true,
+        ..setup(Plan {
+            rewrite,
+            reload_on: SignalSet::of(&[Signal::HUP]),
+            hooks: PerPhase { pre_start: vec![decisive(0)], ..PerPhase::default() },
+            ..plain()
+        })
+    }
+}
+
+/// Rounds of on-reload hooks, and what comes while they run.
+pub(super) fn reload() -> Setup {
+    let mut rewrite = Rewrite::default();
+    rewrite.set(Signal::HUP, Some(Signal::QUIT));
+    Setup {
+        signals: vec![
+            from_process(Signal::HUP),
+            from_process(Signal::HUP),
+            from_process(Signal::WINCH),
+            from_process(Signal::TERM),
+        ],
+        strays: Vec::new(),
+        ..setup(Plan {
+            rewrite,
+            reload_on: SignalSet::of(&[Signal::HUP, Signal::WINCH]),
+            hooks: PerPhase { on_reload: vec![decisive(1)], ..PerPhase::default() },
+            ..plain()
+        })
+    }
+}
+
+/// Reload signals without hooks for them, at a terminal.
+pub(super) fn reload_at_a_terminal() -> Setup {
+    Setup {
+        signals: vec![
+            from_process(Signal::HUP),
+            from_kernel(Signal::INT),
+            from_process(Signal::HUP),
+            from_process(Signal::CONT),
+        ],
+        app_stops: vec![Signal::TSTP, Signal::TTIN],
+        stops: 1,
+        strays: Vec::new(),
+        ..setup(Plan {
+            terminal: true,
+            suspendable: true,
+            reload_on: SignalSet::of(&[Signal::HUP]),
+            hooks: PerPhase {
+                pre_start: vec![hook(0)],
+                on_ready: vec![decisive(0), hook(0)],
+                ..PerPhase::default()
+            },
+            ..plain()
+        })
+    }
+}
+
+/// Hooks of the running app that are still there when the stop begins, and fail late.
+pub(super) fn outlived(on_ready: bool) -> Setup {
+    let long = vec![HookLimits { timeout: ms(500), ..decisive(1) }];
+    let (on_ready, on_reload) = if on_ready { (long, Vec::new()) } else { (Vec::new(), long) };
+    let reload = (!on_reload.is_empty()).then_some(from_process(Signal::HUP));
+    Setup {
+        signals: reload.into_iter().chain([from_process(Signal::TERM)]).collect(),
+        strays: Vec::new(),
+        ..setup(Plan {
+            reload_on: SignalSet::of(&[Signal::HUP]),
+            hooks: PerPhase {
+                on_ready,
+                on_reload,
+                pre_stop: vec![hook(1)],
+                on_stop: vec![decisive(1)],
+                ..PerPhase::default()
+            },
+            ..plain()
+        })
+    }
+}
+
+/// The app is made to say what it is doing.
+pub(super) fn diagnose(scope: Scope) -> Setup {
+    Setup {
+        strays: vec![true, false],
+        lingers: 2,
+        ..setup(Plan {
+            scope,
+            diagnose: Some(Diagnose { signal: Signal::QUIT, lead: ms(40) }),
+            ladder: vec![rung(Signal::TERM, Some(60)), rung(Signal::INT, None)],
+            hooks: PerPhase { on_stop: vec![hook(0)], ..PerPhase::default() },
+            ..plain()
+        })
+    }
+}
+
+/// An app that knows how long it takes.
+pub(super) fn more_time() -> Setup {
+    Setup {
+        signals: vec![from_process(Signal::TERM), from_kernel(Signal::INT)],
+        more_time: vec![ms(90), ms(500)],
+        strays: Vec::new(),
+        lingers: 1,
+        ..setup(Plan {
+            grace_max: ms(250),
+            diagnose: Some(Diagnose { signal: Signal::QUIT, lead: ms(20) }),
+            hooks: PerPhase { on_stop: vec![hook(0)], ..PerPhase::default() },
+            ..plain()
+        })
+    }
+}
+
+/// A budget so long that a look at who is still there begins before a second request has to wait for it,
+/// or does not.
+pub(super) fn hurried() -> Setup {
+    Setup {
+        signals: vec![
+            from_process(Signal::TERM),
+            from_process(Signal::INT),
+            from_process(Signal::INT),
+        ],
+        more_time: vec![ms(1200)],
+        strays: vec![true],
+        lingers: 2,
+        fork_fails: true,
+        ..setup(Plan {
+            grace: ms(1000),
+            grace_max: ms(2000),
+            stop_again: StopAgain::Kill,
+            ..plain()
+        })
+    }
+}
+
+/// An on-stop hook is the stop: nothing is sent.
+pub(super) fn no_stop_signal() -> Setup {
+    silent(vec![silence(None)])
+}
+
+/// Nothing is sent at first.
+pub(super) fn no_stop_signal_at_first() -> Setup {
+    silent(vec![silence(Some(30)), rung(Signal::INT, None)])
+}
+
+fn silent(ladder: Vec<Rung>) -> Setup {
+    Setup {
+        signals: vec![from_process(Signal::TERM), from_process(Signal::HUP)],
+        strays: vec![true, false],
+        lingers: 1,
+        ..setup(Plan {
+            ladder,
+            reload_on: SignalSet::of(&[Signal::HUP]),
+            hooks: PerPhase { on_stop: vec![decisive(0), hook(0)], ..PerPhase::default() },
+            ..plain()
+        })
+    }
+}
+
+/// Pauses of which no two are alike.
+pub(super) fn jittered() -> Setup {
+    Setup {
+        strays: Vec::new(),
+        ..setup(Plan {
+            jitter: 0x5eed,
+            hooks: PerPhase {
+                pre_start: vec![hook(1)],
+                pre_stop: vec![hook(1)],
+                on_stop: vec![hook(1)],
+                ..PerPhase::default()
+            },
             ..plain()
         })
     }

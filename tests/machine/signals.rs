@@ -104,11 +104,16 @@ impl Ledger {
         for held in self.held.drain(..) {
             batch.owed_facts.push(Fact::NoApp { signal: held.signal });
         }
+        if self.reloading.is_some() || !self.reloads.is_empty() {
+            batch.sent_by = Promise::Reloads;
+        }
         for waiting in self.reloading.take().into_iter().chain(self.reloads.drain(..)) {
             batch.owed_facts.push(Fact::ReloadDropped { signal: waiting.signal });
         }
         for turn in [&mut self.pre_start, &mut self.on_ready, &mut self.on_reload] {
-            *turn = Turn::Closed;
+            if *turn != Turn::Aborted {
+                *turn = Turn::Closed;
+            }
         }
     }
 

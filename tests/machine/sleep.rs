@@ -132,7 +132,7 @@ impl Ledger {
         let covered = match self.phase {
             PhaseName::PostStop => self.dead_man == self.post_end,
             PhaseName::Killed => self.dead_man.is_some_and(|t| wake <= t && t <= latest),
-            _ => self.dead_man.is_some_and(|t| deadline <= t),
+            _ => self.dead_man == Some(deadline),
         };
         kept(covered, Promise::DeadMan, || {
             format!("set to {:?} in {:?}", self.dead_man, self.phase)

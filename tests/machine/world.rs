@@ -35,6 +35,11 @@ pub(super) fn rung(signal: Signal, wait: Option<u64>) -> Rung {
     Rung { signal: Some(signal), wait: wait.map(ms) }
 }
 
+/// A step at which nothing is sent.
+pub(super) fn silence(wait: Option<u64>) -> Rung {
+    Rung { signal: None, wait: wait.map(ms) }
+}
+
 /// A plan, and what may happen while it is followed.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {

@@ -48,10 +48,10 @@ fn it_counts_down_and_ctrl_c_kills() -> Outcome {
 /// What is waited for: the hooks by their names, then what they left; the line is gone in the end.
 #[test]
 fn it_names_the_hooks() -> Outcome {
-    let mut terminal = start("--grace 4s --pre-stop sleep:1h --on-stop sleep:700ms", "xterm")?;
+    let mut terminal = start("--grace 4s --on-stop sleep:2500ms", "xterm")?;
     let app = terminal.process("puppet")?;
     sys::kill(app.ppid, libc::SIGTERM)?;
-    terminal.expect("graceinit: pre-stop: waiting for the hook pre-stop-1, 4 s left")?;
+    terminal.expect("graceinit: on-stop: waiting for the hook on-stop-1, 4 s left")?;
     terminal.expect("waiting for the app, 1 s left; Ctrl-C again to kill")?;
     ensure_eq!(terminal.wait()?, Status::Code(137), "the end");
     terminal.expect(ERASE).map(drop)
