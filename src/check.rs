@@ -21,6 +21,8 @@ use crate::types::{Signal, Status, Time};
 
 /// What Docker and Podman wait between TERM and KILL.
 const DOCKER: Duration = Duration::from_secs(10);
+/// What the dead-man timer adds in the worst case (docs/shutdown.md); a tie is lost anyhow.
+const SLACK: Duration = Duration::from_millis(500);
 /// A machine that needs more steps than this is not walked any further.
 const MOST_STEPS: usize = 100_000;
 
@@ -44,8 +46,8 @@ fn render_in(config: &Config, columns: usize) -> (String, bool) {
          ended):\n"
     );
     text.push_str(&timeline::draw(&rows(config, &story), limit.as_ref(), columns));
-    let fits = limit.as_ref().is_none_or(|limit| end <= limit.at);
-    let notes = notes(config, &story, end, limit.as_ref());
+    let fits = limit.as_ref().is_none_or(|limit| end + SLACK <= limit.at);
+    let notes = notes(config, &story, end, limit.as_ref().filter(|_| !fits));
     for note in notes.iter().chain(&config.warnings) {
         let _ = writeln!(text, "\nwarning: {note}");
     }
@@ -326,7 +328,7 @@ fn notes(
     limit: Option<&Limit>,
 ) -> Vec<String> {
     let mut notes = Vec::new();
-    if let Some(limit) = limit.filter(|limit| limit.at < end) {
+    if let Some(limit) = limit {
         notes.push(format!(
             "this plan may take {}, but after {} {}: {}",
             seconds(end),

@@ -173,7 +173,12 @@ impl Supervisor {
                 // No signal will tell that nothing is left.
                 self.reaper.ask();
             }
+            let ended = self.machine.ending().is_some();
             self.machine.handle(now, event, &mut self.actions);
+            // Nor if there was no child at all: a stop in the pause before a pre-start hook's retry.
+            if !ended && self.machine.ending().is_some() {
+                self.reaper.ask();
+            }
             for action in std::mem::take(&mut self.actions) {
                 match action {
                     Action::Exit { code, by } => {

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -179,12 +179,18 @@ impl Sockets {
     /// How many TCP connections a process holds open; `None` if that may not be seen.
     fn count(&mut self, dir: &std::path::Path) -> Option<usize> {
         let links = fs::read_dir(dir.join("fd")).ok()?;
-        let inodes: Vec<u64> = links
-            .filter_map(|link| {
-                let target = fs::read_link(link.ok()?.path()).ok()?;
-                target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-            })
-            .collect();
+        let mut inodes: Vec<u64> = Vec::new();
+        for link in links {
+            let target = match fs::read_link(link.ok()?.path()) {
+                Ok(target) => target,
+                // Closed meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                // The folder may be read with CAP_DAC_OVERRIDE, the links not without CAP_SYS_PTRACE.
+                Err(_) => return None,
+            };
+            let name = target.to_str().and_then(|target| target.strip_prefix("socket:["));
+            inodes.extend(name.and_then(|name| name.strip_suffix(']')?.parse::<u64>().ok()));
+        }
         if inodes.is_empty() {
             return Some(0);
         }

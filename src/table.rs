@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_reaped_pid_plays_no_part() {
-        let hook = Role::Hook(HookId { phase: HookPhase::OnStop, index: 0, attempt: 1 });
+        let hook = Role::Hook(HookId::first(HookPhase::OnStop, 0));
         let mut table = Table::default();
         table.add(Pid(7), Role::App);
         table.add(Pid(8), hook);

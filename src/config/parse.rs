@@ -6,7 +6,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::Check;
-use crate::machine::plan::{Diagnose, OnFailure, Rung, Scope, StopAgain};
+use crate::machine::plan::{Diagnose, OnFailure, Rung, Scope, StopAgain, Wait};
 use crate::types::Signal;
 
 /// These never come to graceinit: the kernel keeps two, and one is its own business.
@@ -93,10 +93,18 @@ pub(super) fn reload_signals(text: &str) -> Result<Vec<Signal>, String> {
     signals(text, "reload")
 }
 
+fn rung_wait(text: &str) -> Result<Wait, String> {
+    let Some(share) = text.trim().strip_suffix('%') else { return some_time(text).map(Wait::For) };
+    let hundredths = share.trim().parse().ok().filter(|share| (1..100).contains(share));
+    let hundredths =
+        hundredths.ok_or("not a share of the time; write 1% to 99%, as in QUIT:90%")?;
+    Ok(Wait::Share(hundredths))
+}
+
 pub(super) fn ladder(text: &str) -> Result<Vec<Rung>, String> {
     let rung = |text: &str| {
         let (name, wait) = match text.split_once(':') {
-            Some((name, wait)) => (name, Some(some_time(wait)?)),
+            Some((name, wait)) => (name, Some(rung_wait(wait)?)),
             None => (text, None),
         };
         Ok(Rung { signal: if name.trim() == "0" { None } else { Some(signal(name)?) }, wait })

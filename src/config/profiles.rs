@@ -20,32 +20,35 @@ const fn profile(name: &'static str, settings: &'static [(&'static str, &'static
 pub const PROFILES: &[Profile] = &[
     profile(
         "nginx",
-        &[("stop-on", "TERM,INT,QUIT"), ("stop-signal", "QUIT:9h,TERM:1h"), ("scope", "main")],
+        &[("stop-on", "TERM,INT,QUIT"), ("stop-signal", "QUIT:90%,TERM"), ("scope", "main")],
     ),
-    profile("httpd", &[("stop-signal", "WINCH:3h,TERM:1h"), ("scope", "main")]),
+    profile("httpd", &[("stop-signal", "WINCH:75%,TERM"), ("scope", "main")]),
     profile(
         "php-fpm",
-        &[("stop-on", "TERM,INT,QUIT"), ("stop-signal", "QUIT:9h,TERM:1h"), ("scope", "main")],
+        &[("stop-on", "TERM,INT,QUIT"), ("stop-signal", "QUIT:90%,TERM"), ("scope", "main")],
     ),
     profile(
         "haproxy",
-        &[("stop-on", "TERM,INT,USR1"), ("stop-signal", "USR1:9h,TERM:1h"), ("scope", "main")],
+        &[("stop-on", "TERM,INT,USR1"), ("stop-signal", "USR1:90%,TERM"), ("scope", "main")],
     ),
     Profile {
         name: "uwsgi",
-        settings: &[("on-stop", "write:{} q"), ("stop-signal", "0:3h,INT:1h"), ("scope", "mixed")],
+        settings: &[("on-stop", "write:{} q"), ("stop-signal", "0:75%,INT"), ("scope", "mixed")],
         argument: Some("/run/uwsgi.fifo"),
     },
     profile("postgres", &[("stop-signal", "TERM:10s,INT:5s"), ("scope", "main")]),
-    profile("pgbouncer", &[("stop-signal", "INT:9h,TERM:1h"), ("scope", "main")]),
+    profile("pgbouncer", &[("stop-signal", "INT:90%,TERM"), ("scope", "main")]),
     profile("mysql", &[("stop-signal", "TERM"), ("scope", "main")]),
     profile("redis", &[("stop-signal", "TERM"), ("scope", "main")]),
-    profile("unicorn", &[("stop-signal", "QUIT"), ("scope", "main")]),
+    profile("unicorn", &[("stop-on", "TERM,INT,QUIT"), ("stop-signal", "QUIT"), ("scope", "main")]),
     profile("gunicorn", &[("stop-signal", "TERM"), ("scope", "main")]),
     profile("uvicorn", &[("stop-signal", "TERM"), ("scope", "main"), ("stop-exit-ok", "143")]),
     profile("puma", &[("stop-signal", "TERM"), ("scope", "main"), ("stop-exit-ok", "143")]),
     profile("sidekiq", &[("pre-stop", "signal:TSTP"), ("stop-signal", "TERM"), ("scope", "main")]),
-    profile("resque", &[("stop-signal", "QUIT"), ("scope", "main")]),
+    profile(
+        "resque",
+        &[("stop-on", "TERM,INT,QUIT"), ("stop-signal", "QUIT:90%,TERM"), ("scope", "main")],
+    ),
     profile("celery", &[("stop-signal", "TERM"), ("scope", "main")]),
     profile(
         "jvm",

@@ -1,6 +1,7 @@
 use super::hooks::Task;
 use super::*;
 use crate::cli;
+use crate::machine::plan::Wait;
 
 fn given(line: &str) -> Given {
     let words: Vec<OsString> =
@@ -73,14 +74,21 @@ fn durations() {
 
 #[test]
 fn ladders_rewrites_and_scopes() {
-    let plan =
-        config("--stop-signal TERM:10s,SIGINT:5,RTMIN+3 -r HUP:0 -r 15:QUIT --scope tree app").plan;
-    let ladder: Vec<(String, Option<Duration>)> = plan
+    let plan = config(
+        "--stop-signal TERM:10s,SIGINT:5,0:90%,RTMIN+3 -r HUP:0 -r 15:QUIT --scope tree app",
+    )
+    .plan;
+    let ladder: Vec<(String, Option<Wait>)> = plan
         .ladder
         .iter()
         .map(|rung| (rung.signal.map_or_else(String::new, |s| s.to_string()), rung.wait))
         .collect();
-    let want = [("TERM", Some(secs(10))), ("INT", Some(secs(5))), ("RTMIN+3", None)];
+    let want = [
+        ("TERM", Some(Wait::For(secs(10)))),
+        ("INT", Some(Wait::For(secs(5)))),
+        ("", Some(Wait::Share(90))),
+        ("RTMIN+3", None),
+    ];
     assert_eq!(ladder, want.map(|(name, wait)| (name.to_owned(), wait)));
     assert_eq!(plan.rewrite.apply(Signal::HUP), None);
     assert_eq!(plan.rewrite.apply(Signal::TERM), Some(Signal::QUIT));

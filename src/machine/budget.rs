@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::hook::HookId;
-use super::plan::{HookLimits, Rung};
+use super::plan::{HookLimits, Rung, Wait};
 use crate::types::Time;
 
 /// A pause between attempts never grows beyond this.
@@ -77,12 +77,19 @@ pub fn resweep(look: u32) -> Duration {
 }
 
 /// How long the app gets on rung `step` when `left` remains. Waits that fit are kept; waits that do
-/// not fit are squeezed in proportion, so that the last signal of a ladder is always sent. A last
-/// rung without a wait of its own keeps a quarter of what is left, however long the others are.
+/// not fit are squeezed in proportion, so that the last signal of a ladder is always sent; shares
+/// always fit. A last rung without a wait of its own keeps a quarter of what is left, however long the others are.
 pub fn rung_wait(ladder: &[Rung], step: usize, left: Duration) -> Duration {
     let quarter = left / 4;
-    let wants = |rung: &Rung| rung.wait.unwrap_or(quarter);
+    let wants = |rung: &Rung| match rung.wait {
+        Some(Wait::For(wait)) => wait,
+        Some(Wait::Share(hundredths)) => left * u32::from(hundredths) / 100,
+        None => quarter,
+    };
     let mine = ladder.get(step).map_or(left, wants);
+    if let Some(Rung { wait: Some(Wait::Share(_)), .. }) = ladder.get(step) {
+        return mine;
+    }
     let all: Duration =
         ladder.iter().skip(step).map(wants).fold(Duration::ZERO, Duration::saturating_add);
     if all <= left {
@@ -104,7 +111,7 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     fn rung(signal: Signal, wait: Option<u32>) -> Rung {
-        Rung { signal: Some(signal), wait: wait.map(|n| S * n) }
+        Rung { signal: Some(signal), wait: wait.map(|n| Wait::For(S * n)) }
     }
 
     #[test]
@@ -118,6 +125,17 @@ mod tests {
         let open = [rung(Signal::TERM, Some(10)), rung(Signal::INT, None)];
         assert_eq!(rung_wait(&open, 0, S * 8), S * 6);
         assert_eq!(rung_wait(&open, 0, S * 20), S * 10);
+    }
+
+    #[test]
+    fn a_share_is_a_share_of_what_is_left() {
+        let share = |hundredths| Rung { signal: None, wait: Some(Wait::Share(hundredths)) };
+        let ladder = [share(90), share(50), rung(Signal::INT, None)];
+        assert_eq!(rung_wait(&ladder, 0, S * 10), S * 9);
+        assert_eq!(rung_wait(&ladder, 1, S), S / 2);
+        assert_eq!(rung_wait(&ladder, 0, Duration::ZERO), Duration::ZERO);
+        let mixed = [rung(Signal::TERM, Some(8)), share(50)];
+        assert_eq!(rung_wait(&mixed, 0, S * 12), S * 12 * 8 / 14);
     }
 
     #[test]

@@ -54,10 +54,19 @@ impl HookPhase {
 pub struct HookId {
     /// Its phase.
     pub phase: HookPhase,
+    /// Which round of on-reload hooks it is part of; 0 in other phases, which have only one.
+    pub round: u32,
     /// Its place among the hooks of the phase, from 0.
     pub index: usize,
     /// 1 for the first attempt.
     pub attempt: u32,
+}
+
+impl HookId {
+    /// The first attempt of a hook.
+    pub fn first(phase: HookPhase, index: usize) -> HookId {
+        HookId { phase, round: 0, index, attempt: 1 }
+    }
 }
 
 /// An attempt whose process has not been reaped.
@@ -162,6 +171,14 @@ impl Machine {
         }
     }
 
+    /// The attempt whose turn it is.
+    fn turn(&mut self) -> Option<HookId> {
+        let rounds = self.rounds;
+        let (phase, Queue { index, attempt, .. }) = self.queue()?;
+        let round = if phase == HookPhase::OnReload { rounds } else { 0 };
+        Some(HookId { phase, round, index: *index, attempt: *attempt })
+    }
+
     /// Starts an attempt if there is such a hook and time for it.
     pub(super) fn start_hook(&mut self, now: Time, id: HookId, out: &mut Vec<Action>) -> bool {
         let (Some((last, end)), Some(limits)) = (self.hook_budget(), self.limits(id)) else {
@@ -182,9 +199,11 @@ impl Machine {
 
     /// Starts the attempt whose turn it is; past the last hook, leaves the phase.
     pub(super) fn run_queue(&mut self, now: Time, out: &mut Vec<Action>) {
-        while let Some((phase, queue)) = self.queue() {
-            queue.pause = None;
-            let id = HookId { phase, index: queue.index, attempt: queue.attempt };
+        while let Some(id) = self.turn() {
+            let phase = id.phase;
+            if let Some((_, queue)) = self.queue() {
+                queue.pause = None;
+            }
             if self.limits(id).is_none() {
                 return self.queue_done(now, phase, out);
             }
@@ -262,15 +281,17 @@ impl Machine {
             }
             return self.leave_pre_stop_when_done(now, out);
         }
-        let Some((phase, queue)) = self.queue() else { return };
-        if (id.phase, id.index, id.attempt) != (phase, queue.index, queue.attempt) {
+        if self.turn() != Some(id) {
             return;
         }
+        let Some((phase, queue)) = self.queue() else { return };
+        // After the app nothing can be ended early: every hook has its turn.
+        let aborts = limits.on_failure == OnFailure::Abort && phase != HookPhase::PostStop;
         if retry {
             queue.attempt = next.attempt;
             queue.pause = Some(again);
             out.push(Action::Record(Fact::HookRetried { id, pause }));
-        } else if failed && limits.on_failure == OnFailure::Abort {
+        } else if failed && aborts {
             self.abort_phase(now, id, out);
         } else {
             queue.advance();

@@ -151,6 +151,8 @@ pub struct Machine {
     hurried: bool,
     /// The records of the survivors were asked for.
     surveyed: bool,
+    /// How many rounds of on-reload hooks were begun.
+    rounds: u32,
     /// The app itself was killed at the deadline.
     app_killed: bool,
     /// The stop signal went to the app's whole group.
@@ -173,6 +175,7 @@ impl Machine {
             latest: Time::default(),
             hurried: false,
             surveyed: false,
+            rounds: 0,
             app_killed: false,
             group_told: false,
             runs: Vec::new(),

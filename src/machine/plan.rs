@@ -35,7 +35,16 @@ pub struct Rung {
     /// What the app is sent; `None`: nothing, it is only waited for (an on-stop hook was the stop).
     pub signal: Option<Signal>,
     /// How long the app may take before the next rung.
-    pub wait: Option<Duration>,
+    pub wait: Option<Wait>,
+}
+
+/// How long a step of `--stop-signal` lasts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Wait {
+    /// So long, if there is time for it.
+    For(Duration),
+    /// So many hundredths of what is left when the step begins.
+    Share(u8),
 }
 
 /// The limits of one hook. Its command is the supervisor's business.

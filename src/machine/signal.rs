@@ -85,7 +85,7 @@ impl Machine {
             Phase::PreStart { .. } => self.forestall(now, signal, out),
             Phase::Starting { .. } | Phase::Running { .. } => {
                 self.begin_budget(now, out);
-                self.drop_reloads(out);
+                self.drop_waiting(out);
                 if self.plan.terminal {
                     // From here on a Ctrl-C is for graceinit: a second stop request.
                     out.push(Action::TakeTerminal);

@@ -13,7 +13,7 @@ impl Machine {
     pub(super) fn enter_pre_stop(&mut self, now: Time, out: &mut Vec<Action>) {
         self.enter(Phase::PreStop { retries: Vec::new() }, out);
         for index in 0..self.plan.hooks.pre_stop.len() {
-            self.start_hook(now, HookId { phase: HookPhase::PreStop, index, attempt: 1 }, out);
+            self.start_hook(now, HookId::first(HookPhase::PreStop, index), out);
         }
         self.leave_pre_stop_when_done(now, out);
     }
@@ -72,6 +72,7 @@ impl Machine {
         self.ending = Some(ending);
         self.ended = Some(now);
         out.push(Action::Record(Fact::AppEnded { ending }));
+        self.drop_waiting(out);
         if self.plan.terminal {
             out.push(Action::TakeTerminal);
         }

@@ -57,19 +57,14 @@ impl Machine {
     /// A signal that is passed on only after the on-reload hooks.
     pub(super) fn reload(&mut self, now: Time, received: Received, out: &mut Vec<Action>) {
         let signal = received.signal;
-        match &mut self.phase {
-            Phase::Starting { reloads } => reloads.push_back(received),
-            Phase::Running { work, reloads, .. } => {
-                let begun = match work {
-                    Some(work) if work.phase == HookPhase::OnReload => 1,
-                    Some(_) | None => 0,
-                };
-                // Whoever asks again while the first round runs wants another one, but not ten.
-                if reloads.iter().skip(begun).any(|waiting| waiting.signal == signal) {
-                    return out.push(Action::Record(Fact::ReloadMerged { signal }));
-                }
-                reloads.push_back(received);
+        let (reloads, begun) = match &mut self.phase {
+            Phase::Starting { reloads } => (reloads, 0),
+            Phase::Running { work: Some(work), reloads, .. }
+                if work.phase == HookPhase::OnReload =>
+            {
+                (reloads, 1)
             }
+            Phase::Running { reloads, .. } => (reloads, 0),
             Phase::PreStart { .. }
             | Phase::PreStop { .. }
             | Phase::OnStop(_)
@@ -78,19 +73,37 @@ impl Machine {
             | Phase::Killed { .. }
             | Phase::PostStop { .. }
             | Phase::Exited => return,
+        };
+        // Whoever asks again while the first round runs wants another one, but not ten.
+        if reloads.iter().skip(begun).any(|waiting| waiting.signal == signal) {
+            return out.push(Action::Record(Fact::ReloadMerged { signal }));
         }
+        reloads.push_back(received);
         out.push(Action::Record(Fact::ReloadRequested { signal }));
         if let Phase::Running { work: None, .. } = self.phase {
             self.next_work(now, out);
         }
     }
 
-    /// A stop has begun: nothing is reloaded any more.
-    pub(super) fn drop_reloads(&mut self, out: &mut Vec<Action>) {
-        if let Phase::Starting { reloads } | Phase::Running { reloads, .. } = &mut self.phase {
-            for Received { signal, .. } in reloads.drain(..) {
-                out.push(Action::Record(Fact::ReloadDropped { signal }));
+    /// A stop has begun, or there is no app to stop: what waits is not passed on any more.
+    pub(super) fn drop_waiting(&mut self, out: &mut Vec<Action>) {
+        match &mut self.phase {
+            Phase::PreStart { held, .. } => {
+                let lost = held.drain(..).map(|Received { signal, .. }| Fact::NoApp { signal });
+                out.extend(lost.map(Action::Record));
             }
+            Phase::Starting { reloads } | Phase::Running { reloads, .. } => {
+                let dropped = reloads.drain(..);
+                let dropped = dropped.map(|Received { signal, .. }| Fact::ReloadDropped { signal });
+                out.extend(dropped.map(Action::Record));
+            }
+            Phase::PreStop { .. }
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => {}
         }
     }
 
@@ -98,6 +111,7 @@ impl Machine {
     fn next_work(&mut self, now: Time, out: &mut Vec<Action>) {
         let Phase::Running { work, reloads, .. } = &mut self.phase else { return };
         let waits = !reloads.is_empty();
+        self.rounds = self.rounds.wrapping_add(u32::from(waits));
         *work = waits.then(|| Work { phase: HookPhase::OnReload, queue: Queue::first() });
         if waits {
             self.run_queue(now, out);
@@ -180,10 +194,11 @@ impl Machine {
 
     /// Ends the budget: as soon as it is recorded who is still there, at once if it is.
     pub(super) fn hurry(&mut self, now: Time, out: &mut Vec<Action>) {
-        let end = now.after(budget::HURRIED_SURVEY);
+        let moment = now.after(budget::HURRIED_SURVEY);
+        let end = self.deadline.map_or(now, |deadline| deadline.min(moment));
         self.hurried = true;
-        self.deadline = self.deadline.map(|deadline| deadline.min(end));
-        if self.surveyed || self.deadline.is_some_and(|deadline| deadline <= now) {
+        self.deadline = Some(end);
+        if self.surveyed || end <= now {
             return self.kill_all(now, out);
         }
         out.push(Action::ArmDeadMan(end));

@@ -219,7 +219,9 @@ pub fn record(fact: &Fact) {
             log::debug!(signal:%, sent:%; "passing a signal on to {}", receivers(*scope));
         }
         Fact::Dropped { signal } => log::debug!(signal:%; "dropping a signal as --rewrite asks"),
-        Fact::NoApp { signal } => log::debug!(signal:%; "a signal came after the app's end"),
+        Fact::NoApp { signal } => {
+            log::debug!(signal:%; "a signal came when there was no app for it")
+        }
         Fact::StopSignal { signal, rung, of, left } => {
             let left = seconds(*left);
             log::info!(signal:%, step = format!("{rung}/{of}").as_str(), left = left.as_str();
@@ -235,7 +237,7 @@ pub fn record(fact: &Fact) {
             log::info!(signal:%; "reload requested again: another one waits already");
         }
         Fact::ReloadDropped { signal } => {
-            log::info!(signal:%; "reload dropped: a stop has begun");
+            log::info!(signal:%; "reload dropped: the app is ending");
         }
         Fact::PhaseAborted { id } => match id.phase {
             HookPhase::PreStart => log::error!(

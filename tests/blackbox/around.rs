@@ -92,6 +92,17 @@ fn a_stop_before_the_app_is_started(room: Room) -> Outcome {
     run.err.find("[pre-start pre-start-1 stdout] got TERM").map(drop)
 }
 
+/// In the pause before a retry nobody is there to wait for: no child, so no SIGCHLD either.
+fn a_stop_between_two_tries_of_a_pre_start_hook(room: Room) -> Outcome {
+    let mut run = Launch::graceinit(room)
+        .flags("--grace 60s --hook-retries 3 --hook-backoff 30s -v --pre-start false")
+        .app("ready exit=0")
+        .start()?;
+    run.err.until("graceinit: info: hook is tried again")?;
+    run.signal("TERM")?;
+    run.exits(143)
+}
+
 /// Nothing is lost because it came too early.
 fn signals_wait_for_the_app(room: Room) -> Outcome {
     let place = Place::new();
@@ -249,7 +260,7 @@ fn a_stop_overtakes_a_reload(room: Room) -> Outcome {
     let holding = gate.hold()?;
     run.signal("TERM")?;
     run.out.expect("got TERM ")?;
-    run.err.until("graceinit: info: reload dropped: a stop has begun signal=HUP")?;
+    run.err.until("graceinit: info: reload dropped: the app is ending signal=HUP")?;
     // A hook is no leftover: it may put its house in order.
     drop(holding);
     run.exits(3)
@@ -277,6 +288,7 @@ both_rooms!(
     a_failing_pre_start_hook_ends_the_start,
     a_pre_start_hook_may_fail,
     a_stop_before_the_app_is_started,
+    a_stop_between_two_tries_of_a_pre_start_hook,
     signals_wait_for_the_app,
     a_pre_start_hook_gets_no_inherited_descriptor,
     on_ready_hooks_run_when_the_app_does,

@@ -70,6 +70,8 @@ fn a_plan_that_does_not_fit_is_an_exit_code() -> Outcome {
         (&["--check=docker", "--grace", "10s", "--post-stop", "true", "true"], 1),
         (&["--check=k8s:30s", "--grace", "10s", "true"], 0),
         (&["--check=k8s:9s", "--grace", "10s", "true"], 1),
+        // A tie is lost.
+        (&["--check=k8s:10s", "--grace", "10s", "true"], 1),
         (&["--check", "--grace", "10h", "true"], 0),
         (&["--check", "--grace", "never", "true"], 125),
     ] {

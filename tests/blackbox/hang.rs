@@ -94,7 +94,7 @@ fn what_may_not_be_read_is_said() -> Outcome {
         return Ok(());
     }
     let mut run = Launch::graceinit(Room::Plain)
-        .wrapped_by(["setpriv", "--bounding-set=-all,+kill,+setuid,+setgid"])
+        .wrapped_by(["setpriv", "--bounding-set=-all,+kill,+setuid,+setgid,+dac_override"])
         .flags("--grace 1s --user 65534")
         .app("block ready echo")
         .start()?;

@@ -2,6 +2,7 @@
 
 use super::container::{Container, fresh_name};
 use super::engine::engine;
+use super::survivors;
 use crate::pty::Terminal;
 use crate::support::{Outcome, Status};
 use crate::{ensure, ensure_eq};
@@ -24,6 +25,48 @@ fn neither_privilege_nor_a_writable_path_is_needed() -> Outcome {
     ensure_eq!(container.log.out.count("request"), 1, "requests of the hook");
     // Warnings and worse are all it logs by default.
     ensure_eq!(container.whole_log()?, Vec::<String>::new(), "the log");
+    Ok(())
+}
+
+/// As strict, and with everything to do: actions with and without a program, and an app to be killed.
+#[test]
+fn hooks_work_and_survivors_are_known_without_privilege() -> Outcome {
+    let Some(engine) = engine() else { return Ok(()) };
+    let pre_stop = "GRACEINIT_PRE_STOP=touch:/run/leaving\ntouch:/w/leaving\n\
+                    http:GET http://127.0.0.1:8080/\n/puppet say=hello";
+    let strict = [
+        &["--read-only", "--tmpfs", "/run", "--user", "65534:65534", "--cap-drop", "ALL"][..],
+        &["--security-opt", "no-new-privileges"],
+        &["--env", "GRACEINIT_GRACE=2s", "--env", "GRACEINIT_LOG=info"],
+        &["--env", pre_stop, "--env", "GRACEINIT_ON_STOP=rm:/run/leaving"],
+        &["--env", "GRACEINIT_POST_STOP=/puppet say=afterwards"],
+    ];
+    let app = "/server 8080 --on-term ignore";
+    let container = Container::run(engine, &strict.concat(), app)?;
+    container.log.out.until("listening")?;
+    container.docker(&["stop"])?;
+    ensure_eq!(container.exit_code()?, 137, "exit code");
+    let log = container.whole_log()?;
+    for expected in [
+        "hook done with code 0 hook=pre-stop-1 ",
+        // What cannot be done is said, and nothing waits for it.
+        "[pre-stop pre-stop-2 stderr] unable to touch /w/leaving: Read-only file system",
+        "hook failed with code 1 hook=pre-stop-2 ",
+        "hook done with code 0 hook=pre-stop-3 ",
+        "[pre-stop pre-stop-4 stdout] hello",
+        "hook done with code 0 hook=on-stop-1 ",
+        "[post-stop post-stop-1 stdout] afterwards",
+    ] {
+        ensure!(log.iter().any(|line| line.contains(expected)), "no {expected:?} in {log:#?}");
+    }
+    ensure_eq!(container.log.out.count("request"), 1, "requests of the hook");
+    let survivors = survivors(&log);
+    ensure!(survivors.len() == 1, "not one survivor: {survivors:?} in {log:#?}");
+    // The same user may read everything; some kernels tell nobody where a process waits.
+    ensure!(survivors[0].0.contains(&format!(" command=\"{app}\" ")), "{survivors:?}");
+    ensure_eq!(survivors[0].get("connections"), Some("0"), "{survivors:?}");
+    let unread = survivors[0].get("unread");
+    ensure!([Some("-"), Some("wchan")].contains(&unread), "unread is {unread:?}");
     Ok(())
 }
 

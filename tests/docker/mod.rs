@@ -7,11 +7,19 @@ mod container;
 mod engine;
 mod lack;
 mod life;
-
+mod plain;
 mod stop;
+
+use crate::support::account::Line;
 
 /// The names of the phases that graceinit logged, in order.
 fn phases(log: &[String]) -> Vec<&str> {
     let names = log.iter().filter_map(|line| line.split_once("phase=")?.1.split(' ').next());
     names.collect()
+}
+
+/// What graceinit wrote about those whom it had to kill.
+fn survivors(log: &[String]) -> Vec<Line> {
+    let of_one = |line: &&String| line.starts_with("graceinit: warn: still there pid=");
+    log.iter().filter(of_one).cloned().map(Line).collect()
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::container::Container;
 use super::engine::engine;
-use super::phases;
-use crate::support::{Outcome, PATIENCE};
+use super::{phases, survivors};
+use crate::support::{Fault, Outcome, PATIENCE};
 use crate::{ensure, ensure_eq};
 
 /// Flags cannot be given to an entry point that ends with `--`: variables do everything.
@@ -82,14 +82,18 @@ fn an_app_that_ignores_it_is_killed_by_graceinit_not_by_docker() -> Outcome {
 }
 
 /// Docker kills after 10 s, so that graceinit's budget is 7 s there and the hooks afterwards have 2.
+/// Who hung, and on what, is written down before that.
 #[test]
 fn the_default_budget_fits_into_dockers() -> Outcome {
     let Some(engine) = engine() else { return Ok(()) };
     let hook = ["--env", "GRACEINIT_POST_STOP=/puppet say=last-words env=GRACEINIT_REASON"];
     let log = ["--env", "GRACEINIT_LOG=info"];
     let options = [hook, log].concat();
-    let container = Container::run(engine, &options, "/server 8080 --on-term ignore")?;
+    let app = "/server 8080 --slow-ms 60000 --on-term ignore";
+    let container = Container::run(engine, &options, app)?;
     container.log.out.until("listening")?;
+    let _client = container.exec_beside("/server get http://127.0.0.1:8080/")?;
+    container.log.out.until("request")?;
     let before = Instant::now();
     container.docker(&["stop"])?;
     let took = before.elapsed();
@@ -98,6 +102,19 @@ fn the_default_budget_fits_into_dockers() -> Outcome {
     let last = "[post-stop post-stop-1 stdout] env GRACEINIT_REASON=deadline";
     ensure!(log.iter().any(|line| line.contains(last)), "no {last:?} in {log:#?}");
     ensure!(took >= Duration::from_millis(6900), "the app had {took:?} only");
+    let survivors = survivors(&log);
+    // The client, a session of `docker exec`, is no descendant.
+    let [app] = survivors.as_slice() else {
+        return Err(Fault::new(format!("not one survivor: {survivors:?} in {log:#?}")));
+    };
+    let command = r#" command="/server 8080 --slow-ms 60000 --on-term ignore" "#;
+    ensure!(app.0.contains(command), "another command: {app:?}");
+    for (key, value) in [("ppid", "1"), ("state", "S"), ("threads", "2"), ("connections", "1")] {
+        ensure_eq!(app.get(key), Some(value), "{key} of {app:?}");
+    }
+    let age = app.get("age").and_then(|age| age.strip_suffix('s')?.parse::<f64>().ok());
+    ensure!(age >= Some(6.9), "a strange age: {app:?}");
+    ensure!(app.get("wchan").is_some(), "no wchan: {app:?}");
     Ok(())
 }
 

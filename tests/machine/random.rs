@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{
     Diagnose, Ending, ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung, Scope,
-    StopAgain,
+    StopAgain, Wait,
 };
 use graceinit::machine::{Origin, Received};
 use graceinit::types::{Signal, SignalSet, Status, Time};
@@ -82,7 +82,7 @@ fn every_hook() -> impl Strategy<Value = PerPhase<Vec<HookLimits>>> {
 fn ladder() -> impl Strategy<Value = Vec<Rung>> {
     let wait = option::of((1..20_000u64).prop_map(ms));
     let signal = option::weighted(0.8, signal());
-    vec((signal, wait).prop_map(|(signal, wait)| Rung { signal, wait }), 0..4)
+    vec((signal, wait).prop_map(|(signal, wait)| Rung { signal, wait: wait.map(Wait::For) }), 0..4)
 }
 
 fn rewrite() -> impl Strategy<Value = Rewrite> {

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use graceinit::machine::hook::{HookId, HookPhase};
-use graceinit::machine::plan::{Plan, Rung};
+use graceinit::machine::plan::{self, Plan, Rung};
 use graceinit::machine::{Action, Event, Origin, Received, Target};
 use graceinit::types::{Signal, Status, Time};
 
@@ -32,12 +32,12 @@ pub(super) fn from_kernel(signal: Signal) -> Received {
 }
 
 pub(super) fn rung(signal: Signal, wait: Option<u64>) -> Rung {
-    Rung { signal: Some(signal), wait: wait.map(ms) }
+    Rung { signal: Some(signal), wait: wait.map(|wait| plan::Wait::For(ms(wait))) }
 }
 
 /// A step at which nothing is sent.
 pub(super) fn silence(wait: Option<u64>) -> Rung {
-    Rung { signal: None, wait: wait.map(ms) }
+    Rung { signal: None, wait: wait.map(|wait| plan::Wait::For(ms(wait))) }
 }
 
 /// A plan, and what may happen while it is followed.
