@@ -40,8 +40,8 @@ http {
 }
 CONF
 
-echo "\$ graceinit -v --grace 10s --pre-stop 'echo ...' --post-stop 'echo ...' --rewrite TERM:QUIT -- nginx"
-"$graceinit" -v --grace 10s --rewrite TERM:QUIT \
+echo "\$ graceinit -v --grace 10s --pre-stop 'echo ...' --post-stop 'echo ...' --profile nginx -- nginx"
+"$graceinit" -v --grace 10s --profile nginx \
   --pre-stop 'echo telling the others that we leave' --post-stop 'echo all is tidy' \
   -- nginx -c "$dir/nginx.conf" -e stderr &
 init=$!

@@ -166,17 +166,12 @@ impl Supervisor {
     fn handle(&mut self, now: Time, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            if matches!(
-                event,
-                Event::AppExited(_) | Event::AppNotExecuted(_) | Event::HookNotStarted(_)
-            ) {
-                // No signal will tell that nothing is left.
-                self.reaper.ask();
-            }
-            let ended = self.machine.ending().is_some();
+            let lived = self.machine.ending().is_none();
             self.machine.handle(now, event, &mut self.actions);
-            // Nor if there was no child at all: a stop in the pause before a pre-start hook's retry.
-            if !ended && self.machine.ending().is_some() {
+            let ended = lived && self.machine.ending().is_some();
+            if ended || matches!(event, Event::HookNotStarted(_)) {
+                // No signal will tell that nothing is left: there may have been no child at all (a
+                // stop in the pause before a pre-start hook is tried again).
                 self.reaper.ask();
             }
             for action in std::mem::take(&mut self.actions) {
