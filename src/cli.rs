@@ -99,7 +99,7 @@ pub const OPTIONS: &[Opt] = &[
         "GRACEINIT_GRACE_MAX",
         Kind::One("DUR"),
         Group::Stop,
-        "How far the app itself may move that moment, with EXTEND_TIMEOUT_USEC [default: not at all]",
+        "How far the app itself may move that moment, once there is a notify socket to ask through (not yet) [default: not at all]",
     ),
     long(
         "post-stop-timeout",
