@@ -394,7 +394,10 @@ pub fn parse(args: &[OsString]) -> Result<Given, Instead> {
 
 /// clap's message in the grammar of graceinit: no "error:" of its own.
 fn plain(message: &str) -> String {
-    message.strip_prefix("error: ").unwrap_or(message).trim_end().to_owned()
+    let message = message.strip_prefix("error: ").unwrap_or(message).trim_end();
+    // Not here: behind `--` begins the app.
+    let lines = message.lines().filter(|line| !line.starts_with("  tip: to pass '"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// `X.Y.Z`, and the commit if the build knew it.

@@ -24,6 +24,7 @@ use crate::sys::tty::Terminal;
 use crate::sys::{clock, process, signals, spawn, tree, tty};
 use crate::table::{Role, Table};
 use crate::types::{Pid, Signal, Status, Time};
+use crate::user::User;
 
 /// How graceinit ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -142,7 +143,7 @@ impl Hands {
     }
 
     fn user(&self) -> Option<(u32, u32, &[u32])> {
-        self.config.user.as_ref().map(|user| (user.uid, user.gid, &user.groups[..]))
+        self.config.user.as_ref().map(User::ids)
     }
 
     /// The id of the app's group, reaped or not.
@@ -337,6 +338,16 @@ impl Hands {
     /// Whether graceinit's own group is in the foreground.
     pub fn terminal_is_ours(&self) -> bool {
         self.terminal.as_ref().is_some_and(Terminal::is_ours)
+    }
+
+    /// Whether the terminal's foreground is our own group (`true`) or the app's; `None`: neither, as
+    /// for a job in the background.
+    pub fn front(&self) -> Option<bool> {
+        let foreground = self.terminal.as_ref().and_then(Terminal::foreground);
+        match self.terminal_is_ours() {
+            true => Some(true),
+            false => foreground.filter(|group| Some(*group) == self.app_group()).map(|_| false),
+        }
     }
 
     fn give_terminal(&self) {

@@ -146,7 +146,7 @@ impl Supervisor {
     /// Brings the line at the terminal up to date.
     fn show(&mut self) {
         if let Some(live) = &mut self.live {
-            live.update(&self.machine, self.hands.terminal_is_ours(), clock::now());
+            live.update(&self.machine, self.hands.front(), clock::now());
         }
     }
 
@@ -173,6 +173,10 @@ impl Supervisor {
                 // No signal will tell that nothing is left: there may have been no child at all (a
                 // stop in the pause before a pre-start hook is tried again).
                 self.reaper.ask();
+            }
+            if ended && self.hands.table.pid(Role::App).is_none() {
+                // There never was one: the dead-man has to know our code as it is.
+                deadman::app_reaped(self.machine.exit_code());
             }
             for action in std::mem::take(&mut self.actions) {
                 match action {

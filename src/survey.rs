@@ -15,7 +15,7 @@ use crate::sys::tree::{self, Process};
 use crate::sys::{clock, process};
 use crate::types::Pid;
 
-/// So many are described, the rest is counted. Together they fit into a pipe that nobody reads.
+/// So many are described, the rest is counted.
 const MOST: usize = 100;
 /// A command is cut after so many characters.
 const LONGEST_COMMAND: usize = 160;
@@ -51,6 +51,11 @@ impl Records {
     /// What to wait for; nothing once all is there.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         (!self.ended).then(|| self.pipe.as_fd())
+    }
+
+    /// All that will come has come.
+    pub fn complete(&self) -> bool {
+        self.ended
     }
 
     /// The complete records, and how many processes there are besides.
@@ -124,18 +129,22 @@ pub fn run() -> u8 {
 
 fn look(process: &Process, sockets: &mut Sockets) -> Option<Survivor> {
     let dir = PathBuf::from(format!("/proc/{}", process.pid));
-    let stat = fs::read_to_string(dir.join("stat")).ok()?;
+    // A name is bytes: the kernel cuts it to 15, in the middle of a letter if need be.
+    let stat = fs::read(dir.join("stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
     let (comm, fields) = stat.split_once('(')?.1.rsplit_once(") ")?;
     let fields: Vec<&str> = fields.split(' ').collect();
     let mut unread = Vec::new();
     let command = match fs::read(dir.join("cmdline")) {
-        Ok(words) if !words.is_empty() => one_line(&words),
-        Ok(_) => format!("[{comm}]"),
+        Ok(words) => one_line(&words),
         Err(_) => {
             unread.push("command");
-            format!("[{comm}]")
+            String::new()
         }
     };
+    // Kernel threads have none, and some programs have wiped theirs.
+    let command =
+        if command.is_empty() { format!("[{}]", one_line(comm.as_bytes())) } else { command };
     // The kernel shows "0" for a process that runs, and to those who may not look.
     let wchan = fs::read_to_string(dir.join("wchan")).ok().filter(|name| !name.is_empty());
     let wchan = wchan.filter(|name| name != "0");

@@ -12,6 +12,13 @@ pub struct User {
     pub groups: Vec<u32>,
 }
 
+impl User {
+    /// As the kernel's side takes it.
+    pub fn ids(&self) -> (u32, u32, &[u32]) {
+        (self.uid, self.gid, &self.groups)
+    }
+}
+
 /// Resolves `USER[:GROUP]`, each a name or a number. A number needs no entry anywhere: its group is
 /// then the group of the same number. With an explicit group there are no supplementary ones.
 ///

@@ -5,6 +5,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::io::{self, Read};
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -17,7 +18,7 @@ use crate::hookenv;
 use crate::machine::hook::HookPhase;
 
 /// Nobody writes that much by hand.
-const LARGEST: u64 = 1 << 20;
+const LARGEST: u64 = 1 << 16;
 /// A file that is no TOML at all would have a mistake in every line.
 const MOST_SYNTAX_ERRORS: usize = 10;
 /// A line is cut to so many letters when it is shown.
@@ -147,11 +148,13 @@ impl File {
             return Err("it is no regular file; name one".to_owned());
         }
         let mut bytes = Vec::new();
-        let file = fs::File::open(path).map_err(unread)?;
+        // Some of what /proc calls regular files waits for news.
+        let mut options = fs::OpenOptions::new();
+        let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unread)?;
         file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unread)?;
         if bytes.len() as u64 > LARGEST {
             return Err(
-                "it is larger than 1 MiB, which nobody has written by hand; name the right file"
+                "it is larger than 64 KiB, which nobody has written by hand; name the right file"
                     .to_owned(),
             );
         }

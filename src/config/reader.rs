@@ -98,6 +98,14 @@ impl<'a> Reader<'a> {
             Some((_, Some(usual), Some(""))) => {
                 Err(format!("the argument is missing; write {name}:{usual} or {name}"))
             }
+            // It becomes a word of a hook's command.
+            Some((_, Some(usual), Some(argument)))
+                if argument.contains([' ', '\t', '\'', '"', '\\']) =>
+            {
+                Err(format!(
+                    "a blank or a quote in the argument; write one without, as in {name}:{usual}"
+                ))
+            }
             Some((_, _, Some(argument))) => Ok(argument.to_owned()),
             Some((_, usual, None)) => Ok(usual.unwrap_or_default().to_owned()),
         };

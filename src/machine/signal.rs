@@ -2,7 +2,7 @@
 
 use super::fact::Fact;
 use super::phase::Phase;
-use super::plan::{Scope, StopAgain};
+use super::plan::{Ending, Scope, StopAgain};
 use super::{Action, Machine, Origin, Received, Target};
 use crate::types::{Signal, Time};
 
@@ -82,10 +82,11 @@ impl Machine {
         self.stop = Some((signal, sender));
         out.push(Action::Record(Fact::StopRequested { signal, sender, grace: self.plan.grace }));
         match self.phase {
-            Phase::PreStart { .. } => self.forestall(now, signal, out),
+            // There is no app to be stopped, and there will be none.
+            Phase::PreStart { .. } => self.app_gone(now, Ending::Forestalled(signal), out),
             Phase::Starting { .. } | Phase::Running { .. } => {
                 self.begin_budget(now, out);
-                self.drop_waiting(out);
+                self.end_work(out);
                 if self.plan.terminal {
                     // From here on a Ctrl-C is for graceinit: a second stop request.
                     out.push(Action::TakeTerminal);

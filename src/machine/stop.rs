@@ -72,7 +72,7 @@ impl Machine {
         self.ending = Some(ending);
         self.ended = Some(now);
         out.push(Action::Record(Fact::AppEnded { ending }));
-        self.drop_waiting(out);
+        self.end_work(out);
         if self.plan.terminal {
             out.push(Action::TakeTerminal);
         }

@@ -86,13 +86,20 @@ impl Machine {
     }
 
     /// A stop has begun, or there is no app to stop: what waits is not passed on any more.
-    pub(super) fn drop_waiting(&mut self, out: &mut Vec<Action>) {
+    /// Hooks that still run are asked to end: one that registers the app somewhere must not come
+    /// after the pre-stop hook that takes it out there.
+    pub(super) fn end_work(&mut self, out: &mut Vec<Action>) {
+        let signal = self.leftover_signal();
+        let running = self.runs.iter().filter(|run| !run.killed);
+        let stop = running.map(|run| Action::StopHook { id: run.id, signal });
         match &mut self.phase {
             Phase::PreStart { held, .. } => {
+                out.extend(stop);
                 let lost = held.drain(..).map(|Received { signal, .. }| Fact::NoApp { signal });
                 out.extend(lost.map(Action::Record));
             }
             Phase::Starting { reloads } | Phase::Running { reloads, .. } => {
+                out.extend(stop);
                 let dropped = reloads.drain(..);
                 let dropped = dropped.map(|Received { signal, .. }| Fact::ReloadDropped { signal });
                 out.extend(dropped.map(Action::Record));
@@ -139,15 +146,6 @@ impl Machine {
             // They have no such setting: a stop goes on whatever fails.
             HookPhase::PreStop | HookPhase::PostStop => {}
         }
-    }
-
-    /// A stop was asked for before there was an app to stop.
-    pub(super) fn forestall(&mut self, now: Time, asked: Signal, out: &mut Vec<Action>) {
-        let signal = self.leftover_signal();
-        for run in self.runs.iter().filter(|run| !run.killed) {
-            out.push(Action::StopHook { id: run.id, signal });
-        }
-        self.app_gone(now, Ending::Forestalled(asked), out);
     }
 
     /// EXTEND_TIMEOUT_USEC of sd_notify(3): the deadline moves to `span` from now if that is later, but

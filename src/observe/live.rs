@@ -26,7 +26,8 @@ pub struct Live {
 impl Live {
     /// If stderr is a terminal that can take a line back.
     pub fn new() -> Option<Live> {
-        let able = tty::is_terminal(stderr::NUMBER) && tty::can_erase();
+        let wanted = ::log::max_level() > ::log::LevelFilter::Off;
+        let able = wanted && tty::is_terminal(stderr::NUMBER) && tty::can_erase();
         able.then_some(Live { first: None, shown: None, next: None })
     }
 
@@ -35,9 +36,12 @@ impl Live {
         self.next
     }
 
-    /// Shows how things are. `can_kill`: a Ctrl-C would reach graceinit.
-    pub fn update(&mut self, machine: &Machine, can_kill: bool, now: Time) {
-        let Some((what, end)) = waits_for(machine) else { return self.clear() };
+    /// Shows how things are. `front`: the terminal is ours or the app's, and a Ctrl-C would reach us or
+    /// not; `None`: it is somebody else's, who is not to be written over.
+    pub fn update(&mut self, machine: &Machine, front: Option<bool>, now: Time) {
+        let (Some((what, end)), Some(can_kill)) = (waits_for(machine), front) else {
+            return self.clear();
+        };
         let first = *self.first.get_or_insert(now.after(PATIENCE));
         if now < first {
             self.next = Some(first);
@@ -88,6 +92,9 @@ fn waits_for(machine: &Machine) -> Option<(String, Time)> {
         Phase::Stopping { .. } => Some(("the app".to_owned(), deadline?)),
         Phase::Leftovers(_) => Some(("what the app left behind".to_owned(), deadline?)),
         Phase::Killed { give_up, .. } => Some(("what was killed".to_owned(), *give_up)),
-        Phase::PostStop { end, .. } => Some((hooks(), *end)),
+        Phase::PostStop { end, told: true, .. } => {
+            Some(("what the hooks left behind".to_owned(), *end))
+        }
+        Phase::PostStop { end, told: false, .. } => Some((hooks(), *end)),
     }
 }

@@ -185,7 +185,8 @@ fn receivers(scope: Scope) -> &'static str {
 
 fn still_there(survivor: &Survivor) {
     let Survivor { pid, parent, state, threads, age, connections, unread, .. } = survivor;
-    let command = format!("\"{}\"", survivor.command.escape_default());
+    // In quotes, so that its own are marked; other letters than ASCII stay.
+    let command = format!("\"{}\"", survivor.command.replace('\\', "\\\\").replace('"', "\\\""));
     let wchan = survivor.wchan.as_deref().unwrap_or("-");
     let connections = connections.map_or("-".to_owned(), |count| count.to_string());
     let unread = if unread.is_empty() { "-" } else { unread };

@@ -18,6 +18,7 @@ use crate::sys::spawn::{self, Failure, Program, Setup, Signals, Started, Task};
 use crate::sys::tree::Reach;
 use crate::table::Role;
 use crate::types::{Status, Time};
+use crate::user::User;
 
 impl Hands {
     fn hook(&self, id: HookId) -> io::Result<Hook> {
@@ -84,7 +85,7 @@ impl Hands {
         let stdin: OwnedFd = fd::empty_input()?;
         let (stdout, out) = fd::pipe()?;
         let (stderr, err) = fd::pipe()?;
-        let user = hook.user.as_ref().map(|user| (user.uid, user.gid, &user.groups[..]));
+        let user = hook.user.as_ref().map(User::ids);
         let setup = Setup {
             // A hook has to work whatever state of signals graceinit was started in.
             signals: Signals::Clean,
@@ -119,7 +120,7 @@ impl Hands {
             hooks::Task::Command(words) => words.clone(),
             hooks::Task::Builtin(_) => vec![hook.text.clone().into()],
         };
-        let user = hook.user.as_ref().map(|user| (user.uid, user.gid, &user.groups[..]));
+        let user = hook.user.as_ref().map(User::ids);
         if let Ok(program) = Program::new(&words) {
             let why = explain(&program, failure, user.or(self.user()));
             log::warn!("hook {}: {why}", hook_name(id));
@@ -176,7 +177,7 @@ impl Hands {
         let Some(mut records) = self.records.take() else { return };
         records.read();
         let (survivors, more) = records.survivors();
-        if survivors.is_empty() {
+        if survivors.is_empty() && !records.complete() {
             return account::record(&Fact::NotSurveyed);
         }
         for survivor in survivors {

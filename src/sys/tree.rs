@@ -132,8 +132,9 @@ fn parse_stat(text: &[u8]) -> Option<Process> {
     let state = fields.next()?;
     let parent = number(fields.next()?)?;
     let group = number(fields.next()?)?;
-    // Field 22 of the manual page; we have passed field 5.
-    let started = fields.nth(16)?;
+    // Fields 20 and 22 of the manual page; we have passed field 5.
+    let threads = number(fields.nth(14)?)?;
+    let started = fields.nth(1)?;
     let started = started.iter().try_fold(0u64, |sum, digit| {
         digit.is_ascii_digit().then(|| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
     })?;
@@ -142,7 +143,8 @@ fn parse_stat(text: &[u8]) -> Option<Process> {
         parent: Pid(parent),
         group: Pid(group),
         started,
-        zombie: matches!(state, b"Z" | b"X"),
+        // One whose first thread alone has ended shows Z too, but others of its threads still run.
+        zombie: matches!(state, b"Z" | b"X") && threads <= 1,
     })
 }
 

@@ -261,9 +261,25 @@ fn a_stop_overtakes_a_reload(room: Room) -> Outcome {
     run.signal("TERM")?;
     run.out.expect("got TERM ")?;
     run.err.until("graceinit: info: reload dropped: the app is ending signal=HUP")?;
-    // A hook is no leftover: it may put its house in order.
+    // The hook was asked to end, and its reader with it.
+    run.exits(3)?;
     drop(holding);
-    run.exits(3)
+    Ok(())
+}
+
+/// What an on-ready hook does must not come after the pre-stop hook that undoes it; and nobody waits for
+/// a hook that has lost its purpose.
+fn a_stop_ends_an_on_ready_hook(room: Room) -> Outcome {
+    let place = Place::new();
+    let hook = puppet_line(&format!("block write={} echo=TERM:0", place.text("begun:1")));
+    let launch = Launch::graceinit(room)
+        .flags("--grace 100s --hook-timeout 60s -v")
+        .flag("--on-ready", hook);
+    let mut run = with_app(&place, launch).start()?;
+    run.ready()?;
+    crate::support::proc::poll("the hook", || place.read("begun"))?;
+    stops(&mut run)?;
+    run.err.find("[on-ready on-ready-1 stdout] got TERM").map(drop)
 }
 
 /// The hooks after one that aborts are left out; the stop goes on.
@@ -296,5 +312,6 @@ both_rooms!(
     reloads_do_not_pile_up,
     a_reload_can_be_refused,
     a_stop_overtakes_a_reload,
+    a_stop_ends_an_on_ready_hook,
     an_on_stop_hook_may_abort_its_phase
 );

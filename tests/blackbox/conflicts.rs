@@ -272,22 +272,25 @@ fn syntax_errors_are_told_in_the_same_shape() -> Outcome {
 fn a_file_that_cannot_be_read() -> Outcome {
     let place = Place::new();
     place.file("binary", b"grace = 1\n# \xff", 0o644);
-    place.file("large", "#\n".repeat(1 << 19) + "#", 0o644);
+    place.file("large", "#\n".repeat(1 << 15) + "#", 0o644);
     place.fifo("fifo");
     for (name, why) in [
         ("missing", "there is no such file; put it there, or leave the option out"),
         ("", "it is a directory; name the file in it"),
         ("binary/x", "Not a directory (os error 20); name a file that can be read"),
         ("binary", "line 2 is not UTF-8 text; save the file as UTF-8"),
-        ("large", "it is larger than 1 MiB, which nobody has written by hand; name the right file"),
+        (
+            "large",
+            "it is larger than 64 KiB, which nobody has written by hand; name the right file",
+        ),
         ("fifo", "it is no regular file; name one"),
     ] {
         let path = place.text(name);
         let want = format!("unable to use --config '{path}': {why}");
         ensure_eq!(refused(&["--config", &path], &[], None), [want], "{name}");
     }
-    let just = place.file("just", "#\n".repeat(1 << 19), 0o644);
-    ensure_eq!(refused(&["--config", &just.to_string_lossy()], &[], None), [""; 0], "1 MiB");
+    let just = place.file("just", "#\n".repeat(1 << 15), 0o644);
+    ensure_eq!(refused(&["--config", &just.to_string_lossy()], &[], None), [""; 0], "64 KiB");
     Ok(())
 }
 

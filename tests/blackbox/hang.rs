@@ -108,6 +108,37 @@ fn what_may_not_be_read_is_said() -> Outcome {
     Ok(())
 }
 
+/// A process whose first thread has ended looks like a zombie in /proc, and is none.
+fn a_process_without_its_first_thread_is_killed_too(room: Room) -> Outcome {
+    let mut run = Launch::graceinit(room)
+        .flags("--grace 1s")
+        .app("block spawn=setsid:name=helper;ready;leaderless ready echo=TERM:3")
+        .start()?;
+    let helper = run.out.expect("helper: ready")?.number("pid")?;
+    run.ready()?;
+    run.signal("TERM")?;
+    run.exits(3)?;
+    record(&run, &format!("pid={helper} "))?;
+    crate::support::proc::poll("the helper's end", || run.survivors().is_empty().then_some(()))
+}
+
+/// A name is bytes, cut by the kernel after 15, in the middle of a letter if need be; a command line may
+/// have been wiped.
+fn strange_names_are_recorded(room: Room) -> Outcome {
+    let script = "printf '\\320\\277\\321' >/proc/$$/comm; trap '' TERM; echo ready pid=$$; \
+                  while :; do sleep 1; done";
+    let mut run = Launch::graceinit(room)
+        .flags("--grace 1s")
+        .command(["sh", "-c", script, "an \"odd\" näme"])
+        .start()?;
+    let pid = run.ready()?.number("pid")?;
+    run.signal("TERM")?;
+    run.exits(137)?;
+    let record = record(&run, &format!("pid={pid} "))?;
+    ensure!(record.contains("an \\\"odd\\\" näme\" state="), "{record}");
+    Ok(())
+}
+
 /// `kill` means now: the records are made at once, and nothing else is waited for.
 fn who_is_killed_by_hand_is_recorded_too(room: Room) -> Outcome {
     let mut run = Launch::graceinit(room)
@@ -128,4 +159,6 @@ both_rooms!(
     survivors_are_recorded,
     their_connections_are_counted,
     who_is_killed_by_hand_is_recorded_too,
+    a_process_without_its_first_thread_is_killed_too,
+    strange_names_are_recorded,
 );

@@ -71,7 +71,12 @@ impl Batch {
         kept(self.surveys == usize::from(self.owed_survey), Promise::Survey, || {
             format!("{} surveys at {:?}", self.surveys, self.event)
         })?;
-        kept(self.stopped_hooks == self.owed_stopped_hooks, Promise::Forestalled, || {
+        // Whether rounds are told apart is a promise of its own.
+        let names = |hooks: &[(HookId, Signal)]| -> Vec<(HookId, Signal)> {
+            hooks.iter().map(|(id, signal)| (HookId { round: 0, ..*id }, *signal)).collect()
+        };
+        let asked = names(&self.stopped_hooks) == names(&self.owed_stopped_hooks);
+        kept(asked, Promise::Forestalled, || {
             format!("{:?}, not {:?}", self.stopped_hooks, self.owed_stopped_hooks)
         })?;
         kept(self.suspends == self.owed_suspends, Promise::Terminal, || {

@@ -145,8 +145,12 @@ impl Ledger {
         let now = world.now;
         match event {
             Event::AppExecuted => self.app_executed(plan, batch),
-            Event::AppExited(status) => self.app_ended(plan, now, Ending::Was(status), batch),
+            Event::AppExited(status) => {
+                self.app_leaves(plan, batch);
+                self.app_ended(plan, now, Ending::Was(status), batch);
+            }
             Event::AppNotExecuted(code) => {
+                self.app_leaves(plan, batch);
                 self.app_ended(plan, now, Ending::NotStarted(code), batch);
             }
             Event::AppStopped { signal, ours } => {
@@ -173,6 +177,13 @@ impl Ledger {
     }
 
     /// The app has gone, or there will be none.
+    /// It goes before anybody asked it to.
+    fn app_leaves(&mut self, plan: &Plan, batch: &mut Batch) {
+        if self.phase < PhaseName::PreStop && self.ended.is_none() {
+            self.owe_stopped_hooks(plan, batch);
+        }
+    }
+
     pub(super) fn app_ended(&mut self, plan: &Plan, now: Time, ending: Ending, batch: &mut Batch) {
         if self.ended.is_some() {
             return;

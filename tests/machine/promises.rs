@@ -30,7 +30,7 @@ promises! {
     Reason: "hooks and the account are told why the app went",
     StartsOnce: "the app is started once, after the last pre-start hook",
     PreStartInOrder: "pre-start hooks run in order, before the app",
-    Forestalled: "a stop before the start ends the hook that runs, and no app comes",
+    Forestalled: "a stop or the app's end asks the hooks from before it to end, and no app comes after it",
     HeldSignals: "what comes before the app is kept for it, and comes in order",
     OnReadyInOrder: "on-ready hooks run in order, once the app is there",
     ReloadInOrder: "on-reload hooks run round by round, one at a time",

@@ -157,14 +157,18 @@ impl Ledger {
         }
         self.deadline = Some(now.after(grace));
         self.latest = now.after(plan.grace_max);
+        self.owe_stopped_hooks(plan, batch);
         if self.started {
             self.close_work(batch);
         } else {
-            let signal_for_hooks = leftovers_signal(plan);
-            let running = world.hooks.iter().filter(|hook| !hook.killed);
-            batch.owed_stopped_hooks = running.map(|hook| (hook.id, signal_for_hooks)).collect();
             self.app_ended(plan, now, Ending::Forestalled(signal), batch);
         }
+    }
+
+    /// Hooks from before the stop are asked to end: they would undo what pre-stop hooks do.
+    pub(super) fn owe_stopped_hooks(&mut self, plan: &Plan, batch: &mut Batch) {
+        let early = self.open.iter().filter(|id| id.phase < HookPhase::PreStop);
+        batch.owed_stopped_hooks = early.map(|id| (*id, leftovers_signal(plan))).collect();
     }
 
     fn stop_asked_again(&mut self, plan: &Plan, now: Time, received: Received, batch: &mut Batch) {
