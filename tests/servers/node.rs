@@ -114,8 +114,9 @@ fn with_the_profile_a_clusters_request_finishes() -> Outcome {
 #[test]
 fn a_term_for_the_group_cuts_it_off() -> Outcome {
     if needs(&[NODE]) {
-        let end = stop(How::Plain, &cluster(), None)?;
-        ensure_eq!(end, (Fate::CutOff, Status::Code(0)), "the request");
+        // The code depends on who of the cluster goes first.
+        let (fate, _) = stop(How::Plain, &cluster(), None)?;
+        ensure_eq!(fate, Fate::CutOff, "the request");
     }
     Ok(())
 }
