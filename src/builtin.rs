@@ -4,7 +4,7 @@
 use std::ffi::{CStr, OsStr};
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -36,6 +36,8 @@ pub fn run(action: &Builtin, signalled: &io::Result<()>) -> u8 {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
         }),
+        Builtin::Connect(port) => connect(*port),
+        Builtin::Exists(path) => in_file("find", path, |path| fs::metadata(path).map(drop)),
         // Not created: a FIFO that is missing has no reader either.
         Builtin::Write(path, text) => in_file("write to", path, |path| {
             OpenOptions::new().append(true).open(path)?.write_all(text)
@@ -53,6 +55,14 @@ pub fn run(action: &Builtin, signalled: &io::Result<()>) -> u8 {
 fn in_file(verb: &str, path: &CStr, act: impl Fn(&Path) -> io::Result<()>) -> Result<(), String> {
     let path = Path::new(OsStr::from_bytes(path.to_bytes()));
     act(path).map_err(|error| format!("unable to {verb} {}: {error}", path.display()))
+}
+
+/// An app may listen on one of the two families only.
+fn connect(port: u16) -> Result<(), String> {
+    let connect = |ip: IpAddr| TcpStream::connect((ip, port)).map(drop);
+    connect(Ipv4Addr::LOCALHOST.into())
+        .or_else(|error| connect(Ipv6Addr::LOCALHOST.into()).map_err(|_| error))
+        .map_err(|error| format!("unable to connect to port {port} of this host: {error}"))
 }
 
 /// No status line is longer.

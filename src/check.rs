@@ -175,7 +175,13 @@ impl Rehearsal<'_> {
             Task::Builtin(Builtin::Signal(_) | Builtin::Touch(_) | Builtin::Remove(_)) => {
                 Some(Duration::ZERO)
             }
-            Task::Builtin(Builtin::Http { .. } | Builtin::Write(..)) | Task::Command(_) => None,
+            Task::Builtin(
+                Builtin::Http { .. }
+                | Builtin::Write(..)
+                | Builtin::Connect(_)
+                | Builtin::Exists(_),
+            )
+            | Task::Command(_) => None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Flags, variables, the file and the profile become the configuration. Every mistake is refused here, all of them at
 //! once, each with its source: later code cannot meet a bad value.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -24,7 +24,7 @@ mod reader;
 pub mod source;
 
 use hooklist::{Draft, Usual};
-use hooks::Hook;
+use hooks::{Hook, Task};
 use reader::Reader;
 use source::Source;
 
@@ -47,6 +47,12 @@ pub struct Config {
     pub level: LevelFilter,
     /// What is odd but no mistake.
     pub warnings: Vec<String>,
+    /// `--ready`, in the order of the plan's conditions.
+    pub ready: Vec<Ready>,
+    /// `--ready-file`: exists exactly while the app is ready.
+    pub ready_file: Option<CString>,
+    /// `--drain`; `None`: no ports are looked at.
+    pub drain: Option<Ports>,
     /// `--check`: nothing is to be started, and there may be no command.
     pub check: Option<Check>,
     /// What is in force, in the order of [`crate::cli::OPTIONS`]; hooks are above.
@@ -62,6 +68,40 @@ pub struct Setting {
     pub value: String,
     /// Who said so.
     pub source: Source,
+}
+
+/// One `--ready`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ready {
+    /// As it was written.
+    pub text: String,
+    /// What has to hold.
+    pub when: When,
+}
+
+/// What has to hold before the app counts as ready.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum When {
+    /// `notify`
+    Notify,
+    /// `fd:N`
+    Fd(i32),
+    /// `signal:SIG`
+    Signal(Signal),
+    /// `after:DUR`
+    After(Duration),
+    /// `tcp:PORT`, `http://…`, `exec:CMD`, `file:PATH`: done again and again by a child, until it ends
+    /// with 0.
+    Probe(Task),
+}
+
+/// `--drain`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ports {
+    /// These.
+    List(Vec<u16>),
+    /// Those that the app's tree listens on.
+    Auto,
 }
 
 /// What a plan is held against (`--check`).
@@ -147,6 +187,9 @@ pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Co
         warn_on_reap,
         level,
         warnings,
+        ready: Vec::new(),
+        ready_file: None,
+        drain: None,
         check,
         settings,
     })
@@ -193,6 +236,11 @@ fn plan(reader: &mut Reader<'_>) -> (Plan, PerPhase<Vec<Hook>>) {
         stop_again,
         diagnose,
         reload_on: SignalSet::of(&reload_on),
+        ready: Vec::new(),
+        ready_timeout: None,
+        probe_timeout: usual.timeout,
+        drain: None,
+        watchdog: None,
         hooks: PerPhase::each(|phase| limits(drafts.of(phase))),
         jitter: 0,
         exit: ExitRules { always_ok, stop_ok, killed },

@@ -51,6 +51,10 @@ pub enum Builtin {
     Touch(CString),
     /// `rm:PATH`; one that is not there is removed already.
     Remove(CString),
+    /// Something listens on this port of this host. (Probes only.)
+    Connect(u16),
+    /// There is such a file. (Probes only.)
+    Exists(CString),
     /// `write:PATH TEXT`, for FIFOs that take orders. Waits for a reader.
     Write(CString, Vec<u8>),
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::drain;
 use super::hook::HookPhase;
 use crate::types::{Signal, SignalSet, Status};
 
@@ -77,6 +78,21 @@ pub struct Diagnose {
     pub signal: Signal,
     /// How long before SIGKILL.
     pub lead: Duration,
+}
+
+/// Something that has to hold before the app counts as ready (`--ready`). All have to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Condition {
+    /// `notify`: the app says READY=1.
+    Notify,
+    /// `fd:N`: the app writes a newline there.
+    Newline,
+    /// `signal:SIG`: the app sends this to graceinit.
+    Signal(Signal),
+    /// `after:DUR`: the app has run for so long.
+    After(Duration),
+    /// `tcp:`, `http:`, `exec:`, `file:`: a child looks, again and again.
+    Probe,
 }
 
 /// Something for each phase that has hooks.
@@ -209,6 +225,16 @@ pub struct Plan {
     pub diagnose: Option<Diagnose>,
     /// `--reload-on`: signals that are passed on only after the on-reload hooks.
     pub reload_on: SignalSet,
+    /// `--ready`; none: the app is ready when it was started (and listens on the drained ports).
+    pub ready: Vec<Condition>,
+    /// `--ready-timeout`: the app is stopped if it is not ready by then.
+    pub ready_timeout: Option<Duration>,
+    /// An attempt of a probe is killed after this.
+    pub probe_timeout: Duration,
+    /// `--drain`, `--drain-delay`; `None`: there is no drain.
+    pub drain: Option<drain::Plan>,
+    /// WATCHDOG_USEC: the app gives a sign of life at least this often.
+    pub watchdog: Option<Duration>,
     /// The limits of each hook.
     pub hooks: PerPhase<Vec<HookLimits>>,
     /// Spreads the pauses before retries; 0: no spread.

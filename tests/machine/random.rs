@@ -117,6 +117,11 @@ fn plan() -> impl Strategy<Value = Plan> {
     let jitter = prop_oneof![Just(0), any::<u64>()];
     (times, sending(), taste, (every_hook(), jitter), exit).prop_map(
         |(times, sending, (scope, stop_again, (terminal, suspendable)), hooks, exit)| Plan {
+            ready: Vec::new(),
+            ready_timeout: None,
+            probe_timeout: ms(1000),
+            drain: None,
+            watchdog: None,
             grace: ms(times.0),
             grace_max: ms(times.1),
             post_stop_timeout: ms(times.2),

@@ -15,6 +15,11 @@ const CRASH: Status = Status::Signal(Signal::QUIT);
 /// 100 ms of grace and 100 ms for post-stop, so that there are few looks for leftovers.
 fn plain() -> Plan {
     Plan {
+        ready: Vec::new(),
+        ready_timeout: None,
+        probe_timeout: Duration::from_secs(1),
+        drain: None,
+        watchdog: None,
         grace: ms(100),
         post_stop_timeout: ms(100),
         stop_on: SignalSet::of(&[Signal::TERM, Signal::INT]),
