@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::config::hooks::{Builtin, Task};
 use crate::config::source::Source;
-use crate::config::{Check, Config, Setting};
+use crate::config::{Check, Config, Ports, Setting, When};
+use crate::machine::drain::Look;
 use crate::machine::fact::Fact;
 use crate::machine::hook::{HookId, HookPhase};
 use crate::machine::phase::PhaseName;
@@ -37,6 +38,7 @@ fn render_in(config: &Config, columns: usize) -> (String, bool) {
     let mut text = String::new();
     settings(&mut text, config);
     hooks(&mut text, config);
+    readiness(&mut text, config);
     let story = rehearse(config);
     let end = story.last().map_or(Duration::ZERO, |(at, _)| *at);
     let limit = config.check.and_then(limit);
@@ -106,6 +108,34 @@ fn hooks(text: &mut String, config: &Config) {
     }
 }
 
+fn readiness(text: &mut String, config: &Config) {
+    let ports = config.drain.as_ref().map(|ports| match ports {
+        Ports::Auto => "the app listens (--drain auto)".to_owned(),
+        Ports::List(ports) => {
+            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            format!("the app listens on port {} (--drain)", ports.join(" and "))
+        }
+    });
+    if config.ready.is_empty() && ports.is_none() {
+        return;
+    }
+    let late = config.plan.ready_timeout.map(seconds);
+    let late = late
+        .map_or(String::new(), |late| format!(" (it is stopped if that takes longer than {late})"));
+    let _ = writeln!(text, "\nThe app is ready when all of this holds{late}:");
+    for ready in &config.ready {
+        let each = seconds(config.plan.probe_timeout);
+        let probed = match ready.when {
+            When::Probe(_) => format!("   (each look takes at most {each})"),
+            When::Notify | When::Fd(_) | When::Signal(_) | When::After(_) => String::new(),
+        };
+        let _ = writeln!(text, "  {}{probed}", ready.text);
+    }
+    if let Some(ports) = ports {
+        let _ = writeln!(text, "  {ports}");
+    }
+}
+
 fn limit(check: Check) -> Option<Limit> {
     match check {
         Check::Plain => None,
@@ -121,13 +151,15 @@ fn limit(check: Check) -> Option<Limit> {
 
 // ---- the rehearsal ----------------------------------------------------------------------------
 
-/// The facts of a stop in which hooks hang and the app does not end, with their times. (But for those
-/// built-in actions that are known to end.)
+/// The facts of a stop in which hooks hang, connections stay busy and the app does not end, with their
+/// times. (But for those built-in actions that are known to end.)
 fn rehearse(config: &Config) -> Vec<(Duration, Fact)> {
     let mut plan = config.plan.clone();
     // A stop is what is shown, with the pauses as they are written.
     plan.hooks.pre_start.clear();
     plan.hooks.on_ready.clear();
+    plan.ready.clear();
+    plan.watchdog = None;
     plan.jitter = 0;
     let request = if plan.stop_on.contains(Signal::TERM) {
         Some(Signal::TERM)
@@ -212,7 +244,18 @@ impl Rehearsal<'_> {
                         }
                         events.push_back(Event::TreeEmpty);
                     }
+                    // Nothing gets quiet. Looks that cost much are not made often, and a drain of
+                    // hours is not to be walked in steps of 100 ms.
+                    Action::Look => events.push_back(Event::Looked(Look {
+                        busy: 1,
+                        silence: Some(Duration::ZERO),
+                        cost: self.config.plan.grace / 10_000,
+                        ..Look::default()
+                    })),
+                    Action::SeekListeners => events.push_back(Event::Listening(true)),
                     Action::StartApp
+                    | Action::SetReady(_)
+                    | Action::FollowMain(_)
                     | Action::SignalApp { .. }
                     | Action::StopHook { .. }
                     | Action::SignalLeftovers { .. }
@@ -258,12 +301,30 @@ fn rows(config: &Config, story: &[(Duration, Fact)]) -> Vec<Row> {
                 note: span(*begin, until),
             });
         }
+        if *phase == PhaseName::Drain {
+            rows.extend(delay_row(config, story, until));
+        }
         for index in 0..hooks {
             rows.extend(hook_phase.map(|phase| hook_row(config, phase, index, story)));
         }
         rows.extend(moments(*phase, story));
     }
     rows
+}
+
+/// For how long the app serves whatever the connections do: since readiness fell.
+fn delay_row(config: &Config, story: &[(Duration, Fact)], end: Duration) -> Option<Row> {
+    let plan = config.plan.drain.filter(|plan| !plan.delay.is_zero())?;
+    let fell = story.iter().find(|(_, fact)| matches!(fact, Fact::StopRequested { .. }));
+    let begin = fell.map_or(Duration::ZERO, |(at, _)| *at);
+    let until = (begin + plan.delay).min(end);
+    let acks = match plan.acks {
+        Some(1) => ", or 1 probe".to_owned(),
+        Some(acks) => format!(", or {acks} probes"),
+        None => String::new(),
+    };
+    let note = span(begin, until) + &acks;
+    Some(Row { label: "  delay".to_owned(), spans: vec![(begin, until)], ink: '-', note })
 }
 
 fn hook_row(config: &Config, phase: HookPhase, index: usize, story: &[(Duration, Fact)]) -> Row {
@@ -398,6 +459,11 @@ fn missing_programs(config: &Config) -> Vec<String> {
             if let Task::Command(words) = &hook.task {
                 look(&format!("the hook {}", hook.name), words);
             }
+        }
+    }
+    for ready in &config.ready {
+        if let When::Probe(Task::Command(words)) = &ready.when {
+            look("the probe of --ready", words);
         }
     }
     missing

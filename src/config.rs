@@ -7,25 +7,32 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use crate::cli::Given;
+use crate::machine::hook::HookPhase;
 use crate::machine::plan::{ExitRules, PerPhase, Plan, Rewrite, Scope, StopAgain};
-use crate::sys::process;
+use crate::sys::listen::Address;
+use crate::sys::{fd, process};
 use crate::types::{Signal, SignalSet};
 use crate::user::User;
 
 mod commands;
 mod conflicts;
+mod draining;
 mod file;
 mod found;
 mod hooklist;
 pub mod hooks;
+mod listen;
 mod parse;
 pub mod profiles;
 mod reader;
+mod ready;
 pub mod source;
 
+use draining::Drain;
 use hooklist::{Draft, Usual};
 use hooks::{Hook, Task};
 use reader::Reader;
+use ready::Readiness;
 use source::Source;
 
 /// Everything that a life needs to know beforehand.
@@ -53,6 +60,8 @@ pub struct Config {
     pub ready_file: Option<CString>,
     /// `--drain`; `None`: no ports are looked at.
     pub drain: Option<Ports>,
+    /// `--listen`
+    pub listen: Vec<Address>,
     /// `--check`: nothing is to be started, and there may be no command.
     pub check: Option<Check>,
     /// What is in force, in the order of [`crate::cli::OPTIONS`]; hooks are above.
@@ -104,6 +113,25 @@ pub enum Ports {
     Auto,
 }
 
+impl Config {
+    /// What `--listen` lets others see who are not on this host; `None`: there are none.
+    pub fn exposed(&self) -> Option<String> {
+        let open: Vec<String> = self
+            .listen
+            .iter()
+            .filter(|address| listen::is_open(address))
+            .map(Address::to_string)
+            .collect();
+        (!open.is_empty()).then(|| {
+            format!(
+                "whoever can reach {} may ask whether the app is ready and lives; --listen 127.0.0.1:PORT \
+                 answers this host (or pod) only",
+                open.join(" and ")
+            )
+        })
+    }
+}
+
 /// What a plan is held against (`--check`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Check {
@@ -122,15 +150,17 @@ pub struct Place {
     pub kubernetes: bool,
     /// /.dockerenv or /run/.containerenv exists.
     pub container: bool,
+    /// Whether a descriptor was inherited open; without, none was.
+    pub is_open: Option<fn(i32) -> bool>,
 }
 
 impl Place {
-    /// Looks.
+    /// Looks. Before graceinit opens anything itself.
     pub fn here() -> Place {
         let kubernetes = process::variable("KUBERNETES_SERVICE_HOST").is_some();
         let container = !kubernetes
             && (process::exists(c"/.dockerenv") || process::exists(c"/run/.containerenv"));
-        Place { kubernetes, container }
+        Place { kubernetes, container, is_open: Some(fd::is_open) }
     }
 }
 
@@ -159,7 +189,7 @@ const GRACE_EXIT_TIMEOUT: &str = "GRACE_EXIT_TIMEOUT";
 /// Every mistake, each a sentence that names its source and what to write instead.
 pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Config, Vec<String>> {
     let mut reader = Reader::new(&given, variables, place);
-    let (plan, hooks) = plan(&mut reader);
+    let (plan, hooks, about) = plan(&mut reader);
     let user = reader.one("user", reader::user);
     reader.one("s", parse::truth);
     let parent_signal = reader.one("p", parse::signal);
@@ -187,15 +217,24 @@ pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Co
         warn_on_reap,
         level,
         warnings,
-        ready: Vec::new(),
-        ready_file: None,
-        drain: None,
+        ready: about.readiness.ready,
+        ready_file: about.readiness.file,
+        drain: about.drain.ports,
+        listen: about.listen,
         check,
         settings,
     })
 }
 
-fn plan(reader: &mut Reader<'_>) -> (Plan, PerPhase<Vec<Hook>>) {
+/// What the plan does not need to know of readiness, drain and observer.
+#[derive(Default)]
+struct About {
+    readiness: Readiness,
+    drain: Drain,
+    listen: Vec<Address>,
+}
+
+fn plan(reader: &mut Reader<'_>) -> (Plan, PerPhase<Vec<Hook>>, About) {
     // What has a default is there, unless it could not be read: then nothing comes of this plan.
     let grace = reader.one("grace", parse::duration).unwrap_or_default();
     let grace_max = reader.one("grace-max", parse::duration).unwrap_or(grace);
@@ -221,9 +260,18 @@ fn plan(reader: &mut Reader<'_>) -> (Plan, PerPhase<Vec<Hook>>) {
         backoff: reader.one("hook-backoff", parse::duration).unwrap_or_default(),
     };
     let silent = reader.is_silent();
-    let hooks = |phase| if silent { Vec::new() } else { reader.hooks(phase, &usual) };
+    let hooks = |phase| match phase {
+        HookPhase::Ready => Vec::new(),
+        _ if silent => Vec::new(),
+        _ => reader.hooks(phase, &usual),
+    };
     let drafts: PerPhase<Vec<Draft>> = PerPhase::each(hooks);
     let reload_on = if drafts.on_reload.is_empty() { Vec::new() } else { reload_on };
+    let mut about = About::default();
+    if !silent {
+        about =
+            About { readiness: reader.readiness(), drain: reader.drain(), listen: reader.listen() };
+    }
     let limits = |list: &Vec<Draft>| list.iter().map(|draft| draft.limits).collect();
     let plan = Plan {
         grace,
@@ -236,10 +284,10 @@ fn plan(reader: &mut Reader<'_>) -> (Plan, PerPhase<Vec<Hook>>) {
         stop_again,
         diagnose,
         reload_on: SignalSet::of(&reload_on),
-        ready: Vec::new(),
-        ready_timeout: None,
+        ready: about.readiness.conditions(),
+        ready_timeout: about.readiness.timeout,
         probe_timeout: usual.timeout,
-        drain: None,
+        drain: about.drain.plan(),
         watchdog: None,
         hooks: PerPhase::each(|phase| limits(drafts.of(phase))),
         jitter: 0,
@@ -249,9 +297,12 @@ fn plan(reader: &mut Reader<'_>) -> (Plan, PerPhase<Vec<Hook>>) {
     };
     if !silent {
         reader.conflicts(&plan, &stop_on, &drafts);
+        let drains = about.drain.ports.is_some() || reader.has_failed("drain");
+        reader.ready_conflicts(&about.readiness, &stop_on, &reload_on, drains);
+        reader.drain_conflicts(&about.drain, grace, !drafts.on_stop.is_empty());
     }
     let hook = |draft: &Draft| draft.hook.clone();
-    (plan, PerPhase::each(|phase| drafts.of(phase).iter().map(hook).collect()))
+    (plan, PerPhase::each(|phase| drafts.of(phase).iter().map(hook).collect()), about)
 }
 
 /// `-v` counts from `--log-level`.

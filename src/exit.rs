@@ -2,6 +2,8 @@
 
 /// `--check`: the plan does not fit into the time that was asked for.
 pub const DOES_NOT_FIT: u8 = 1;
+/// The app was not ready in time, or has missed its watchdog and then ended with 0.
+pub const NOT_READY: u8 = 124;
 /// graceinit's own error, or its usage was wrong.
 pub const OWN_ERROR: u8 = 125;
 /// The app's program was found but cannot be executed.

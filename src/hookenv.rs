@@ -9,9 +9,10 @@ use crate::observe::log::hook_name;
 use crate::sys::{clock, process};
 use crate::types::{Pid, Status, Time};
 
-/// Variables that only hooks have. Those of a hook that graceinit runs in are not passed on: they tell
-/// of another life.
-pub const NAMES: [&str; 11] = [
+/// Variables that hooks are not given as graceinit was. Most only hooks have, and those of a hook that
+/// graceinit runs in tell of another life; the last three are between the app and whoever waits for its
+/// word (sd_notify(3)).
+pub const NAMES: [&str; 14] = [
     "GRACEINIT_PHASE",
     "GRACEINIT_HOOK",
     "GRACEINIT_ATTEMPT",
@@ -23,6 +24,9 @@ pub const NAMES: [&str; 11] = [
     "GRACEINIT_EXIT_SIGNAL",
     "GRACEINIT_DEADLINE",
     "GRACEINIT_BUDGET_MS",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
 ];
 
 /// The trace that this life is part of (W3C Trace Context, `traceparent`).
@@ -99,7 +103,7 @@ impl Moment<'_> {
         if let Some(app) = self.app {
             list.push(("GRACEINIT_APP_PID", app.to_string()));
         }
-        if self.id.phase >= HookPhase::PreStop {
+        if matches!(self.id.phase, HookPhase::PreStop | HookPhase::OnStop | HookPhase::PostStop) {
             list.push(("GRACEINIT_REASON", self.machine.reason().as_str().to_owned()));
         }
         if let Some((signal, sender)) = self.machine.occasion() {

@@ -1,22 +1,30 @@
 //! Performs the machine's actions. Nothing in here is fatal: what cannot be done is said, and life
 //! goes on.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use log::Level;
 
+mod drain;
 mod hooks;
+mod ready;
+
+pub use ready::Opened;
 
 use crate::config::Config;
 use crate::exit;
 use crate::hookenv::Trace;
 use crate::machine::hook::HookId;
+use crate::machine::phase::PhaseName;
 use crate::machine::{Action, Target};
 use crate::outputs::Outputs;
+use crate::sight::Eyes;
 use crate::survey::Records;
 use crate::sys::deadman::{self, DeadMan};
+use crate::sys::notify::ReadyPipe;
 use crate::sys::signals::{Disposition, Mask};
 use crate::sys::spawn::{Failure, Program, Report, Setup, Signals, Step, Task};
 use crate::sys::tree::{Process, Reach};
@@ -50,6 +58,26 @@ pub struct Hands {
     program: Program,
     /// The app's pid, reaped or not.
     app: Option<Pid>,
+    /// The id of its process group.
+    group: Option<Pid>,
+    /// The process that is the app should the present one end.
+    heir: Option<Pid>,
+    /// What was opened before the app was started.
+    pub opened: Opened,
+    /// What the observer was told last.
+    published: Option<(bool, PhaseName)>,
+    /// Where the app writes its newline.
+    ready_pipe: Option<ReadyPipe>,
+    /// What looks at the ports to be drained, while that is needed.
+    eyes: Option<Eyes>,
+    /// The ports that it had found.
+    ports: Vec<u16>,
+    told_stopping: bool,
+    warned_of_upward: bool,
+    /// The app has said that it reloads, and not yet that it is ready again.
+    reloading: bool,
+    /// A message to the app's socket was left unread.
+    refused: bool,
     /// Who is still there, as far as that is known.
     records: Option<Records>,
     /// How the execve of each hook went.
@@ -78,6 +106,7 @@ impl Hands {
         mask: Mask,
         child_signal: Disposition,
         terminal: Option<Terminal>,
+        opened: Opened,
     ) -> Hands {
         Hands {
             table: Table::default(),
@@ -89,6 +118,17 @@ impl Hands {
             dead_man: None,
             program,
             app: None,
+            group: None,
+            heir: None,
+            opened,
+            published: None,
+            ready_pipe: None,
+            eyes: None,
+            ports: Vec::new(),
+            told_stopping: false,
+            warned_of_upward: false,
+            reloading: false,
+            refused: false,
             records: None,
             reports: Vec::new(),
             trace: None,
@@ -107,6 +147,16 @@ impl Hands {
     /// Why it could not even be forked, and what to do.
     pub fn start_app(&mut self) -> Result<Report, String> {
         let dispositions = [(Signal::CHLD, self.child_signal)];
+        let (pipe, line) = match self.ready_number() {
+            Some(number) => {
+                let (pipe, line) = ReadyPipe::open()
+                    .map_err(|error| format!("unable to make a pipe for --ready fd: {error}"))?;
+                (Some(pipe), Some((line, number)))
+            }
+            None => (None, None),
+        };
+        self.ready_pipe = pipe;
+        let variable: Vec<CString> = self.opened.variable().into_iter().collect();
         let child = spawn::spawn(
             Task::Program(&self.program),
             &Setup {
@@ -115,8 +165,9 @@ impl Hands {
                 // In the background (`graceinit ... &`) it is not ours to give away.
                 terminal: self.terminal.as_ref().filter(|t| t.is_ours()).map(AsFd::as_fd),
                 stdio: None,
-                variables: &[],
+                variables: &variable,
                 without: &[],
+                extra: line.as_ref().map(|(line, number)| (line.as_fd(), *number)),
             },
         );
         let name = self.program.name().to_string_lossy();
@@ -125,7 +176,7 @@ impl Hands {
         })?;
         log::info!(pid = child.pid.0; "started {name}");
         self.table.add(child.pid, Role::App);
-        self.app = Some(child.pid);
+        (self.app, self.group) = (Some(child.pid), Some(child.pid));
         deadman::set_code(self.config.plan.exit.killed.unwrap_or(exit::KILLED));
         deadman::app_started(child.pid);
         Ok(child.report)
@@ -134,12 +185,21 @@ impl Hands {
     /// Every descriptor that is our own, but for those of the loop.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let terminal = self.terminal.as_ref().map(AsFd::as_fd);
-        self.pipes().chain(terminal).chain(self.reports.iter().map(|(_, report)| report.as_fd()))
+        let reports = self.reports.iter().map(|(_, report)| report.as_fd());
+        let upward = self.opened.upward.as_ref().map(AsFd::as_fd);
+        self.pipes()
+            .chain(terminal)
+            .chain(reports)
+            .chain(self.opened.observer.owned())
+            .chain(upward)
     }
 
     /// The pipes that children write to.
     pub fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.outputs.fds().chain(self.records.as_ref().and_then(Records::fd))
+        let app = self.opened.socket.as_ref().map(AsFd::as_fd);
+        let line = self.ready_pipe.as_ref().map(AsFd::as_fd);
+        let records = self.records.as_ref().and_then(Records::fd);
+        self.outputs.fds().chain(records).chain(app).chain(line)
     }
 
     fn user(&self) -> Option<(u32, u32, &[u32])> {
@@ -148,7 +208,7 @@ impl Hands {
 
     /// The id of the app's group, reaped or not.
     fn app_group(&self) -> Option<Pid> {
-        self.app
+        self.group
     }
 
     /// An orphan was reaped.
@@ -160,7 +220,7 @@ impl Hands {
 
     /// Performs an action (all but the start of a hook, which has a result, and those that are the
     /// loop's own).
-    pub fn perform(&mut self, action: Action) {
+    pub fn perform(&mut self, action: Action, now: Time) {
         match action {
             Action::SignalApp { signal, target, value, stop } => {
                 self.signal_app(signal, target, value, stop);
@@ -183,14 +243,19 @@ impl Hands {
                 self.tell_survivors();
                 let groups: Vec<Pid> =
                     self.app_group().into_iter().chain(self.table.helpers()).collect();
-                let reach = tree::kill_everything(&groups);
+                let spare: Vec<Pid> = self.opened.observer.pid().into_iter().collect();
+                let reach = tree::kill_everything(&groups, &spare);
                 self.warn_of_proc(reach);
             }
             Action::ArmDeadMan(deadline) => self.arm_dead_man(deadline),
             Action::SuspendSelf => process::suspend(),
             Action::GiveTerminal => self.give_terminal(),
             Action::TakeTerminal => self.take_terminal(),
+            Action::SetReady(ready) => self.set_ready(ready, now),
+            Action::FollowMain(pid) => self.follow_main(pid),
             Action::StartApp
+            | Action::Look
+            | Action::SeekListeners
             | Action::StartHook { .. }
             | Action::Record(_)
             | Action::Exit { .. } => {}
@@ -224,20 +289,20 @@ impl Hands {
                 if stop {
                     self.group_told.push((signal, clock::boot_ticks()));
                 }
-                match signals::send_group(app, signal) {
+                match signals::send_group(self.group.unwrap_or(app), signal) {
                     // It has left its group (setpgid), and nobody else is in it.
                     Err(error) if error.raw_os_error() == Some(libc::ESRCH) => to_app(),
                     result => result,
                 }
             }
-            Target::Tree => match tree::descendants(&self.table.helpers()) {
+            Target::Tree => match tree::descendants(&self.helpers()) {
                 Some(found) => {
                     self.signal_each(&found, signal, stop);
                     Ok(())
                 }
                 None => {
                     self.warn_of_proc(Reach::WithoutProc);
-                    signals::send_group(app, signal)
+                    signals::send_group(self.group.unwrap_or(app), signal)
                 }
             },
         }
@@ -275,7 +340,7 @@ impl Hands {
         if !is_first && (begun < next || self.deadline < begun.after(cost * 2)) {
             return;
         }
-        let Some(found) = tree::descendants(&self.table.helpers()) else {
+        let Some(found) = tree::descendants(&self.helpers()) else {
             return self.signal_leftovers_unseen(signal, group_told, is_first);
         };
         let ended = clock::now();
@@ -403,6 +468,10 @@ fn explain(program: &Program, failure: Failure, user: Option<(u32, u32, &[u32])>
             )
         }
         Step::Stdio => format!("unable to redirect the output of {name}: {reason}"),
+        Step::Extra => format!(
+            "unable to give {name} the descriptor of --ready fd: {reason}; is its number above the \
+             limit of open files?"
+        ),
         Step::Execute => {
             let file = program.file().map(|file| file.to_string_lossy().into_owned());
             let advice = match (failure.errno, file) {

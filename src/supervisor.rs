@@ -6,13 +6,17 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::config::Config;
 use crate::exit;
+use crate::machine::fact::Fact;
 use crate::machine::hook::{HookId, HookPhase};
-use crate::machine::plan::PerPhase;
+use crate::machine::plan::{Condition, PerPhase};
 use crate::machine::{Action, Event, Machine, Origin, Received};
+use crate::notify::Message;
 use crate::observe::live::Live;
 use crate::observe::log as account;
-use crate::perform::{Hands, Leave};
+use crate::perform::{Hands, Leave, Opened};
 use crate::reaper::{Finding, Reaper};
+use crate::sys::notify::watchdog_from_environment;
+use crate::sys::poll::Want;
 use crate::sys::signals::{Disposition, Incoming, Mask, Source};
 use crate::sys::spawn::{Failure, Program, Report, Started, Step};
 use crate::sys::{clock, deadman, fd, poll, process, reap, signals, tty};
@@ -85,8 +89,14 @@ fn start(config: Config, birth: Birth) -> Result<Supervisor, String> {
         }));
         plan.jitter = u64::from_ne_bytes(process::random());
     }
+    plan.watchdog = watchdog_from_environment();
+    account::name_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
+    let opened = Opened::open(&config)?;
+    if let Some(exposed) = config.exposed() {
+        log::info!("{exposed}");
+    }
     let live = terminal.as_ref().and_then(|_| Live::new());
-    let hands = Hands::new(config, program, birth.mask, child_signal, terminal);
+    let hands = Hands::new(config, program, birth.mask, child_signal, terminal, opened);
     // ---- The border. From here on nothing is fatal: hooks have run, or the app is relying on us. ----
     Ok(Supervisor {
         machine: Machine::new(plan),
@@ -115,14 +125,18 @@ fn ask_for_parent_death(signal: Signal, parent: Pid) -> Result<(), String> {
 impl Supervisor {
     fn live(mut self) -> Leave {
         let mut incoming = Vec::new();
+        self.hands.opened.observer.ensure(clock::now());
         self.handle(clock::now(), Event::Begun);
         loop {
             if let Some(leave) = self.leave {
+                self.hands.opened.observer.close();
                 return leave;
             }
             self.show();
             self.wait();
             let now = clock::now();
+            // First, while whoever has said something and has ended since can still be looked up.
+            self.notices(now);
             // The order is fixed: exits first, so that nothing that signals can meet a pid that is
             // about to be reaped; then signals, descriptors, and the time.
             incoming.clear();
@@ -132,6 +146,7 @@ impl Supervisor {
             self.report(now);
             self.hands.outputs.read();
             self.hands.read_records();
+            self.observer(now);
             // Not before the signals: one that came together with the app's end was a stop request,
             // and must not be lost to an exit. Not after the time: an empty tree needs no killing.
             if alone && self.machine.ending().is_some() {
@@ -153,12 +168,13 @@ impl Supervisor {
     fn wait(&self) {
         let now = clock::now();
         let live = self.live.as_ref().and_then(Live::due);
-        let dues = [self.machine.deadline(), self.reaper.due(), live];
+        let dues = [self.machine.deadline(), self.reaper.due(), live, self.hands.opened.due()];
         let until = dues.into_iter().flatten().min();
-        let mut fds = vec![self.source.as_fd()];
-        fds.extend(self.report.as_ref().map(AsFd::as_fd));
-        fds.extend(self.hands.pipes());
-        poll::wait(&fds, until, now);
+        let report = self.report.as_ref().map(AsFd::as_fd);
+        let read = [self.source.as_fd()].into_iter().chain(report).chain(self.hands.pipes());
+        let mut fds: Vec<_> = read.map(|fd| (fd, Want::Read)).collect();
+        fds.extend(self.hands.opened.observer.fds());
+        poll::wait_for(&fds, until, now);
     }
 
     /// Hands one event to the machine and does what it says. An action that fails at once is an
@@ -178,6 +194,8 @@ impl Supervisor {
                 // There never was one: the dead-man has to know our code as it is.
                 deadman::app_reaped(self.machine.exit_code());
             }
+            // Before anything is done: from a stop request on nobody is to be sent here.
+            self.hands.publish(&self.machine);
             for action in std::mem::take(&mut self.actions) {
                 match action {
                     Action::Exit { code, by } => {
@@ -188,14 +206,23 @@ impl Supervisor {
                         }
                         self.leave = Some(Leave { code, by });
                     }
-                    Action::Record(fact) => account::record(&fact),
+                    Action::Record(fact) => {
+                        if let Fact::Extended { left } = fact {
+                            self.hands.tell(now, &Message::MoreTime(left));
+                        }
+                        account::record(&fact);
+                    }
+                    Action::Look => events.push_back(Event::Looked(self.hands.look(now))),
+                    Action::SeekListeners => {
+                        events.push_back(Event::Listening(self.hands.listening()));
+                    }
                     Action::StartApp => events.extend(self.start_app()),
                     Action::StartHook { id, end, .. } => {
                         if let Err(event) = self.hands.start_hook(&self.machine, id, end, now) {
                             events.push_back(event);
                         }
                     }
-                    other => self.hands.perform(other),
+                    other => self.hands.perform(other, now),
                 }
             }
         }
@@ -259,6 +286,7 @@ impl Supervisor {
                 Some(Role::App) => self.app(now, pid),
                 Some(Role::Hook(id)) => self.hook(now, pid, id),
                 Some(Role::Surveyor) => self.surveyor(now, pid),
+                Some(Role::Clerk) => self.clerk(pid),
                 None => {}
             }
         }
@@ -271,6 +299,15 @@ impl Supervisor {
         }
         let Some(status) = reap::peek(pid) else { return };
         self.report(now);
+        if self.failure.is_none() {
+            // It may have said a moment ago who goes on in its place.
+            self.notices(now);
+            if let Some(heir) = self.hands.succession(pid) {
+                deadman::app_started(heir);
+                self.reaper.ask();
+                return;
+            }
+        }
         let event = match self.failure {
             Some(failure) => Event::AppNotExecuted(self.explain(failure)),
             None => Event::AppExited(status),
@@ -303,6 +340,38 @@ impl Supervisor {
         }
     }
 
+    fn clerk(&mut self, pid: Pid) {
+        if let Some(status) = reap::reap(pid) {
+            self.hands.table.forget(pid);
+            self.hands.clerk_ended(status);
+        }
+    }
+
+    /// What the app says of itself.
+    fn notices(&mut self, now: Time) {
+        let (notices, answered) = self.hands.notices(now);
+        for notice in notices {
+            self.handle(now, Event::Notice(notice));
+        }
+        // Only now: whoever waits at a barrier wants to know that all of it was dealt with.
+        drop(answered);
+        if self.hands.newline() {
+            let conditions = &self.machine.plan().ready;
+            let index = conditions.iter().position(|condition| *condition == Condition::Newline);
+            if let Some(index) = index {
+                self.handle(now, Event::ConditionHolds(index));
+            }
+        }
+    }
+
+    fn observer(&mut self, now: Time) {
+        if let Some(acks) = self.hands.opened.observer.read(now) {
+            self.handle(now, Event::Acknowledged(acks));
+        }
+        self.hands.opened.observer.ensure(now);
+        self.hands.retry_upward(now);
+    }
+
     /// How the app's execve went, if that is news.
     fn report(&mut self, now: Time) {
         match self.report.as_ref().map(Report::read) {
@@ -323,7 +392,7 @@ impl Supervisor {
         account::fatal(&self.hands.explain_app(failure));
         match failure.step {
             Step::Execute => exit::of_exec(failure.errno),
-            Step::User | Step::Stdio => exit::OWN_ERROR,
+            Step::User | Step::Stdio | Step::Extra => exit::OWN_ERROR,
         }
     }
 

@@ -107,9 +107,10 @@ pub const NO_PROC: u8 = 2;
 
 // ---- in the child -----------------------------------------------------------------------------
 
-/// Writes the records to stdout; the exit code of the child.
-pub fn run() -> u8 {
-    let Some(found) = tree::descendants_of(process::parent(), &[process::own_pid()]) else {
+/// Writes the records to stdout, leaving `helpers` out; the exit code of the child.
+pub fn run(helpers: &[Pid]) -> u8 {
+    let without: Vec<Pid> = helpers.iter().copied().chain([process::own_pid()]).collect();
+    let Some(found) = tree::descendants_of(process::parent(), &without) else {
         return NO_PROC;
     };
     let mut sockets = Sockets::default();

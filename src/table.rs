@@ -14,6 +14,8 @@ pub enum Role {
     Hook(HookId),
     /// Looks who is still there.
     Surveyor,
+    /// Makes or removes the ready file.
+    Clerk,
 }
 
 /// The children that graceinit started itself and that were not reaped.

@@ -16,12 +16,7 @@ pub(super) fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, String> {
 
 /// What the words of a hook of this phase mean.
 pub(super) fn task(phase: HookPhase, words: Vec<Vec<u8>>) -> Result<Task, String> {
-    let Some(first) = words.first().filter(|first| !first.is_empty()) else {
-        return Err("an empty command; write a program and its arguments".to_owned());
-    };
-    if words.iter().any(|word| word.contains(&0)) {
-        return Err("a byte 0 in a word, which no program can be given; take it out".to_owned());
-    }
+    let first = usable(&words)?;
     let action = first.iter().position(|byte| *byte == b':').map(|colon| first.split_at(colon));
     let Some((name, rest)) = action else { return Ok(program(words)) };
     // `sleep: 5s` means the same as `sleep:5s`.
@@ -38,6 +33,17 @@ pub(super) fn task(phase: HookPhase, words: Vec<Vec<u8>>) -> Result<Task, String
         _ => return Ok(program(words)),
     };
     builtin.map(Task::Builtin)
+}
+
+/// The first word, if a program can be given these.
+pub(super) fn usable(words: &[Vec<u8>]) -> Result<&[u8], String> {
+    let Some(first) = words.first().filter(|first| !first.is_empty()) else {
+        return Err("an empty command; write a program and its arguments".to_owned());
+    };
+    if words.iter().any(|word| word.contains(&0)) {
+        return Err("a byte 0 in a word, which no program can be given; take it out".to_owned());
+    }
+    Ok(first)
 }
 
 /// A word that means something to a shell only.
@@ -67,6 +73,7 @@ fn signal(phase: HookPhase, args: &[&[u8]]) -> Result<Builtin, String> {
     let when = match phase {
         HookPhase::PreStart => "before the start",
         HookPhase::PostStop => "after the stop",
+        HookPhase::Ready => "by a probe",
         HookPhase::OnReady | HookPhase::OnReload | HookPhase::PreStop | HookPhase::OnStop => {
             return match args {
                 [name] => parse::signal(&text(&[name])?).map(Builtin::Signal),
@@ -120,14 +127,17 @@ fn http(args: &[&[u8]]) -> Result<Builtin, String> {
     if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Err(format!("'{method}' is no method; write GET, POST or PUT"));
     }
-    Ok(Builtin::Http { method: method.to_owned(), url: address(url)? })
+    Ok(Builtin::Http { method: method.to_owned(), url: address(url, EXAMPLE)? })
 }
 
-/// `http://ADDRESS:PORT/PATH` with the address in numbers and the port in any case.
-fn address(url: &str) -> Result<String, String> {
+const EXAMPLE: &str = "http://127.0.0.1:9000/drain";
+
+/// `http://ADDRESS:PORT/PATH` with the address in numbers and the port in any case. The example is what
+/// to write instead of something that is no such thing.
+pub(super) fn address(url: &str, example: &str) -> Result<String, String> {
     let Some(rest) = url.strip_prefix("http://") else {
         let why = if url.starts_with("https://") { NO_TLS } else { "not an http:// address" };
-        return Err(format!("{why}; write http://127.0.0.1:9000/drain"));
+        return Err(format!("{why}; write {example}"));
     };
     if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("a blank or a foreign letter in the address; write it as %20".to_owned());

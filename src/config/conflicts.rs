@@ -27,7 +27,7 @@ impl Reader<'_> {
         }
     }
 
-    fn told(&self, option: &str) -> String {
+    pub(super) fn told(&self, option: &str) -> String {
         self.known(option).map_or(String::new(), |found| found.told(option))
     }
 
@@ -105,7 +105,9 @@ impl Reader<'_> {
                 let (begin, whole) = (Time(0), plan.post_stop_timeout);
                 budget::post_stop_hooks_end(begin.after(whole), whole).since(begin)
             }),
-            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload => return None,
+            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload | HookPhase::Ready => {
+                return None;
+            }
         };
         self.known(option)?;
         Some(Share { length: length(plan), phase, option })
@@ -251,6 +253,6 @@ fn pauses_fit(share: Share, limits: &HookLimits) -> bool {
     true
 }
 
-fn length(time: Duration) -> String {
+pub(super) fn length(time: Duration) -> String {
     humantime::format_duration(time).to_string()
 }

@@ -107,7 +107,7 @@ impl Takes {
                 match value {
                     "DUR" => Takes::Time,
                     "N" | "CODE" | "USER[:GROUP]" => Takes::Number,
-                    _ if value.starts_with("SIG") => Takes::Number,
+                    _ if value.starts_with("SIG") || value.starts_with("PORT") => Takes::Number,
                     _ => Takes::Text(value),
                 }
             }

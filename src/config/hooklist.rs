@@ -122,9 +122,11 @@ impl Reader<'_> {
         let (tries, failure) = match phase {
             HookPhase::OnStop => (3, OnFailure::Warn),
             HookPhase::PreStart => (0, OnFailure::Abort),
-            HookPhase::OnReady | HookPhase::OnReload | HookPhase::PreStop | HookPhase::PostStop => {
-                (0, OnFailure::Warn)
-            }
+            HookPhase::OnReady
+            | HookPhase::OnReload
+            | HookPhase::PreStop
+            | HookPhase::PostStop
+            | HookPhase::Ready => (0, OnFailure::Warn),
         };
         let limits = HookLimits {
             timeout: timeout.unwrap_or_else(|| usual.timeout_of(&hook.task)),
@@ -159,12 +161,14 @@ fn on_failure(phase: HookPhase, text: &str) -> Result<OnFailure, String> {
     let wanted = parse::on_failure(text)?;
     match phase {
         HookPhase::PreStart | HookPhase::OnReload | HookPhase::OnStop => Ok(wanted),
-        HookPhase::OnReady | HookPhase::PreStop | HookPhase::PostStop => match wanted {
-            OnFailure::Warn => Ok(wanted),
-            OnFailure::Abort => Err(format!(
-                "{} goes on whatever fails; write warn, or move the hook to pre-start, on-reload or on-stop",
-                phase.as_str()
-            )),
-        },
+        HookPhase::OnReady | HookPhase::PreStop | HookPhase::PostStop | HookPhase::Ready => {
+            match wanted {
+                OnFailure::Warn => Ok(wanted),
+                OnFailure::Abort => Err(format!(
+                    "{} goes on whatever fails; write warn, or move the hook to pre-start, on-reload or on-stop",
+                    phase.as_str()
+                )),
+            }
+        }
     }
 }

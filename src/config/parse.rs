@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::Check;
+use super::{Check, Ports};
 use crate::machine::plan::{Diagnose, OnFailure, Rung, Scope, StopAgain, Wait};
 use crate::types::Signal;
 
 /// These never come to graceinit: the kernel keeps two, and one is its own business.
-const NEVER_SEEN: [Signal; 3] = [Signal::KILL, Signal::STOP, Signal::CHLD];
+pub(super) const NEVER_SEEN: [Signal; 3] = [Signal::KILL, Signal::STOP, Signal::CHLD];
 
 /// `--diagnose` without a lead.
 const USUAL_LEAD: Duration = Duration::from_secs(2);
@@ -174,6 +174,42 @@ pub(super) fn code(text: &str) -> Result<u8, String> {
 
 pub(super) fn count(text: &str) -> Result<u32, String> {
     text.trim().parse().map_err(|_| "not a count; write a whole number".to_owned())
+}
+
+/// A count of nothing would be none.
+pub(super) fn some_count(text: &str) -> Result<u32, String> {
+    match count(text)? {
+        0 => Err("none at all; write at least 1".to_owned()),
+        some => Ok(some),
+    }
+}
+
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    let text = text.trim();
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let port = if digits { text.parse().ok() } else { None };
+    port.filter(|port| *port > 0)
+        .ok_or_else(|| "not a port; write a number from 1 to 65535".to_owned())
+}
+
+pub(super) fn ports(text: &str) -> Result<Ports, String> {
+    if text.trim() == "auto" {
+        return Ok(Ports::Auto);
+    }
+    let mut ports = Vec::new();
+    for port in list(text, port_of_several)? {
+        if !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+    Ok(Ports::List(ports))
+}
+
+fn port_of_several(text: &str) -> Result<u16, String> {
+    if text.trim() == "auto" {
+        return Err("for all ports, and stands alone; write auto, or the ports".to_owned());
+    }
+    port(text).map_err(|why| format!("{why}, or auto"))
 }
 
 pub(super) fn level(text: &str) -> Result<LevelFilter, String> {

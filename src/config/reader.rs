@@ -226,9 +226,18 @@ impl<'a> Reader<'a> {
         found: &[Found],
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Vec<T> {
+        self.read_of(option, found, |value| utf8(value).and_then(&parse))
+    }
+
+    fn read_of<T>(
+        &mut self,
+        option: &str,
+        found: &[Found],
+        parse: impl Fn(&OsStr) -> Result<T, String>,
+    ) -> Vec<T> {
         let mut parsed = Vec::new();
         for found in found {
-            match utf8(&found.value).and_then(&parse) {
+            match parse(&found.value) {
                 Ok(value) => parsed.push(value),
                 Err(why) => self.wrong(option, found, why),
             }
@@ -242,16 +251,25 @@ impl<'a> Reader<'a> {
         name: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Vec<T> {
+        self.each_of(name, |value| utf8(value).and_then(&parse))
+    }
+
+    /// The same for values that may be any bytes: paths, commands.
+    pub(super) fn each_of<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&OsStr) -> Result<T, String>,
+    ) -> Vec<T> {
         let found = self.values(name);
         let before = self.mistakes.len();
-        let parsed = self.read(name, &found, &parse);
+        let parsed = self.read_of(name, &found, &parse);
         if self.mistakes.len() > before {
             self.failed.push(name);
         }
         // A mistake in the file is one even where something else counts more.
         if !found.iter().any(|found| found.at.is_some()) {
             let hidden = self.of_file(name).map(<[_]>::to_vec).unwrap_or_default();
-            self.read(name, &hidden, &parse);
+            self.read_of(name, &hidden, &parse);
         }
         if !found.is_empty() {
             self.found.push((name, found));
@@ -268,9 +286,46 @@ impl<'a> Reader<'a> {
         self.each(name, parse).pop()
     }
 
+    /// The same for a value that may be any bytes.
+    pub(super) fn one_of<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&OsStr) -> Result<T, String>,
+    ) -> Option<T> {
+        self.each_of(name, parse).pop()
+    }
+
+    /// The value of an option whose default (with the reason for it) is known only to the caller.
+    pub(super) fn one_or<T>(
+        &mut self,
+        name: &'static str,
+        default: Option<(&'static str, &'static str)>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = self.one(name, &parse);
+        if value.is_some() || self.has_failed(name) {
+            return value;
+        }
+        let (value, why) = default?;
+        let found = vec![Found::new(Source::Default(why), value)];
+        let parsed = self.read(name, &found, parse).pop();
+        self.found.push((name, found));
+        parsed
+    }
+
+    /// Whether there was something that could not be read.
+    pub(super) fn has_failed(&self, name: &str) -> bool {
+        self.failed.contains(&name)
+    }
+
+    /// Whether this descriptor was inherited open.
+    pub(super) fn is_open(&self, number: i32) -> bool {
+        self.place.is_open.is_some_and(|is_open| is_open(number))
+    }
+
     /// What an option was found to be; `None` if it could not be read.
     pub(super) fn known(&self, name: &str) -> Option<&Found> {
-        if self.failed.contains(&name) {
+        if self.has_failed(name) {
             return None;
         }
         self.found.iter().find(|(known, _)| *known == name).and_then(|(_, found)| found.last())
@@ -391,6 +446,8 @@ fn unread_default(name: &str) -> Option<(&'static str, &'static str)> {
         "stop-signal" => Some(("as received", "")),
         "stop-again" => Some(("ignore", "(kill for a Ctrl-C typed at the terminal)")),
         "grace-exit" => Some(("137", "")),
+        "ready" => Some(("started", "")),
+        "drain" => Some(("off", "")),
         "hook-retries" => Some(("0", "(3 for on-stop)")),
         _ => None,
     }

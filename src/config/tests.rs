@@ -45,7 +45,8 @@ fn a_flag_counts_more_than_its_variable_and_grace_exit_timeout_least() {
 #[test]
 fn defaults_fit_where_it_runs() {
     let times = |kubernetes, container| {
-        let config = with("app", &[], Place { kubernetes, container }).expect("fine");
+        let config =
+            with("app", &[], Place { kubernetes, container, ..Place::default() }).expect("fine");
         (config.plan.grace, config.plan.post_stop_timeout, config.level)
     };
     assert_eq!(times(false, false), (secs(15), secs(5), LevelFilter::Warn));

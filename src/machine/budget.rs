@@ -18,6 +18,20 @@ pub fn hooks_end(deadline: Time, grace: Duration) -> Time {
     deadline.before((grace / 4).min(Duration::from_secs(5)))
 }
 
+/// The last moment of the drain: on-stop hooks, if there are any, get a quarter of the budget (at most
+/// 5 s) before the app gets its own.
+pub fn drain_end(deadline: Time, grace: Duration, on_stop_hooks: bool) -> Time {
+    let hooks =
+        if on_stop_hooks { (grace / 4).min(Duration::from_secs(5)) } else { Duration::ZERO };
+    hooks_end(deadline, grace).before(hooks)
+}
+
+/// The pause between two looks whether the app is ready: readiness is seen at most a tenth later
+/// than it came, or 20 ms, and a slow start is not paid for with much of the processor.
+pub fn probe_pause(waited: Duration) -> Duration {
+    (waited / 10).clamp(Duration::from_millis(20), Duration::from_secs(1))
+}
+
 /// The last moment for post-stop hooks: one that is killed at the edge needs time to die inside
 /// the budget.
 pub fn post_stop_hooks_end(end: Time, timeout: Duration) -> Time {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::drain::Look;
 use super::hook::{HookId, Outcome};
 use super::phase::PhaseName;
 use super::plan::{Ending, Scope};
@@ -41,6 +42,8 @@ pub enum Reason {
     Crash,
     /// It was killed at the end of the budget.
     Deadline,
+    /// It was not ready in time.
+    NotReady,
 }
 
 impl Reason {
@@ -51,8 +54,20 @@ impl Reason {
             Reason::Exit => "exit",
             Reason::Crash => "crash",
             Reason::Deadline => "deadline",
+            Reason::NotReady => "not-ready",
         }
     }
+}
+
+/// Why a drain was over.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum DrainEnd {
+    /// The ports were quiet.
+    Quiet,
+    /// There was nothing but the delay to wait for.
+    Delay,
+    /// The budget needs the rest.
+    Budget,
 }
 
 /// One thing that happened.
@@ -61,6 +76,28 @@ impl Reason {
 pub enum Fact {
     /// A phase began.
     Entered(PhaseName),
+    /// One of several conditions of readiness holds; `index` is its place in the plan.
+    ConditionHolds { index: usize, after: Duration },
+    /// The app listens on the ports that will be drained.
+    Listens { after: Duration },
+    /// The app is ready, so long after it was started.
+    Ready { after: Duration },
+    /// It is not, so late. What is missing: a bit for each condition, and the ports.
+    NotReady { after: Duration, missing: u64, ports: bool },
+    /// The app has said that it ends by itself.
+    StopsItself,
+    /// The app has given no sign of life for so long.
+    WatchdogMissed { interval: Duration },
+    /// The app has said that another process is the app from now on.
+    MainPid { pid: Pid },
+    /// The app serves on for a while.
+    DrainBegun { delay: Duration },
+    /// The ports were looked at.
+    Looked { look: Look },
+    /// So many probes were answered "not ready": that ends the delay.
+    Acknowledged { acks: u32, after: Duration },
+    /// The drain is over.
+    DrainEnded { why: DrainEnd, after: Duration, last: Option<Look> },
     /// A stop was asked for; `grace` is the whole budget.
     StopRequested { signal: Signal, sender: Option<i32>, grace: Duration },
     /// A further stop request.

@@ -22,10 +22,13 @@ pub enum HookPhase {
     OnStop,
     /// In order, always, after everything else.
     PostStop,
+    /// No hooks of users, but looks whether the app is ready: one for each condition, side by side,
+    /// until it holds.
+    Ready,
 }
 
 impl HookPhase {
-    /// All of them, in the order of a life.
+    /// Those that users give hooks to, in the order of a life.
     pub const ALL: [HookPhase; 6] = [
         HookPhase::PreStart,
         HookPhase::OnReady,
@@ -44,6 +47,7 @@ impl HookPhase {
             HookPhase::PreStop => "pre-stop",
             HookPhase::OnStop => "on-stop",
             HookPhase::PostStop => "post-stop",
+            HookPhase::Ready => "ready",
         }
     }
 }
@@ -142,7 +146,7 @@ impl Machine {
     fn hook_budget(&self) -> Option<(Time, Option<Time>)> {
         match &self.phase {
             Phase::PreStart { .. } | Phase::Running { .. } => Some((Time(u64::MAX), None)),
-            Phase::PreStop { .. } | Phase::OnStop(_) => {
+            Phase::PreStop { .. } | Phase::Drain(_) | Phase::OnStop(_) => {
                 self.deadline.map(|end| (budget::hooks_end(end, self.plan.grace), Some(end)))
             }
             Phase::PostStop { end, .. } => Some((self.post_stop_hooks_end(*end), Some(*end))),
@@ -164,6 +168,7 @@ impl Machine {
             Phase::Starting { .. }
             | Phase::Running { work: None, .. }
             | Phase::PreStop { .. }
+            | Phase::Drain(_)
             | Phase::Stopping { .. }
             | Phase::Leftovers(_)
             | Phase::Killed { .. }
@@ -221,7 +226,7 @@ impl Machine {
             HookPhase::OnStop => self.enter_stopping(now, out),
             HookPhase::PostStop => self.leave_when_done(out),
             // They run side by side.
-            HookPhase::PreStop => {}
+            HookPhase::PreStop | HookPhase::Ready => {}
         }
     }
 
@@ -252,10 +257,13 @@ impl Machine {
     ) {
         let Some(place) = self.runs.iter().position(|run| run.id == id) else { return };
         // The end of an attempt that was killed was judged when it was killed.
-        if !self.runs.remove(place).killed {
-            out.push(Action::Record(Fact::HookEnded { id, outcome, status }));
-            self.hook_judged(now, id, outcome, out);
+        if self.runs.remove(place).killed {
+            return;
         }
+        if id.phase != HookPhase::Ready {
+            out.push(Action::Record(Fact::HookEnded { id, outcome, status }));
+        }
+        self.hook_judged(now, id, outcome, out);
     }
 
     /// What the end of an attempt means for the phase, if it is still the phase's business.
@@ -266,6 +274,9 @@ impl Machine {
         outcome: Outcome,
         out: &mut Vec<Action>,
     ) {
+        if id.phase == HookPhase::Ready {
+            return self.probe_ended(now, id, outcome, out);
+        }
         let Some(limits) = self.limits(id).copied() else { return };
         let pause = budget::jittered(budget::backoff(&limits, id.attempt), self.plan.jitter, id);
         let last = self.hook_budget().map(|(last, _)| last);
@@ -273,7 +284,7 @@ impl Machine {
         let failed = outcome != Outcome::Done;
         let retry = failed && id.attempt <= limits.retries && Some(again) < last;
         let next = HookId { attempt: id.attempt + 1, ..id };
-        if let Phase::PreStop { retries } = &mut self.phase {
+        if let Phase::PreStop { retries, .. } = &mut self.phase {
             // An on-ready or on-reload hook may outlive its phase.
             if retry && id.phase == HookPhase::PreStop {
                 retries.push((next, again));
@@ -301,7 +312,7 @@ impl Machine {
 
     /// Starts the pre-stop hooks whose pause is over.
     pub(super) fn retry_pre_stop(&mut self, now: Time, out: &mut Vec<Action>) {
-        let Phase::PreStop { retries } = &mut self.phase else { return };
+        let Phase::PreStop { retries, .. } = &mut self.phase else { return };
         let (due, later) = retries.drain(..).partition(|(_, again)| *again <= now);
         *retries = later;
         let due: Vec<(HookId, Time)> = due;

@@ -3,21 +3,25 @@
 
 pub mod budget;
 pub mod drain;
+mod draining;
 pub mod fact;
 pub mod hook;
 pub mod phase;
 pub mod plan;
+pub mod ready;
 mod signal;
 mod stop;
 mod work;
 
 use std::time::Duration;
 
-use crate::types::{Signal, Status, Time};
+use crate::types::{Pid, Signal, Status, Time};
+use drain::Look;
 use fact::{Fact, Reason};
 use hook::{HookId, HookPhase, Outcome, Queue, Run};
-use phase::{Phase, Work};
+use phase::{Phase, Readiness};
 use plan::{Ending, Plan, StopAgain};
+use ready::{Failure, Notice};
 
 /// Who sent a signal (`si_code` of sigaction(2)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -76,8 +80,16 @@ pub enum Event {
     HookNotStarted(HookId),
     /// The records of the survivors are there, or could not be made.
     Surveyed,
-    /// The app asks for so much time from now on.
-    MoreTime(Duration),
+    /// The app says something of itself.
+    Notice(Notice),
+    /// A condition of readiness holds; its place in the plan.
+    ConditionHolds(usize),
+    /// Whether the app listens on the ports that are to be drained.
+    Listening(bool),
+    /// The ports were looked at.
+    Looked(Look),
+    /// So many readiness probes were answered "not ready" since readiness fell.
+    Acknowledged(u32),
     /// graceinit has no child left.
     TreeEmpty,
     /// Time went by.
@@ -113,6 +125,14 @@ pub enum Action {
     /// stop signal went to the whole group of the app. `first`: the first look, for all; a further
     /// one is only for those that the first has missed.
     SignalLeftovers { signal: Signal, group_told: bool, first: bool },
+    /// The app can be sent work from now on, or cannot (any more).
+    SetReady(bool),
+    /// This process is the app from now on, should the present one end.
+    FollowMain(Pid),
+    /// See whether the app listens on the ports that are to be drained.
+    SeekListeners,
+    /// Look at the connections of those ports.
+    Look,
     /// Begin to record who is still there: they will be killed.
     Survey,
     /// SIGKILL to every process of the tree, hooks included.
@@ -144,7 +164,11 @@ pub struct Machine {
     stop: Option<(Signal, Option<i32>)>,
     /// That request came before the app ended: it is the reason, not a mere latecomer.
     stop_ended_it: bool,
-    /// The end of the budget, once it runs. Absolute, but for [`Event::MoreTime`].
+    /// Nobody has asked for a stop: the app has failed.
+    failure: Option<Failure>,
+    /// How often the app is to give a sign of life.
+    watchdog: Option<Duration>,
+    /// The end of the budget, once it runs. Absolute, but for [`Notice::MoreTime`].
     deadline: Option<Time>,
     /// What that may be moved to.
     latest: Time,
@@ -166,6 +190,8 @@ impl Machine {
     /// A machine that waits for [`Event::Begun`].
     pub fn new(plan: Plan) -> Machine {
         Machine {
+            watchdog: plan.watchdog,
+            failure: None,
             plan,
             phase: Phase::PreStart { queue: Queue::first(), held: Vec::new() },
             ending: None,
@@ -217,6 +243,7 @@ impl Machine {
             | Phase::Starting { .. }
             | Phase::Running { .. }
             | Phase::PreStop { .. }
+            | Phase::Drain(_)
             | Phase::OnStop(_)
             | Phase::Stopping { .. }
             | Phase::Leftovers(_)
@@ -233,7 +260,8 @@ impl Machine {
 
     /// The attempts that are waited for.
     pub fn running_hooks(&self) -> impl Iterator<Item = HookId> + '_ {
-        self.runs.iter().filter(|run| !run.killed).map(|run| run.id)
+        let hook = |run: &&Run| !run.killed && run.id.phase != HookPhase::Ready;
+        self.runs.iter().filter(hook).map(|run| run.id)
     }
 
     /// Whether a Ctrl-C that is typed now ends the budget.
@@ -245,6 +273,11 @@ impl Machine {
 
     /// Why the app went or is going.
     pub fn reason(&self) -> Reason {
+        match self.failure {
+            Some(Failure::NotReady) => return Reason::NotReady,
+            Some(Failure::Watchdog) => return Reason::Crash,
+            None => {}
+        }
         match (self.app_killed, self.stop_ended_it, self.ending) {
             (true, _, _) => Reason::Deadline,
             (false, true, _) => Reason::Signal,
@@ -258,10 +291,20 @@ impl Machine {
         let phase = match &self.phase {
             Phase::Starting { .. } | Phase::Exited => None,
             Phase::PreStart { queue, .. } => queue.pause,
-            Phase::Running { work, .. } => work.as_ref().and_then(|work| work.queue.pause),
-            Phase::PreStop { retries } => {
+            // It cannot get ready, nor give a sign of life.
+            Phase::Running { suspended: true, .. } => None,
+            Phase::Running { work, readiness, watchdog, .. } => {
+                let pause = work.as_ref().and_then(|work| work.queue.pause);
+                let ready = match readiness {
+                    Readiness::Waiting(waiting) => self.readiness_due(waiting),
+                    Readiness::Ready | Readiness::Over => None,
+                };
+                earliest(earliest(pause, ready), *watchdog)
+            }
+            Phase::PreStop { retries, .. } => {
                 earliest(retries.iter().map(|(_, again)| *again).min(), self.deadline)
             }
+            Phase::Drain(draining) => earliest(self.drain_due(draining), self.deadline),
             Phase::OnStop(queue) => earliest(queue.pause, self.deadline),
             Phase::Stopping { next, diagnose, .. } => {
                 earliest(earliest(*next, *diagnose), self.deadline)
@@ -299,7 +342,11 @@ impl Machine {
             Event::HookExited(id, status) => self.hook_exited(now, id, status, out),
             Event::HookNotStarted(id) => self.hook_ended(now, id, Outcome::NotStarted, None, out),
             Event::Surveyed => self.survey_done(now, out),
-            Event::MoreTime(span) => self.more_time(now, span, out),
+            Event::Notice(notice) => self.notice(now, notice, out),
+            Event::ConditionHolds(index) => self.condition_holds(now, index, out),
+            Event::Listening(yes) => self.listening(now, yes, out),
+            Event::Looked(look) => self.looked(now, look, out),
+            Event::Acknowledged(acks) => self.acknowledged(now, acks, out),
             Event::TreeEmpty => self.tree_empty(now, out),
             Event::Tick => self.tick(now, out),
         }
@@ -321,21 +368,20 @@ impl Machine {
             run.killed = true;
             let id = run.id;
             out.push(Action::KillHook(id));
-            out.push(Action::Record(Fact::HookEnded {
-                id,
-                outcome: Outcome::TimedOut,
-                status: None,
-            }));
-            self.hook_judged(now, id, Outcome::TimedOut, out);
+            let outcome = Outcome::TimedOut;
+            if id.phase != HookPhase::Ready {
+                out.push(Action::Record(Fact::HookEnded { id, outcome, status: None }));
+            }
+            self.hook_judged(now, id, outcome, out);
         }
         match &self.phase {
-            Phase::PreStart { queue, .. }
-            | Phase::OnStop(queue)
-            | Phase::Running { work: Some(Work { queue, .. }), .. } => {
+            Phase::PreStart { queue, .. } | Phase::OnStop(queue) => {
                 if queue.pause.is_some_and(|pause| pause <= now) {
                     self.run_queue(now, out);
                 }
             }
+            Phase::Running { .. } => self.running_tick(now, out),
+            Phase::Drain(_) => self.drain_tick(now, out),
             Phase::Stopping { rung, next, diagnose } => {
                 let (rung, diagnose) = (*rung, *diagnose);
                 if next.is_some_and(|next| next <= now) {
@@ -362,7 +408,27 @@ impl Machine {
                 self.post_stop_tick(now, pause, end, out);
             }
             Phase::PreStop { .. } => self.retry_pre_stop(now, out),
-            Phase::Starting { .. } | Phase::Running { work: None, .. } | Phase::Exited => {}
+            Phase::Starting { .. } | Phase::Exited => {}
+        }
+    }
+
+    fn running_tick(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Phase::Running { suspended: false, work, readiness, watchdog, .. } = &self.phase else {
+            return;
+        };
+        let pause = work.as_ref().and_then(|work| work.queue.pause);
+        if watchdog.is_some_and(|due| due <= now) {
+            return self.watchdog_missed(now, out);
+        }
+        if let Readiness::Waiting(waiting) = readiness {
+            let limit = self.plan.ready_timeout.map(|limit| waiting.since.after(limit));
+            self.seek(now, out);
+            self.ready_if_nothing_is_missing(now, out);
+            if limit.is_some_and(|limit| limit <= now) {
+                self.not_ready(now, out);
+            }
+        } else if pause.is_some_and(|pause| pause <= now) {
+            self.run_queue(now, out);
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::Received;
+use super::drain::Look;
 use super::hook::{HookId, HookPhase, Queue};
 use crate::types::Time;
 
@@ -30,13 +31,20 @@ pub enum Phase {
         work: Option<Work>,
         /// Reload signals that were not passed on yet; the on-reload hooks that run are for the first.
         reloads: VecDeque<Received>,
+        /// Whether it can be sent work.
+        readiness: Readiness,
+        /// When the next sign of life has to have come.
+        watchdog: Option<Time>,
     },
     /// The pre-stop hooks run, side by side.
     PreStop {
         /// Attempts that follow failed ones, and when.
         retries: Vec<(HookId, Time)>,
+        /// The app was ready, so it is drained.
+        serving: Option<Serving>,
     },
-    // The drain has its place here: after pre-stop, before on-stop.
+    /// The app serves on until balancers have learned that it is going and its ports are quiet.
+    Drain(Draining),
     /// The on-stop hooks run, in order.
     OnStop(Queue),
     /// The stop signal was sent; the app is waited for.
@@ -72,6 +80,73 @@ pub enum Phase {
     },
     /// `Exit` was ordered. Nothing happens any more.
     Exited,
+}
+
+/// Whether a running app can be sent work.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Readiness {
+    /// Not yet.
+    Waiting(Waiting),
+    /// It can.
+    Ready,
+    /// Not any more: it has said that it ends by itself.
+    Over,
+}
+
+/// What an app is waited for before it counts as ready.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Waiting {
+    /// Since when it runs.
+    pub since: Time,
+    /// The conditions that do not hold yet: a bit for each, by its place in the plan.
+    pub missing: u64,
+    /// When it is looked again whether the app listens on the ports to be drained; `None`: it does, or
+    /// there are none.
+    pub look: Option<Time>,
+    /// The conditions that children look at.
+    pub probes: Vec<Probe>,
+}
+
+/// A condition that children look at.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Probe {
+    /// Its place in the plan.
+    pub index: usize,
+    /// Which attempt runs or comes next, from 1.
+    pub attempt: u32,
+    /// When that begins; `None`: it runs.
+    pub due: Option<Time>,
+}
+
+impl Probe {
+    /// Its attempt, which is run as one of a hook.
+    pub fn id(&self) -> HookId {
+        HookId { phase: HookPhase::Ready, round: 0, index: self.index, attempt: self.attempt }
+    }
+}
+
+/// An app that serves although it is going to be stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Serving {
+    /// When readiness fell.
+    pub fell: Time,
+    /// How many probes were answered "not ready" since then.
+    pub acks: u32,
+}
+
+/// The drain.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Draining {
+    /// What balancers know.
+    pub serving: Serving,
+    /// When it began.
+    pub begun: Time,
+    /// When something came in last, as far as is known.
+    pub noise: Time,
+    /// The last look.
+    pub last: Option<Look>,
+    /// When the next is due.
+    pub next: Time,
 }
 
 /// Hooks that run in order beside a running app.
@@ -110,8 +185,12 @@ pub enum PhaseName {
     Starting,
     /// `running`
     Running,
+    /// `ready`
+    Ready,
     /// `pre-stop`
     PreStop,
+    /// `drain`
+    Drain,
     /// `on-stop`
     OnStop,
     /// `stopping`
@@ -132,7 +211,9 @@ impl PhaseName {
         match self {
             PhaseName::Starting => "starting",
             PhaseName::Running => "running",
+            PhaseName::Ready => "ready",
             PhaseName::PreStop => "pre-stop",
+            PhaseName::Drain => "drain",
             PhaseName::OnStop => "on-stop",
             PhaseName::Stopping => "stopping",
             PhaseName::Leftovers => "leftovers",
@@ -148,8 +229,12 @@ impl Phase {
     pub fn name(&self) -> PhaseName {
         match self {
             Phase::PreStart { .. } | Phase::Starting { .. } => PhaseName::Starting,
-            Phase::Running { .. } => PhaseName::Running,
+            Phase::Running { readiness: Readiness::Ready, .. } => PhaseName::Ready,
+            Phase::Running { readiness: Readiness::Waiting(_) | Readiness::Over, .. } => {
+                PhaseName::Running
+            }
             Phase::PreStop { .. } => PhaseName::PreStop,
+            Phase::Drain(_) => PhaseName::Drain,
             Phase::OnStop(_) => PhaseName::OnStop,
             Phase::Stopping { .. } => PhaseName::Stopping,
             Phase::Leftovers(_) => PhaseName::Leftovers,

@@ -110,6 +110,8 @@ pub struct PerPhase<T> {
     pub on_stop: T,
     /// After everything else.
     pub post_stop: T,
+    /// Looks whether the app is ready.
+    pub ready: T,
 }
 
 impl<T> PerPhase<T> {
@@ -122,6 +124,7 @@ impl<T> PerPhase<T> {
             pre_stop: make(HookPhase::PreStop),
             on_stop: make(HookPhase::OnStop),
             post_stop: make(HookPhase::PostStop),
+            ready: make(HookPhase::Ready),
         }
     }
 
@@ -134,6 +137,7 @@ impl<T> PerPhase<T> {
             HookPhase::PreStop => &self.pre_stop,
             HookPhase::OnStop => &self.on_stop,
             HookPhase::PostStop => &self.post_stop,
+            HookPhase::Ready => &self.ready,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Signals that arrive: forwarding, stop requests, and job control at a terminal.
 
 use super::fact::Fact;
-use super::phase::Phase;
+use super::phase::{Phase, Serving};
 use super::plan::{Ending, Scope, StopAgain};
 use super::{Action, Machine, Origin, Received, Target};
 use crate::types::{Signal, Time};
@@ -19,13 +19,24 @@ impl Machine {
             // Job control meant for graceinit itself, which neither reads nor writes the terminal.
             return;
         }
-        if let (Signal::CONT, Phase::Running { suspended: suspended @ true, .. }) =
+        let interval = self.watchdog;
+        if let (Signal::CONT, Phase::Running { suspended: suspended @ true, watchdog, .. }) =
             (signal, &mut self.phase)
         {
             *suspended = false;
+            // It could give no sign of life meanwhile.
+            if let (Some(due), Some(interval)) = (watchdog, interval) {
+                *due = now.after(interval);
+            }
             out.push(Action::Record(Fact::Resumed));
             out.push(Action::GiveTerminal);
             return self.continue_app(Target::Group, out);
+        }
+        // Nothing outside this pid namespace (pid 0) is the app.
+        if origin.process().is_some_and(|pid| pid != 0)
+            && self.signal_of_readiness(now, signal, out)
+        {
+            return;
         }
         match self.phase {
             Phase::PreStart { .. } => self.hold(received, out),
@@ -37,6 +48,7 @@ impl Machine {
             Phase::Starting { .. }
             | Phase::Running { .. }
             | Phase::PreStop { .. }
+            | Phase::Drain(_)
             | Phase::OnStop(_)
             | Phase::Stopping { .. }
             | Phase::Leftovers(_)
@@ -85,18 +97,19 @@ impl Machine {
             // There is no app to be stopped, and there will be none.
             Phase::PreStart { .. } => self.app_gone(now, Ending::Forestalled(signal), out),
             Phase::Starting { .. } | Phase::Running { .. } => {
-                self.begin_budget(now, out);
-                self.end_work(out);
-                if self.plan.terminal {
-                    // From here on a Ctrl-C is for graceinit: a second stop request.
-                    out.push(Action::TakeTerminal);
-                }
-                self.enter_pre_stop(now, out);
+                // One that is not ready serves nobody.
+                let serves = self.ready() && self.plan.drain.is_some();
+                let serving = serves.then_some(Serving { fell: now, acks: 0 });
+                self.begin_stop(now, out);
+                self.enter_pre_stop(now, serving, out);
             }
             // The app ended by itself; what it left is being ended already.
             Phase::Leftovers(_) | Phase::Killed { .. } | Phase::PostStop { .. } => {}
-            // Not without a first request.
-            Phase::PreStop { .. } | Phase::OnStop(_) | Phase::Stopping { .. } | Phase::Exited => {}
+            // The app has failed, and is being stopped for that.
+            Phase::PreStop { .. } | Phase::Drain(_) | Phase::OnStop(_) | Phase::Stopping { .. } => {
+            }
+            // Nothing happens any more.
+            Phase::Exited => {}
         }
     }
 
@@ -123,6 +136,7 @@ impl Machine {
     pub(super) fn budget_runs(&self) -> bool {
         match self.phase {
             Phase::PreStop { .. }
+            | Phase::Drain(_)
             | Phase::OnStop(_)
             | Phase::Stopping { .. }
             | Phase::Leftovers(_) => true,
@@ -193,6 +207,7 @@ impl Machine {
             Phase::Starting { .. }
             | Phase::Running { .. }
             | Phase::PreStop { .. }
+            | Phase::Drain(_)
             | Phase::OnStop(_)
             | Phase::Stopping { .. } => {
                 if give {

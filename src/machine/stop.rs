@@ -4,14 +4,32 @@ use std::time::Duration;
 
 use super::fact::Fact;
 use super::hook::{HookId, HookPhase, Outcome, Queue, Run};
-use super::phase::{Phase, Sweep, Tree};
+use super::phase::{Phase, Serving, Sweep, Tree};
 use super::plan::Ending;
+use super::ready::Failure;
 use super::{Action, Machine, Target, budget};
+use crate::exit;
 use crate::types::{Signal, Status, Time};
 
 impl Machine {
-    pub(super) fn enter_pre_stop(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.enter(Phase::PreStop { retries: Vec::new() }, out);
+    /// The app is to be stopped: nobody may send it work any more, and its budget runs.
+    pub(super) fn begin_stop(&mut self, now: Time, out: &mut Vec<Action>) {
+        out.push(Action::SetReady(false));
+        self.begin_budget(now, out);
+        self.end_work(out);
+        if self.plan.terminal {
+            // From here on a Ctrl-C is for graceinit: a second stop request.
+            out.push(Action::TakeTerminal);
+        }
+    }
+
+    pub(super) fn enter_pre_stop(
+        &mut self,
+        now: Time,
+        serving: Option<Serving>,
+        out: &mut Vec<Action>,
+    ) {
+        self.enter(Phase::PreStop { retries: Vec::new(), serving }, out);
         for index in 0..self.plan.hooks.pre_stop.len() {
             self.start_hook(now, HookId::first(HookPhase::PreStop, index), out);
         }
@@ -20,10 +38,13 @@ impl Machine {
 
     pub(super) fn leave_pre_stop_when_done(&mut self, now: Time, out: &mut Vec<Action>) {
         let busy = |run: &Run| run.id.phase == HookPhase::PreStop && !run.killed;
-        let none_waits = matches!(&self.phase, Phase::PreStop { retries } if retries.is_empty());
-        if none_waits && !self.runs.iter().any(busy) {
-            self.enter(Phase::OnStop(Queue::first()), out);
-            self.run_queue(now, out);
+        let Phase::PreStop { retries, serving } = &self.phase else { return };
+        if !retries.is_empty() || self.runs.iter().any(busy) {
+            return;
+        }
+        match *serving {
+            Some(serving) => self.enter_drain(now, serving, out),
+            None => self.enter_on_stop(now, out),
         }
     }
 
@@ -71,6 +92,9 @@ impl Machine {
         }
         self.ending = Some(ending);
         self.ended = Some(now);
+        if matches!(self.phase, Phase::Running { .. }) {
+            out.push(Action::SetReady(false));
+        }
         out.push(Action::Record(Fact::AppEnded { ending }));
         self.end_work(out);
         if self.plan.terminal {
@@ -81,6 +105,7 @@ impl Machine {
             | Phase::Starting { .. }
             | Phase::Running { .. }
             | Phase::PreStop { .. }
+            | Phase::Drain(_)
             | Phase::OnStop(_)
             | Phase::Stopping { .. } => self.enter_leftovers(now, out),
             // It dies as ordered; the rest of the tree is still waited for. (In post-stop: it was
@@ -122,6 +147,7 @@ impl Machine {
             | Phase::Starting { .. }
             | Phase::Running { .. }
             | Phase::PreStop { .. }
+            | Phase::Drain(_)
             | Phase::OnStop(_)
             | Phase::Stopping { .. }
             | Phase::PostStop { .. }
@@ -142,7 +168,9 @@ impl Machine {
         for run in self.runs.iter_mut().filter(|run| !run.killed) {
             run.killed = true;
             let (id, outcome) = (run.id, Outcome::TimedOut);
-            out.push(Action::Record(Fact::HookEnded { id, outcome, status: None }));
+            if id.phase != HookPhase::Ready {
+                out.push(Action::Record(Fact::HookEnded { id, outcome, status: None }));
+            }
         }
         // A wake-up that came late (`docker pause`) must not cost the post-stop hooks their reserve.
         self.deadline = Some(now);
@@ -168,6 +196,7 @@ impl Machine {
             | Phase::Starting { .. }
             | Phase::Running { .. }
             | Phase::PreStop { .. }
+            | Phase::Drain(_)
             | Phase::OnStop(_)
             | Phase::Stopping { .. }
             | Phase::Killed { .. }
@@ -184,6 +213,7 @@ impl Machine {
             | Phase::Starting { .. }
             | Phase::Running { .. }
             | Phase::PreStop { .. }
+            | Phase::Drain(_)
             | Phase::OnStop(_)
             | Phase::Stopping { .. }
             | Phase::Leftovers(_)
@@ -250,7 +280,13 @@ impl Machine {
     /// What graceinit exits with, as things are.
     pub fn exit_code(&self) -> u8 {
         let ending = self.ending.unwrap_or(Ending::Unkillable);
-        self.plan.exit.code(ending, self.stop_ended_it, self.app_killed)
+        let code = self.plan.exit.code(ending, self.stop_ended_it, self.app_killed);
+        match self.failure {
+            Some(Failure::NotReady) => exit::NOT_READY,
+            // A crash is no success, even if the app could still leave in an orderly way.
+            Some(Failure::Watchdog) if code == 0 => exit::NOT_READY,
+            Some(Failure::Watchdog) | None => code,
+        }
     }
 
     pub(super) fn exit(&mut self, out: &mut Vec<Action>) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::fact::Fact;
 use super::hook::{HookId, HookPhase, Queue};
-use super::phase::{Phase, Work};
+use super::phase::{Phase, Readiness, Waiting, Work};
 use super::plan::Ending;
 use super::{Action, Machine, Origin, Received, budget};
 use crate::exit;
@@ -48,9 +48,12 @@ impl Machine {
         // Otherwise a stop request overtook the news.
         if let Phase::Starting { reloads } = &mut self.phase {
             let reloads = std::mem::take(reloads);
-            let work = Some(Work { phase: HookPhase::OnReady, queue: Queue::first() });
-            self.enter(Phase::Running { suspended: false, work, reloads }, out);
-            self.run_queue(now, out);
+            let waiting = Waiting { since: now, missing: 0, look: None, probes: Vec::new() };
+            let readiness = Readiness::Waiting(waiting);
+            let phase =
+                Phase::Running { suspended: false, work: None, reloads, readiness, watchdog: None };
+            self.enter(phase, out);
+            self.wait_until_ready(now, out);
         }
     }
 
@@ -67,6 +70,7 @@ impl Machine {
             Phase::Running { reloads, .. } => (reloads, 0),
             Phase::PreStart { .. }
             | Phase::PreStop { .. }
+            | Phase::Drain(_)
             | Phase::OnStop(_)
             | Phase::Stopping { .. }
             | Phase::Leftovers(_)
@@ -89,6 +93,7 @@ impl Machine {
     /// Hooks that still run are asked to end: one that registers the app somewhere must not come
     /// after the pre-stop hook that takes it out there.
     pub(super) fn end_work(&mut self, out: &mut Vec<Action>) {
+        self.end_probes(out);
         let signal = self.leftover_signal();
         let running = self.runs.iter().filter(|run| !run.killed);
         let stop = running.map(|run| Action::StopHook { id: run.id, signal });
@@ -105,6 +110,7 @@ impl Machine {
                 out.extend(dropped.map(Action::Record));
             }
             Phase::PreStop { .. }
+            | Phase::Drain(_)
             | Phase::OnStop(_)
             | Phase::Stopping { .. }
             | Phase::Leftovers(_)
@@ -116,8 +122,10 @@ impl Machine {
 
     /// Takes the next reload signal in hand, if one waits.
     fn next_work(&mut self, now: Time, out: &mut Vec<Action>) {
-        let Phase::Running { work, reloads, .. } = &mut self.phase else { return };
-        let waits = !reloads.is_empty();
+        let Phase::Running { work, reloads, readiness, .. } = &mut self.phase else { return };
+        // One that is not ready may have no handler yet, and die of the signal.
+        let ready = !matches!(readiness, Readiness::Waiting(_));
+        let waits = ready && !reloads.is_empty();
         self.rounds = self.rounds.wrapping_add(u32::from(waits));
         *work = waits.then(|| Work { phase: HookPhase::OnReload, queue: Queue::first() });
         if waits {
@@ -144,11 +152,11 @@ impl Machine {
             HookPhase::OnReady | HookPhase::OnReload => self.work_done(now, true, out),
             HookPhase::OnStop => self.enter_stopping(now, out),
             // They have no such setting: a stop goes on whatever fails.
-            HookPhase::PreStop | HookPhase::PostStop => {}
+            HookPhase::PreStop | HookPhase::PostStop | HookPhase::Ready => {}
         }
     }
 
-    /// EXTEND_TIMEOUT_USEC of sd_notify(3): the deadline moves to `span` from now if that is later, but
+    /// EXTEND_TIMEOUT_USEC: the deadline moves to `span` from now if that is later, but
     /// never beyond `--grace-max`, and only for an app that is being stopped.
     pub(super) fn more_time(&mut self, now: Time, span: Duration, out: &mut Vec<Action>) {
         let Some(deadline) = self.deadline else { return };

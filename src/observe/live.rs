@@ -89,6 +89,15 @@ fn waits_for(machine: &Machine) -> Option<(String, Time)> {
             None
         }
         Phase::PreStop { .. } | Phase::OnStop(_) => Some((hooks(), deadline?)),
+        Phase::Drain(draining) => {
+            let under_way = draining.last.map_or(0, |look| look.busy + look.owed + look.queued);
+            let what = match under_way {
+                0 => "load balancers and a quiet moment".to_owned(),
+                1 => "1 connection".to_owned(),
+                n => format!("{n} connections"),
+            };
+            Some((what, machine.drain_deadline()?))
+        }
         Phase::Stopping { .. } => Some(("the app".to_owned(), deadline?)),
         Phase::Leftovers(_) => Some(("what the app left behind".to_owned(), deadline?)),
         Phase::Killed { give_up, .. } => Some(("what was killed".to_owned(), *give_up)),

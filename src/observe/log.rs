@@ -10,8 +10,10 @@ use env_logger::{Builder, Logger, Target};
 use log::kv::{Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::machine::fact::{Fact, Survivor};
+use crate::machine::drain::Look;
+use crate::machine::fact::{DrainEnd, Fact, Survivor};
 use crate::machine::hook::{HookId, HookPhase, Outcome};
+use crate::machine::phase::PhaseName;
 use crate::machine::plan::{Ending, PerPhase, Scope};
 use crate::sys::stderr;
 
@@ -149,6 +151,8 @@ pub fn hook_name(id: HookId) -> String {
 /// A line that a hook has printed. What it prints on stdout is news, on stderr a complaint.
 pub fn hook_line(id: HookId, is_stderr: bool, text: &[u8]) {
     let (level, stream) = if is_stderr { (Level::Warn, "stderr") } else { (Level::Info, "stdout") };
+    // That an app is not ready yet is no news.
+    let level = if id.phase == HookPhase::Ready { Level::Debug } else { level };
     if level <= log::max_level() {
         let text = Printable(text);
         log::log!(level, "[{} {} {stream}] {text}", id.phase.as_str(), hook_name(id));
@@ -198,10 +202,109 @@ fn still_there(survivor: &Survivor) {
     );
 }
 
+/// What conditions of readiness are called, in the order of the plan.
+static CONDITIONS: OnceLock<Vec<String>> = OnceLock::new();
+
+/// Makes their names known.
+pub fn name_conditions(names: Vec<String>) {
+    let _ = CONDITIONS.set(names);
+}
+
+fn condition(index: usize) -> &'static str {
+    CONDITIONS.get().and_then(|names| names.get(index)).map_or("?", String::as_str)
+}
+
+fn readiness(fact: &Fact) {
+    match fact {
+        Fact::ConditionHolds { index, after } => {
+            let after = seconds(*after);
+            log::debug!(condition = condition(*index), after = after.as_str(); "condition holds");
+        }
+        Fact::Listens { after } => {
+            let after = seconds(*after);
+            log::debug!(after = after.as_str(); "the app listens on the ports to be drained");
+        }
+        Fact::Ready { after } => {
+            let after = seconds(*after);
+            log::info!(after = after.as_str(); "the app is ready");
+        }
+        Fact::NotReady { after, missing, ports } => {
+            let names = (0..64).filter(|index| missing & 1 << index != 0).map(condition);
+            let ports = ports.then_some("listening on the ports of --drain");
+            let missing = names.chain(ports).collect::<Vec<_>>().join(", ");
+            let after = seconds(*after);
+            log::error!(after = after.as_str(), missing = missing.as_str();
+                "the app is not ready in time: stopping it");
+        }
+        Fact::StopsItself => log::info!("the app says that it is stopping"),
+        Fact::WatchdogMissed { interval } => {
+            let interval = seconds(*interval);
+            log::error!(interval = interval.as_str();
+                "the app has given no sign of life in time: stopping it");
+        }
+        Fact::MainPid { pid } => log::info!(pid = pid.0; "the app names its main process"),
+        _ => {}
+    }
+}
+
+/// The account of one look.
+fn seen(look: &Look) -> String {
+    let Look { busy, owed, idle, new, queued, .. } = look;
+    format!("busy={busy} owed={owed} idle={idle} new={new} queued={queued}")
+}
+
+fn drain(fact: &Fact) {
+    match fact {
+        Fact::DrainBegun { delay } => {
+            let delay = seconds(*delay);
+            log::debug!(delay = delay.as_str(); "the app serves on");
+        }
+        Fact::Looked { look } => {
+            let took = seconds(look.cost);
+            log::debug!(took = took.as_str(); "connections: {}", seen(look));
+        }
+        Fact::Acknowledged { acks, after } => {
+            let after = seconds(*after);
+            log::info!(probes = *acks, after = after.as_str();
+                "load balancers have been told \"not ready\"");
+        }
+        Fact::DrainEnded { why, after, last } => {
+            let after = seconds(*after);
+            let seen = last.as_ref().map_or(String::new(), |look| format!(": {}", seen(look)));
+            match (why, last) {
+                (DrainEnd::Quiet, _) => log::info!(after = after.as_str(); "drained{seen}"),
+                (DrainEnd::Delay, _) => {
+                    log::info!(after = after.as_str(); "the delay is over{seen}")
+                }
+                (DrainEnd::Budget, Some(look)) if look.calm() => log::info!(
+                    after = after.as_str(); "no time is left to wait for a quiet moment{seen}"
+                ),
+                (DrainEnd::Budget, _) => log::warn!(
+                    after = after.as_str(); "no time is left to drain: requests may be cut off{seen}"
+                ),
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Logs a fact.
 pub fn record(fact: &Fact) {
     match fact {
+        // That is told by what follows.
+        Fact::Entered(PhaseName::Ready) => log::debug!("entering phase=ready"),
         Fact::Entered(phase) => log::info!(phase = phase.as_str(); "entering"),
+        Fact::ConditionHolds { .. }
+        | Fact::Listens { .. }
+        | Fact::Ready { .. }
+        | Fact::NotReady { .. }
+        | Fact::StopsItself
+        | Fact::WatchdogMissed { .. }
+        | Fact::MainPid { .. } => readiness(fact),
+        Fact::DrainBegun { .. }
+        | Fact::Looked { .. }
+        | Fact::Acknowledged { .. }
+        | Fact::DrainEnded { .. } => drain(fact),
         Fact::StopRequested { signal, sender, grace } => {
             let sender = sender.map_or("the terminal or the kernel".to_owned(), |pid| match pid {
                 0 => "outside".to_owned(),

@@ -4,12 +4,16 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use log::Level;
+
 use super::{Hands, explain};
 use crate::builtin;
+use crate::config::When;
 use crate::config::hooks::{self, Builtin, Hook};
+use crate::config::source::Source;
 use crate::hookenv::{self, Moment, Trace};
 use crate::machine::fact::Fact;
-use crate::machine::hook::HookId;
+use crate::machine::hook::{HookId, HookPhase};
 use crate::machine::{Event, Machine};
 use crate::observe::log::{self as account, hook_name};
 use crate::survey::{self, Records};
@@ -17,13 +21,28 @@ use crate::sys::fd;
 use crate::sys::spawn::{self, Failure, Program, Setup, Signals, Started, Task};
 use crate::sys::tree::Reach;
 use crate::table::Role;
-use crate::types::{Status, Time};
+use crate::types::{Pid, Status, Time};
 use crate::user::User;
 
 impl Hands {
     fn hook(&self, id: HookId) -> io::Result<Hook> {
+        if id.phase == HookPhase::Ready {
+            return self.probe(id);
+        }
         let hook = self.config.hooks.of(id.phase).get(id.index).cloned();
         hook.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+    }
+
+    /// A look whether the app is ready is run as a hook without a name of its own.
+    fn probe(&self, id: HookId) -> io::Result<Hook> {
+        let ready = self.config.ready.get(id.index);
+        let probe = ready.and_then(|ready| match &ready.when {
+            When::Probe(task) => Some((ready.text.clone(), task.clone())),
+            When::Notify | When::Fd(_) | When::Signal(_) | When::After(_) => None,
+        });
+        let (text, task) = probe.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+        let source = Source::Default("");
+        Ok(Hook { name: text.clone(), task, env: Vec::new(), user: None, source, text })
     }
 
     /// Starts an attempt.
@@ -94,6 +113,7 @@ impl Hands {
             stdio: Some([stdin.as_fd(), out.as_fd(), err.as_fd()]),
             variables: &variables,
             without: &hookenv::NAMES,
+            extra: None,
         };
         let child = spawn::spawn(task, &setup)?;
         self.table.add(child.pid, Role::Hook(id));
@@ -123,7 +143,10 @@ impl Hands {
         let user = hook.user.as_ref().map(User::ids);
         if let Ok(program) = Program::new(&words) {
             let why = explain(&program, failure, user.or(self.user()));
-            log::warn!("hook {}: {why}", hook_name(id));
+            let kind = if id.phase == HookPhase::Ready { "probe" } else { "hook" };
+            // A probe is tried again and again.
+            let level = if kind == "probe" && id.attempt > 1 { Level::Debug } else { Level::Warn };
+            log::log!(level, "{kind} {}: {why}", hook_name(id));
         }
     }
 
@@ -134,6 +157,8 @@ impl Hands {
         if self.table.pid(Role::Surveyor).is_some() {
             return;
         }
+        let aside: Vec<Pid> = self.opened.observer.pid().into_iter().collect();
+        let run = || survey::run(&aside);
         let begun = fd::empty_input().and_then(|stdin| {
             let (records, out) = fd::pipe()?;
             let setup = Setup {
@@ -144,8 +169,9 @@ impl Hands {
                 stdio: Some([stdin.as_fd(), out.as_fd(), out.as_fd()]),
                 variables: &[],
                 without: &[],
+                extra: None,
             };
-            Ok((spawn::spawn(Task::Call(&survey::run), &setup)?, records))
+            Ok((spawn::spawn(Task::Call(&run), &setup)?, records))
         });
         match begun {
             Ok((child, records)) => {

@@ -45,6 +45,12 @@ pub fn reserve_stdio() {
     }
 }
 
+/// Whether there is such a descriptor.
+pub fn is_open(number: i32) -> bool {
+    // SAFETY: only asks.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
 /// An empty input: /dev/null, or a pipe without a writer where there is none.
 ///
 /// # Errors

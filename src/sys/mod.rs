@@ -2,13 +2,17 @@
 //! nothing of phases, hooks or options. Raw integers stay in here.
 #![allow(unsafe_code)]
 
+pub mod aside;
 pub mod clock;
 pub mod deadman;
 pub mod fd;
+pub mod listen;
+pub mod notify;
 pub mod poll;
 pub mod process;
 pub mod reap;
 pub mod signals;
+pub mod sockdiag;
 pub mod spawn;
 pub mod stderr;
 pub mod tree;

@@ -11,6 +11,12 @@ pub fn own_pid() -> Pid {
     Pid(unsafe { libc::getpid() })
 }
 
+/// Our effective user.
+pub fn own_uid() -> u32 {
+    // SAFETY: cannot fail, takes nothing.
+    unsafe { libc::geteuid() }
+}
+
 /// Our parent's pid; 0 if it lives outside this pid namespace.
 pub fn parent() -> Pid {
     // SAFETY: cannot fail, takes nothing.

@@ -33,9 +33,21 @@ pub fn peek(pid: Pid) -> Option<Status> {
     wait(libc::P_PID, pid.0, libc::WEXITED | libc::WNOWAIT).ok().flatten().and_then(|i| i.ended)
 }
 
+/// Whether this is a child of ours that has not ended.
+pub fn is_alive(pid: Pid) -> bool {
+    matches!(wait(libc::P_PID, pid.0, libc::WEXITED | libc::WNOWAIT), Ok(None))
+}
+
 /// Reaps this child if it has ended.
 pub fn reap(pid: Pid) -> Option<Status> {
     wait(libc::P_PID, pid.0, libc::WEXITED).ok().flatten().and_then(|info| info.ended)
+}
+
+/// Reaps a child that was made aside (`sys::aside`) if it has ended. No other question finds it: it
+/// is a "clone child", which only __WALL includes (wait(2); eligible_child in kernel/exit.c).
+pub fn reap_aside(pid: Pid) -> Option<Status> {
+    let options = libc::WEXITED | libc::__WALL;
+    wait(libc::P_PID, pid.0, options).ok().flatten().and_then(|info| info.ended)
 }
 
 /// The signal that has stopped this child since the last question.

@@ -87,6 +87,9 @@ pub struct Setup<'a> {
     pub variables: &'a [CString],
     /// Names of variables that are not inherited. (Those above are not either.)
     pub without: &'a [&'a str],
+    /// A descriptor, and the number from 3 on under which the child finds it. It takes the place of one
+    /// that was inherited.
+    pub extra: Option<(BorrowedFd<'a>, i32)>,
 }
 
 /// What a child is given of signals.
@@ -144,6 +147,8 @@ pub enum Step {
     User,
     /// Redirecting stdin, stdout, stderr.
     Stdio,
+    /// Giving it a descriptor under a number of its own.
+    Extra,
     /// execve.
     Execute,
 }
@@ -161,6 +166,7 @@ impl Report {
                 let step = match number(&bytes[..4]) {
                     0 => Step::User,
                     1 => Step::Stdio,
+                    2 => Step::Extra,
                     _ => Step::Execute,
                 };
                 Started::No(Failure { step, errno: number(&bytes[4..]) })
@@ -176,9 +182,12 @@ impl Report {
 /// Those of fork(2) and pipe2(2): EAGAIN, ENOMEM, EMFILE.
 pub fn spawn(task: Task<'_>, setup: &Setup<'_>) -> io::Result<Child> {
     let (read, write) = fd::pipe()?;
-    // Only for the app, which is given no additions; in a hook's environment it names nobody.
-    let mut listen_pid = setup.variables.is_empty().then(Variable::listen_pid).flatten();
-    let environment = environment(setup, listen_pid.as_mut());
+    // Only for the app, the one that is given all as graceinit was; for a hook they name nobody.
+    let mut numbers = match setup.signals {
+        Signals::Inherited(..) => Variable::NAMES.map(Variable::of_ours),
+        Signals::Clean => [None, None],
+    };
+    let environment = environment(setup, &numbers);
     let argv: Vec<*const libc::c_char> = match task {
         Task::Program(program) => pointers(&program.argv),
         Task::Call(_) => Vec::new(),
@@ -191,11 +200,10 @@ pub fn spawn(task: Task<'_>, setup: &Setup<'_>) -> io::Result<Child> {
     // only async-signal-safe functions all the same.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        if let Some(variable) = &mut listen_pid {
+        for variable in numbers.iter_mut().flatten() {
             variable.set_number(process::own_pid().0);
         }
-        let report = write.as_raw_fd();
-        prepare_child(setup, report);
+        let report = prepare_child(setup, write.as_raw_fd());
         match task {
             Task::Program(program) => execute(program, &environment, &argv, &mut script, report),
             Task::Call(call) => {
@@ -221,7 +229,7 @@ fn pointers(words: &[CString]) -> Vec<*const libc::c_char> {
     words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect()
 }
 
-fn environment(setup: &Setup<'_>, listen_pid: Option<&mut Variable>) -> Vec<*const libc::c_char> {
+fn environment(setup: &Setup<'_>, numbers: &[Option<Variable>]) -> Vec<*const libc::c_char> {
     let Setup { variables, without, .. } = setup;
     let name =
         |entry: &CStr| entry.to_bytes().split(|byte| *byte == b'=').next().map(<[u8]>::to_vec);
@@ -234,9 +242,9 @@ fn environment(setup: &Setup<'_>, listen_pid: Option<&mut Variable>) -> Vec<*con
         .filter(|entry| replaced.is_empty() || !replaced.contains(&name(entry)))
         .map(CStr::as_ptr)
         .collect();
-    if let Some(variable) = listen_pid {
-        if let Some(place) = process::environment().position(|e| e.as_ptr() == variable.original) {
-            list[place] = variable.text.as_ptr().cast();
+    for variable in numbers.iter().flatten() {
+        if let Some(place) = list.iter_mut().find(|entry| **entry == variable.original) {
+            *place = variable.text.as_ptr().cast();
         }
     }
     list.extend(variables.iter().map(|variable| variable.as_ptr()));
@@ -244,37 +252,36 @@ fn environment(setup: &Setup<'_>, listen_pid: Option<&mut Variable>) -> Vec<*con
     list
 }
 
-/// LISTEN_PID (sd_listen_fds(3)) named graceinit; it has to name the app. The number is known only
-/// after fork, where nothing may be allocated any more.
+/// A variable that named graceinit by its pid has to name the app. The number is known only after
+/// fork, where nothing may be allocated any more.
 struct Variable {
     original: *const libc::c_char,
-    text: [u8; 24],
+    name: &'static str,
+    text: [u8; 32],
 }
 
 impl Variable {
-    const NAME: &'static [u8] = b"LISTEN_PID=";
+    /// sd_listen_fds(3), sd_watchdog_enabled(3).
+    const NAMES: [&'static str; 2] = ["LISTEN_PID", "WATCHDOG_PID"];
 
-    fn listen_pid() -> Option<Variable> {
-        let own = process::own_pid().to_string();
-        let entry = process::environment()
-            .find(|entry| entry.to_bytes().strip_prefix(Self::NAME) == Some(own.as_bytes()))?;
-        let mut text = [0; 24];
-        text[..Self::NAME.len()].copy_from_slice(Self::NAME);
-        Some(Variable { original: entry.as_ptr(), text })
+    fn of_ours(name: &'static str) -> Option<Variable> {
+        let ours = format!("{name}={}", process::own_pid());
+        let entry = process::environment().find(|entry| entry.to_bytes() == ours.as_bytes())?;
+        Some(Variable { original: entry.as_ptr(), name, text: [0; 32] })
     }
 
     fn set_number(&mut self, number: i32) {
         use std::io::Write;
-        // Ten digits at most, and the buffer's last byte stays 0. (Formatting an integer into a
-        // slice allocates nothing.)
-        let _ = write!(&mut self.text[Self::NAME.len()..23], "{number}");
+        // The longest name and ten digits; the buffer's last byte stays 0. (Formatting an integer into
+        // a slice allocates nothing.)
+        let _ = write!(&mut self.text[..31], "{}={number}", self.name);
     }
 }
 
 /// The child's side before it does what it is for. The order matters: the group first, so that signals find it; the terminal while
 /// SIGTTOU is blocked; the user after both; the mask last, so that a signal that came meanwhile meets
-/// the child as it was meant to be.
-fn prepare_child(setup: &Setup<'_>, report: RawFd) {
+/// the child as it was meant to be. What comes back is where failures are reported from then on.
+fn prepare_child(setup: &Setup<'_>, mut report: RawFd) -> RawFd {
     // SAFETY: plain numbers.
     unsafe { libc::setpgid(0, 0) };
     if let Some(terminal) = setup.terminal {
@@ -307,6 +314,19 @@ fn prepare_child(setup: &Setup<'_>, report: RawFd) {
         // Before the app is started its descriptors are still here; they are no hook's business.
         fd::close_from(3, fd::Close::AtExecve);
     }
+    if let Some((fd, number)) = setup.extra {
+        if report == number {
+            // SAFETY: plain numbers.
+            let moved = unsafe { libc::fcntl(report, libc::F_DUPFD_CLOEXEC, number + 1) };
+            if moved < 0 {
+                fail(report, Step::Extra);
+            }
+            report = moved;
+        }
+        if !give(fd.as_raw_fd(), number) {
+            fail(report, Step::Extra);
+        }
+    }
     match setup.signals {
         Signals::Inherited(mask, dispositions) => {
             for (signal, disposition) in dispositions {
@@ -317,6 +337,20 @@ fn prepare_child(setup: &Setup<'_>, report: RawFd) {
         Signals::Clean => {
             signals::reset_dispositions();
             signals::set_mask(Mask::NONE);
+        }
+    }
+    report
+}
+
+/// Puts a descriptor where the program will look for it, to stay open over execve.
+fn give(fd: RawFd, number: RawFd) -> bool {
+    // SAFETY: plain numbers. In this child nobody needs what had that number.
+    unsafe {
+        if fd == number {
+            // dup2(2) would leave the flag as it is.
+            libc::fcntl(fd, libc::F_SETFD, 0) == 0
+        } else {
+            libc::dup2(fd, number) >= 0
         }
     }
 }

@@ -210,14 +210,14 @@ pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
 
 /// SIGKILL to everything below us. As PID 1 the kernel does it in one step that no fork can escape.
 /// `groups`: what is known without /proc.
-pub fn kill_everything(groups: &[Pid]) -> Reach {
+pub fn kill_everything(groups: &[Pid], spare: &[Pid]) -> Reach {
     if process::is_first() {
         let _ = signals::send_all(Signal::KILL);
         return Reach::All;
     }
     // In one step, whatever a look at /proc costs: most of the tree is in these.
     signal_groups(groups, Signal::KILL);
-    if let Some(found) = descendants(&[]) {
+    if let Some(found) = descendants(spare) {
         for process in &found {
             let _ = signal_found(process, Signal::KILL);
         }

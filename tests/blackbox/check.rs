@@ -18,7 +18,7 @@ fn check(variables: &[(&str, &str)], words: &[&str], cwd: &std::path::Path) -> O
 fn the_docs_show_what_a_user_sees() -> Outcome {
     let page = include_str!("../../docs/check.md");
     let place = Place::new();
-    for program in ["nginx", "postgres", "bundle", "deregister"] {
+    for program in ["nginx", "postgres", "bundle", "deregister", "app"] {
         place.file(program, "", 0o755);
     }
     let path = place.text(".");
@@ -73,6 +73,9 @@ fn a_plan_that_does_not_fit_is_an_exit_code() -> Outcome {
         // A tie is lost.
         (&["--check=k8s:10s", "--grace", "10s", "true"], 1),
         (&["--check", "--grace", "10h", "true"], 0),
+        // A drain that is walked to its end as well.
+        (&["--check=k8s:20h", "--grace", "10h", "--drain", "80", "true"], 0),
+        (&["--check=k8s:9h", "--grace", "10h", "--drain", "80", "true"], 1),
         (&["--check", "--grace", "never", "true"], 125),
     ] {
         let output = check(&[], words, here)?;
@@ -91,12 +94,15 @@ fn a_plan_that_does_not_fit_is_an_exit_code() -> Outcome {
 /// What will not be there when it is needed.
 #[test]
 fn missing_programs_are_named() -> Outcome {
-    let words = ["--check", "--on-stop", "no-such-hook -x", "--", "no-such-app"];
+    let ready = ["--ready", "exec:no-such-probe -x"];
+    let words =
+        ["--check", "--on-stop", "no-such-hook -x", ready[0], ready[1], "--", "no-such-app"];
     let output = check(&[], &words, std::path::Path::new("/"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     for warning in [
         "warning: the app cannot be started now: there is no program 'no-such-app'",
         "warning: the hook on-stop-1 cannot be started now: there is no program 'no-such-hook'",
+        "warning: the probe of --ready cannot be started now: there is no program 'no-such-probe'",
     ] {
         ensure!(text.contains(warning), "{warning} is not in {text}");
     }

@@ -14,6 +14,8 @@ fn refused(flags: &[&str], variables: &[(&str, &str)], file: Option<&str>) -> Ve
 }
 
 const GRACE: &str = "grace 15s, default outside containers";
+const NO_PORTS: &str =
+    "there are no ports that it could be for; write --drain PORT too, or leave it out";
 const RESERVE: &str = "post-stop-timeout 5s, default outside containers";
 
 #[test]
@@ -78,6 +80,105 @@ fn a_conflict_names_both_sources() -> Outcome {
                 "--hook-backoff '4s': the pauses of 3 retries (4s, doubled each time) are longer than the 11s \
                  250ms that on-stop hooks get at most ({GRACE}); {retries}"
             ),
+        ),
+        // Readiness.
+        (
+            &["--ready=tcp:80", "--ready=tcp: 80"],
+            None,
+            "--ready 'tcp: 80': it is there twice; write it once".to_owned(),
+        ),
+        (
+            &["--ready=fd:3", "--ready=fd:03"],
+            None,
+            "--ready 'fd:03': it is there twice; write it once".to_owned(),
+        ),
+        (
+            &["--ready=started", "--ready=notify"],
+            None,
+            "--ready 'started': it says that there are no conditions, and there are others; leave one of them \
+             out"
+                .to_owned(),
+        ),
+        (
+            &["--ready", "signal:INT"],
+            None,
+            "--ready 'signal:INT': INT cannot both begin a stop and tell that the app is ready (stop-on \
+             TERM,INT, default); take it out of one of them"
+                .to_owned(),
+        ),
+        (
+            &["--ready", "signal:USR2", "--on-reload=x"],
+            Some(("GRACEINIT_RELOAD_ON", "USR2")),
+            "--ready 'signal:USR2': USR2 cannot both run the on-reload hooks and tell that the app is ready \
+             (GRACEINIT_RELOAD_ON=USR2); take it out of one of them"
+                .to_owned(),
+        ),
+        (
+            &["--ready-file=/run/ready", "--ready=file:/run/ready"],
+            None,
+            "--ready-file '/run/ready': it exists only while the app is ready, which waits for it (--ready \
+             file:/run/ready); name another file"
+                .to_owned(),
+        ),
+        (
+            &["--ready-timeout=5s", "--ready=notify", "--ready=after:5s"],
+            None,
+            "--ready-timeout '5s': the app cannot be ready by then (--ready after:5s); write a longer one, or \
+             a shorter after"
+                .to_owned(),
+        ),
+        (
+            &["--ready=started"],
+            Some(("GRACEINIT_READY_TIMEOUT", "1m")),
+            "GRACEINIT_READY_TIMEOUT '1m': without --ready the app is ready as soon as it was started; write \
+             when it is ready, or leave this out"
+                .to_owned(),
+        ),
+        // The drain.
+        (
+            &["--drain-idle=2s"],
+            None,
+            format!("--drain-idle '2s': {NO_PORTS}"),
+        ),
+        (
+            &["--drain-delay=2s"],
+            Some(("GRACEINIT_DRAIN_QUIET", "1s")),
+            format!("GRACEINIT_DRAIN_QUIET '1s': {NO_PORTS}"),
+        ),
+        (&["--drain-owed=1m"], None, format!("--drain-owed '1m': {NO_PORTS}")),
+        (
+            &["--drain-acks=2", "--drain=80"],
+            None,
+            "--drain-acks '2': there is nothing that answers probes; write --listen ADDR too, or leave it out"
+                .to_owned(),
+        ),
+        (
+            &["--drain-acks=2", "--drain=80", "--drain-delay=0", "--listen=:1"],
+            None,
+            "--drain-acks '2': there is no delay that it could shorten; write --drain-delay too, or leave it \
+             out"
+                .to_owned(),
+        ),
+        (
+            &["--drain-delay=11.5"],
+            None,
+            format!(
+                "--drain-delay '11.5': a drain gets 11s 250ms at most ({GRACE}); write a shorter one, or a \
+                 longer --grace"
+            ),
+        ),
+        (
+            &["--drain-delay=8s", "--drain=80", "--on-stop=x"],
+            None,
+            format!(
+                "--drain-delay '8s': beside on-stop hooks a drain gets 7s 500ms at most ({GRACE}); write a \
+                 shorter one, or a longer --grace"
+            ),
+        ),
+        (
+            &["--listen=:9180", "--listen=[::]:9180"],
+            None,
+            "--listen '[::]:9180': it is there twice; write it once".to_owned(),
         ),
         // Signals.
         (
@@ -193,6 +294,17 @@ fn what_is_no_conflict() -> Outcome {
         (&["--hook-retries", "99", "--pre-start", "x"], ""),
         (&["--hook-retries", "4000000000", "--hook-backoff", "0", "--on-stop", "x"], ""),
         (&["--hook-retries", "5", "--on-stop", "x"], ""),
+        // The delay by default fits everywhere: it is cut.
+        (&["--grace", "1s", "--drain", "80"], ""),
+        (&["--grace", "7s", "--drain-delay", "5.25"], ""),
+        (&["--drain-delay", "2s", "--drain-acks", "1", "--listen", ":1"], ""),
+        (&["--drain", "80", "--ready-timeout", "1m"], ""),
+        (&["--drain", "80,80,80"], ""),
+        (&["--drain", "80", "--drain-quiet", "0", "--drain-idle", "0", "--drain-delay", "0"], ""),
+        (&["--ready", "signal:HUP"], ""),
+        (&["--ready", "fd:3", "--ready", "fd:4", "--ready", "after:1", "--ready", "after:2"], ""),
+        (&["--ready-file", "/x", "--ready", "file:/y"], ""),
+        (&["--listen", "127.0.0.1:1", "--listen", "127.0.0.1:2", "--listen", "unix:/x"], ""),
         (&["--stop-on", "HUP"], ""),
         (&["-r", "TERM:0", "--stop-signal", "INT"], ""),
         (&["-r", "TERM:0", "--stop-signal", "0:5s,INT"], ""),
@@ -206,6 +318,11 @@ fn what_is_no_conflict() -> Outcome {
     // No conclusions are drawn from a value that could not be read.
     let flags = ["--grace=soon", "--grace-max=1", "--hook-timeout=1h", "--on-stop=x"];
     ensure_eq!(refused(&flags, &[], None).len(), 1, "the grace alone");
+    let flags =
+        ["--drain=x", "--drain-idle=1s", "--ready-timeout=5s", "--listen=x", "--drain-acks=1"];
+    ensure_eq!(refused(&flags, &[], None).len(), 2, "the ports and the address");
+    let flags = ["--ready=x", "--ready=after:9", "--ready-timeout=5s"];
+    ensure_eq!(refused(&flags, &[], None).len(), 1, "one condition");
     Ok(())
 }
 

@@ -5,6 +5,8 @@ use crate::support::Outcome;
 
 use super::options::Said;
 
+mod serving;
+
 /// What is said about a command line and an environment.
 fn said(flags: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
     let said = Said { flags: flags.to_vec(), variables: variables.to_vec(), ..Said::default() };
@@ -20,12 +22,13 @@ const NO_TIME: &str = "not a duration; write 10s, 1m 30s, 250ms or a number of s
 const NO_SIGNAL: &str = "not a signal; write TERM, SIGTERM, 15 or RTMIN+3";
 const NO_CODE: &str = "not an exit code; write a number from 0 to 255";
 const NO_COUNT: &str = "not a count; write a whole number";
+const NO_PORT: &str = "not a port; write a number from 1 to 65535, or auto";
 const NO_TRUTH: &str = "neither yes nor no; write 1 or 0";
 
 /// Options of one kind share what is wrong with a value; the flag and the variable are named alike.
 #[test]
 fn a_bad_value_of_each_option() -> Outcome {
-    for (option, variable, value, why) in [
+    each_is_refused(&[
         ("grace", "GRACE", "soon", NO_TIME),
         ("grace-max", "GRACE_MAX", "later", NO_TIME),
         ("post-stop-timeout", "POST_STOP_TIMEOUT", "1 parsec", NO_TIME),
@@ -107,7 +110,15 @@ fn a_bad_value_of_each_option() -> Outcome {
             "/nowhere",
             "there is no such file; put it there, or leave the option out",
         ),
-    ] {
+    ])?;
+    let text = [("GRACE_EXIT_TIMEOUT", "x")];
+    ensure_eq!(said(&[], &text), [format!("unable to use GRACE_EXIT_TIMEOUT 'x': {NO_TIME}")], "");
+    Ok(())
+}
+
+/// Rows of: option, variable without its beginning, value, why not.
+fn each_is_refused(rows: &[(&str, &str, &str, &str)]) -> Outcome {
+    for (option, variable, value, why) in rows.iter().copied() {
         let variable = format!("GRACEINIT_{variable}");
         let want = format!("unable to use {variable} '{value}': {why}");
         ensure_eq!(said(&[], &[(&variable, value)]), [want], "{variable}");
@@ -121,14 +132,13 @@ fn a_bad_value_of_each_option() -> Outcome {
             if option.len() == 1 { format!("{flag}{value}") } else { format!("{flag}={value}") };
         ensure_eq!(said(&[&word], &[]), [want], "{flag}");
     }
-    let text = [("GRACE_EXIT_TIMEOUT", "x")];
-    ensure_eq!(said(&[], &text), [format!("unable to use GRACE_EXIT_TIMEOUT 'x': {NO_TIME}")], "");
     Ok(())
 }
 
 const KEYS: &str = "grace, grace-max, post-stop-timeout, stop-on, stop-signal, scope, rewrite, diagnose, \
     stop-again, grace-exit, stop-exit-ok, reload-on, profile, pre-start, on-ready, on-reload, pre-stop, \
-    on-stop, post-stop, hook-timeout, hook-retries, hook-backoff, verbosity, log-level, user, subreaper, \
+    on-stop, post-stop, hook-timeout, hook-retries, hook-backoff, ready, ready-timeout, ready-file, drain, drain-delay, \
+    drain-acks, drain-idle, drain-quiet, drain-owed, listen, verbosity, log-level, user, subreaper, \
     parent-signal, exit-ok, warn-reap, hook";
 
 /// The file: place, line and caret.
@@ -183,7 +193,56 @@ fn a_bad_key_or_value_in_the_file() -> Outcome {
             "log-level = '''",
             "            ",
         ),
+        (
+            "ready = ['tcp:80', 'tcp:x']",
+            "1:20",
+            "ready = 'tcp:x'",
+            "not a port; write a number from 1 to 65535 of this host, as in tcp:8080",
+            "ready = ['tcp:80', 'tcp:x']",
+            "                   ",
+        ),
+        (
+            "ready = \"file:a\\u0000\"",
+            "1:9",
+            "ready = \"file:a\\u0000\"",
+            "a byte 0 in a path; take it out",
+            "ready = \"file:a\\u0000\"",
+            "        ",
+        ),
+        (
+            "ready-file = ''",
+            "1:14",
+            "ready-file = ''",
+            "an empty path; write /run/ready",
+            "ready-file = ''",
+            "             ",
+        ),
+        (
+            "drain = [80, 0]",
+            "1:9",
+            "drain = [80, 0]",
+            &format!("'0' is {NO_PORT}"),
+            "drain = [80, 0]",
+            "        ",
+        ),
+        ("drain = -1", "1:9", "drain = -1", NO_PORT, "drain = -1", "        "),
         // The wrong type.
+        (
+            "drain = true",
+            "1:9",
+            "drain = true",
+            "drain takes no such boolean; write a whole number, or text in quotes",
+            "drain = true",
+            "        ",
+        ),
+        (
+            "ready = 80",
+            "1:9",
+            "ready = 80",
+            "ready takes no such integer; write WHEN in quotes",
+            "ready = 80",
+            "        ",
+        ),
         (
             "grace = true",
             "1:9",

@@ -11,6 +11,8 @@ use crate::support::files::Place;
 use crate::support::{Launch, Outcome, Room};
 use crate::{ensure, ensure_eq};
 
+mod serving;
+
 /// What is said to graceinit.
 #[derive(Default)]
 pub(super) struct Said<'a> {
@@ -61,6 +63,7 @@ fn essence(config: &Config) -> String {
         }));
     }
     let Config { command, plan, hooks: _, user, parent_signal, warn_on_reap, level, .. } = config;
+    let Config { ready, ready_file, drain, listen, .. } = config;
     // Each source has its own word for yes.
     let value = |value: &'_ str| if value == "true" { "1".to_owned() } else { value.to_owned() };
     let settings: Vec<(&str, String)> = config
@@ -70,7 +73,8 @@ fn essence(config: &Config) -> String {
         .map(|setting| (setting.name, value(&setting.value)))
         .collect();
     format!(
-        "{command:?} {plan:?} {list:?} {user:?} {parent_signal:?} {warn_on_reap} {level} {:?} {:?} {:?}",
+        "{command:?} {plan:?} {list:?} {user:?} {parent_signal:?} {warn_on_reap} {level} {:?} {:?} {:?} \
+         {ready:?} {ready_file:?} {drain:?} {listen:?}",
         config.check, config.warnings, settings
     )
 }
@@ -109,6 +113,26 @@ const ROWS: &[(&str, &[&str], &str, &str)] = &[
     ("hook-timeout", &["--hook-timeout", "2m"], "2m", "hook-timeout = '2m'"),
     ("hook-retries", &["--hook-retries", "7"], "7", "hook-retries = 7"),
     ("hook-backoff", &["--hook-backoff", "0"], "0", "hook-backoff = 0"),
+    (
+        "ready",
+        &["--ready", "notify", "--ready=tcp:80"],
+        "notify\ntcp:80",
+        "ready = ['notify', 'tcp:80']",
+    ),
+    ("ready-timeout", &["--ready-timeout", "30"], "30", "ready-timeout = 30"),
+    ("ready-file", &["--ready-file", "/run/ready"], "/run/ready", "ready-file = '/run/ready'"),
+    ("drain", &["--drain", "8080,9090"], "8080,9090", "drain = [8080, 9090]"),
+    ("drain-delay", &["--drain-delay", "3s"], "3s", "drain-delay = '3s'"),
+    ("drain-acks", &["--drain-acks", "2"], "2", "drain-acks = 2"),
+    ("drain-idle", &["--drain-idle", "1.5"], "1.5", "drain-idle = 1.5"),
+    ("drain-quiet", &["--drain-quiet", "0"], "0", "drain-quiet = 0"),
+    ("drain-owed", &["--drain-owed", "1m"], "1m", "drain-owed = '1m'"),
+    (
+        "listen",
+        &["--listen", ":9180", "--listen=unix:/x"],
+        ":9180\nunix:/x",
+        "listen = [':9180', 'unix:/x']",
+    ),
     ("v", &["-vv"], "2", "verbosity = 2"),
     ("log-level", &["--log-level", "trace"], "trace", "log-level = 'trace'"),
     ("user", &["--user", "4242"], "4242", "user = 4242"),
@@ -123,19 +147,31 @@ const ROWS: &[(&str, &[&str], &str, &str)] = &[
     ("l", &["-l"], "", ""),
 ];
 
+/// What has to be said too, for an option that has no effect alone.
+fn beside(name: &str) -> Vec<&'static str> {
+    match name {
+        "ready-timeout" => vec!["--ready", "notify"],
+        "drain-acks" => vec!["--drain=80", "--listen=127.0.0.1:1"],
+        "drain-idle" | "drain-quiet" | "drain-owed" => vec!["--drain=80"],
+        _ => vec![],
+    }
+}
+
 #[test]
 fn every_option_means_the_same_as_flag_variable_and_key() -> Outcome {
-    let plain = essence(&Said::default().build().expect("nothing is fine"));
     for opt in OPTIONS {
+        let said = Said { flags: beside(opt.name), ..Said::default() };
+        let plain = essence(&said.build().expect("nothing is fine"));
         let rows: Vec<_> = ROWS.iter().filter(|row| row.0 == opt.name).collect();
         let [(name, flags, variable, file)] = rows[..] else {
             panic!("{} has {} rows in this table", opt.name, rows.len());
         };
         ensure_eq!(opt.variable.is_some(), !variable.is_empty(), "the variable of {name}");
         ensure_eq!(opt.key.is_some(), !file.is_empty(), "the key of {name}");
-        let flag = Said { flags: flags.to_vec(), ..Said::default() }.build();
+        let both = [&beside(name)[..], flags].concat();
+        let flag = Said { flags: both, ..Said::default() }.build();
         let variables = opt.variable.map(|known| (known, *variable)).into_iter().collect();
-        let variable = Said { variables, ..Said::default() }.build();
+        let variable = Said { flags: beside(name), variables, ..Said::default() }.build();
         match *name {
             "l" => ensure!(flag.is_err_and(|text| text[0].contains("MIT")), "no licence"),
             "g" => ensure_eq!(essence(&flag.expect("-g")), plain, "-g"),
@@ -151,7 +187,8 @@ fn every_option_means_the_same_as_flag_variable_and_key() -> Outcome {
                     ensure_eq!(essence(&variable.expect(name)), flag, "the variable of {name}");
                 }
                 if opt.key.is_some() {
-                    let file = Said { file: Some(file), ..Said::default() }.build();
+                    let file = Said { flags: beside(name), file: Some(file), ..Said::default() };
+                    let file = file.build();
                     ensure_eq!(essence(&file.expect(name)), flag, "the key of {name}");
                 }
             }
@@ -263,7 +300,8 @@ fn defaults_name_their_place() -> Outcome {
         (true, false, "default in Kubernetes", ["15s", "5s", "info"]),
         (true, true, "default in Kubernetes", ["15s", "5s", "info"]),
     ] {
-        let said = Said { place: Where { kubernetes, container }, ..Said::default() };
+        let said =
+            Said { place: Where { kubernetes, container, ..Where::default() }, ..Said::default() };
         for (name, value) in ["grace", "post-stop-timeout", "log-level"].iter().zip(values) {
             ensure_eq!(setting(&said, name), (why.to_owned(), value.to_owned()), "{name}");
         }

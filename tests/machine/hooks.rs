@@ -59,7 +59,7 @@ impl Ledger {
         let tenth = (plan.post_stop_timeout / 10).min(Duration::from_millis(100));
         match phase {
             // Only their own limit counts.
-            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload => {
+            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload | HookPhase::Ready => {
                 (Time(u64::MAX), Time(u64::MAX))
             }
             HookPhase::PreStop | HookPhase::OnStop => {
@@ -84,7 +84,7 @@ impl Ledger {
             HookPhase::PreStart => Some(&self.pre_start),
             HookPhase::OnReady => Some(&self.on_ready),
             HookPhase::OnReload => Some(&self.on_reload),
-            HookPhase::PreStop => None,
+            HookPhase::PreStop | HookPhase::Ready => None,
             HookPhase::OnStop => Some(&self.on_stop),
             HookPhase::PostStop => Some(&self.post_stop),
         }
@@ -95,7 +95,7 @@ impl Ledger {
             HookPhase::PreStart => self.pre_start = turn,
             HookPhase::OnReady => self.on_ready = turn,
             HookPhase::OnReload => self.on_reload = turn,
-            HookPhase::PreStop => {}
+            HookPhase::PreStop | HookPhase::Ready => {}
             HookPhase::OnStop => self.on_stop = turn,
             HookPhase::PostStop => self.post_stop = turn,
         }
@@ -112,6 +112,7 @@ impl Ledger {
             HookPhase::PreStop => alive && self.phase == PhaseName::PreStop,
             HookPhase::OnStop => alive && self.phase == PhaseName::OnStop,
             HookPhase::PostStop => self.phase == PhaseName::PostStop,
+            HookPhase::Ready => false,
         }
     }
 
@@ -222,7 +223,7 @@ impl Ledger {
         kept(!aborted, Promise::Abort, || format!("{id:?} begins all the same"))?;
         let order = match id.phase {
             HookPhase::PreStart => Promise::PreStartInOrder,
-            HookPhase::OnReady => Promise::OnReadyInOrder,
+            HookPhase::OnReady | HookPhase::Ready => Promise::OnReadyInOrder,
             HookPhase::OnReload => Promise::ReloadInOrder,
             HookPhase::PreStop | HookPhase::OnStop => Promise::StopHooksNeedTheApp,
             HookPhase::PostStop => Promise::PostStopInOrder,
@@ -263,7 +264,7 @@ impl Ledger {
                     || "a pre-stop hook still runs",
                 )?;
             }
-            HookPhase::PostStop => {}
+            HookPhase::PostStop | HookPhase::Ready => {}
         }
         if id.phase != HookPhase::PreStop {
             let order = if id.phase == HookPhase::OnStop { Promise::OnStopInOrder } else { order };

@@ -8,6 +8,7 @@ use graceinit::machine::fact::{Fact, Reason};
 use graceinit::machine::hook::{HookId, HookPhase, Outcome};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Ending, Plan};
+use graceinit::machine::ready::Notice;
 use graceinit::machine::{Action, Event, Received};
 use graceinit::types::{Signal, Status, Time};
 
@@ -171,8 +172,15 @@ impl Ledger {
                 self.attempt_ended(plan, now, id, false, batch);
             }
             Event::Surveyed => self.survey_ended(now, batch),
-            Event::MoreTime(span) => self.more_time_asked(now, span, batch),
-            Event::Begun | Event::TreeEmpty | Event::Tick => {}
+            Event::Notice(Notice::MoreTime(span)) => self.more_time_asked(now, span, batch),
+            Event::Begun
+            | Event::TreeEmpty
+            | Event::Tick
+            | Event::Notice(_)
+            | Event::ConditionHolds(_)
+            | Event::Listening(_)
+            | Event::Looked(_)
+            | Event::Acknowledged(_) => {}
         }
     }
 
@@ -235,6 +243,10 @@ impl Ledger {
             }
             Action::SignalLeftovers { signal, group_told, .. } => {
                 self.judge_leftovers_signal(plan, world, signal, group_told)
+            }
+            Action::SetReady(_) => Ok(()),
+            Action::FollowMain(_) | Action::SeekListeners | Action::Look => {
+                kept(false, Promise::Account, || "nobody asked for it")
             }
             Action::Survey => self.judge_survey(plan, world.now, batch),
             Action::KillTree => self.judge_kill(plan, world, batch),
@@ -303,6 +315,19 @@ impl Ledger {
             }
             Fact::StopSignal { .. } | Fact::LeftoversSignalled { .. } | Fact::Suspended { .. } => {
                 Ok(())
+            }
+            Fact::Ready { .. } => Ok(()),
+            Fact::ConditionHolds { .. }
+            | Fact::Listens { .. }
+            | Fact::NotReady { .. }
+            | Fact::StopsItself
+            | Fact::WatchdogMissed { .. }
+            | Fact::MainPid { .. }
+            | Fact::DrainBegun { .. }
+            | Fact::Looked { .. }
+            | Fact::Acknowledged { .. }
+            | Fact::DrainEnded { .. } => {
+                kept(false, Promise::Account, || "nothing of the kind was asked for")
             }
             // Not the machine's to tell.
             Fact::StillThere(_) | Fact::MoreStillThere(_) | Fact::NotSurveyed => {

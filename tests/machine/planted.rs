@@ -146,8 +146,8 @@ fn bugs_of_the_running_app() -> Vec<Planted> {
     let outlived = || setups::outlived(true);
     vec![
         (Bug::WakesForNothing, setups::no_hooks(), Promise::TickOnTime),
-        (Bug::ForgetsToWake(PhaseName::Running), reload(), Promise::NoLostWakeUp),
-        (Bug::WakesLate(PhaseName::Running), reload(), Promise::HookKilledAtLimit),
+        (Bug::ForgetsToWake(PhaseName::Ready), reload(), Promise::NoLostWakeUp),
+        (Bug::WakesLate(PhaseName::Ready), reload(), Promise::HookKilledAtLimit),
         (Bug::ThinksTheAppRuns, ready(), Promise::OnReadyInOrder),
         (Bug::StartsHooksTwice(HookPhase::OnReady), ready(), Promise::OnReadyInOrder),
         (Bug::StartsHooksTwice(HookPhase::OnReload), reload(), Promise::ReloadInOrder),

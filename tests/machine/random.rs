@@ -75,6 +75,7 @@ fn every_hook() -> impl Strategy<Value = PerPhase<Vec<HookLimits>>> {
             pre_stop,
             on_stop,
             post_stop,
+            ready: Vec::new(),
         },
     )
 }
@@ -258,7 +259,7 @@ fn live(setup: &Setup, dice: &[Dice]) -> Result<[(&'static str, bool); 11], Brok
         let Some(choice) = life.quiet_choice().filter(|_| !life.is_over()) else { break };
         steps(&mut life, choice)?;
     }
-    let done = life.is_over() || life.ledger.phase <= PhaseName::Running;
+    let done = life.is_over() || life.ledger.phase <= PhaseName::Ready;
     kept(done, Promise::Terminates, || "it does not end")?;
     Ok(seen)
 }

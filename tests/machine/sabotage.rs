@@ -6,6 +6,7 @@ use graceinit::machine::fact::{Fact, Reason};
 use graceinit::machine::hook::{HookId, HookPhase};
 use graceinit::machine::phase::{Phase, PhaseName};
 use graceinit::machine::plan::{Ending, OnFailure, Plan};
+use graceinit::machine::ready::Notice;
 use graceinit::machine::{Action, Event, Machine, Target, budget};
 use graceinit::types::{Signal, SignalSet, Status, Time};
 
@@ -220,11 +221,11 @@ impl Subject {
                 Event::HookExited(self.newest.unwrap_or(id), status)
             }
             (Bug::OverlooksTheEmptyTree, Event::TreeEmpty)
-            | (Bug::IgnoresMoreTime, Event::MoreTime(_))
+            | (Bug::IgnoresMoreTime, Event::Notice(Notice::MoreTime(_)))
             | (Bug::WaitsOnAfterTheSurvey, Event::Surveyed) => Event::AppExecuted,
-            (Bug::MoreTimeCountsFromTheDeadline, Event::MoreTime(span)) => {
+            (Bug::MoreTimeCountsFromTheDeadline, Event::Notice(Notice::MoreTime(span))) => {
                 let left = self.machine.deadline().map_or(Duration::ZERO, |wake| wake.since(now));
-                Event::MoreTime(span + left)
+                Event::Notice(Notice::MoreTime(span + left))
             }
             (Bug::LosesTheSecondReload, Event::Signal(received))
                 if self.newest.is_some_and(|id| id.phase == HookPhase::OnReload)
@@ -381,7 +382,7 @@ impl Subject {
             (Bug::SurveysOnce, Action::Survey) => self.surveyed,
             (Bug::HurriesWithoutASurvey, Action::Survey) => asked_again,
             (Bug::DeadManNotRearmedForMoreTime, Action::ArmDeadMan(_)) => {
-                matches!(event, Event::MoreTime(_))
+                matches!(event, Event::Notice(Notice::MoreTime(_)))
             }
             (Bug::DeadManNotRearmedForHurry, Action::ArmDeadMan(_)) => asked_again,
             (Bug::NeverResumes, Action::SignalApp { signal: Signal::CONT, .. }) => !after_stop,
@@ -417,7 +418,7 @@ impl Subject {
                 })
             )
         });
-        let late = |id: HookId| id.phase < HookPhase::PreStop && self.phase() > PhaseName::Running;
+        let late = |id: HookId| id.phase < HookPhase::PreStop && self.phase() > PhaseName::Ready;
         let begins = |action: &Action| matches!(action, Action::Record(Fact::StopRequested { .. }));
         match (bug, event) {
             (Bug::RepeatsTheStopSignalWhenAskedAgain, Event::Signal(received))

@@ -34,14 +34,18 @@ impl Ledger {
         let retry = self.retry_due(phase);
         let waits = runs(world, phase) || retry.is_some();
         kept(waits, Promise::LeavesAtOnce, || format!("no {} hook runs", phase.as_str()))?;
-        kept(retry.is_none_or(|due| wake <= due), Promise::Retries, || format!("due at {retry:?}"))
+        kept(self.suspended || retry.is_none_or(|due| wake <= due), Promise::Retries, || {
+            format!("due at {retry:?}")
+        })
     }
 
     /// No budget runs.
     fn judge_idle(&self, plan: &Plan, world: &World, wake: Option<Time>) -> Kept {
         let phases = [HookPhase::PreStart, HookPhase::OnReady, HookPhase::OnReload];
         let limits = world.hooks.iter().filter(|hook| !hook.killed).map(|hook| hook.until);
-        let retries = phases.iter().filter_map(|&phase| self.retry_due(phase));
+        // While graceinit is stopped itself nothing is tried again.
+        let phases = phases.iter().filter(|_| !self.suspended);
+        let retries = phases.filter_map(|&phase| self.retry_due(phase));
         let wanted = limits.chain(retries).min();
         kept(wanted.is_none() || wake.is_some(), Promise::NoLostWakeUp, || {
             format!("no tick is due in {:?}", self.phase)
@@ -55,7 +59,7 @@ impl Ledger {
             return self.hooks_are_at_work(world, wake, phase);
         }
         kept(world.app_lives(), Promise::NoLostWakeUp, || "waits for an app that has gone")?;
-        let phase = if self.executed { PhaseName::Running } else { PhaseName::Starting };
+        let phase = if self.executed { PhaseName::Ready } else { PhaseName::Starting };
         kept(self.phase == phase, Promise::PhasesInOrder, || format!("{:?}", self.phase))?;
         if !self.executed {
             return kept(wanted.is_none(), Promise::OnReadyInOrder, || "the app is not there yet");
@@ -91,7 +95,11 @@ impl Ledger {
         })?;
         kept(due(self.survey_due(plan)), Promise::Survey, || "too late for a look")?;
         match self.phase {
-            PhaseName::Starting | PhaseName::Running | PhaseName::Exit => {
+            PhaseName::Starting
+            | PhaseName::Running
+            | PhaseName::Ready
+            | PhaseName::Drain
+            | PhaseName::Exit => {
                 kept(false, Promise::PhasesInOrder, || format!("still {:?}", self.phase))?;
             }
             PhaseName::PreStop => {

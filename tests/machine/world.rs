@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use graceinit::machine::hook::{HookId, HookPhase};
 use graceinit::machine::plan::{self, Plan, Rung};
+use graceinit::machine::ready::Notice;
 use graceinit::machine::{Action, Event, Origin, Received, Target};
 use graceinit::types::{Signal, Status, Time};
 
@@ -397,7 +398,7 @@ impl World {
             }
             Choice::AppAsks(place) => {
                 self.more_time_left &= !(1 << place);
-                Some(Event::MoreTime(setup.more_time[place]))
+                Some(Event::Notice(Notice::MoreTime(setup.more_time[place])))
             }
             Choice::SurveyorRuns => {
                 self.surveyor = Surveyor::Runs;
@@ -481,6 +482,10 @@ impl World {
             Action::StopHook { .. }
             | Action::ArmDeadMan(_)
             | Action::SuspendSelf
+            | Action::SetReady(_)
+            | Action::FollowMain(_)
+            | Action::SeekListeners
+            | Action::Look
             | Action::Record(_)
             | Action::Exit { .. } => {}
         }

@@ -1,0 +1,285 @@
+//! `--ready`, `--ready-timeout`, `--ready-file`: when the app counts as ready.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::Duration;
+
+use super::commands;
+use super::found::Found;
+use super::hooks::{Builtin, Task};
+use super::parse;
+use super::reader::Reader;
+use super::{Ready, When};
+use crate::machine::plan::Condition;
+use crate::types::Signal;
+
+/// Nobody has more reasons to wait; more would be a template gone wrong.
+const MOST: usize = 64;
+/// Above this the usual limit of descriptors begins.
+const HIGHEST_FD: i32 = 1023;
+
+/// What was said of it.
+#[derive(Default)]
+pub(super) struct Readiness {
+    pub(super) ready: Vec<Ready>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) file: Option<CString>,
+}
+
+impl Readiness {
+    /// What the machine is told.
+    pub(super) fn conditions(&self) -> Vec<Condition> {
+        let condition = |ready: &Ready| match &ready.when {
+            When::Notify => Condition::Notify,
+            When::Fd(_) => Condition::Newline,
+            When::Signal(signal) => Condition::Signal(*signal),
+            When::After(span) => Condition::After(*span),
+            When::Probe(_) => Condition::Probe,
+        };
+        self.ready.iter().map(condition).collect()
+    }
+}
+
+impl Reader<'_> {
+    #[cold]
+    pub(super) fn readiness(&mut self) -> Readiness {
+        let whens = self.each_of("ready", when);
+        let timeout = self.one("ready-timeout", parse::some_time);
+        let file = self.one_of("ready-file", |text| path(text.as_bytes(), "/run/ready"));
+        let ready = if self.has_failed("ready") { Vec::new() } else { self.all_conditions(whens) };
+        Readiness { ready, timeout, file }
+    }
+
+    /// Conditions that were all understood.
+    fn all_conditions(&mut self, whens: Vec<Option<When>>) -> Vec<Ready> {
+        let found = self.all_known("ready").to_vec();
+        let several = whens.len() > 1;
+        let mut list: Vec<Ready> = Vec::with_capacity(whens.len());
+        for (found, when) in found.iter().zip(whens) {
+            let why = match &when {
+                None if several => {
+                    "it says that there are no conditions, and there are others; leave one of them out"
+                }
+                Some(when) if list.iter().any(|ready| ready.when == *when) => {
+                    "it is there twice; write it once"
+                }
+                Some(_) if list.len() == MOST => {
+                    self.wrong("ready", found, "there are more than 64 conditions; write fewer");
+                    break;
+                }
+                _ => "",
+            };
+            match when {
+                _ if !why.is_empty() => self.wrong("ready", found, why),
+                Some(when) => {
+                    self.warn_of_ready_shell(found, &when);
+                    list.push(Ready { text: found.text(), when });
+                }
+                None => {}
+            }
+        }
+        list
+    }
+
+    fn warn_of_ready_shell(&mut self, found: &Found, when: &When) {
+        let When::Probe(task) = when else { return };
+        if let Some(word) = commands::shell_operator(task) {
+            self.warnings.push(format!(
+                "{} '{}': it is run without a shell, so '{word}' is a plain argument; write exec:sh -c '...' \
+                 if a shell is meant",
+                found.source,
+                found.text()
+            ));
+        }
+    }
+
+    /// What of it cannot be used together with anything else. `drains`: there are ports to wait for.
+    #[cold]
+    pub(super) fn ready_conflicts(
+        &mut self,
+        readiness: &Readiness,
+        stop_on: &[Signal],
+        reload_on: &[Signal],
+        drains: bool,
+    ) {
+        let known: Vec<Found> = self.all_known("ready").to_vec();
+        // `started` is a value, but no condition.
+        let list = || known.iter().zip(&readiness.ready).map(|(found, ready)| (found, &ready.when));
+        for (found, when) in list() {
+            let why = match when {
+                When::Signal(signal) if stop_on.contains(signal) => Some(format!(
+                    "{signal} cannot both begin a stop and tell that the app is ready ({}); take it out of \
+                     one of them",
+                    self.told("stop-on")
+                )),
+                When::Signal(signal) if reload_on.contains(signal) => Some(format!(
+                    "{signal} cannot both run the on-reload hooks and tell that the app is ready ({}); take \
+                     it out of one of them",
+                    self.told("reload-on")
+                )),
+                When::Fd(number) if self.is_open(*number) => Some(format!(
+                    "descriptor {number} was open already when graceinit was started (a socket of \
+                     LISTEN_FDS, a redirection), and the app gets it as it is; write another number"
+                )),
+                _ => None,
+            };
+            if let Some(why) = why {
+                self.wrong("ready", found, why);
+            }
+        }
+        self.ready_timeout_conflict(readiness, &known, drains);
+        let (Some(file), Some(told)) = (&readiness.file, self.known("ready-file").cloned()) else {
+            return;
+        };
+        let itself = |when: &When| match when {
+            When::Probe(Task::Builtin(Builtin::Exists(path))) => path == file,
+            _ => false,
+        };
+        if let Some((found, _)) = list().find(|(_, when)| itself(when)) {
+            let why = format!(
+                "it exists only while the app is ready, which waits for it ({}); name another file",
+                found.told("ready")
+            );
+            self.wrong("ready-file", &told, why);
+        }
+    }
+
+    fn ready_timeout_conflict(&mut self, readiness: &Readiness, known: &[Found], drains: bool) {
+        let (Some(timeout), Some(told)) = (readiness.timeout, self.known("ready-timeout").cloned())
+        else {
+            return;
+        };
+        let late = known
+            .iter()
+            .zip(&readiness.ready)
+            .find(|(_, ready)| matches!(ready.when, When::After(span) if span >= timeout));
+        let why = if let Some((found, _)) = late {
+            format!(
+                "the app cannot be ready by then ({}); write a longer one, or a shorter after",
+                found.told("ready")
+            )
+        } else if readiness.ready.is_empty() && !drains && !self.has_failed("ready") {
+            "without --ready the app is ready as soon as it was started; write when it is ready, or leave \
+             this out"
+                .to_owned()
+        } else {
+            return;
+        };
+        self.wrong("ready-timeout", &told, why);
+    }
+}
+
+/// One `--ready`; `None`: `started`, which is no condition at all.
+fn when(text: &OsStr) -> Result<Option<When>, String> {
+    let all = text.as_bytes().trim_ascii();
+    let colon = all.iter().position(|byte| *byte == b':').unwrap_or(all.len());
+    let (kind, rest) = all.split_at(colon);
+    // `tcp: 8080` means the same as `tcp:8080`.
+    let rest = rest.get(1..).unwrap_or_default().trim_ascii();
+    let needs = |what: &str, example: &str| {
+        if rest.is_empty() { Err(format!("{what} is missing; write {example}")) } else { Ok(rest) }
+    };
+    let when = match kind {
+        b"started" if colon == all.len() => return Ok(None),
+        b"notify" if colon == all.len() => When::Notify,
+        b"fd" => When::Fd(fd(&words(needs("the number", "fd:3")?)?)?),
+        b"tcp" => {
+            let port = parse::port(&words(needs("the port", "tcp:8080")?)?)
+                .map_err(|why| format!("{why} of this host, as in tcp:8080"))?;
+            probe(Builtin::Connect(port))
+        }
+        b"http" | b"https" => {
+            let url = commands::address(&words(all)?, "http://127.0.0.1:8080/ready")?;
+            probe(Builtin::Http { method: "GET".to_owned(), url })
+        }
+        b"exec" => When::Probe(program(needs("the command", "exec:pg_isready --quiet")?)?),
+        b"signal" => When::Signal(signal(&words(needs("the signal", "signal:USR1")?)?)?),
+        b"file" => {
+            let name = needs("the path", "file:/run/app/ready")?;
+            probe(Builtin::Exists(path(name, "file:/run/app/ready")?))
+        }
+        b"after" => When::After(parse::some_time(&words(needs("the time", "after:5s")?)?)?),
+        _ => {
+            return Err(
+                "not a condition; write notify, fd:3, tcp:8080, http://127.0.0.1:8080/ready, \
+                        exec:CMD, signal:USR1, file:PATH or after:5s"
+                    .to_owned(),
+            );
+        }
+    };
+    Ok(Some(when))
+}
+
+fn probe(action: Builtin) -> When {
+    When::Probe(Task::Builtin(action))
+}
+
+fn words(bytes: &[u8]) -> Result<String, String> {
+    let text = String::from_utf8(bytes.to_vec());
+    text.map_err(|_| "not UTF-8 text; write it in UTF-8".to_owned())
+}
+
+fn fd(text: &str) -> Result<i32, String> {
+    match text.parse() {
+        Ok(0..=2) => Err("the first three are the app's own; write fd:3 or higher".to_owned()),
+        Ok(number @ 3..=HIGHEST_FD) => Ok(number),
+        Ok(_) | Err(_) => Err("no descriptor; write a number from 3 to 1023".to_owned()),
+    }
+}
+
+/// A program with its arguments; built-in actions have names of their own here.
+fn program(line: &[u8]) -> Result<Task, String> {
+    let words = commands::split(line)?;
+    commands::usable(&words)?;
+    Ok(Task::Command(words.into_iter().map(OsString::from_vec).collect()))
+}
+
+fn signal(text: &str) -> Result<Signal, String> {
+    let signal = parse::signal(text)?;
+    if parse::NEVER_SEEN.contains(&signal) {
+        return Err(format!("{signal} cannot tell anything; name one that can be caught"));
+    }
+    Ok(signal)
+}
+
+fn path(bytes: &[u8], example: &str) -> Result<CString, String> {
+    if bytes.is_empty() {
+        return Err(format!("an empty path; write {example}"));
+    }
+    CString::new(bytes).map_err(|_| "a byte 0 in a path; take it out".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions() {
+        let c = |text: &str| CString::new(text).expect("no 0");
+        let command = |words: &[&str]| Task::Command(words.iter().map(OsString::from).collect());
+        let http = |url: &str| Builtin::Http { method: "GET".to_owned(), url: url.to_owned() };
+        for (text, want) in [
+            ("notify", When::Notify),
+            (" notify ", When::Notify),
+            ("fd:3", When::Fd(3)),
+            ("fd: 1023", When::Fd(1023)),
+            ("tcp:8080", probe(Builtin::Connect(8080))),
+            ("http://127.0.0.1:80/a?b", probe(http("http://127.0.0.1:80/a?b"))),
+            ("http://localhost:8080", probe(http("http://127.0.0.1:8080/"))),
+            ("http://[::1]", probe(http("http://[::1]:80/"))),
+            ("exec:test -f 'a b'", When::Probe(command(&["test", "-f", "a b"]))),
+            ("exec: true", When::Probe(command(&["true"]))),
+            ("exec:sleep:1s", When::Probe(command(&["sleep:1s"]))),
+            ("signal:SIGPIPE", When::Signal(Signal::PIPE)),
+            ("signal:RTMIN+1", When::Signal(Signal::parse("RTMIN+1").expect("a signal"))),
+            ("file:/run/a b", probe(Builtin::Exists(c("/run/a b")))),
+            ("file: ready", probe(Builtin::Exists(c("ready")))),
+            ("after:1m 30s", When::After(Duration::from_secs(90))),
+        ] {
+            assert_eq!(when(OsStr::new(text)), Ok(Some(want)), "{text}");
+        }
+        assert_eq!(when(OsStr::new("started")), Ok(None));
+        let bytes = OsStr::from_bytes(b"file:/\xff");
+        assert!(matches!(when(bytes), Ok(Some(When::Probe(_)))), "any bytes");
+    }
+}

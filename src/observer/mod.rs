@@ -1,0 +1,268 @@
+//! The observer: a process of its own that answers what the network asks. PID 1 tells it how things
+//! are and parses nothing that comes from outside.
+//!
+//! PID 1 opens the sockets and keeps them. While the observer is dead, connections wait in the
+//! backlog; a new one goes on with the last snapshot, which it has in its copy of PID 1's memory.
+
+mod connection;
+mod http;
+mod routes;
+mod server;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+pub use crate::sys::listen::{Address, Listener};
+pub use server::{Limits, serve};
+pub use snapshot::Snapshot;
+
+use crate::sys::aside::{Aside, End, Given, Sent};
+use crate::sys::fd::Read;
+use crate::sys::poll::Want;
+use crate::types::{Pid, Time};
+
+/// It is started at most once in so long, and if it dies young again and again, in twice as long each
+/// time.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Up to this: probes are answered again within a second.
+const LONGEST_PAUSE: Duration = Duration::from_millis(900);
+/// An observer that lived so long did not die young.
+const ADULT: Duration = Duration::from_secs(10);
+/// Its socket ends a moment before it can be reaped. So long until another look, then twice as long.
+const DYING: Duration = Duration::from_millis(1);
+/// At the very end it is waited for, but not for longer than this.
+const LEAVING: Duration = Duration::from_millis(100);
+/// So many messages are taken in one round. There is one per answered probe at most.
+const ROUND: usize = 64;
+
+/// PID 1's side: starts the observer, feeds it, and starts it again. Never waits, never fails.
+pub struct Observer {
+    listeners: Vec<Listener>,
+    user: Option<(u32, u32)>,
+    limits: Limits,
+    snapshot: Snapshot,
+    state: State,
+    /// Not started again before.
+    earliest: Time,
+    pause: Duration,
+    /// That it cannot be started was said.
+    complained: bool,
+    /// How many "not ready" answers former observers had counted, and the present one.
+    answered: (u32, u32),
+}
+
+enum State {
+    /// There is none.
+    Down,
+    /// There is one.
+    Up {
+        child: Aside,
+        link: End,
+        since: Time,
+        /// It does not know the last snapshot: there was no room.
+        stale: bool,
+    },
+    /// It was killed or has ended, and was not reaped yet.
+    Dying { child: Aside, next: Time, pause: Duration },
+    /// Nobody needs it any more.
+    Closed,
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").field("pid", &self.pid()).finish_non_exhaustive()
+    }
+}
+
+impl Observer {
+    /// For these sockets, to run as this user and group (nobody, if graceinit is root). Starts nothing
+    /// yet.
+    pub fn new(listeners: Vec<Listener>, user: Option<(u32, u32)>) -> Observer {
+        Observer {
+            listeners,
+            user,
+            limits: Limits::default(),
+            snapshot: Snapshot::default(),
+            state: State::Down,
+            earliest: Time::default(),
+            pause: PAUSE,
+            complained: false,
+            answered: (0, 0),
+        }
+    }
+
+    /// Starts it if there is none and it is time to, first of all before the app is started. Without
+    /// sockets there is nothing to observe.
+    pub fn ensure(&mut self, now: Time) {
+        if let State::Dying { child, next, pause } = &mut self.state {
+            if now < *next {
+                return;
+            }
+            match child.reap() {
+                Some(status) => {
+                    log::info!("the observer ended with {status}; it is started again");
+                    self.state = State::Down;
+                }
+                None => {
+                    *pause = (*pause * 2).min(PAUSE);
+                    *next = now.after(*pause);
+                }
+            }
+        }
+        if matches!(self.state, State::Down) && !self.listeners.is_empty() && now >= self.earliest {
+            self.start(now);
+        }
+    }
+
+    fn start(&mut self, now: Time) {
+        self.earliest = now.after(self.pause);
+        match self.spawn() {
+            Ok((child, link)) => {
+                self.complained = false;
+                self.state = State::Up { child, link, since: now, stale: false };
+            }
+            Err(error) => {
+                if !self.complained {
+                    log::warn!(
+                        "unable to start the observer: {error}; nothing is answered until a later try"
+                    );
+                }
+                self.complained = true;
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+
+    fn spawn(&self) -> std::io::Result<(Aside, End)> {
+        let (ours, theirs) = End::pair()?;
+        let mut keep: Vec<BorrowedFd<'_>> = self.listeners.iter().map(AsFd::as_fd).collect();
+        keep.push(theirs.as_fd());
+        let given = Given {
+            name: c"graceinit-obs",
+            user: self.user,
+            keep: &keep,
+            // Besides those that it keeps and stdio, one that is accepted before another is closed.
+            files: (self.limits.connections + keep.len() + 4) as u64,
+        };
+        let work = || {
+            serve(&self.listeners, &theirs, self.snapshot.clone(), self.limits);
+            0
+        };
+        Ok((Aside::start(&given, &work)?, ours))
+    }
+
+    /// When `ensure` has something to do.
+    pub fn due(&self) -> Option<Time> {
+        match &self.state {
+            State::Down if !self.listeners.is_empty() => Some(self.earliest),
+            State::Dying { next, .. } => Some(*next),
+            State::Down | State::Up { .. } | State::Closed => None,
+        }
+    }
+
+    /// Tells it how things are. The last word counts: what finds no room is sent again when there is
+    /// some, unless it is out of date by then.
+    pub fn publish(&mut self, snapshot: &Snapshot) {
+        if *snapshot == self.snapshot {
+            return;
+        }
+        if snapshot.stopping && !self.snapshot.stopping {
+            self.answered = (0, 0);
+        }
+        self.snapshot = snapshot.clone();
+        self.send();
+    }
+
+    fn send(&mut self) {
+        if let State::Up { child, link, stale, .. } = &mut self.state {
+            match link.send(&self.snapshot.message()) {
+                Sent::Yes => *stale = false,
+                Sent::Full => *stale = true,
+                // The next one begins with this snapshot.
+                Sent::Lost => child.kill(),
+            }
+        }
+    }
+
+    /// What the main loop waits for.
+    pub fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, Want)> {
+        let link = match &self.state {
+            State::Up { link, stale: false, .. } => Some((link.as_fd(), Want::Read)),
+            State::Up { link, stale: true, .. } => Some((link.as_fd(), Want::Both)),
+            State::Down | State::Dying { .. } | State::Closed => None,
+        };
+        link.into_iter()
+    }
+
+    /// Every descriptor that belongs to it in PID 1.
+    pub fn owned(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.listeners.iter().map(AsFd::as_fd).chain(self.fds().map(|(fd, _)| fd))
+    }
+
+    /// Takes what the observer says, and sees its end. How many probes were answered "not ready"
+    /// since the snapshot that said `stopping`, if that is news.
+    pub fn read(&mut self, now: Time) -> Option<u32> {
+        let State::Up { link, stale, .. } = &self.state else { return None };
+        let stale = *stale;
+        let before = self.answered;
+        let mut ended = false;
+        let mut message = [0; 5];
+        for _ in 0..ROUND {
+            match link.receive(&mut message) {
+                // Of four bytes; nothing else is ever sent, and nothing else is understood.
+                Read::Bytes(4) => {
+                    let [a, b, c, d, _] = message;
+                    self.answered.1 = u32::from_ne_bytes([a, b, c, d]);
+                }
+                Read::Bytes(_) => {}
+                Read::Empty => break,
+                Read::End => {
+                    ended = true;
+                    break;
+                }
+            }
+        }
+        let news = self.answered != before;
+        if ended {
+            self.ended(now);
+        } else if stale {
+            self.send();
+        }
+        news.then(|| self.answered.0.saturating_add(self.answered.1))
+    }
+
+    fn ended(&mut self, now: Time) {
+        if let State::Up { child, since, .. } = std::mem::replace(&mut self.state, State::Down) {
+            // It may have closed its socket and live on.
+            child.kill();
+            self.answered = (self.answered.0.saturating_add(self.answered.1), 0);
+            let young = now.since(since) < ADULT;
+            self.pause = if young { (self.pause * 2).min(LONGEST_PAUSE) } else { PAUSE };
+            self.state = State::Dying { child, next: now, pause: DYING };
+            self.ensure(now);
+        }
+    }
+
+    /// Its pid while it is not reaped: what is sent to the whole tree spares it, and it is no leftover.
+    pub fn pid(&self) -> Option<Pid> {
+        match &self.state {
+            State::Up { child, .. } | State::Dying { child, .. } => Some(child.pid()),
+            State::Down | State::Closed => None,
+        }
+    }
+
+    /// For the very end: no answer any more, no process, no socket's file.
+    pub fn close(&mut self) {
+        if let State::Up { child, .. } | State::Dying { child, .. } = &self.state {
+            child.end(LEAVING);
+        }
+        self.state = State::Closed;
+        for mut listener in self.listeners.drain(..) {
+            listener.remove_file();
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! How things are, as PID 1 tells the observer.
+
+use std::borrow::Cow;
+
+/// What an answer may depend on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Snapshot {
+    /// The app is ready, and no stop was requested.
+    pub ready: bool,
+    /// There is no reason to start the container again.
+    pub live: bool,
+    /// A stop was requested: from now on "not ready" answers are counted.
+    pub stopping: bool,
+    /// The name of the phase.
+    pub phase: Cow<'static, str>,
+}
+
+impl Default for Snapshot {
+    fn default() -> Snapshot {
+        Snapshot { ready: false, live: true, stopping: false, phase: Cow::Borrowed("starting") }
+    }
+}
+
+/// The first byte of a message says what it is; further kinds can be added.
+const KIND: u8 = b'S';
+/// No message is longer. The sender's buffer has room for some of them.
+pub(super) const LONGEST: usize = 4096;
+
+impl Snapshot {
+    /// For the observer, which is the same program: no version, no byte order.
+    pub(super) fn message(&self) -> Vec<u8> {
+        let flags = [self.ready, self.live, self.stopping].map(u8::from);
+        [&[KIND], &flags[..], self.phase.as_bytes()].concat()
+    }
+
+    /// Reads a message; `None` for another kind.
+    pub(super) fn read(message: &[u8]) -> Option<Snapshot> {
+        let [KIND, ready, live, stopping, phase @ ..] = message else { return None };
+        Some(Snapshot {
+            ready: *ready == 1,
+            live: *live == 1,
+            stopping: *stopping == 1,
+            phase: Cow::Owned(String::from_utf8_lossy(phase).into_owned()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_read_back() {
+        for bits in 0..8u8 {
+            let [ready, live, stopping] = [1, 2, 4].map(|bit| bits & bit != 0);
+            let snapshot = Snapshot { ready, live, stopping, phase: Cow::Borrowed("pre-stop") };
+            assert_eq!(Snapshot::read(&snapshot.message()), Some(snapshot));
+        }
+        for other in [&b""[..], b"S", b"S\x01\x01", b"X\x01\x01\x01running"] {
+            assert_eq!(Snapshot::read(other), None);
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! Readiness towards others: the observer's answers, the file, the service manager above; and what the
+//! app says of itself.
+
+use std::ffi::{CString, OsStr};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use super::Hands;
+use crate::config::{Config, When};
+use crate::machine::Machine;
+use crate::machine::phase::PhaseName;
+use crate::machine::ready::Notice;
+use crate::notify::{self, Family, Message, Sender};
+use crate::observer::{Listener, Observer, Snapshot};
+use crate::sys::notify::{self as socket, Datagram, Line, Sent, Socket, Upward};
+use crate::sys::spawn::{self, Setup, Signals, Task};
+use crate::sys::{process, reap};
+use crate::table::Role;
+use crate::types::{Pid, Status, Time};
+use crate::user::User;
+
+/// The file of `--ready-file`. It is made and removed by children, one at a time: a file system that
+/// hangs must not hold up PID 1.
+#[derive(Debug)]
+pub(super) struct ReadyFile {
+    path: CString,
+    /// Whether it is to exist.
+    wanted: bool,
+    /// Whether it does, or what the child at work makes of it.
+    exists: bool,
+}
+
+impl ReadyFile {
+    /// Removes what an earlier life has left. Nothing depends on us yet, so this may fail.
+    pub(super) fn new(path: CString) -> Result<ReadyFile, String> {
+        let file = ReadyFile { path, wanted: false, exists: false };
+        match fs::remove_file(file.path()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(format!(
+                "unable to remove {}: {error}; name a file that can be made and removed with \
+                 --ready-file",
+                file.path().display()
+            )),
+            Ok(()) | Err(_) => Ok(file),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(self.path.to_bytes()))
+    }
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    OpenOptions::new().create(true).append(true).open(path).map(drop)
+}
+
+/// The exit code of the child, which says why. (No errno is above 133.)
+fn errno(done: io::Result<()>) -> u8 {
+    done.map_or_else(
+        |error| error.raw_os_error().and_then(|n| n.try_into().ok()).unwrap_or(1),
+        |()| 0,
+    )
+}
+
+impl Hands {
+    /// The app can be sent work from now on, or not any more.
+    pub(super) fn set_ready(&mut self, ready: bool, now: Time) {
+        if let Some(file) = &mut self.opened.ready_file {
+            file.wanted = ready;
+        }
+        self.write_ready_file();
+        if ready {
+            self.tell(now, &Message::Ready);
+        } else if !self.told_stopping {
+            self.told_stopping = true;
+            self.tell(now, &Message::Stopping);
+        }
+    }
+
+    fn write_ready_file(&mut self) {
+        let Some(file) = &mut self.opened.ready_file else { return };
+        if file.wanted == file.exists || self.table.pid(Role::Clerk).is_some() {
+            return;
+        }
+        file.exists = file.wanted;
+        let (path, wanted) = (file.path(), file.wanted);
+        let call = || errno(if wanted { make(path) } else { fs::remove_file(path) });
+        let setup = Setup {
+            signals: Signals::Clean,
+            user: None,
+            terminal: None,
+            stdio: None,
+            variables: &[],
+            without: &[],
+            extra: None,
+        };
+        match spawn::spawn(Task::Call(&call), &setup) {
+            Ok(child) => self.table.add(child.pid, Role::Clerk),
+            Err(error) => log::warn!("unable to write the file of --ready-file: {error}"),
+        }
+    }
+
+    /// The child that writes the ready file has ended.
+    pub fn clerk_ended(&mut self, status: Status) {
+        let Some(file) = &mut self.opened.ready_file else { return };
+        match status {
+            Status::Code(0) => {}
+            Status::Code(errno) => {
+                let verb = if file.exists { "make" } else { "remove" };
+                let why = Errno::from_raw(i32::from(errno)).desc();
+                log::warn!("unable to {verb} {}: {why}; going on", file.path().display());
+            }
+            // It was killed with the rest of the tree; the file may be there or not.
+            Status::Signal(_) => file.exists = !file.wanted,
+        }
+        self.write_ready_file();
+    }
+
+    // ---- the observer -------------------------------------------------------------------------
+
+    /// Tells the observer how things are: before anything else of an event is done.
+    pub fn publish(&mut self, machine: &Machine) {
+        let name = machine.phase().name();
+        if self.published == Some((machine.ready(), name)) {
+            return;
+        }
+        self.published = Some((machine.ready(), name));
+        self.close_eyes(machine);
+        self.opened.observer.publish(&Snapshot {
+            ready: machine.ready(),
+            live: true,
+            stopping: name >= PhaseName::PreStop,
+            phase: name.as_str().into(),
+        });
+    }
+
+    // ---- upwards ------------------------------------------------------------------------------
+
+    /// Tells whoever started graceinit, if they want to hear of it.
+    pub fn tell(&mut self, now: Time, message: &Message) {
+        if let Some(upward) = &mut self.opened.upward {
+            let sent = upward.send(now, message);
+            self.judge_sent(sent);
+        }
+    }
+
+    /// What found no room is tried again.
+    pub fn retry_upward(&mut self, now: Time) {
+        if let Some(upward) = &mut self.opened.upward {
+            if upward.due().is_some_and(|due| due <= now) {
+                let sent = upward.retry(now);
+                self.judge_sent(sent);
+            }
+        }
+    }
+
+    fn judge_sent(&mut self, sent: Sent) {
+        match sent {
+            // runc and others listen for READY only: that they have gone then is no news.
+            Sent::Yes => self.warned_of_upward = true,
+            Sent::Full => {}
+            Sent::Failed(error) => {
+                if !std::mem::replace(&mut self.warned_of_upward, true) {
+                    log::warn!("unable to send to NOTIFY_SOCKET: {error}; going on");
+                }
+            }
+        }
+    }
+
+    // ---- what the app says --------------------------------------------------------------------
+
+    /// What the app has said since the last time, as far as the machine has to know. Whoever waits for
+    /// an answer (`BARRIER=1`) gets it when what comes back is dropped.
+    pub fn notices(&mut self, now: Time) -> (Vec<Notice>, Vec<Datagram>) {
+        let Some(socket) = &mut self.opened.socket else { return Default::default() };
+        let mut datagrams = Vec::new();
+        socket.receive(&mut datagrams);
+        let mut notices = Vec::new();
+        for datagram in &datagrams {
+            self.datagram(datagram, now, &mut notices);
+        }
+        (notices, datagrams)
+    }
+
+    fn datagram(&mut self, datagram: &Datagram, now: Time, notices: &mut Vec<Notice>) {
+        let sender = datagram.sender;
+        let said = datagram.bytes.as_deref().map(notify::parse);
+        if said.as_ref().is_some_and(Vec::is_empty) {
+            return;
+        }
+        let helpers = self.helpers();
+        if let Err(refusal) = socket::hear(&self.family(&helpers), sender) {
+            return self.refuse(sender, &refusal.to_string());
+        }
+        let Some(said) = said else {
+            return self.refuse(sender, "it is too long");
+        };
+        for one in said {
+            notices.extend(self.heard(one, now));
+        }
+    }
+
+    /// Once: a stranger must not be able to fill the log.
+    fn refuse(&mut self, sender: Sender, why: &str) {
+        let first = !std::mem::replace(&mut self.refused, true);
+        let level = if first { log::Level::Warn } else { log::Level::Debug };
+        let Sender { pid, uid, .. } = sender;
+        log::log!(level, pid = pid.0, uid; "a message to NOTIFY_SOCKET is left unread: {why}");
+    }
+
+    fn heard(&mut self, said: notify::Notice, now: Time) -> Option<Notice> {
+        match said {
+            notify::Notice::Ready => {
+                if std::mem::take(&mut self.reloading) {
+                    self.tell(now, &Message::Ready);
+                }
+                Some(Notice::Ready)
+            }
+            notify::Notice::Stopping => Some(Notice::Stopping),
+            notify::Notice::Reloading => {
+                log::info!("the app says that it reloads its configuration");
+                self.reloading = true;
+                self.tell(now, &Message::Reloading(now));
+                None
+            }
+            notify::Notice::Status(text) => {
+                log::info!("the app says: {text}");
+                self.tell(now, &Message::Status(text));
+                None
+            }
+            notify::Notice::MoreTime(span) => Some(Notice::MoreTime(span)),
+            notify::Notice::Watchdog => {
+                if self.opened.watched {
+                    self.tell(now, &Message::Watchdog);
+                }
+                Some(Notice::Alive)
+            }
+            notify::Notice::WatchdogTrigger => Some(Notice::Dead),
+            notify::Notice::WatchdogInterval(span) => {
+                if self.opened.watched {
+                    self.tell(now, &Message::WatchdogInterval(span));
+                }
+                Some(Notice::Interval(span))
+            }
+            notify::Notice::MainPid(pid) => {
+                (self.app != Some(Pid(pid))).then_some(Notice::MainPid(Pid(pid)))
+            }
+            notify::Notice::Errno(errno) => {
+                log::warn!(errno; "the app says that it has failed");
+                None
+            }
+            notify::Notice::Barrier => None,
+        }
+    }
+
+    /// Who may speak for the app.
+    fn family<'a>(&self, helpers: &'a [Pid]) -> Family<'a> {
+        let own_uid = process::own_uid();
+        Family {
+            own: process::own_pid(),
+            app: self.table.pid(Role::App),
+            helpers,
+            own_uid,
+            app_uid: self.config.user.as_ref().map_or(own_uid, |user| User::ids(user).0),
+        }
+    }
+
+    /// Everybody whom graceinit has started but the app.
+    pub(super) fn helpers(&self) -> Vec<Pid> {
+        self.table.helpers().into_iter().chain(self.opened.observer.pid()).collect()
+    }
+
+    // ---- the main process ---------------------------------------------------------------------
+
+    /// `MAINPID=`: should the app's process end, this one is the app.
+    pub(super) fn follow_main(&mut self, pid: Pid) {
+        let helpers = self.helpers();
+        if socket::may_be_main(&self.family(&helpers), pid) {
+            self.heir = Some(pid);
+        } else {
+            log::warn!(pid = pid.0; "the app names a main process that is none of its own");
+        }
+    }
+
+    /// The app's process has ended: the one that takes its place, if there is such a one. It came to us
+    /// when its parent ended.
+    pub fn succession(&mut self, ended: Pid) -> Option<Pid> {
+        let heir = self.heir.take().filter(|heir| *heir != ended)?;
+        let group = reap::is_alive(heir).then(|| crate::sys::tree::look_up(heir))??.group;
+        reap::reap(ended);
+        self.table.forget(ended);
+        self.table.add(heir, Role::App);
+        self.app = Some(heir);
+        self.group = Some(group);
+        log::info!(pid = heir.0; "the app goes on as another process");
+        Some(heir)
+    }
+
+    // ---- a line on a descriptor ---------------------------------------------------------------
+
+    /// Whether the app has written its newline.
+    pub fn newline(&mut self) -> bool {
+        match self.ready_pipe.as_mut().map(socket::ReadyPipe::read) {
+            None | Some(Line::Pending) => false,
+            Some(Line::Ready) => {
+                self.ready_pipe = None;
+                true
+            }
+            Some(Line::Closed) => {
+                self.ready_pipe = None;
+                log::warn!("the app has closed the descriptor of --ready fd without a newline");
+                false
+            }
+        }
+    }
+
+    /// The number under which the app finds its end of the pipe.
+    pub(super) fn ready_number(&self) -> Option<i32> {
+        self.config.ready.iter().find_map(|ready| match ready.when {
+            When::Fd(number) => Some(number),
+            When::Notify | When::Signal(_) | When::After(_) | When::Probe(_) => None,
+        })
+    }
+}
+
+/// What graceinit opens before the app is started.
+#[derive(Debug)]
+pub struct Opened {
+    /// Answers what the network asks.
+    pub observer: Observer,
+    ready_file: Option<ReadyFile>,
+    /// The app's NOTIFY_SOCKET.
+    pub(super) socket: Option<Socket>,
+    /// Whoever started graceinit and wants to hear from it.
+    pub(super) upward: Option<Upward>,
+    /// They want signs of life.
+    watched: bool,
+}
+
+impl Opened {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// What could not be opened, and what to do.
+    pub fn open(config: &Config) -> Result<Opened, String> {
+        let mut listeners = Vec::new();
+        for address in &config.listen {
+            listeners.push(Listener::open(address).map_err(|error| {
+                format!("unable to listen on {address}: {error}; name another one with --listen")
+            })?);
+        }
+        let ready_file = config.ready_file.clone().map(ReadyFile::new).transpose()?;
+        let upward = Upward::from_environment().unwrap_or_else(|why| {
+            log::warn!("{why}");
+            None
+        });
+        // Where nothing could come of it there is none.
+        let notify = config.ready.iter().any(|ready| ready.when == When::Notify);
+        let more_time = config.plan.grace_max > config.plan.grace;
+        let given = process::variable("NOTIFY_SOCKET").is_some();
+        let watched = socket::watchdog_from_environment().is_some();
+        let wanted = notify || more_time || given || watched;
+        let socket = wanted.then(Socket::open).transpose().map_err(|error| {
+            format!(
+                "unable to open a notify socket for the app: {error}; is there a network namespace?"
+            )
+        })?;
+        // Each is nobody, whoever graceinit and the app are.
+        let observer = Observer::new(listeners, None);
+        Ok(Opened { observer, ready_file, socket, upward, watched })
+    }
+
+    /// What the app is told of its socket.
+    pub(super) fn variable(&self) -> Option<CString> {
+        self.socket.as_ref().map(Socket::variable)
+    }
+
+    /// When something of it is due.
+    pub fn due(&self) -> Option<Time> {
+        let upward = self.upward.as_ref().and_then(Upward::due);
+        self.observer.due().into_iter().chain(upward).min()
+    }
+}

@@ -1,0 +1,128 @@
+//! What /proc/net tells of sockets, where the kernel cannot be asked directly, and of datagrams. The
+//! parsers are pure; any bytes are harmless.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// More bytes than that are not read in one go (200,000 lines): PID 1 has other things to do.
+const MOST_BYTES: usize = 32 * 1024 * 1024;
+
+/// A line of /proc/net/tcp, tcp6, udp or udp6 (proc_pid_net(5)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Line {
+    /// The local port.
+    pub(super) port: u16,
+    /// Both addresses and ports, as one number: two connections hardly share it.
+    pub(super) key: u64,
+    /// The state, as a number of the kernel.
+    pub(super) state: u8,
+    /// Bytes that were not acknowledged.
+    pub(super) unsent: u32,
+    /// Bytes that were not read; of a listener: connections to be accepted.
+    pub(super) unread: u32,
+    /// The inode that descriptors of it show; 0: no process has it open.
+    pub(super) inode: u64,
+}
+
+/// Reads a line; `None` for the heading, and for what is none.
+pub(super) fn line(text: &[u8]) -> Option<Line> {
+    let mut fields = text.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
+    let (local, remote) = (fields.nth(1)?, fields.next()?);
+    let port = local.rsplit(|byte| *byte == b':').next()?;
+    let state = fields.next()?;
+    let mut queues = fields.next()?.split(|byte| *byte == b':');
+    let (unsent, unread) = (queues.next()?, queues.next()?);
+    // Behind timer, retransmissions, user and time-out.
+    let inode = number(fields.nth(4)?, 10)?;
+    Some(Line {
+        port: u16::try_from(number(port, 16)?).ok()?,
+        key: mark(local, remote),
+        state: u8::try_from(number(state, 16)?).ok()?,
+        unsent: u32::try_from(number(unsent, 16)?).ok()?,
+        unread: u32::try_from(number(unread, 16)?).ok()?,
+        inode,
+    })
+}
+
+fn number(digits: &[u8], base: u32) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |sum, digit| {
+        let digit = char::from(*digit).to_digit(base)?;
+        sum.checked_mul(u64::from(base))?.checked_add(u64::from(digit))
+    })
+}
+
+/// FNV-1a.
+fn mark(local: &[u8], remote: &[u8]) -> u64 {
+    local.iter().chain(b" ").chain(remote).fold(0xcbf2_9ce4_8422_2325, |mark, byte| {
+        (mark ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Received datagrams, from /proc/net/snmp: two lines begin with `Udp:`, the first one names the
+/// numbers of the second.
+pub(super) fn received_v4(text: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp:"));
+    let (names, numbers) = (lines.next()?, lines.next()?);
+    let mut both = names.split_whitespace().zip(numbers.split_whitespace());
+    both.find(|(name, _)| *name == "InDatagrams")?.1.parse().ok()
+}
+
+/// The same from /proc/net/snmp6: one number on each line.
+pub(super) fn received_v6(text: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix("Udp6InDatagrams"))?;
+    rest.trim().parse().ok()
+}
+
+/// Calls `each` for every line of a table. False: there were too many.
+pub(super) fn table(path: &Path, mut each: impl FnMut(&Line)) -> io::Result<bool> {
+    lines(File::open(path)?, |text| {
+        if let Some(line) = line(text) {
+            each(&line);
+        }
+    })
+}
+
+/// A line that lies across two readings is put together in `rest`.
+fn lines(mut file: impl Read, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
+    let mut buffer = vec![0; 64 * 1024];
+    let mut rest = Vec::new();
+    let mut total = 0;
+    while total < MOST_BYTES {
+        let read = match file.read(&mut buffer) {
+            Ok(0) => {
+                each(&rest);
+                return Ok(true);
+            }
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        total += read;
+        let mut text = buffer.get(..read).unwrap_or_default();
+        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            let (line, behind) = text.split_at(end);
+            if rest.is_empty() {
+                each(line);
+            } else {
+                rest.extend(line);
+                each(&rest);
+                rest.clear();
+            }
+            text = behind.get(1..).unwrap_or_default();
+        }
+        rest.extend(text);
+    }
+    Ok(false)
+}
+
+/// The datagrams that this network namespace has received; `None` if that is not told.
+pub(super) fn received(proc: &Path) -> Option<u64> {
+    let read = |name: &str| std::fs::read_to_string(proc.join("net").join(name)).ok();
+    let v4 = read("snmp").and_then(|text| received_v4(&text));
+    let v6 = read("snmp6").and_then(|text| received_v6(&text));
+    v4.into_iter().chain(v6).reduce(u64::wrapping_add)
+}

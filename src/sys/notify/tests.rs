@@ -1,0 +1,305 @@
+//! Against real sockets, in this process.
+
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use super::*;
+
+fn value(socket: &Socket) -> String {
+    let variable = socket.variable().into_string().expect("ASCII");
+    variable.strip_prefix("NOTIFY_SOCKET=").expect("the name").to_owned()
+}
+
+fn client(socket: &Socket) -> UnixDatagram {
+    let client = UnixDatagram::unbound().expect("a socket");
+    match &socket.name {
+        Name::Path(path) => client.connect(path).expect("to connect"),
+        Name::Abstract(name) => {
+            let address = SocketAddr::from_abstract_name(name).expect("a name");
+            client.connect_addr(&address).expect("to connect");
+        }
+    }
+    client
+}
+
+fn all(socket: &mut Socket) -> Vec<Datagram> {
+    let mut found = Vec::new();
+    loop {
+        let before = found.len();
+        socket.receive(&mut found);
+        if found.len() == before {
+            return found;
+        }
+    }
+}
+
+fn open_descriptors() -> Vec<String> {
+    let entries = fs::read_dir("/proc/self/fd").expect("/proc");
+    let links = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    links.map(|link| link.display().to_string()).collect()
+}
+
+/// Sends copies of `fds` along.
+fn send_descriptors(client: &UnixDatagram, text: &[u8], fds: &[i32]) {
+    let mut control = Control([0; 1088]);
+    let mut part = libc::iovec { iov_base: text.as_ptr().cast_mut().cast(), iov_len: text.len() };
+    let data = mem::size_of_val(fds) as u32;
+    // SAFETY: all buffers are live, and the control buffer has room for 253 descriptors.
+    unsafe {
+        let mut header: libc::msghdr = mem::zeroed();
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.0.as_mut_ptr().cast();
+        header.msg_controllen = libc::CMSG_SPACE(data) as _;
+        let at = libc::CMSG_FIRSTHDR(&raw const header);
+        (*at).cmsg_level = libc::SOL_SOCKET;
+        (*at).cmsg_type = libc::SCM_RIGHTS;
+        (*at).cmsg_len = libc::CMSG_LEN(data) as _;
+        ptr::copy_nonoverlapping(fds.as_ptr().cast(), libc::CMSG_DATA(at), data as usize);
+        let sent = libc::sendmsg(client.as_raw_fd(), &raw const header, 0);
+        assert_eq!(usize::try_from(sent), Ok(text.len()), "{}", io::Error::last_os_error());
+    }
+}
+
+#[test]
+fn a_message_and_who_sent_it() {
+    let mut socket = Socket::open().expect("a socket");
+    let client = client(&socket);
+    client.send(b"READY=1").expect("to send");
+    client.send(b"").expect("to send nothing");
+    let found = all(&mut socket);
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0].bytes.as_deref(), Some(&b"READY=1"[..]));
+    assert_eq!(found[0].sender.pid, process::own_pid());
+    // SAFETY: cannot fail, takes nothing.
+    assert_eq!(found[0].sender.uid, unsafe { libc::geteuid() });
+    assert_eq!(found[1].bytes.as_deref(), Some(&b""[..]));
+    let parent = process::parent();
+    let family = Family { own: parent, app: None, helpers: &[], own_uid: 1, app_uid: 1 };
+    assert_eq!(hear(&family, found[0].sender), Ok(()));
+    let family = Family { helpers: &[parent], ..family };
+    assert_eq!(hear(&family, found[0].sender), Err(Refusal::Helper));
+}
+
+#[test]
+fn the_socket_is_everyones_to_write_to_and_leaves_nothing_behind() {
+    let socket = Socket::open().expect("a socket");
+    let path = PathBuf::from(value(&socket));
+    assert!(path.starts_with("/dev/shm") || path.starts_with("/run"), "{path:?}");
+    let mode = fs::metadata(&path).expect("the socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o666);
+    let other = Socket::open().expect("another");
+    assert_ne!(value(&other), value(&socket));
+    drop(socket);
+    assert!(!path.exists());
+}
+
+#[test]
+fn an_abstract_name_will_do() {
+    let fd = unix_datagram().expect("a socket");
+    let name = random_name();
+    bind(&fd, &[b"\0", name.as_bytes()].concat()).expect("to bind");
+    let mut socket = Socket { fd, name: Name::Abstract(name) };
+    assert!(value(&socket).starts_with("@graceinit-"), "{}", value(&socket));
+    client(&socket).send(b"X").expect("to send");
+    // Bound without SO_PASSCRED: whoever has no credentials is nobody.
+    let found = all(&mut socket);
+    assert_eq!((found.len(), found[0].sender.pid), (1, Pid(0)));
+}
+
+#[test]
+fn what_is_too_long_is_not_read_in_part() {
+    let mut socket = Socket::open().expect("a socket");
+    let client = client(&socket);
+    let longest = [b'x'; LONGEST];
+    client.send(&longest).expect("to send");
+    client.send(&[&b"READY=1\n"[..], &longest].concat()).expect("to send");
+    let found = all(&mut socket);
+    assert_eq!(found[0].bytes.as_deref(), Some(&longest[..]));
+    assert_eq!(found[1].bytes, None);
+}
+
+#[test]
+fn a_flood_is_taken_in_portions() {
+    let mut socket = Socket::open().expect("a socket");
+    let client = client(&socket);
+    client.set_nonblocking(true).expect("to set");
+    let mut sent = 0;
+    while client.send(b"WATCHDOG=1").is_ok() {
+        sent += 1;
+    }
+    let mut found = Vec::new();
+    socket.receive(&mut found);
+    assert_eq!(found.len(), sent.min(BATCH));
+    found.extend(all(&mut socket));
+    assert_eq!(found.len(), sent);
+}
+
+/// Every other test of this process may open descriptors meanwhile; a file of our own is known by its
+/// name.
+#[test]
+fn descriptors_are_closed_whatever_is_sent() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("sent");
+    let copies = || {
+        let name = path.display().to_string();
+        open_descriptors().iter().filter(|link| **link == name).count()
+    };
+    let mut socket = Socket::open().expect("a socket");
+    let client = client(&socket);
+    let file = fs::File::create(&path).expect("a file");
+    let number = file.as_raw_fd();
+    let many = vec![number; DESCRIPTORS];
+    let long = [b'x'; LONGEST + 1];
+    for text in [&b"READY=1"[..], b"FDSTORE=1", b"BARRIER=1\nREADY=1", b"", &long] {
+        // Fewer than the kernel lets wait (net.unix.max_dgram_qlen), or the sender would.
+        for count in [1, 2, DESCRIPTORS] {
+            send_descriptors(&client, text, &many[..count]);
+        }
+        let found = all(&mut socket);
+        assert_eq!(found.len(), 3);
+        assert!(found.iter().all(|datagram| datagram.barrier.is_none()));
+        assert_eq!(copies(), 1);
+    }
+}
+
+#[test]
+fn a_barrier_is_answered_when_it_is_dropped() {
+    let mut socket = Socket::open().expect("a socket");
+    let client = client(&socket);
+    for (text, count) in [(&b"BARRIER=1"[..], 1), (b"BARRIER=1\n", 2)] {
+        let (mut ready, write) = ReadyPipe::open().expect("a pipe");
+        client.send(b"READY=1").expect("to send");
+        send_descriptors(&client, text, &vec![write.as_raw_fd(); count]);
+        client.send(b"STOPPING=1").expect("to send");
+        drop(write);
+        let mut found = Vec::new();
+        socket.receive(&mut found);
+        // What came after it is not taken yet.
+        assert_eq!(found.len(), 2);
+        assert!(found[0].barrier.is_none() && found[1].barrier.is_some());
+        assert_eq!(ready.read(), Line::Pending);
+        found.clear();
+        assert_eq!(ready.read(), Line::Closed);
+        assert_eq!(all(&mut socket).len(), 1);
+    }
+    // Without a descriptor nobody waits.
+    client.send(b"BARRIER=1").expect("to send");
+    assert!(all(&mut socket)[0].barrier.is_none());
+}
+
+#[test]
+fn received_descriptors_do_not_survive_execve() {
+    let mut socket = Socket::open().expect("a socket");
+    let client = client(&socket);
+    let (ready, write) = ReadyPipe::open().expect("a pipe");
+    send_descriptors(&client, b"BARRIER=1", &[write.as_raw_fd()]);
+    let found = all(&mut socket);
+    let fd = found[0].barrier.as_ref().expect("the descriptor");
+    // SAFETY: plain numbers.
+    let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFD) };
+    assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+    drop(ready);
+}
+
+// ---- upwards --------------------------------------------------------------------------------------
+
+fn manager() -> (tempfile::TempDir, UnixDatagram, Upward) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    manager.set_nonblocking(true).expect("to set");
+    let upward = Upward::new(path.as_os_str().as_bytes()).expect("a path");
+    (dir, manager, upward)
+}
+
+fn heard(manager: &UnixDatagram) -> Vec<String> {
+    let mut bytes = [0; 1000];
+    let texts = std::iter::from_fn(|| manager.recv(&mut bytes).ok().map(|n| bytes[..n].to_vec()));
+    texts.map(|text| String::from_utf8(text).expect("UTF-8")).collect()
+}
+
+#[test]
+fn upwards_by_path_and_by_name() {
+    let (dir, manager, mut upward) = manager();
+    assert!(matches!(upward.send(Time(0), &Message::Ready), Sent::Yes));
+    assert_eq!(heard(&manager), ["READY=1"]);
+    drop(manager);
+    assert!(matches!(upward.send(Time(0), &Message::Watchdog), Sent::Failed(_)));
+    // The manager is back, with another socket under the same name.
+    let path = dir.path().join("notify");
+    fs::remove_file(&path).expect("to remove");
+    assert!(matches!(upward.send(Time(0), &Message::Stopping), Sent::Failed(_)));
+    assert_eq!(upward.due(), None);
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    manager.set_nonblocking(true).expect("to set");
+    assert!(matches!(upward.send(Time(0), &Message::Stopping), Sent::Yes));
+    assert_eq!(heard(&manager), ["STOPPING=1"]);
+
+    let name = random_name();
+    let address = SocketAddr::from_abstract_name(&name).expect("a name");
+    let manager = UnixDatagram::bind_addr(&address).expect("a socket");
+    manager.set_nonblocking(true).expect("to set");
+    let mut upward = Upward::new(format!("@{name}").as_bytes()).expect("a name");
+    assert!(matches!(upward.send(Time(0), &Message::Status("up".into())), Sent::Yes));
+    assert_eq!(heard(&manager), ["STATUS=up"]);
+}
+
+#[test]
+fn a_full_socket_gets_the_last_state_later_and_nothing_else() {
+    let (_dir, manager, mut upward) = manager();
+    let ms = |count: u64| Time(count * 1_000_000);
+    while matches!(upward.send(ms(0), &Message::Watchdog), Sent::Yes) {}
+    assert_eq!(upward.due(), None);
+    assert!(matches!(upward.send(ms(0), &Message::Ready), Sent::Full));
+    assert_eq!(upward.due(), Some(ms(100)));
+    assert!(matches!(upward.retry(ms(100)), Sent::Full));
+    assert_eq!(upward.due(), Some(ms(300)));
+    assert!(matches!(upward.send(ms(200), &Message::Stopping), Sent::Full));
+    assert_eq!(upward.due(), Some(ms(300)));
+    heard(&manager);
+    assert!(matches!(upward.send(ms(250), &Message::Status("x".into())), Sent::Yes));
+    assert_eq!(heard(&manager), ["STOPPING=1", "STATUS=x"]);
+    assert_eq!(upward.due(), None);
+    assert!(matches!(upward.retry(ms(300)), Sent::Yes));
+    assert_eq!(heard(&manager), Vec::<String>::new());
+}
+
+#[test]
+fn addresses_that_cannot_be_used() {
+    let long = ["/", &"x".repeat(107)].concat();
+    for value in ["vsock:2:1234", "vsock-stream:2:1", "@", "relative", "3", &long] {
+        let error = Upward::new(value.as_bytes()).expect_err("to be refused");
+        assert!(error.starts_with("unable to use NOTIFY_SOCKET="), "{error}");
+    }
+    assert!(Upward::new(&long.as_bytes()[..107]).is_ok());
+}
+
+// ---- a line on a descriptor -----------------------------------------------------------------------
+
+#[test]
+fn readiness_is_a_newline() {
+    let write = |fd: &OwnedFd, text: &[u8]| {
+        assert_eq!(nix::unistd::write(fd, text), Ok(text.len()));
+    };
+    let (mut pipe, app) = ReadyPipe::open().expect("a pipe");
+    assert_eq!(pipe.read(), Line::Pending);
+    write(&app, b"almost");
+    assert_eq!(pipe.read(), Line::Pending);
+    write(&app, b" there\nand more");
+    assert_eq!(pipe.read(), Line::Ready);
+    drop(app);
+    assert_eq!(pipe.read(), Line::Closed);
+
+    // Said and closed at once, as s6 asks for.
+    let (mut pipe, app) = ReadyPipe::open().expect("a pipe");
+    write(&app, b"\n");
+    drop(app);
+    assert_eq!(pipe.read(), Line::Ready);
+
+    let (mut pipe, app) = ReadyPipe::open().expect("a pipe");
+    write(&app, &[b'x'; 60_000]);
+    assert_eq!(pipe.read(), Line::Pending);
+    drop(app);
+}

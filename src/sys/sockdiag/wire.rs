@@ -1,0 +1,289 @@
+//! What is said on a sock_diag socket (sock_diag(7), linux/inet_diag.h): questions are written, answers
+//! are read. Pure; any bytes are harmless.
+
+/// States of a socket, as bits (enum tcp state of netinet/tcp.h).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct States(u32);
+
+impl States {
+    /// Listeners.
+    pub const LISTEN: States = States(1 << 10);
+    /// Connections that are being made, are there, or are being closed while bytes may still be on
+    /// their way. Not TIME-WAIT and SYN-SENT.
+    pub const CONNECTED: States = States(
+        1 << 1 // ESTABLISHED
+            | 1 << 3 // SYN-RECEIVED
+            | 1 << 4 // FIN-WAIT-1
+            | 1 << 5 // FIN-WAIT-2
+            | 1 << 8 // CLOSE-WAIT
+            | 1 << 9 // LAST-ACK
+            | 1 << 11, // CLOSING
+    );
+
+    /// Both.
+    pub const fn and(self, other: States) -> States {
+        States(self.0 | other.0)
+    }
+
+    /// Whether the state of this number is one of them.
+    pub const fn contains(self, state: u8) -> bool {
+        state < 32 && self.0 & 1 << state != 0
+    }
+}
+
+/// Which sockets are asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// TCP over IPv4 and IPv6, in one answer. Only the first version of the question can ask for both;
+    /// every kernel understands it, and the kernel walks through its table of all connections (which is
+    /// the machine's, not the container's) once instead of twice.
+    Tcp,
+    /// TCP of one address family (libc's AF_INET, AF_INET6).
+    TcpOf(u8),
+    /// MPTCP of one address family.
+    MptcpOf(u8),
+}
+
+/// A question.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Query<'a> {
+    /// Which sockets.
+    pub kind: Kind,
+    /// In which states.
+    pub states: States,
+    /// On which local ports; none: on all.
+    pub ports: &'a [u16],
+    /// With [`Info`].
+    pub info: bool,
+}
+
+/// A socket of the answer (struct inet_diag_msg).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Socket {
+    /// Its state, a number as in [`States`].
+    pub state: u8,
+    /// Its local port.
+    pub port: u16,
+    /// The kernel's name for it, never used again.
+    pub cookie: u64,
+    /// Bytes that were not read; of a listener: connections to be accepted.
+    pub unread: u32,
+    /// Bytes that were not acknowledged.
+    pub unsent: u32,
+    /// The inode that descriptors of it show; 0: no process has it open.
+    pub inode: u32,
+    /// What moved on it. Not there for listeners and half-made connections.
+    pub info: Option<Info>,
+}
+
+/// Of struct tcp_info. Ages are in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Info {
+    /// tcpi_last_data_sent
+    pub last_data_sent: u32,
+    /// tcpi_last_data_recv
+    pub last_data_received: u32,
+    /// tcpi_last_ack_recv
+    pub last_ack_received: u32,
+    /// tcpi_bytes_received, since Linux 4.1.
+    pub bytes_received: Option<u64>,
+}
+
+/// How far one piece of an answer has brought us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Piece {
+    /// There is more to come.
+    More,
+    /// That was all.
+    Last,
+    /// The kernel refuses, with this error number.
+    Refused(i32),
+    /// Something was lost on the way, or makes no sense.
+    Broken,
+}
+
+/// More ports than that are sorted out by the caller: a jump in the filter is 16 bits wide.
+const MOST_PORTS: usize = 1000;
+
+const TCPDIAG_GETSOCK: u16 = 18;
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLM_F_REQUEST: u16 = 0x1;
+const NLM_F_DUMP: u16 = 0x300;
+const NLMSG_NOOP: u16 = 1;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const NLMSG_OVERRUN: u16 = 4;
+const INET_DIAG_REQ_BYTECODE: u16 = 1;
+const INET_DIAG_REQ_PROTOCOL: u16 = 3;
+const INET_DIAG_INFO: u16 = 2;
+/// struct nlmsghdr
+const HEADER: usize = 16;
+/// struct inet_diag_msg
+const MESSAGE: usize = 72;
+
+// ---- questions --------------------------------------------------------------------------------
+
+/// Writes a question. Its answers carry the same `sequence`.
+pub(super) fn question(query: &Query<'_>, sequence: u32) -> Vec<u8> {
+    let (kind, family, protocol) = match query.kind {
+        Kind::Tcp => (TCPDIAG_GETSOCK, 0, 0),
+        Kind::TcpOf(family) => (SOCK_DIAG_BY_FAMILY, family, libc::IPPROTO_TCP),
+        // Too large a number for its field.
+        Kind::MptcpOf(family) => (SOCK_DIAG_BY_FAMILY, family, libc::IPPROTO_MPTCP),
+    };
+    let extensions = if query.info { 1u8 << (INET_DIAG_INFO - 1) } else { 0 };
+    let mut text = Vec::with_capacity(256);
+    text.extend([0; 4]);
+    text.extend(kind.to_ne_bytes());
+    text.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    text.extend(sequence.to_ne_bytes());
+    text.extend([0; 4]);
+    // The addresses and ports of a question for many sockets are ignored by the kernel: 48 zeroes.
+    if kind == TCPDIAG_GETSOCK {
+        text.extend([family, 0, 0, extensions]);
+        text.extend([0; 48]);
+        text.extend(query.states.0.to_ne_bytes());
+        text.extend([0; 4]);
+    } else {
+        text.extend([family, u8::try_from(protocol).unwrap_or(u8::MAX), extensions, 0]);
+        text.extend(query.states.0.to_ne_bytes());
+        text.extend([0; 48]);
+    }
+    if let Kind::MptcpOf(_) = query.kind {
+        attribute(&mut text, INET_DIAG_REQ_PROTOCOL, &protocol.to_ne_bytes());
+    }
+    if (1..=MOST_PORTS).contains(&query.ports.len()) {
+        attribute(&mut text, INET_DIAG_REQ_BYTECODE, &filter(query.ports));
+    }
+    let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    for (place, byte) in text.iter_mut().zip(length.to_ne_bytes()) {
+        *place = byte;
+    }
+    text
+}
+
+/// `content` is a multiple of four bytes long.
+fn attribute(text: &mut Vec<u8>, name: u16, content: &[u8]) {
+    let length = u16::try_from(content.len() + 4).unwrap_or(u16::MAX);
+    text.extend(length.to_ne_bytes());
+    text.extend(name.to_ne_bytes());
+    text.extend(content);
+}
+
+/// The kernel's own little language: each step compares and says how many bytes further to go on if it
+/// holds (`yes`, at most 255) and if it does not (`no`). Whoever arrives exactly at the end is taken,
+/// whoever arrives four bytes behind it is not. The kernel insists that whatever is jumped to can be
+/// reached by `yes` alone, hence a jump (whose `no` is always taken) behind each port but the last:
+///
+/// ```text
+/// from p: 8, next   to p: 8, next   jump: 4, end     for each port but the last
+/// from p: 8, wrong  to p: 8, wrong                   for the last
+/// ```
+///
+/// From and to, because "equal" is known since Linux 4.16 only.
+fn filter(ports: &[u16]) -> Vec<u8> {
+    const JUMP: u8 = 1;
+    const FROM: u8 = 2;
+    const TO: u8 = 3;
+    let mut code = Vec::with_capacity(ports.len() * 20);
+    let mut step = |op: u8, yes: u8, no: usize| {
+        code.extend([op, yes]);
+        code.extend(u16::try_from(no).unwrap_or(u16::MAX).to_ne_bytes());
+    };
+    for (index, port) in ports.iter().enumerate() {
+        let left = ports.len() - 1 - index;
+        // What lies behind this port's steps.
+        let rest = left.saturating_sub(1) * 20 + left.min(1) * 16;
+        // To the next port, or behind the end.
+        let over = 4;
+        step(FROM, 8, 16 + over);
+        step(0, 0, usize::from(*port));
+        step(TO, 8, 8 + over);
+        step(0, 0, usize::from(*port));
+        if left > 0 {
+            step(JUMP, 4, 4 + rest);
+        }
+    }
+    code
+}
+
+// ---- answers ----------------------------------------------------------------------------------
+
+/// Reads what came in one go. `each` is called for every socket.
+pub(super) fn answers(mut bytes: &[u8], sequence: u32, mut each: impl FnMut(Socket)) -> Piece {
+    // A piece that is cut off before the first header ends is none.
+    while !bytes.is_empty() {
+        let Some(length) = u32_at(bytes, 0).and_then(|length| usize::try_from(length).ok()) else {
+            return Piece::Broken;
+        };
+        let (Some(message), Some(kind)) = (bytes.get(..length), u16_at(bytes, 4)) else {
+            return Piece::Broken;
+        };
+        let Some(body) = message.get(HEADER..) else { return Piece::Broken };
+        // The rest of an earlier answer is none of ours.
+        if u32_at(bytes, 8) == Some(sequence) {
+            match kind {
+                TCPDIAG_GETSOCK | SOCK_DIAG_BY_FAMILY => match socket(body) {
+                    Some(socket) => each(socket),
+                    None => return Piece::Broken,
+                },
+                NLMSG_NOOP => {}
+                NLMSG_DONE | NLMSG_ERROR => {
+                    return match u32_at(body, 0).map(|code| code as i32) {
+                        None | Some(0) if kind == NLMSG_DONE => Piece::Last,
+                        Some(code) if code < 0 => Piece::Refused(code.saturating_neg()),
+                        _ => Piece::Broken,
+                    };
+                }
+                NLMSG_OVERRUN => return Piece::Broken,
+                _ => {}
+            }
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Piece::More
+}
+
+fn socket(body: &[u8]) -> Option<Socket> {
+    let attributes = body.get(MESSAGE..)?;
+    Some(Socket {
+        state: *body.get(1)?,
+        port: u16::from_be(u16_at(body, 4)?),
+        // Two halves, the lower one first on every machine.
+        cookie: u64::from(u32_at(body, 44)?) | u64::from(u32_at(body, 48)?) << 32,
+        unread: u32_at(body, 56)?,
+        unsent: u32_at(body, 60)?,
+        inode: u32_at(body, 68)?,
+        info: info(attributes),
+    })
+}
+
+/// Looks for the attribute. A kernel may tell less than we know of, or more.
+fn info(mut attributes: &[u8]) -> Option<Info> {
+    loop {
+        let length = usize::from(u16_at(attributes, 0)?);
+        let content = attributes.get(4..length)?;
+        // The two highest bits are flags.
+        if u16_at(attributes, 2)? & 0x3fff == INET_DIAG_INFO {
+            return Some(Info {
+                last_data_sent: u32_at(content, 44)?,
+                last_data_received: u32_at(content, 52)?,
+                last_ack_received: u32_at(content, 56)?,
+                bytes_received: u64_at(content, 128),
+            });
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().copied().map(u64::from_ne_bytes)
+}

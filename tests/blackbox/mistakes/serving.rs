@@ -1,0 +1,73 @@
+//! Readiness, the drain, and who is answered.
+
+use super::{NO_COUNT, NO_PORT, NO_SIGNAL, NO_TIME, each_is_refused};
+use crate::support::Outcome;
+
+const NO_CONDITION: &str = "not a condition; write notify, fd:3, tcp:8080, http://127.0.0.1:8080/ready, \
+    exec:CMD, signal:USR1, file:PATH or after:5s";
+
+#[test]
+fn a_bad_value_of_each_option() -> Outcome {
+    each_is_refused(&[
+        ("ready", "READY", "listening", NO_CONDITION),
+        ("ready", "READY", "notify:1", NO_CONDITION),
+        ("ready", "READY", "fd:", "the number is missing; write fd:3"),
+        ("ready", "READY", "fd:2", "the first three are the app's own; write fd:3 or higher"),
+        ("ready", "READY", "fd:1024", "no descriptor; write a number from 3 to 1023"),
+        ("ready", "READY", "fd:x", "no descriptor; write a number from 3 to 1023"),
+        ("ready", "READY", "tcp", "the port is missing; write tcp:8080"),
+        (
+            "ready",
+            "READY",
+            "tcp:db:5432",
+            "not a port; write a number from 1 to 65535 of this host, as in tcp:8080",
+        ),
+        (
+            "ready",
+            "READY",
+            "http://app.local/",
+            "'app.local' is not an address in numbers, and a static program has no name service; write \
+             127.0.0.1, [::1] or localhost",
+        ),
+        (
+            "ready",
+            "READY",
+            "https://127.0.0.1/",
+            "graceinit has no TLS, so that it stays small; write http://127.0.0.1:8080/ready",
+        ),
+        (
+            "ready",
+            "READY",
+            "http:GET http://127.0.0.1/",
+            "not an http:// address; write http://127.0.0.1:8080/ready",
+        ),
+        ("ready", "READY", "exec:", "the command is missing; write exec:pg_isready --quiet"),
+        ("ready", "READY", "exec:'a", "a quote is not closed; close it"),
+        ("ready", "READY", "exec:''", "an empty command; write a program and its arguments"),
+        ("ready", "READY", "signal:", "the signal is missing; write signal:USR1"),
+        ("ready", "READY", "signal:X", NO_SIGNAL),
+        ("ready", "READY", "signal:CHLD", "CHLD cannot tell anything; name one that can be caught"),
+        ("ready", "READY", "file:", "the path is missing; write file:/run/app/ready"),
+        ("ready", "READY", "after:soon", NO_TIME),
+        ("ready", "READY", "after:0", "no time at all; write at least 1ms"),
+        ("ready-timeout", "READY_TIMEOUT", "0", "no time at all; write at least 1ms"),
+        ("drain", "DRAIN", "http", NO_PORT),
+        ("drain", "DRAIN", "0", NO_PORT),
+        ("drain", "DRAIN", "+80", NO_PORT),
+        ("drain", "DRAIN", "80,65536", &format!("'65536' is {NO_PORT}")),
+        (
+            "drain",
+            "DRAIN",
+            "80,auto",
+            "'auto' is for all ports, and stands alone; write auto, or the ports",
+        ),
+        ("drain-delay", "DRAIN_DELAY", "x", NO_TIME),
+        ("drain-acks", "DRAIN_ACKS", "0", "none at all; write at least 1"),
+        ("drain-acks", "DRAIN_ACKS", "x", NO_COUNT),
+        ("drain-idle", "DRAIN_IDLE", "x", NO_TIME),
+        ("drain-quiet", "DRAIN_QUIET", "x", NO_TIME),
+        ("drain-owed", "DRAIN_OWED", "0", "no time at all; write at least 1ms"),
+        ("listen", "LISTEN", "localhost:9180", "names are not looked up; write 127.0.0.1:9180"),
+        ("listen", "LISTEN", ":0", "port 0 is any port, and nobody would know which; choose one"),
+    ])
+}
