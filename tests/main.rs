@@ -5,5 +5,6 @@ mod docker;
 mod machine;
 mod pty;
 mod servers;
+mod sight;
 mod support;
 mod walls;

@@ -272,3 +272,6 @@ impl Tally {
         look
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,3 +95,18 @@ fn socket_inode(link: &[u8]) -> Option<u64> {
     let digits = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_descriptors_of_sockets_look_like() {
+        assert_eq!(socket_inode(b"socket:[4711]"), Some(4711));
+        for other in
+            [&b"pipe:[4711]"[..], b"socket:[]", b"socket:[4711", b"socket:[-1]", b"/tmp/x", b""]
+        {
+            assert_eq!(socket_inode(other), None);
+        }
+    }
+}

@@ -126,3 +126,90 @@ pub(super) fn received(proc: &Path) -> Option<u64> {
     let v6 = read("snmp6").and_then(|text| received_v6(&text));
     v4.into_iter().chain(v6).reduce(u64::wrapping_add)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000003 00:00000000 00000000  1000        0 4711 1 0000000000000000 100 0 0 10 0
+   1: 0100007F:1F90 0100007F:A2C4 01 0000000A:0000000B 02:000002A9 00000000     0        0 4712 2 0000000000000000 20 4 30 10 -1
+";
+    const TCP6: &str = "   0: 00000000000000000000000000000000:01BB 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 99 1 0000000000000000 100 0 0 10 0";
+
+    #[test]
+    fn lines_of_the_tables() {
+        let all: Vec<Option<Line>> = TCP.lines().map(|text| line(text.as_bytes())).collect();
+        assert_eq!(all[0], None);
+        let listener = all[1].expect("a line");
+        assert_eq!((listener.port, listener.state, listener.unread), (8080, 10, 3));
+        assert_eq!((listener.unsent, listener.inode), (0, 4711));
+        let connection = all[2].expect("a line");
+        assert_eq!((connection.port, connection.state, connection.inode), (8080, 1, 4712));
+        assert_eq!((connection.unsent, connection.unread), (10, 11));
+        assert_ne!(listener.key, connection.key);
+        let listener = line(TCP6.as_bytes()).expect("a line");
+        assert_eq!((listener.port, listener.state, listener.inode), (443, 10, 99));
+    }
+
+    #[test]
+    fn a_table_is_read_whatever_pieces_it_comes_in() {
+        struct Pieces<'a>(&'a [u8], usize);
+        impl Read for Pieces<'_> {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                let size = self.1.min(self.0.len()).min(into.len());
+                let (now, later) = self.0.split_at(size);
+                into[..size].copy_from_slice(now);
+                self.0 = later;
+                Ok(size)
+            }
+        }
+        for size in 1..200 {
+            let mut found = Vec::new();
+            let whole = lines(Pieces(TCP.as_bytes(), size), |text| found.extend(line(text)));
+            assert!(whole.expect("no error"));
+            assert_eq!(found.iter().map(|line| line.inode).collect::<Vec<_>>(), [4711, 4712]);
+        }
+    }
+
+    #[test]
+    fn a_table_without_end_is_given_up() {
+        assert!(!lines(io::repeat(b'\n'), |_| {}).expect("no error"));
+    }
+
+    #[test]
+    fn counters_of_datagrams() {
+        let snmp = "Ip: A B\nIp: 1 2\nUdp: InDatagrams NoPorts InErrors\nUdp: 42 7 0\nUdpLite: InDatagrams\nUdpLite: 3\n";
+        assert_eq!(received_v4(snmp), Some(42));
+        assert_eq!(received_v4("Udp: NoPorts InDatagrams\nUdp: 7 43\n"), Some(43));
+        for broken in ["", "Udp: InDatagrams\n", "Udp: InDatagrams\nUdp: x\n", "Udp:\nUdp:\n"] {
+            assert_eq!(received_v4(broken), None);
+        }
+        let snmp6 = "Ip6InReceives   \t5\nUdp6InDatagrams                 \t17\nUdp6NoPorts 1\n";
+        assert_eq!(received_v6(snmp6), Some(17));
+        assert_eq!(received_v6("Udp6InDatagramsX 1"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_harmless(text in "(?s).{0,200}", bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            received_v4(&text);
+            received_v6(&text);
+            line(text.as_bytes());
+            line(&bytes);
+            lines(&bytes[..], |text| { line(text); }).expect("no error");
+        }
+
+        #[test]
+        fn a_garbled_line_is_harmless(at in 0usize..150, byte: u8, cut in 0usize..150) {
+            let mut text = TCP6.as_bytes().to_vec();
+            if let Some(place) = text.get_mut(at) {
+                *place = byte;
+            }
+            text.truncate(cut);
+            line(&text);
+        }
+    }
+}

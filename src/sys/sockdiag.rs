@@ -58,8 +58,9 @@ impl Diag {
     }
 
     /// Asks, and calls `each` for every socket of the answer. Never waits: the kernel looks its sockets
-    /// up while it is asked and while the answer is read. It holds no lock meanwhile, so connections
-    /// that are made or go in between may be there, be missing or be told of twice.
+    /// up while it is asked and while the answer is read. It stops nothing meanwhile, so connections
+    /// that are made or go in between may be there, be missing or be told of twice; nor is its mark for
+    /// that (NLM_F_DUMP_INTR) looked at, because whoever counts connections looks again soon.
     ///
     /// # Errors
     /// ENOENT: the kernel lacks the module for such sockets. Others as in [`Diag::open`].

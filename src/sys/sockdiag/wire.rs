@@ -38,9 +38,7 @@ pub enum Kind {
     /// every kernel understands it, and the kernel walks through its table of all connections (which is
     /// the machine's, not the container's) once instead of twice.
     Tcp,
-    /// TCP of one address family (libc's AF_INET, AF_INET6).
-    TcpOf(u8),
-    /// MPTCP of one address family.
+    /// MPTCP of one address family (libc's AF_INET, AF_INET6).
     MptcpOf(u8),
 }
 
@@ -125,11 +123,9 @@ const MESSAGE: usize = 72;
 
 /// Writes a question. Its answers carry the same `sequence`.
 pub(super) fn question(query: &Query<'_>, sequence: u32) -> Vec<u8> {
-    let (kind, family, protocol) = match query.kind {
-        Kind::Tcp => (TCPDIAG_GETSOCK, 0, 0),
-        Kind::TcpOf(family) => (SOCK_DIAG_BY_FAMILY, family, libc::IPPROTO_TCP),
-        // Too large a number for its field.
-        Kind::MptcpOf(family) => (SOCK_DIAG_BY_FAMILY, family, libc::IPPROTO_MPTCP),
+    let (kind, family) = match query.kind {
+        Kind::Tcp => (TCPDIAG_GETSOCK, 0),
+        Kind::MptcpOf(family) => (SOCK_DIAG_BY_FAMILY, family),
     };
     let extensions = if query.info { 1u8 << (INET_DIAG_INFO - 1) } else { 0 };
     let mut text = Vec::with_capacity(256);
@@ -138,19 +134,20 @@ pub(super) fn question(query: &Query<'_>, sequence: u32) -> Vec<u8> {
     text.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
     text.extend(sequence.to_ne_bytes());
     text.extend([0; 4]);
-    // The addresses and ports of a question for many sockets are ignored by the kernel: 48 zeroes.
+    // struct inet_diag_sockid. A single port could stand in here; the filter does it as cheaply.
     if kind == TCPDIAG_GETSOCK {
         text.extend([family, 0, 0, extensions]);
         text.extend([0; 48]);
         text.extend(query.states.0.to_ne_bytes());
         text.extend([0; 4]);
     } else {
-        text.extend([family, u8::try_from(protocol).unwrap_or(u8::MAX), extensions, 0]);
+        // The protocol's number is too large for its field, and comes as an attribute.
+        text.extend([family, u8::MAX, extensions, 0]);
         text.extend(query.states.0.to_ne_bytes());
         text.extend([0; 48]);
     }
     if let Kind::MptcpOf(_) = query.kind {
-        attribute(&mut text, INET_DIAG_REQ_PROTOCOL, &protocol.to_ne_bytes());
+        attribute(&mut text, INET_DIAG_REQ_PROTOCOL, &libc::IPPROTO_MPTCP.to_ne_bytes());
     }
     if (1..=MOST_PORTS).contains(&query.ports.len()) {
         attribute(&mut text, INET_DIAG_REQ_BYTECODE, &filter(query.ports));
@@ -180,7 +177,7 @@ fn attribute(text: &mut Vec<u8>, name: u16, content: &[u8]) {
 /// from p: 8, wrong  to p: 8, wrong                   for the last
 /// ```
 ///
-/// From and to, because "equal" is known since Linux 4.16 only.
+/// From and to, because older kernels know no "equal".
 fn filter(ports: &[u16]) -> Vec<u8> {
     const JUMP: u8 = 1;
     const FROM: u8 = 2;
@@ -287,3 +284,6 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().copied().map(u64::from_ne_bytes)
 }
+
+#[cfg(test)]
+mod tests;

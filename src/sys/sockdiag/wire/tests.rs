@@ -1,0 +1,224 @@
+use proptest::prelude::*;
+
+use super::*;
+
+// ---- the filter, as the kernel checks and runs it (net/ipv4/inet_diag.c) -----------------------
+
+fn op(code: &[u8], at: usize) -> (u8, usize, usize) {
+    (code[at], code[at + 1].into(), u16_at(code, at + 2).expect("within the code").into())
+}
+
+/// inet_diag_bc_audit: `None` where the kernel says EINVAL.
+fn audit(code: &[u8]) -> Option<()> {
+    let reachable = |from: usize| {
+        let mut at = 0;
+        while at < from {
+            let (_, yes, _) = op(code, at);
+            if yes < 4 || yes % 4 != 0 {
+                return false;
+            }
+            at += yes;
+        }
+        at == from
+    };
+    let mut at = 0;
+    while at < code.len() {
+        let left = code.len() - at;
+        let (kind, yes, no) = op(code, at);
+        let least = match kind {
+            1 => 4,
+            2 | 3 if left >= 8 => 8,
+            _ => return None,
+        };
+        if no < least || no > left + 4 || no % 4 != 0 || (no < left && !reachable(at + no)) {
+            return None;
+        }
+        if yes < least || yes > left + 4 || yes % 4 != 0 {
+            return None;
+        }
+        at += yes;
+    }
+    (at == code.len()).then_some(())
+}
+
+/// inet_diag_bc_run
+fn run(code: &[u8], port: u16) -> bool {
+    let mut at = 0;
+    while at < code.len() {
+        let (kind, yes, no) = op(code, at);
+        let holds = match kind {
+            1 => false,
+            2 => usize::from(port) >= op(code, at + 4).2,
+            3 => usize::from(port) <= op(code, at + 4).2,
+            _ => unreachable!("checked before"),
+        };
+        at += if holds { yes } else { no };
+    }
+    at == code.len()
+}
+
+proptest! {
+    #[test]
+    fn the_filter_takes_exactly_the_ports(
+        ports in prop::collection::vec(1..=u16::MAX, 1..20),
+        others in prop::collection::vec(any::<u16>(), 20),
+    ) {
+        let code = filter(&ports);
+        prop_assert!(audit(&code).is_some());
+        for port in ports.iter().chain(&others) {
+            for port in [port.saturating_sub(1), *port, port.saturating_add(1)] {
+                prop_assert_eq!(run(&code, port), ports.contains(&port), "{}", port);
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_harmless(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        answers(&bytes, 0, |_| {});
+        socket(&bytes);
+        info(&bytes);
+    }
+
+    #[test]
+    fn a_garbled_answer_is_harmless(at in 0usize..700, byte: u8, cut in 0usize..700) {
+        let mut answer = two_and_done(280);
+        if let Some(place) = answer.get_mut(at) {
+            *place = byte;
+        }
+        answer.truncate(cut);
+        answers(&answer, 7, |_| {});
+    }
+}
+
+#[test]
+fn the_longest_filter_is_valid() {
+    let ports: Vec<u16> = (1..).take(MOST_PORTS).collect();
+    let code = filter(&ports);
+    assert!(audit(&code).is_some());
+    assert!(run(&code, 1) && run(&code, 1000) && !run(&code, 1001) && !run(&code, 0));
+    let query = Query { kind: Kind::Tcp, states: States::LISTEN, ports: &ports, info: false };
+    assert_eq!(u32_at(&question(&query, 1), 0), Some(16 + 60 + 4 + 1000 * 20 - 4));
+}
+
+// ---- answers ----------------------------------------------------------------------------------
+
+fn message(kind: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(HEADER + body.len()).expect("a short message");
+    let mut bytes = length.to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(2u16.to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(body);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// A socket whose struct tcp_info has so many bytes.
+fn told(port: u16, info_size: usize) -> Vec<u8> {
+    let mut body = vec![0; MESSAGE];
+    body[0] = 10;
+    body[1] = 1;
+    body[4..6].copy_from_slice(&port.to_be_bytes());
+    body[44..48].copy_from_slice(&0x0506_0708u32.to_ne_bytes());
+    body[48..52].copy_from_slice(&0x0102_0304u32.to_ne_bytes());
+    body[56..60].copy_from_slice(&11u32.to_ne_bytes());
+    body[60..64].copy_from_slice(&22u32.to_ne_bytes());
+    body[68..72].copy_from_slice(&4711u32.to_ne_bytes());
+    // One of a byte, padded; then the one that is looked for, with a flag in its name.
+    attribute(&mut body, 8, &[0; 1]);
+    body.extend([0; 3]);
+    let mut info = vec![0; info_size];
+    for (at, value) in [(44, 100u32), (52, 200), (56, 300), (128, 400)] {
+        if let Some(place) = info.get_mut(at..at + 4) {
+            place.copy_from_slice(&value.to_ne_bytes());
+        }
+    }
+    attribute(&mut body, INET_DIAG_INFO | 0x8000, &info);
+    body
+}
+
+fn two_and_done(info_size: usize) -> Vec<u8> {
+    let mut answer = message(SOCK_DIAG_BY_FAMILY, 7, &told(80, info_size));
+    answer.extend(message(TCPDIAG_GETSOCK, 7, &told(443, info_size)));
+    answer.extend(message(NLMSG_DONE, 7, &[0; 4]));
+    answer
+}
+
+fn read(bytes: &[u8]) -> (Vec<Socket>, Piece) {
+    let mut found = Vec::new();
+    let piece = answers(bytes, 7, |socket| found.push(socket));
+    (found, piece)
+}
+
+#[test]
+fn a_whole_answer() {
+    let (found, piece) = read(&two_and_done(280));
+    assert_eq!(piece, Piece::Last);
+    let info = Info {
+        last_data_sent: 100,
+        last_data_received: 200,
+        last_ack_received: 300,
+        bytes_received: Some(400),
+    };
+    let socket = Socket {
+        state: 1,
+        port: 80,
+        cookie: 0x0102_0304_0506_0708,
+        unread: 11,
+        unsent: 22,
+        inode: 4711,
+        info: Some(info),
+    };
+    // The cookie's halves are in this order whatever the machine's own.
+    assert_eq!(found, [socket, Socket { port: 443, ..socket }]);
+}
+
+#[test]
+fn what_shorter_structs_of_older_kernels_lack_is_not_known() {
+    let info = |size| read(&two_and_done(size)).0[0].info;
+    assert!(info(136).expect("stamps").bytes_received.is_some());
+    // Linux 2.6 to 4.0
+    assert_eq!(info(104).expect("stamps").bytes_received, None);
+    assert_eq!(info(56), None);
+    assert_eq!(info(0), None);
+    assert!(info(4000).is_some(), "newer kernels tell more");
+}
+
+#[test]
+fn each_truncation_tells_only_whole_sockets() {
+    let answer = two_and_done(232);
+    let whole = read(&answer).0;
+    for length in 0..answer.len() {
+        let (found, piece) = read(&answer[..length]);
+        assert_ne!(piece, Piece::Last, "{length}");
+        assert_eq!(found, whole[..found.len()]);
+    }
+}
+
+#[test]
+fn what_ends_an_answer() {
+    let error = |code: i32| message(NLMSG_ERROR, 7, &code.to_ne_bytes());
+    assert_eq!(read(&error(-2)).1, Piece::Refused(2));
+    assert_eq!(read(&error(i32::MIN)).1, Piece::Refused(i32::MAX));
+    assert_eq!(read(&error(0)).1, Piece::Broken, "an acknowledgement was not asked for");
+    assert_eq!(read(&message(NLMSG_ERROR, 7, &[])).1, Piece::Broken);
+    assert_eq!(read(&message(NLMSG_DONE, 7, &[])).1, Piece::Last);
+    assert_eq!(read(&message(NLMSG_DONE, 7, &(-12i32).to_ne_bytes())).1, Piece::Refused(12));
+    assert_eq!(read(&message(NLMSG_OVERRUN, 7, &[])).1, Piece::Broken);
+    assert_eq!(read(&message(NLMSG_NOOP, 7, &[])).1, Piece::More);
+    assert_eq!(read(&message(99, 7, &[1, 2, 3])).1, Piece::More);
+    assert_eq!(read(&[]).1, Piece::More);
+    // Lengths that lead nowhere.
+    assert_eq!(read(&[0; 16]).1, Piece::Broken);
+    assert_eq!(read(&[15, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]).1, Piece::Broken);
+}
+
+#[test]
+fn the_rest_of_an_earlier_answer_is_passed_over() {
+    let mut answer = message(TCPDIAG_GETSOCK, 6, &told(1, 280));
+    answer.extend(message(NLMSG_DONE, 6, &[0; 4]));
+    assert_eq!(read(&answer), (Vec::new(), Piece::More));
+    answer.extend(two_and_done(280));
+    assert_eq!(read(&answer).0.len(), 2);
+}
