@@ -2,8 +2,10 @@
 
 mod blackbox;
 mod docker;
+mod k8s;
 mod machine;
 mod pty;
+mod rollout;
 mod servers;
 mod sight;
 mod support;

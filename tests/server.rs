@@ -3,18 +3,22 @@
 //!
 //! ```text
 //! server PORT [--slow-ms N] [--on-term exit|ignore]   answers GET /; PORT 0 is any free one
+//! server env [OPTIONS]                                the same at the IP:PORT of the variable LISTEN
 //! server get URL                                      prints the body; status 1 unless it is a 200
 //! server touch PATH                                   makes a file
 //! server ps                                           one line per process: pid ppid state name
 //! ```
 //!
-//! The server prints `listening PORT`, `request` for each one it has read, `stopping` on TERM and,
+//! The answer to `/` is `hello`, or what the variable HELLO says; that to `/sleep/MS/N` comes so late and
+//! is `/sleep/MS/N done`.
+//!
+//! The server prints `listening PORT`, `request PATH` for each one it has read, `stopping` on TERM and,
 //! when every request that had begun is answered, `stopped`.
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -32,7 +36,7 @@ fn main() -> ExitCode {
         ["get", url] => get(url),
         ["touch", path] => fs::write(path, ""),
         ["ps"] => ps(),
-        [port, options @ ..] => number(port).and_then(|port| serve(port, options)),
+        [place, options @ ..] => address(place).and_then(|address| serve(address, options)),
         [] => Err(usage("no command")),
     };
     match done {
@@ -52,6 +56,15 @@ fn number(text: &str) -> io::Result<u16> {
     text.parse().map_err(|_| usage(&format!("{text} is no number")))
 }
 
+/// An engine that starts several of a kind can only tell them apart in their environment.
+fn address(place: &str) -> io::Result<SocketAddrV4> {
+    if place != "env" {
+        return Ok(SocketAddrV4::new(Ipv4Addr::LOCALHOST, number(place)?));
+    }
+    let listen = std::env::var("LISTEN").unwrap_or_default();
+    listen.parse().map_err(|_| usage(&format!("LISTEN is '{listen}', which is no IP:PORT")))
+}
+
 /// One line, whole and at once: a test waits for it.
 fn say(line: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -59,7 +72,7 @@ fn say(line: &str) -> io::Result<()> {
     out.flush()
 }
 
-fn serve(port: u16, options: &[&str]) -> io::Result<()> {
+fn serve(address: SocketAddrV4, options: &[&str]) -> io::Result<()> {
     let (mut slow, mut ignore) = (Duration::ZERO, false);
     for option in options.chunks(2) {
         match option {
@@ -72,7 +85,7 @@ fn serve(port: u16, options: &[&str]) -> io::Result<()> {
     // The handler writes a byte, which poll sees: a flag alone would be missed by a blocked accept.
     let (terms, handler) = UnixStream::pair()?;
     signal_hook::low_level::pipe::register(libc::SIGTERM, handler)?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    let listener = TcpListener::bind(address)?;
     // Between poll and accept a client may have gone again.
     listener.set_nonblocking(true)?;
     say(&format!("listening {}", listener.local_addr()?.port()))?;
@@ -124,21 +137,32 @@ fn answer(stream: TcpStream, slow: Duration) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
-    let root = line.starts_with("GET / ");
+    let path = line.split(' ').nth(1).unwrap_or_default().to_string();
+    let mut parts = path.split('/').skip(1);
+    let sleep = match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some("sleep"), Some(ms), Some(_), None) => ms.parse().ok().map(Duration::from_millis),
+        _ => None,
+    };
+    let root = path == "/" || path.starts_with("/?");
     // The headers, up to an empty line.
     while !line.trim_end().is_empty() {
         line.clear();
         reader.read_line(&mut line)?;
     }
-    say("request")?;
+    say(&format!("request {path}"))?;
     // A slow handler: nobody ever sends on the channel.
     let (_never, timer) = mpsc::channel::<()>();
-    let _ = timer.recv_timeout(slow);
-    let (status, body) = if root { ("200 OK", "hello\n") } else { ("404 Not Found", "no\n") };
+    let _ = timer.recv_timeout(sleep.unwrap_or(slow));
+    let hello = std::env::var("HELLO").unwrap_or_else(|_| "hello".into());
+    let (status, body) = match sleep {
+        Some(_) => ("200 OK", format!("{path} done")),
+        None if root => ("200 OK", hello),
+        None => ("404 Not Found", "no".into()),
+    };
     write!(
         reader.into_inner(),
-        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}\n",
+        body.len() + 1
     )
 }
 

@@ -60,6 +60,24 @@ pub fn engine() -> Option<&'static Engine> {
     engine.as_ref().ok()
 }
 
+/// An engine that nobody else uses, for tests that change the engine itself.
+pub fn own_engine() -> Option<&'static Engine> {
+    static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
+    let shared = engine()?;
+    if shared.host.is_some() {
+        return Some(shared);
+    }
+    let start = || {
+        let engine = Engine::start(shared.image.clone())?;
+        engine.build()?;
+        Ok(engine)
+    };
+    let engine = ENGINE.get_or_init(|| start().map_err(|fault: Fault| fault.reason().to_string()));
+    let why = engine.as_ref().err().map_or("", String::as_str);
+    need::met(engine.is_ok(), &format!("a second Docker engine ({why})"));
+    engine.as_ref().ok()
+}
+
 impl Engine {
     fn find() -> Outcome<Engine> {
         // A name of this test binary's own: several may share an engine.
@@ -103,6 +121,13 @@ impl Engine {
         self.docker(&["build", "--quiet", "--tag", &self.image, &context.text(".")]).map(drop)
     }
 
+    /// The test image and what these lines of a Dockerfile add: its id. Goes with the engine.
+    pub fn variant(&self, lines: &str) -> Outcome<String> {
+        let context = Place::new();
+        context.file("Dockerfile", format!("FROM {}\n{lines}\n", self.image), 0o644);
+        self.docker(&["build", "--quiet", &context.text(".")])
+    }
+
     /// A command of the client, in preparation.
     pub fn client(&self) -> Command {
         client(self.host.as_deref())
@@ -123,7 +148,7 @@ impl Engine {
     pub fn try_docker(&self, words: &[&str]) -> Outcome<(i32, String, String)> {
         let mut command = self.client();
         command.args(words);
-        let mut running = Running::start(command, words.first().unwrap_or(&""))?;
+        let mut running = Running::start(command, &words.join(" "))?;
         let code = running.end()?;
         let text = |account: &Account| -> Outcome<String> {
             let lines: Vec<String> = account.all()?.into_iter().map(|line| line.0).collect();

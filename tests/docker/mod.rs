@@ -4,11 +4,14 @@
 #![allow(unreachable_pub, reason = "a tool box for the cases below")]
 
 mod container;
+mod drain;
 mod engine;
 mod lack;
 mod life;
 mod plain;
 mod stop;
+mod swarm;
+mod traffic;
 
 use crate::support::account::Line;
 

@@ -28,7 +28,7 @@ pub(super) fn without(grace: &str) -> Launch {
 
 /// A free port on an address of this process's own, so that nobody takes it before the server does; not
 /// twice the same, for tests that run side by side.
-pub(super) fn free_address() -> Outcome<SocketAddrV4> {
+pub(crate) fn free_address() -> Outcome<SocketAddrV4> {
     static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     // A pid has 22 bits at most.
     let [_, a, b, c] = std::process::id().to_be_bytes();

@@ -2,7 +2,7 @@
 
 mod apps;
 mod celery;
-mod common;
+pub(crate) mod common;
 mod gunicorn;
 mod haproxy;
 mod httpd;
@@ -10,6 +10,7 @@ mod jvm;
 mod mysql;
 mod nginx;
 mod node;
+mod pgbench;
 mod pgbouncer;
 mod php_fpm;
 mod postgres;

@@ -24,14 +24,18 @@ pub(super) fn needs() -> bool {
         && need::met(programs().is_some(), "/usr/lib/postgresql/*/bin/postgres")
 }
 
-fn program(name: &str) -> Outcome<PathBuf> {
+pub(super) fn program(name: &str) -> Outcome<PathBuf> {
     programs().map(|dir| dir.join(name)).ok_or_else(|| Fault::new("no PostgreSQL"))
 }
 
+/// Makes a program that user's, for who cannot do it alone.
+pub(super) const AS_USER: [&str; 6] =
+    ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"];
+
 /// A new database cluster in `place`.
 pub(super) fn cluster(place: &Place) -> Outcome {
-    let made = Command::new("setpriv")
-        .args(["--reuid", USER, "--regid", USER, "--clear-groups"])
+    let made = Command::new(AS_USER[0])
+        .args(&AS_USER[1..])
         .arg(program("initdb")?)
         .args(["--no-sync", "--auth=trust", "--locale=C", "--encoding=UTF8", "-D"])
         .arg(place.path("data"))
@@ -42,8 +46,8 @@ pub(super) fn cluster(place: &Place) -> Outcome {
     Ok(())
 }
 
-/// The server of that cluster, ready.
-pub(super) fn start(launch: Launch, place: &Place, address: SocketAddrV4) -> Outcome<Run> {
+/// The command of that cluster's server.
+pub(super) fn server(place: &Place, address: SocketAddrV4) -> Outcome<Vec<String>> {
     let server = program("postgres")?.display().to_string();
     let (ip, port) = (address.ip(), address.port());
     let data = place.text("data");
@@ -51,11 +55,20 @@ pub(super) fn start(launch: Launch, place: &Place, address: SocketAddrV4) -> Out
         "{server} -F -D {data} -h {ip} -p {port} -c unix_socket_directories= \
          -c dynamic_shared_memory_type=mmap"
     );
+    Ok(command.split_whitespace().map(str::to_string).collect())
+}
+
+/// Starts what has the server for its app, and waits until that is ready.
+pub(super) fn started(launch: Launch) -> Outcome<Run> {
     // What is killed leaves shared memory behind: of a namespace of its own, nothing stays.
-    let launch = launch.outside(["unshare", "--ipc"]).flags("--user").words([USER]);
-    let run = launch.command(command.split_whitespace()).start()?;
+    let run = launch.outside(["unshare", "--ipc"]).start()?;
     run.err.find("ready to accept connections")?;
     Ok(run)
+}
+
+/// The server of that cluster under graceinit, ready.
+pub(super) fn start(launch: Launch, place: &Place, address: SocketAddrV4) -> Outcome<Run> {
+    started(launch.flag("--user", USER).command(server(place, address)?))
 }
 
 /// A client of whatever speaks the protocol there.
@@ -76,7 +89,7 @@ pub(super) fn transaction(address: SocketAddrV4) -> Outcome<Client> {
 }
 
 /// What the cluster says of its last end: `shut down`, or `in production` after a crash.
-fn state(place: &Place) -> Outcome<String> {
+pub(super) fn state(place: &Place) -> Outcome<String> {
     let mut command = Command::new(program("pg_controldata")?);
     let output = command.arg("-D").arg(place.path("data")).env("LC_ALL", "C").output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -1,0 +1,128 @@
+//! The manifests of `packaging/k8s` and of `docs/kubernetes.md`: held against the published schemas of
+//! Kubernetes, and the settings in them against the period of their pods, by graceinit itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::support::files::Place;
+use crate::support::{Outcome, Program, need};
+use crate::{ensure, ensure_eq};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where `tests/run` installs the schemas.
+fn python() -> PathBuf {
+    root().join("target/python/bin/python3")
+}
+
+fn needs() -> bool {
+    let import = Command::new(python()).args(["-c", "import kubernetes_validate"]).output();
+    let there = import.is_ok_and(|output| output.status.success());
+    need::met(there, "kubernetes-validate of PyPI in target/python")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Judges one manifest.
+fn judge(place: &Place, manifest: &str) -> Outcome<Output> {
+    let file = place.file("manifest.yaml", manifest, 0o644);
+    let mut judge = Command::new(python());
+    judge.arg(root().join("tests/k8s.py")).arg(file).arg(place.path("."));
+    Ok(judge.output()?)
+}
+
+/// Every manifest: its name, and what it says.
+fn manifests() -> Outcome<Vec<(String, String)>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(root().join("packaging/k8s"))? {
+        let path = entry?.path();
+        all.push((path.display().to_string(), fs::read_to_string(&path)?));
+    }
+    ensure!(all.len() >= 3, "where are they: {all:?}");
+    // The blocks that are whole; the others are fragments.
+    let doc = fs::read_to_string(root().join("docs/kubernetes.md"))?;
+    let blocks = doc.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let whole: Vec<&str> = blocks.filter(|block| block.starts_with("apiVersion: ")).collect();
+    ensure!(!whole.is_empty(), "docs/kubernetes.md shows none");
+    all.extend(whole.into_iter().map(|block| ("docs/kubernetes.md".into(), block.to_string())));
+    Ok(all)
+}
+
+/// The plan of a stop, as graceinit sees it in that container.
+fn plan(environment: &[&str], period: u32) -> Outcome<Output> {
+    let mut check = Command::new(Program::Graceinit.path());
+    check.env_clear().env("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+    check.envs(environment.iter().filter_map(|entry| entry.split_once('=')));
+    Ok(check
+        .arg(format!("--check=k8s:{period}s"))
+        .arg("--")
+        .arg(Program::Graceinit.path())
+        .output()?)
+}
+
+#[test]
+fn manifests_fit_the_schemas_and_their_stops_fit_the_pods() -> Outcome {
+    if !needs() {
+        return Ok(());
+    }
+    let place = Place::new();
+    for (name, content) in manifests()? {
+        let judged = judge(&place, &content)?;
+        ensure!(judged.status.success(), "{name}: {}", text(&judged.stderr));
+        let account = text(&judged.stdout);
+        let mut containers = 0;
+        for container in account.split("container ").skip(1) {
+            containers += 1;
+            let mut lines = container.lines();
+            let head = lines.next().unwrap_or_default();
+            let period = head.rsplit(' ').next().and_then(|period| period.parse().ok());
+            let period: u32 = period.unwrap_or(0);
+            let environment: Vec<&str> =
+                lines.filter_map(|line| line.strip_prefix("env ")).collect();
+            let checked = plan(&environment, period)?;
+            let (out, err) = (text(&checked.stdout), text(&checked.stderr));
+            ensure_eq!(checked.status.code(), Some(0), "{name}, {head}: {out}{err}");
+            // An unknown variable, for one, is a warning.
+            ensure!(!out.contains("warning: "), "{name}, {head}: {out}");
+            ensure!(out.contains("terminationGracePeriodSeconds"), "{name}, {head}: {out}");
+            // The period that is there is needed: with half of it the same plan does not fit.
+            let halved = plan(&environment, period / 2)?;
+            ensure_eq!(halved.status.code(), Some(1), "{name}, {head}: half the period");
+        }
+        ensure!(containers > 0, "{name}: no container in {account:?}");
+    }
+    Ok(())
+}
+
+/// What the test above would not let pass.
+#[test]
+fn a_wrong_manifest_is_refused() -> Outcome {
+    if !needs() {
+        return Ok(());
+    }
+    let place = Place::new();
+    let whole = fs::read_to_string(root().join("packaging/k8s/web.yaml"))?;
+    for (right, wrong, complaint) in [
+        ("readinessProbe:", "readynessProbe:", "'readynessProbe' was unexpected"),
+        ("maxSurge: 1", "maxSurge: [1]", "maxSurge"),
+        ("terminationGracePeriodSeconds: 30", "terminationGracePeriodSeconds: 30s", "'30s' is not"),
+        ("containerPort: 9180", "containerPort: 9181", "graceinit listens on 9180"),
+        ("value: \"8080\"", "value: \"8081\"", "8081 is drained"),
+        ("targetPort: http", "targetPort: web", "no port web"),
+        ("drop: [ALL]", "drop: [KILL]", "capabilities"),
+        ("runAsNonRoot: true", "runAsNonRoot: false", "runAsNonRoot"),
+        ("selector: { app: web }", "selector: { app: wep }", "Service web selects no pod"),
+    ] {
+        ensure!(whole.contains(right), "web.yaml has no {right:?}");
+        let judged = judge(&place, &whole.replace(right, wrong))?;
+        let err = text(&judged.stderr);
+        ensure_eq!(judged.status.code(), Some(1), "{wrong}: {err}");
+        ensure!(err.contains(complaint), "{wrong}: no {complaint:?} in {err}");
+    }
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! The servers that are rolled out. Each answers `/sleep/MS/N` and `/poll/MS/N` after so many milliseconds,
+//! and `/stream/MS/N` with a piece each 250 ms: `load::expected` has the bodies.
+//!
+//! Those that run an application (python, node, gunicorn, php, java) spend the time in a handler of their
+//! own; unless the server itself knows a graceful stop (gunicorn), none has a word about signals in it:
+//! these are the apps that an init has to be good for. nginx and httpd cannot wait: they pass the request
+//! on to [`Backend`], as in front of an application.
+
+use std::process::Command;
+
+use super::backend::Backend;
+use crate::ensure;
+use crate::support::Outcome;
+use crate::support::files::Place;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    Nginx,
+    Node,
+    Python,
+    Httpd,
+    Gunicorn,
+    Java,
+    Php,
+}
+
+pub(crate) const SERVERS: [Server; 7] = [
+    Server::Nginx,
+    Server::Node,
+    Server::Python,
+    Server::Httpd,
+    Server::Gunicorn,
+    Server::Java,
+    Server::Php,
+];
+
+impl Server {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Server::Nginx => "nginx",
+            Server::Node => "node",
+            Server::Python => "python",
+            Server::Httpd => "httpd",
+            Server::Gunicorn => "gunicorn",
+            Server::Java => "java",
+            Server::Php => "php",
+        }
+    }
+
+    pub(crate) fn program(self) -> &'static str {
+        match self {
+            Server::Nginx => "/usr/sbin/nginx",
+            Server::Node => "/usr/bin/node",
+            // Debian's, whatever else is on the path.
+            Server::Python => "/usr/bin/python3",
+            Server::Httpd => "/usr/sbin/apache2",
+            Server::Gunicorn => "/usr/bin/gunicorn",
+            Server::Java => "/usr/bin/java",
+            Server::Php => "/usr/bin/php",
+        }
+    }
+
+    /// graceinit's profile for it, where there is one (docs/profiles.md).
+    pub(crate) fn profile(self) -> Option<&'static str> {
+        match self {
+            Server::Nginx => Some("nginx"),
+            Server::Node => Some("node"),
+            Server::Httpd => Some("httpd"),
+            Server::Gunicorn => Some("gunicorn"),
+            Server::Java => Some("jvm"),
+            Server::Python | Server::Php => None,
+        }
+    }
+
+    /// The stop signal of the official image where TERM is not the graceful one.
+    pub(crate) fn image_signal(self) -> Option<i32> {
+        match self {
+            Server::Nginx => Some(libc::SIGQUIT),
+            Server::Httpd => Some(libc::SIGWINCH),
+            _ => None,
+        }
+    }
+}
+
+/// What the servers of one run need: files, and something behind the proxies.
+pub(crate) struct Site {
+    pub(crate) place: Place,
+    server: Server,
+    backend: Backend,
+}
+
+const MODULES: &str = "/usr/lib/apache2/modules";
+
+impl Site {
+    pub(crate) fn new(server: Server) -> Outcome<Site> {
+        let site = Site { place: Place::new(), server, backend: Backend::start()? };
+        match server {
+            Server::Python => site.source("server.py", include_str!("apps/server.py")),
+            Server::Node => site.source("server.js", include_str!("apps/server.js")),
+            Server::Gunicorn => site.source("wsgi.py", include_str!("apps/wsgi.py")),
+            Server::Php => site.source("router.php", include_str!("apps/router.php")),
+            Server::Java => site.compile()?,
+            Server::Nginx | Server::Httpd => {}
+        }
+        Ok(site)
+    }
+
+    fn source(&self, name: &str, text: &str) {
+        self.place.file(name, text, 0o644);
+    }
+
+    /// Once, so that no replica is slow to start for it.
+    fn compile(&self) -> Outcome {
+        self.source("Compile.java", include_str!("apps/Compile.java"));
+        self.source("App.java", include_str!("apps/App.java"));
+        let [compiler, dir, app] =
+            ["Compile.java", ".", "App.java"].map(|name| self.place.text(name));
+        let done =
+            Command::new(Server::Java.program()).args([&compiler, "-d", &dir, &app]).output()?;
+        ensure!(done.status.success(), "App.java: {}", String::from_utf8_lossy(&done.stderr));
+        Ok(())
+    }
+
+    /// The command of a replica on this port of the loopback.
+    pub(crate) fn command(&self, port: u16) -> Outcome<Vec<String>> {
+        let at = format!("127.0.0.1:{port}");
+        let file = |name: &str| self.place.text(name);
+        let program = self.server.program();
+        let words: Vec<String> = match self.server {
+            Server::Python => vec![file("server.py"), port.to_string()],
+            Server::Node => vec![file("server.js"), port.to_string()],
+            Server::Nginx => vec!["-c".into(), self.nginx(port)?],
+            Server::Httpd => vec!["-DFOREGROUND".into(), "-f".into(), self.httpd(port)?],
+            // A keep-alive longer than the balancer's, as everybody is advised to set it behind one.
+            Server::Gunicorn => {
+                let options = "--worker-class gthread --workers 2 --threads 48 --keep-alive 300 \
+                               --worker-tmp-dir /dev/shm wsgi:app --chdir";
+                let options = options.split_whitespace().map(String::from);
+                options.chain([file("."), "--bind".into(), at]).collect()
+            }
+            Server::Java => {
+                // As small as a JVM gets; UsePerfData would have a file in /tmp named after the pid, which
+                // is the same in every pid namespace.
+                let options = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData \
+                     -Dsun.net.httpserver.idleInterval=300 -Dsun.net.httpserver.nodelay=true -cp";
+                let options = options.split_whitespace().map(String::from);
+                options.chain([file("."), "App".into(), port.to_string()]).collect()
+            }
+            Server::Php => vec!["-S".into(), at, file("router.php")],
+        };
+        Ok([program.to_owned()].into_iter().chain(words).collect())
+    }
+
+    /// `NAME=VALUE` for the replica's environment.
+    pub(crate) fn environment(&self) -> &'static [(&'static str, &'static str)] {
+        match self.server {
+            // Each serves one request at a time.
+            Server::Php => &[("PHP_CLI_SERVER_WORKERS", "24")],
+            _ => &[],
+        }
+    }
+
+    fn nginx(&self, port: u16) -> Outcome<String> {
+        let (dir, backend) = (self.folder(port)?, self.backend.address);
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .iter()
+            .map(|name| format!("{name}_temp_path {dir}/{name};\n"))
+            .collect();
+        let text = format!(
+            "daemon off; worker_processes 1; pid {dir}/pid; error_log stderr warn;\n\
+             events {{ worker_connections 4096; }}\n\
+             http {{ access_log off; keepalive_timeout 300; keepalive_requests 1000000; {temporary}\n\
+             upstream backend {{ server {backend}; keepalive 512; keepalive_timeout 300; }}\n\
+             server {{ listen 127.0.0.1:{port} backlog=4096; location / {{\n\
+             proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_buffering off;\n\
+             proxy_pass http://backend; }} }} }}\n"
+        );
+        self.configuration(port, &text)
+    }
+
+    fn httpd(&self, port: u16) -> Outcome<String> {
+        let (dir, backend) = (self.folder(port)?, self.backend.address);
+        let modules: String = ["mpm_event", "authz_core", "proxy", "proxy_http"]
+            .iter()
+            .map(|name| format!("LoadModule {name}_module {MODULES}/mod_{name}.so\n"))
+            .collect();
+        let text = format!(
+            "ServerRoot {dir}\nServerName x\nPidFile {dir}/pid\nDefaultRuntimeDir {dir}\n\
+             Listen 127.0.0.1:{port}\nListenBacklog 4096\n{modules}ErrorLog /proc/self/fd/2\n\
+             User www-data\nGroup www-data\nKeepAliveTimeout 300\nMaxKeepAliveRequests 0\n\
+             StartServers 2\nThreadsPerChild 64\nMaxRequestWorkers 256\n\
+             ProxyPass / http://{backend}/ flushpackets=on\n"
+        );
+        self.configuration(port, &text)
+    }
+
+    /// A folder for one replica, open to every user.
+    fn folder(&self, port: u16) -> Outcome<String> {
+        let dir = self.place.path(&format!("replica-{port}"));
+        std::fs::create_dir_all(&dir)?;
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(&dir, open)?;
+        Ok(dir.display().to_string())
+    }
+
+    fn configuration(&self, port: u16, text: &str) -> Outcome<String> {
+        let name = format!("replica-{port}/conf");
+        self.place.file(&name, text, 0o644);
+        Ok(self.place.text(&name))
+    }
+}

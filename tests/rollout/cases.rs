@@ -1,0 +1,141 @@
+//! The cases of the long form. What is promised for graceinit stands with each.
+
+use std::time::Duration;
+
+use super::apps::Server;
+use super::balancer::Notice;
+use super::load::Mix;
+use super::replica::Setup;
+use super::update::Trial;
+use crate::support::Program;
+
+/// The peers, which are the control, and graceinit.
+pub(crate) const INITS: [Program; 3] = [Program::Tini, Program::DumbInit, Program::Graceinit];
+
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    /// Servers, and requests per second.
+    pub(crate) servers: &'static [(Server, u32)],
+    pub(crate) mix: Mix,
+    pub(crate) notice: Notice,
+    pub(crate) lag: Duration,
+    /// Whether the balancer keeps its connections to the servers. Where they idle they are waited for, for a
+    /// second by default (`--drain-idle`).
+    pub(crate) pool: bool,
+    /// graceinit's.
+    pub(crate) options: &'static str,
+    pub(crate) unprivileged: bool,
+    /// The most that a stop under graceinit takes on average, in seconds.
+    pub(crate) bar: f64,
+    /// Rounds with graceinit; the control has fewer, since one drop is enough.
+    pub(crate) rounds: u32,
+}
+
+/// As long as a kubelet waits.
+const GRACE: Duration = Duration::from_secs(30);
+/// Rounds of the peers.
+const CONTROL: u32 = 1;
+
+const FAST: &[(Server, u32)] =
+    &[(Server::Nginx, 2000), (Server::Node, 2000), (Server::Python, 1000)];
+
+pub(crate) const CASES: [Case; 5] = [
+    Case {
+        name: "late",
+        about: "short handlers; the balancer is told 1 s after the stop signal",
+        servers: FAST,
+        mix: Mix::Short,
+        notice: Notice::Told,
+        lag: Duration::from_secs(1),
+        pool: true,
+        options: "--grace 25s --drain {port}",
+        unprivileged: false,
+        bar: 2.4,
+        rounds: 5,
+    },
+    Case {
+        name: "checks",
+        about: "short handlers; the balancer asks /readyz every 0.5 s and nobody tells it anything",
+        servers: FAST,
+        mix: Mix::Short,
+        notice: Notice::Checks,
+        lag: Duration::ZERO,
+        pool: false,
+        options: "--grace 25s --drain {port} --drain-acks 1 --ready tcp:{port} \
+                  --listen 127.0.0.1:{check}",
+        unprivileged: false,
+        bar: 1.2,
+        rounds: 5,
+    },
+    Case {
+        name: "full",
+        about: "short handlers, 3 s streams and 10 s long polls; told 1 s after the stop signal",
+        servers: &[
+            (Server::Nginx, 300),
+            (Server::Node, 300),
+            (Server::Python, 300),
+            (Server::Httpd, 200),
+            (Server::Gunicorn, 200),
+            (Server::Java, 200),
+            (Server::Php, 40),
+        ],
+        mix: Mix::Full,
+        notice: Notice::Told,
+        lag: Duration::from_secs(1),
+        pool: true,
+        options: "--grace 25s --drain {port}",
+        unprivileged: false,
+        bar: 11.0,
+        rounds: 2,
+    },
+    Case {
+        name: "rare",
+        about: "6 requests a second; told 2 s after the stop signal",
+        servers: &[(Server::Nginx, 6), (Server::Node, 6), (Server::Python, 6)],
+        mix: Mix::Short,
+        notice: Notice::Told,
+        lag: Duration::from_secs(2),
+        pool: true,
+        options: "--grace 25s --drain {port} --drain-delay 3s",
+        unprivileged: false,
+        bar: 3.6,
+        rounds: 5,
+    },
+    Case {
+        name: "uid",
+        about: "as `late`, as uid 1000 with no capabilities and no-new-privileges",
+        servers: FAST,
+        mix: Mix::Short,
+        notice: Notice::Told,
+        lag: Duration::from_secs(1),
+        pool: true,
+        options: "--grace 25s --drain {port}",
+        unprivileged: true,
+        bar: 2.4,
+        rounds: 5,
+    },
+];
+
+impl Case {
+    pub(crate) fn trial(&self, server: Server, rate: u32, init: Program) -> Trial {
+        let setup = Setup {
+            init,
+            path: None,
+            server,
+            options: if init == Program::Graceinit { self.options } else { "" }.to_owned(),
+            unprivileged: self.unprivileged,
+        };
+        Trial {
+            setup,
+            notice: self.notice,
+            lag: self.lag,
+            pool: self.pool,
+            grace: GRACE,
+            mix: self.mix,
+            rate,
+            keep_alive: false,
+            rounds: if init == Program::Graceinit { self.rounds } else { CONTROL },
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Is a request dropped when a service is rolled out? Three replicas of a real server stand behind a real
+//! balancer under a constant load, and one after the other is replaced, as an orchestrator does it: the new
+//! one first, then TERM for the old one, which the balancer hears of only some time later. Every request is
+//! accounted for.
+//!
+//! The same code makes the short tests here and the long table of `cargo bench --bench rollout`.
+
+#![allow(dead_code, reason = "the tests and the long form take different parts of it")]
+
+mod answer;
+pub(crate) mod apps;
+mod backend;
+mod balancer;
+pub(crate) mod cases;
+pub(crate) mod load;
+mod replica;
+mod sys;
+pub(crate) mod table;
+pub(crate) mod tally;
+pub(crate) mod update;
+
+#[cfg(test)]
+mod generator;
+#[cfg(test)]
+mod short;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Mutex, PoisonError};
+
+use crate::support::{Outcome, proc};
+
+/// Replicas in service.
+pub(crate) const REPLICAS: usize = 3;
+/// Places for replicas: a round moves all from one half to the other.
+pub(crate) const SLOTS: usize = 2 * REPLICAS;
+
+/// Where a replica listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    /// The server.
+    pub(crate) port: u16,
+    /// What the balancer checks.
+    pub(crate) check: u16,
+}
+
+/// A port that nobody listens on, and not twice the same. It lies below those that the kernel gives to
+/// connections, of which there are thousands here.
+pub(crate) fn free_port() -> Outcome<u16> {
+    static NEXT: Mutex<Option<u16>> = Mutex::new(None);
+    let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
+    // Two runs at the same time begin at different places.
+    let mut port = next.unwrap_or(10_000 + (std::process::id() % 1000) as u16 * 20);
+    let free = proc::poll("a free port", || {
+        port = if port < 30_000 { port + 1 } else { 10_000 };
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok().map(|_| port)
+    })?;
+    *next = Some(free);
+    Ok(free)
+}
