@@ -2,12 +2,14 @@
 
 use std::mem::discriminant;
 use std::ops::Range;
+use std::time::Duration;
 
 use graceinit::machine::fact::Fact;
 use graceinit::machine::hook::{HookId, Outcome};
 use graceinit::machine::phase::PhaseName;
+use graceinit::machine::ready::Failure;
 use graceinit::machine::{Event, Target};
-use graceinit::types::Signal;
+use graceinit::types::{Pid, Signal};
 
 use super::promises::{Kept, Promise, kept};
 
@@ -19,6 +21,8 @@ pub(super) struct Batch {
     pub(super) phase_before: PhaseName,
     /// Signals to the app, those that ask it to stop excepted.
     pub(super) owed: Vec<Sent>,
+    /// After all others.
+    pub(super) owed_at_last: Option<Sent>,
     pub(super) sent: Vec<Sent>,
     /// Facts about signals, retries, aborts, more time and the app's end.
     pub(super) owed_facts: Vec<Fact>,
@@ -28,6 +32,17 @@ pub(super) struct Batch {
     pub(super) suspends: usize,
     pub(super) owed_stopped_hooks: Vec<(HookId, Signal)>,
     pub(super) stopped_hooks: Vec<(HookId, Signal)>,
+    /// Facts about readiness and the drain.
+    pub(super) owed_news: Vec<Fact>,
+    pub(super) news: Vec<Fact>,
+    pub(super) owed_follows: Vec<Pid>,
+    pub(super) follows: Vec<Pid>,
+    /// The app has failed: it has to be stopped now.
+    pub(super) owed_failure: Option<Failure>,
+    /// The app has said that it ends by itself: readiness has to fall now.
+    pub(super) owed_over: bool,
+    /// It has to be made to speak now: the signal, and what is left of the budget.
+    pub(super) owed_diagnosis: Option<(Signal, Duration)>,
     /// SIGKILL must come now, and why.
     pub(super) owed_kill: Option<Promise>,
     pub(super) kills: usize,
@@ -45,6 +60,7 @@ impl Batch {
             event,
             phase_before,
             owed: Vec::new(),
+            owed_at_last: None,
             sent: Vec::new(),
             owed_facts: Vec::new(),
             facts: Vec::new(),
@@ -53,6 +69,13 @@ impl Batch {
             suspends: 0,
             owed_stopped_hooks: Vec::new(),
             stopped_hooks: Vec::new(),
+            owed_news: Vec::new(),
+            news: Vec::new(),
+            owed_follows: Vec::new(),
+            follows: Vec::new(),
+            owed_failure: None,
+            owed_over: false,
+            owed_diagnosis: None,
             owed_kill: None,
             kills: 0,
             owed_survey: false,
@@ -64,6 +87,7 @@ impl Batch {
 
     /// Everything that was owed was done, once and in its order, and nothing else.
     pub(super) fn judge(&self) -> Kept {
+        self.judge_news()?;
         self.judge_facts()?;
         if let Some(promise) = self.owed_kill {
             kept(self.kills == 1, promise, || "SIGKILL was to come now, and did not")?;
@@ -82,8 +106,29 @@ impl Batch {
         kept(self.suspends == self.owed_suspends, Promise::Terminal, || {
             format!("at {:?}", self.event)
         })?;
-        kept(self.sent == self.owed, self.sent_by, || {
-            format!("{:?}, not {:?}, at {:?}", self.sent, self.owed, self.event)
+        let owed: Vec<Sent> = self.owed.iter().chain(&self.owed_at_last).copied().collect();
+        kept(self.sent == owed, self.sent_by, || {
+            format!("{:?}, not {owed:?}, at {:?}", self.sent, self.event)
+        })
+    }
+
+    /// A failure must not be overlooked.
+    pub(super) fn judge_failures(&self) -> Kept {
+        kept(self.owed_failure != Some(Failure::NotReady), Promise::ReadyInTime, || "no stop")?;
+        kept(self.owed_failure.is_none(), Promise::Watchdog, || "no stop")
+    }
+
+    fn judge_news(&self) -> Kept {
+        kept(self.owed_diagnosis.is_none(), Promise::Diagnose, || "not when it hung")?;
+        kept(self.follows == self.owed_follows, Promise::MainPid, || {
+            format!("{:?}, not {:?}", self.follows, self.owed_follows)
+        })?;
+        // In which order is the account's own affair.
+        let count = |all: &[Fact], one: &Fact| all.iter().filter(|fact| *fact == one).count();
+        let told = |one: &Fact| count(&self.news, one) == count(&self.owed_news, one);
+        let right = self.news.iter().chain(&self.owed_news).all(told);
+        kept(right, Promise::News, || {
+            format!("{:?}, not {:?}, at {:?}", self.news, self.owed_news, self.event)
         })
     }
 

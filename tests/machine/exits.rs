@@ -3,11 +3,15 @@
 use graceinit::machine::hook::HookPhase;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Ending, Plan};
+use graceinit::machine::ready::Failure;
 use graceinit::types::{Signal, Status};
 
 use super::ledger::Ledger;
 use super::promises::{Kept, Promise, kept};
 use super::world::{Surveyor, World};
+
+/// What graceinit says of an app that was not ready in time, or hung and then left with 0.
+const NOT_READY: u8 = 124;
 
 impl Ledger {
     pub(super) fn judge_exit(
@@ -52,6 +56,15 @@ impl Ledger {
 
     /// SPEC of exit statuses, in the words of the manual.
     fn exit_code(&self, plan: &Plan, ending: Ending) -> u8 {
+        let failure = self.readiness.failure;
+        if failure == Some(Failure::NotReady) {
+            return NOT_READY;
+        }
+        let code = self.code_of_the_app(plan, ending);
+        if failure == Some(Failure::Watchdog) && code == 0 { NOT_READY } else { code }
+    }
+
+    fn code_of_the_app(&self, plan: &Plan, ending: Ending) -> u8 {
         let ours = matches!(ending, Ending::Was(Status::Signal(Signal::KILL))) && self.app_killed;
         let app = match ending {
             Ending::NotStarted(code) => return code,

@@ -9,8 +9,8 @@ use graceinit::machine::plan::{Scope, StopAgain};
 use super::life::Life;
 use super::promises::{Broken, Promise, kept};
 use super::sabotage::Bug;
-use super::setups;
 use super::world::{Choice, Setup};
+use super::{serving, setups};
 
 /// How much there was to see.
 #[derive(Debug)]
@@ -274,4 +274,16 @@ explored! {
     no_stop_signal: setups::no_stop_signal(), 20_000;
     no_stop_signal_at_first: setups::no_stop_signal_at_first(), 50_000;
     jittered: setups::jittered(), 100_000;
+    conditions: serving::conditions(), 10_000;
+    too_late: serving::too_late(), 10_000;
+    too_early: serving::too_early(), 5_000;
+    probes: serving::probes(), 10_000;
+    slow_probe: serving::slow_probe(), 5_000;
+    suspended: serving::suspended(), 10_000;
+    watchdog: serving::watchdog(), 10_000;
+    outspoken: serving::outspoken(), 10_000;
+    delay: serving::delay(), 10_000;
+    long_delay: serving::long_delay(), 2_000;
+    quiet: serving::quiet(), 10_000;
+    hasty: serving::hasty(), 2_000;
 }

@@ -106,9 +106,7 @@ impl Ledger {
         let alive = self.ended.is_none() && self.killed.is_none();
         match phase {
             HookPhase::PreStart => alive && !self.started,
-            HookPhase::OnReady | HookPhase::OnReload => {
-                alive && self.executed && self.asked.is_none()
-            }
+            HookPhase::OnReady | HookPhase::OnReload => alive && self.executed && !self.begun,
             HookPhase::PreStop => alive && self.phase == PhaseName::PreStop,
             HookPhase::OnStop => alive && self.phase == PhaseName::OnStop,
             HookPhase::PostStop => self.phase == PhaseName::PostStop,
@@ -125,6 +123,9 @@ impl Ledger {
         ok: bool,
         batch: &mut Batch,
     ) {
+        if id.phase == HookPhase::Ready {
+            return self.probe_ended(at, id, ok, batch);
+        }
         // One that was killed at its limit was judged then; its exit is no news.
         let place = self.pre_stop_running.iter().position(|running| *running == id);
         let in_turn = self.turn(id.phase) == Some(&Turn::Running(id));
@@ -152,7 +153,7 @@ impl Ledger {
     /// It is not tried again.
     fn hook_failed(&mut self, plan: &Plan, at: Time, id: HookId, batch: &mut Batch) {
         let aborts = match id.phase {
-            HookPhase::PreStop | HookPhase::PostStop => false,
+            HookPhase::PreStop | HookPhase::PostStop | HookPhase::Ready => false,
             phase => hooks_of(plan, phase)[id.index].on_failure == OnFailure::Abort,
         };
         if aborts {
@@ -239,6 +240,7 @@ impl Ledger {
             }
             HookPhase::OnReady => {
                 kept(self.is_present(id.phase), order, || "the app does not run")?;
+                kept(self.readiness.was_ready, order, || "the app is not ready")?;
             }
             HookPhase::OnReload => {
                 let round = self.is_present(id.phase) && self.reloading.is_some();
@@ -324,7 +326,8 @@ impl Ledger {
         let Some(hook) = hook else {
             return kept(false, Promise::KillsOnlyLivingHooks, || format!("{id:?}"));
         };
-        kept(hook.until <= world.now, Promise::KillNotEarly, || format!("{hook:?}"))?;
+        let moot = id.phase == HookPhase::Ready && !self.is_waiting();
+        kept(hook.until <= world.now || moot, Promise::KillNotEarly, || format!("{hook:?}"))?;
         self.attempt_ended(plan, world.now, id, false, batch);
         Ok(())
     }

@@ -8,13 +8,15 @@ use graceinit::machine::fact::{Fact, Reason};
 use graceinit::machine::hook::{HookId, HookPhase, Outcome};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Ending, Plan};
-use graceinit::machine::ready::Notice;
+use graceinit::machine::ready::Failure;
 use graceinit::machine::{Action, Event, Received};
 use graceinit::types::{Signal, Status, Time};
 
 use super::batch::Batch;
+use super::drain::Drain;
 use super::hooks::Turn;
 use super::promises::{Kept, Promise, kept};
+use super::ready::Readiness;
 use super::world::World;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -25,6 +27,11 @@ pub(super) struct Ledger {
     pub(super) started: bool,
     /// Its execve is known to have succeeded.
     pub(super) executed: bool,
+    /// A stop has begun: it was asked for, or the app has failed.
+    pub(super) begun: bool,
+    /// Whether the app can be sent work, and whether it lives up to what it says.
+    pub(super) readiness: Readiness,
+    pub(super) drain: Drain,
     /// The first stop request.
     pub(super) asked: Option<Received>,
     /// It came while the app lived, or in the wake-up that brought the news of its end.
@@ -88,11 +95,14 @@ pub(super) fn leftovers_signal(plan: &Plan) -> Signal {
 }
 
 impl Ledger {
-    pub(super) fn new() -> Ledger {
+    pub(super) fn new(plan: &Plan) -> Ledger {
         Ledger {
             phase: PhaseName::Starting,
             started: false,
             executed: false,
+            begun: false,
+            readiness: Readiness::new(plan),
+            drain: Drain::default(),
             asked: None,
             asked_in_life: false,
             ended: None,
@@ -145,7 +155,7 @@ impl Ledger {
     pub(super) fn hear(&mut self, plan: &Plan, world: &World, event: Event, batch: &mut Batch) {
         let now = world.now;
         match event {
-            Event::AppExecuted => self.app_executed(plan, batch),
+            Event::AppExecuted => self.app_executed(plan, now),
             Event::AppExited(status) => {
                 self.app_leaves(plan, batch);
                 self.app_ended(plan, now, Ending::Was(status), batch);
@@ -155,12 +165,12 @@ impl Ledger {
                 self.app_ended(plan, now, Ending::NotStarted(code), batch);
             }
             Event::AppStopped { signal, ours } => {
-                self.app_is_stopped(plan, signal, ours, batch);
+                self.app_is_stopped(plan, now, (signal, ours), batch);
             }
             Event::Signal(received) if plan.stop_on.contains(received.signal) => {
                 self.stop_asked(plan, world, received, batch);
             }
-            Event::Signal(received) => self.signal_arrives(plan, received, batch),
+            Event::Signal(received) => self.signal_arrives(plan, now, received, batch),
             Event::HookExited(id, status) => {
                 let ok = status.success();
                 let outcome = if ok { Outcome::Done } else { Outcome::Failed };
@@ -172,15 +182,16 @@ impl Ledger {
                 self.attempt_ended(plan, now, id, false, batch);
             }
             Event::Surveyed => self.survey_ended(now, batch),
-            Event::Notice(Notice::MoreTime(span)) => self.more_time_asked(now, span, batch),
-            Event::Begun
-            | Event::TreeEmpty
-            | Event::Tick
-            | Event::Notice(_)
-            | Event::ConditionHolds(_)
-            | Event::Listening(_)
-            | Event::Looked(_)
-            | Event::Acknowledged(_) => {}
+            Event::Notice(notice) => self.notice(plan, now, notice, batch),
+            Event::ConditionHolds(index) => {
+                self.app_executed(plan, now);
+                self.condition_holds(now, index, batch);
+            }
+            Event::Listening(yes) => self.listening(now, yes, batch),
+            Event::Looked(look) => self.looked(plan, now, look, batch),
+            Event::Acknowledged(acks) => self.acknowledged(plan, now, acks, batch),
+            Event::Tick => self.time_passes(plan, now, batch),
+            Event::Begun | Event::TreeEmpty => {}
         }
     }
 
@@ -217,6 +228,7 @@ impl Ledger {
                 let alive = world.app_lives() && self.ended.is_none();
                 kept(alive, Promise::SignalsOnlyTheLiving, || format!("{action:?}"))?;
                 if stop {
+                    self.judge_told_balancers()?;
                     self.judge_step(plan, world, Some(signal))?;
                     return self.judge_stop_signal(plan, target, batch);
                 }
@@ -231,8 +243,11 @@ impl Ledger {
                 Ok(())
             }
             Action::StartHook { id, until, end } => {
-                if id.phase == HookPhase::PostStop {
-                    self.judge_post_stop_begins(plan, world)?;
+                match id.phase {
+                    HookPhase::PostStop => self.judge_post_stop_begins(plan, world)?,
+                    HookPhase::PreStop => self.judge_told_balancers()?,
+                    HookPhase::Ready => return self.probe_starts(plan, world, (id, until, end)),
+                    _ => {}
                 }
                 self.hook_starts(plan, world, (id, until, end))
             }
@@ -244,10 +259,14 @@ impl Ledger {
             Action::SignalLeftovers { signal, group_told, .. } => {
                 self.judge_leftovers_signal(plan, world, signal, group_told)
             }
-            Action::SetReady(_) => Ok(()),
-            Action::FollowMain(_) | Action::SeekListeners | Action::Look => {
-                kept(false, Promise::Account, || "nobody asked for it")
+            Action::SetReady(true) => self.judge_ready(plan, world, batch),
+            Action::SetReady(false) => self.judge_not_ready(plan, batch),
+            Action::FollowMain(pid) => {
+                batch.follows.push(pid);
+                Ok(())
             }
+            Action::SeekListeners => self.judge_seek(world.now),
+            Action::Look => self.judge_look(plan, world.now),
             Action::Survey => self.judge_survey(plan, world.now, batch),
             Action::KillTree => self.judge_kill(plan, world, batch),
             Action::ArmDeadMan(time) => {
@@ -270,7 +289,7 @@ impl Ledger {
 
     fn judge_fact(&mut self, plan: &Plan, world: &World, fact: &Fact, batch: &mut Batch) -> Kept {
         match *fact {
-            Fact::Entered(phase) => self.judge_phase(plan, world.now, phase),
+            Fact::Entered(phase) => self.judge_phase(plan, world, phase, batch),
             Fact::HookStarted { id, .. } => {
                 self.open.push(id);
                 Ok(())
@@ -316,18 +335,22 @@ impl Ledger {
             Fact::StopSignal { .. } | Fact::LeftoversSignalled { .. } | Fact::Suspended { .. } => {
                 Ok(())
             }
-            Fact::Ready { .. } => Ok(()),
-            Fact::ConditionHolds { .. }
+            Fact::NotReady { .. } | Fact::WatchdogMissed { .. } => {
+                self.judge_failure(plan, world, fact, batch)
+            }
+            Fact::DrainEnded { why, after, last } => {
+                self.judge_drain_end(plan, world.now, (why, after, last), batch)
+            }
+            Fact::Ready { .. }
+            | Fact::ConditionHolds { .. }
             | Fact::Listens { .. }
-            | Fact::NotReady { .. }
             | Fact::StopsItself
-            | Fact::WatchdogMissed { .. }
             | Fact::MainPid { .. }
             | Fact::DrainBegun { .. }
             | Fact::Looked { .. }
-            | Fact::Acknowledged { .. }
-            | Fact::DrainEnded { .. } => {
-                kept(false, Promise::Account, || "nothing of the kind was asked for")
+            | Fact::Acknowledged { .. } => {
+                batch.news.push(fact.clone());
+                Ok(())
             }
             // Not the machine's to tell.
             Fact::StillThere(_) | Fact::MoreStillThere(_) | Fact::NotSurveyed => {
@@ -336,9 +359,17 @@ impl Ledger {
         }
     }
 
-    fn judge_phase(&mut self, plan: &Plan, now: Time, phase: PhaseName) -> Kept {
+    fn judge_phase(
+        &mut self,
+        plan: &Plan,
+        world: &World,
+        phase: PhaseName,
+        batch: &mut Batch,
+    ) -> Kept {
+        let now = world.now;
         let forward = self.phase < phase;
         kept(forward, Promise::PhasesInOrder, || format!("{phase:?} after {:?}", self.phase))?;
+        self.judge_drain_place(plan, world, phase, batch)?;
         self.phase = phase;
         self.pre_stop_running.clear();
         self.pre_stop_failed.clear();
@@ -363,6 +394,9 @@ impl Ledger {
         occasion: Option<(Signal, Option<i32>)>,
         reason: Reason,
     ) -> Kept {
+        if id.phase == HookPhase::Ready {
+            return Ok(());
+        }
         let about = if id.phase == HookPhase::OnReload { self.reloading } else { self.asked };
         let about = about.map(|received| (received.signal, received.origin.process()));
         kept(occasion == about, Promise::Occasion, || format!("{occasion:?}, not {about:?}"))?;
@@ -372,6 +406,8 @@ impl Ledger {
 
     fn judge_reason(&self, reason: Reason) -> Kept {
         let right = match self.ended {
+            _ if self.readiness.failure == Some(Failure::NotReady) => Reason::NotReady,
+            _ if self.readiness.failure == Some(Failure::Watchdog) => Reason::Crash,
             _ if self.app_killed => Reason::Deadline,
             _ if self.asked_in_life => Reason::Signal,
             Some((Ending::Was(Status::Code(0)), _)) => Reason::Exit,
@@ -381,7 +417,14 @@ impl Ledger {
     }
 
     /// When all actions of an event are done.
-    pub(super) fn judge_batch(&mut self, plan: &Plan, batch: &Batch, phase: PhaseName) -> Kept {
+    pub(super) fn judge_batch(
+        &mut self,
+        plan: &Plan,
+        now: Time,
+        batch: &Batch,
+        phase: PhaseName,
+    ) -> Kept {
+        batch.judge_failures()?;
         kept(phase == self.phase, Promise::PhasesInOrder, || {
             format!("the machine is in {phase:?}, the account in {:?}", self.phase)
         })?;
@@ -393,9 +436,11 @@ impl Ledger {
         if self.phase == PhaseName::Stopping {
             kept(self.rungs > 0, Promise::StopSignalAlways, || "the ladder was not begun")?;
         }
+        self.judge_announced(batch)?;
+        self.judge_drain_goes_on(plan, now, batch)?;
         batch.judge()?;
         let resumed = matches!(batch.event, Event::Signal(Received { signal: Signal::CONT, .. }));
-        if resumed || self.asked.is_some() || self.ended.is_some() {
+        if resumed || self.begun || self.ended.is_some() {
             self.suspended = false;
         }
         Ok(())

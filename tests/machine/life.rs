@@ -20,7 +20,7 @@ pub(super) struct Life {
 impl Life {
     pub(super) fn new(setup: &Setup, bug: Option<Bug>) -> Life {
         let subject = Subject::new(setup.plan.clone(), bug);
-        Life { subject, world: World::new(setup), ledger: Ledger::new() }
+        Life { subject, world: World::new(setup), ledger: Ledger::new(&setup.plan) }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -52,7 +52,7 @@ impl Life {
             self.world.perform(action, leftovers_signal(plan));
         }
         self.world.reap_app();
-        self.ledger.judge_batch(plan, &batch, self.subject.phase())
+        self.ledger.judge_batch(plan, self.world.now, &batch, self.subject.phase())
     }
 
     /// The supervisor has nothing to tell any more before it sleeps. It says that the tree is empty

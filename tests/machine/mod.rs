@@ -3,21 +3,27 @@
 //!
 //! `world` plays the kernel and the supervisor. `ledger` holds the machine to what `promises` lists, with
 //! `batch`, `signals`, `hooks`, `stopping`, `sleep` and `exits`; `life` ties the three together. `setups`
-//! has the configurations that `explore` walks through; `random` makes up others; `stories` tells of
-//! what has no room in either; `planted` breaks the machine on purpose (`sabotage`).
+//! and `serving` have the configurations that `explore` walks through; `random` makes up others; `stories` tells of
+//! what has no room in either; `drained` has the rule of the drain alone; `planted` breaks the machine on
+//! purpose (`sabotage`, `mischief`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod batch;
+mod drain;
+mod drained;
 mod exits;
 mod explore;
 mod hooks;
 mod ledger;
 mod life;
+mod mischief;
 mod planted;
 mod promises;
 mod random;
+mod ready;
 mod sabotage;
+mod serving;
 mod setups;
 mod signals;
 mod sleep;

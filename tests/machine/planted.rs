@@ -3,12 +3,13 @@
 use graceinit::machine::hook::HookPhase;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Scope, StopAgain};
+use graceinit::machine::ready::Failure;
 
 use super::explore::{LIMIT, explore, report, tell};
 use super::promises::Promise;
 use super::sabotage::Bug;
-use super::setups;
 use super::world::Setup;
+use super::{serving, setups};
 
 #[test]
 fn every_planted_bug_is_caught() {
@@ -112,6 +113,8 @@ fn bugs() -> Vec<Planted> {
     .into_iter()
     .chain(bugs_of_the_start())
     .chain(bugs_of_the_running_app())
+    .chain(bugs_of_readiness())
+    .chain(bugs_of_the_drain())
     .chain(bugs_of_the_end())
     .collect()
 }
@@ -148,7 +151,7 @@ fn bugs_of_the_running_app() -> Vec<Planted> {
         (Bug::WakesForNothing, setups::no_hooks(), Promise::TickOnTime),
         (Bug::ForgetsToWake(PhaseName::Ready), reload(), Promise::NoLostWakeUp),
         (Bug::WakesLate(PhaseName::Ready), reload(), Promise::HookKilledAtLimit),
-        (Bug::ThinksTheAppRuns, ready(), Promise::OnReadyInOrder),
+        (Bug::ThinksTheAppRuns, ready(), Promise::Readiness),
         (Bug::StartsHooksTwice(HookPhase::OnReady), ready(), Promise::OnReadyInOrder),
         (Bug::StartsHooksTwice(HookPhase::OnReload), reload(), Promise::ReloadInOrder),
         (Bug::ReloadsWithoutHooks, reload(), Promise::Reloads),
@@ -167,6 +170,64 @@ fn bugs_of_the_running_app() -> Vec<Planted> {
         (Bug::LateExitEndsTheNewest, outlived(), Promise::Account),
         (Bug::PausesAreNeverSpread, setups::jittered(), Promise::Retries),
         (Bug::PausesAreSpreadTooFar, setups::jittered(), Promise::Retries),
+    ]
+}
+
+fn bugs_of_readiness() -> Vec<Planted> {
+    let conditions = serving::conditions;
+    let probes = serving::probes;
+    let too_late = serving::too_late;
+    let watchdog = serving::watchdog;
+    let seeks = serving::slow_probe;
+    vec![
+        (Bug::ReadyAtOnce, conditions(), Promise::Readiness),
+        (Bug::ReadyTwice, conditions(), Promise::ReadyFalls),
+        (Bug::TakesWordsFromOutside, conditions(), Promise::News),
+        (Bug::ForwardsTheWord, conditions(), Promise::Readiness),
+        (Bug::ForgetsToWake(PhaseName::Running), conditions(), Promise::NoLostWakeUp),
+        (Bug::WakesLate(PhaseName::Running), too_late(), Promise::NoLostWakeUp),
+        (Bug::ForgetsTheReadyLimit, too_late(), Promise::NoLostWakeUp),
+        (Bug::Overlooks(Failure::NotReady), too_late(), Promise::ReadyInTime),
+        (Bug::ExitsWithZero, too_late(), Promise::ExitCode),
+        (Bug::ForgetsWhyItEnded, too_late(), Promise::Reason),
+        (Bug::StaysReady, too_late(), Promise::ReadyFalls),
+        (Bug::StaysReady, serving::outspoken(), Promise::ReadyFalls),
+        (Bug::ReadyAgain, serving::delay(), Promise::ReadyFalls),
+        (Bug::StartsHooksTwice(HookPhase::Ready), probes(), Promise::NamesApart),
+        (Bug::LateExitEndsTheNextAttempt, probes(), Promise::Readiness),
+        (Bug::SwallowsKillHook, probes(), Promise::Probes),
+        (Bug::ProbesDuringTheStop, probes(), Promise::Probes),
+        (Bug::ProbesForTooLong, probes(), Promise::Probes),
+        (Bug::KillsTheReapedHook, probes(), Promise::KillsOnlyLivingHooks),
+        (Bug::SeeksNoListeners, seeks(), Promise::Seeks),
+        (Bug::SeeksTwice, seeks(), Promise::Seeks),
+        (Bug::ForgetsTheWatchdog, watchdog(), Promise::Watchdog),
+        (Bug::Overlooks(Failure::Watchdog), watchdog(), Promise::Watchdog),
+        (Bug::IgnoresSignsOfLife, watchdog(), Promise::NoLostWakeUp),
+        (Bug::NeverDiagnoses, watchdog(), Promise::Diagnose),
+        (Bug::DiagnosesTheAppAlone, watchdog(), Promise::Diagnose),
+        (Bug::ExitsWithZero, watchdog(), Promise::ExitCode),
+        (Bug::FollowsNobody, serving::outspoken(), Promise::MainPid),
+    ]
+}
+
+fn bugs_of_the_drain() -> Vec<Planted> {
+    let (delay, quiet) = (serving::delay, serving::quiet);
+    vec![
+        (Bug::NeverDrains, delay(), Promise::DrainInPlace),
+        (Bug::StopsDuringTheDrain, serving::long_delay(), Promise::StopSignalInOrder),
+        (Bug::SkipsTheDelay, delay(), Promise::DrainHolds),
+        (Bug::SkipsTheQuiet, serving::hasty(), Promise::DrainHolds),
+        (Bug::TakesBusyForCalm, quiet(), Promise::News),
+        (Bug::IgnoresSilence, quiet(), Promise::News),
+        (Bug::LooksAtNothing, quiet(), Promise::Readiness),
+        (Bug::IgnoresAcknowledgements, delay(), Promise::News),
+        (Bug::TellsNothingOfLooks, quiet(), Promise::News),
+        (Bug::WakesLate(PhaseName::Drain), delay(), Promise::DrainEnds),
+        (Bug::WakesLate(PhaseName::Drain), quiet(), Promise::Looks),
+        (Bug::ForgetsToWake(PhaseName::Drain), quiet(), Promise::NoLostWakeUp),
+        (Bug::LooksTwice, quiet(), Promise::Looks),
+        (Bug::LooksAfterTheDrain, serving::long_delay(), Promise::Looks),
     ]
 }
 

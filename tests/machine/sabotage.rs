@@ -6,10 +6,11 @@ use graceinit::machine::fact::{Fact, Reason};
 use graceinit::machine::hook::{HookId, HookPhase};
 use graceinit::machine::phase::{Phase, PhaseName};
 use graceinit::machine::plan::{Ending, OnFailure, Plan};
-use graceinit::machine::ready::Notice;
+use graceinit::machine::ready::{Failure, Notice};
 use graceinit::machine::{Action, Event, Machine, Target, budget};
 use graceinit::types::{Signal, SignalSet, Status, Time};
 
+use super::mischief;
 use super::world::OWN_ERROR;
 
 /// One thing that goes wrong.
@@ -110,6 +111,32 @@ pub(super) enum Bug {
     WaitsOnAfterTheSurvey,
     PausesAreNeverSpread,
     PausesAreSpreadTooFar,
+    TakesWordsFromOutside,
+    TakesBusyForCalm,
+    IgnoresSilence,
+    IgnoresAcknowledgements,
+    IgnoresSignsOfLife,
+    Overlooks(Failure),
+    StaysReady,
+    SeeksNoListeners,
+    FollowsNobody,
+    TellsNothingOfLooks,
+    ProbesDuringTheStop,
+    LooksTwice,
+    SeeksTwice,
+    ReadyTwice,
+    ForwardsTheWord,
+    ReadyAgain,
+    LooksAfterTheDrain,
+    StopsDuringTheDrain,
+    ReadyAtOnce,
+    NeverDrains,
+    SkipsTheDelay,
+    SkipsTheQuiet,
+    LooksAtNothing,
+    ProbesForTooLong,
+    ForgetsTheReadyLimit,
+    ForgetsTheWatchdog,
 }
 
 /// What a bug may depend on.
@@ -236,7 +263,7 @@ impl Subject {
             (Bug::SleepsThroughTicks(phase), Event::Tick) if phase == self.phase() => {
                 Event::AppExecuted
             }
-            _ => event,
+            _ => mischief::mishears(bug, event),
         };
         let mut told = Time(now.0.saturating_sub(self.put_off.as_nanos() as u64));
         let due = self.deadline().is_some_and(|wake| wake <= now);
@@ -246,6 +273,9 @@ impl Subject {
         let app_was_alive = self.machine.ending().is_none();
         let mut orders = Vec::new();
         self.machine.handle(told, event, &mut orders);
+        if mischief::overlooks(bug, &orders) {
+            return;
+        }
         if bug == Bug::ThinksTheAppRuns && orders.contains(&Action::StartApp) {
             self.machine.handle(told, Event::AppExecuted, &mut orders);
         }
@@ -345,7 +375,7 @@ impl Subject {
             | (Bug::DiagnosesTwice, Action::Record(Fact::Diagnosed { .. })) => true,
             (Bug::ForwardsTwice, Action::SignalApp { stop: false, .. }) => !after_stop,
             (Bug::StartsHooksTwice(phase), Action::StartHook { id, .. }) => id.phase == phase,
-            _ => false,
+            _ => mischief::twice(bug, &action),
         };
         if twice {
             out.push(action.clone());
@@ -398,7 +428,7 @@ impl Subject {
             (Bug::NoLookForNewcomers, Action::SignalLeftovers { .. }) => {
                 std::mem::replace(&mut self.looked, true)
             }
-            _ => false,
+            _ => mischief::swallows(bug, self.phase(), it),
         }
     }
 
@@ -489,7 +519,7 @@ impl Subject {
                 out.push(Action::Record(Fact::HookStarted { id, limit: Duration::MAX }));
                 out.push(Action::StartHook { id, until: end, end });
             }
-            _ => {}
+            _ => mischief::append(bug, event, out),
         }
     }
 }
@@ -537,7 +567,7 @@ fn misread(bug: Bug, plan: &Plan) -> Plan {
             plan.stop_again = graceinit::machine::plan::StopAgain::Ignore;
         }
         Bug::SkipsHooksThatFit => plan.post_stop_timeout = Duration::ZERO,
-        _ => {}
+        _ => mischief::misread(bug, &mut plan),
     }
     plan
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use graceinit::machine::Received;
 use graceinit::machine::plan::{
     Diagnose, ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung, Scope, StopAgain,
 };
+use graceinit::machine::ready::Notice;
+use graceinit::machine::{Event, Received};
 use graceinit::types::{Signal, SignalSet, Status};
 
 use super::world::{Setup, from_kernel, from_process, ms, rung, silence};
@@ -13,7 +14,7 @@ use super::world::{Setup, from_kernel, from_process, ms, rung, silence};
 const CRASH: Status = Status::Signal(Signal::QUIT);
 
 /// 100 ms of grace and 100 ms for post-stop, so that there are few looks for leftovers.
-fn plain() -> Plan {
+pub(super) fn plain() -> Plan {
     Plan {
         ready: Vec::new(),
         ready_timeout: None,
@@ -38,12 +39,15 @@ fn plain() -> Plan {
     }
 }
 
-fn setup(plan: Plan) -> Setup {
+pub(super) fn setup(plan: Plan) -> Setup {
     Setup {
         plan,
         endings: vec![Status::Code(0)],
         signals: vec![from_process(Signal::TERM)],
-        more_time: Vec::new(),
+        says: Vec::new(),
+        looks: Vec::new(),
+        acks: 0,
+        not_yet: 0,
         app_stops: Vec::new(),
         stops: 0,
         strays: vec![true],
@@ -54,13 +58,18 @@ fn setup(plan: Plan) -> Setup {
 }
 
 /// One attempt after the other, 30 ms each at most.
-fn hook(retries: u32) -> HookLimits {
+pub(super) fn hook(retries: u32) -> HookLimits {
     HookLimits { timeout: ms(30), retries, backoff: ms(10), on_failure: OnFailure::Warn }
 }
 
 /// The same, but its phase ends if it fails.
-fn decisive(retries: u32) -> HookLimits {
+pub(super) fn decisive(retries: u32) -> HookLimits {
     HookLimits { on_failure: OnFailure::Abort, ..hook(retries) }
+}
+
+/// The app asks for so much time.
+pub(super) fn more(span: u64) -> Event {
+    Event::Notice(Notice::MoreTime(ms(span)))
 }
 
 /// Everything that can happen to a plan without hooks.
@@ -446,7 +455,7 @@ pub(super) fn diagnose(scope: Scope) -> Setup {
 pub(super) fn more_time() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_kernel(Signal::INT)],
-        more_time: vec![ms(90), ms(500)],
+        says: vec![more(90), more(500)],
         strays: Vec::new(),
         lingers: 1,
         ..setup(Plan {
@@ -467,7 +476,7 @@ pub(super) fn hurried() -> Setup {
             from_process(Signal::INT),
             from_process(Signal::INT),
         ],
-        more_time: vec![ms(1200)],
+        says: vec![more(1200)],
         strays: vec![true],
         lingers: 2,
         fork_fails: true,

@@ -12,6 +12,7 @@ use super::batch::Batch;
 use super::hooks::Turn;
 use super::ledger::{Ledger, leftovers_signal};
 use super::promises::{Kept, Promise, kept};
+use super::ready::Readiness;
 use super::world::{World, ms};
 
 /// How many signals wait for the app at most.
@@ -28,7 +29,13 @@ pub(super) fn scope_target(scope: Scope, first: bool) -> Target {
 
 impl Ledger {
     /// A signal that asks for no stop.
-    pub(super) fn signal_arrives(&mut self, plan: &Plan, received: Received, batch: &mut Batch) {
+    pub(super) fn signal_arrives(
+        &mut self,
+        plan: &Plan,
+        now: Time,
+        received: Received,
+        batch: &mut Batch,
+    ) {
         let Received { signal, origin, .. } = received;
         let typed = origin == Origin::Kernel;
         if self.ended.is_some() {
@@ -38,6 +45,11 @@ impl Ledger {
         } else if signal == Signal::CONT && self.suspended {
             batch.owed_facts.push(Fact::Resumed);
             batch.owed.push((Signal::CONT, Target::Group, None));
+            self.is_resumed(now);
+        } else if let Some(index) = self.awaited(plan, received) {
+            batch.sent_by = Promise::Readiness;
+            self.app_executed(plan, now);
+            self.condition_holds(now, index, batch);
         } else if !self.started {
             let moot = typed && [Signal::TSTP, Signal::CONT, Signal::WINCH].contains(&signal);
             let pending = self.held.iter().any(|held| held.signal == signal);
@@ -55,7 +67,7 @@ impl Ledger {
     /// It is passed on, at once or after its hooks.
     fn signal_for_the_app(&mut self, plan: &Plan, received: Received, batch: &mut Batch) {
         let signal = received.signal;
-        if self.asked.is_some() || !plan.reload_on.contains(signal) {
+        if self.begun || !plan.reload_on.contains(signal) {
             return owe(plan, received, batch);
         }
         batch.sent_by = Promise::Reloads;
@@ -69,17 +81,22 @@ impl Ledger {
     }
 
     /// The app is there.
-    pub(super) fn app_executed(&mut self, plan: &Plan, batch: &mut Batch) {
-        if !self.executed && self.ended.is_none() {
+    pub(super) fn app_executed(&mut self, plan: &Plan, now: Time) {
+        if self.started && !self.executed && self.ended.is_none() {
             self.executed = true;
-            self.work_goes_on(plan, batch);
+            if !self.begun {
+                self.waits_until_ready(plan, now);
+            }
         }
     }
 
     /// One round of hooks for each reload signal, after the on-ready hooks.
     pub(super) fn work_goes_on(&mut self, plan: &Plan, batch: &mut Batch) {
-        let runs = self.executed && self.ended.is_none() && self.asked.is_none();
-        while runs && self.all_had_their_turn(plan, HookPhase::OnReady) {
+        // One that is not ready may have no handler for the signal yet. One that is through with
+        // serving will not get any readier.
+        let Readiness { was_ready, over, .. } = self.readiness;
+        let runs = (was_ready || over) && self.ended.is_none() && !self.begun;
+        while runs && (!was_ready || self.all_had_their_turn(plan, HookPhase::OnReady)) {
             if let Some(received) = self.reloading {
                 if !self.all_had_their_turn(plan, HookPhase::OnReload) {
                     return;
@@ -152,17 +169,30 @@ impl Ledger {
         self.asked_in_life = self.ended.is_none_or(|(_, at)| at == now);
         let (sender, grace) = (received.origin.process(), plan.grace);
         batch.owed_facts.push(Fact::StopRequested { signal, sender, grace });
-        if self.ended.is_some() {
+        // An app that has failed is being stopped already.
+        if self.ended.is_some() || self.begun {
             return;
         }
-        self.deadline = Some(now.after(grace));
-        self.latest = now.after(plan.grace_max);
         self.owe_stopped_hooks(plan, batch);
         if self.started {
-            self.close_work(batch);
+            let Readiness { was_ready, over, .. } = self.readiness;
+            if was_ready && !over && plan.drain.is_some() {
+                self.drain.fell = Some(now);
+            }
+            self.stop_begins(plan, now, batch);
         } else {
+            self.deadline = Some(now.after(grace));
+            self.latest = now.after(plan.grace_max);
             self.app_ended(plan, now, Ending::Forestalled(signal), batch);
         }
+    }
+
+    /// The app is there, and will be stopped.
+    pub(super) fn stop_begins(&mut self, plan: &Plan, now: Time, batch: &mut Batch) {
+        self.begun = true;
+        self.deadline = Some(now.after(plan.grace));
+        self.latest = now.after(plan.grace_max);
+        self.close_work(batch);
     }
 
     /// Hooks from before the stop are asked to end: they would undo what pre-stop hooks do.
@@ -202,8 +232,8 @@ impl Ledger {
     pub(super) fn app_is_stopped(
         &mut self,
         plan: &Plan,
-        signal: Signal,
-        ours: bool,
+        now: Time,
+        (signal, ours): (Signal, bool),
         batch: &mut Batch,
     ) {
         let wants = [Signal::TTIN, Signal::TTOU].contains(&signal);
@@ -211,13 +241,12 @@ impl Ledger {
         if !plan.terminal || self.ended.is_some() || self.phase >= PhaseName::Killed || !key {
             return;
         }
-        let running = self.asked.is_none();
-        self.app_executed(plan, batch);
+        self.app_executed(plan, now);
         let give = ours && wants;
-        if running && plan.suspendable && !give {
+        if !self.begun && plan.suspendable && !give {
             batch.owed_suspends = 1;
         } else if give || signal == Signal::TSTP {
-            batch.owed.push((Signal::CONT, Target::Group, None));
+            batch.owed_at_last = Some((Signal::CONT, Target::Group, None));
         }
     }
 }

@@ -23,6 +23,7 @@ impl Ledger {
             let due = wake.is_some_and(|wake| wake <= hook.until);
             kept(due || wake.is_none(), Promise::HookKilledAtLimit, || format!("{hook:?}"))?;
         }
+        self.judge_probes(world)?;
         match self.deadline {
             None => self.judge_idle(plan, world, wake),
             Some(deadline) => self.judge_waiting(plan, world, wake, deadline),
@@ -34,23 +35,24 @@ impl Ledger {
         let retry = self.retry_due(phase);
         let waits = runs(world, phase) || retry.is_some();
         kept(waits, Promise::LeavesAtOnce, || format!("no {} hook runs", phase.as_str()))?;
-        kept(self.suspended || retry.is_none_or(|due| wake <= due), Promise::Retries, || {
-            format!("due at {retry:?}")
-        })
+        kept(retry.is_none_or(|due| wake <= due), Promise::Retries, || format!("due at {retry:?}"))
     }
 
     /// No budget runs.
     fn judge_idle(&self, plan: &Plan, world: &World, wake: Option<Time>) -> Kept {
         let phases = [HookPhase::PreStart, HookPhase::OnReady, HookPhase::OnReload];
         let limits = world.hooks.iter().filter(|hook| !hook.killed).map(|hook| hook.until);
-        // While graceinit is stopped itself nothing is tried again.
-        let phases = phases.iter().filter(|_| !self.suspended);
-        let retries = phases.filter_map(|&phase| self.retry_due(phase));
-        let wanted = limits.chain(retries).min();
+        let retries = phases.iter().filter_map(|&phase| self.retry_due(phase));
+        let awaited = self.judge_waking(plan, world)?;
+        let wanted = limits.chain(retries).chain(awaited).min();
         kept(wanted.is_none() || wake.is_some(), Promise::NoLostWakeUp, || {
             format!("no tick is due in {:?}", self.phase)
         })?;
         kept(wake.is_none() || wanted.is_some(), Promise::TickOnTime, || "idle means no wake-ups")?;
+        kept(awaited.is_none() || wake <= awaited, Promise::NoLostWakeUp, || {
+            format!("sleeps until {wake:?}, something is due at {awaited:?}")
+        })?;
+        kept(wake >= wanted, Promise::TickOnTime, || format!("{wake:?}, {wanted:?} is enough"))?;
         let wake = wake.unwrap_or(Time(u64::MAX));
         if !self.started {
             let phase = HookPhase::PreStart;
@@ -59,18 +61,24 @@ impl Ledger {
             return self.hooks_are_at_work(world, wake, phase);
         }
         kept(world.app_lives(), Promise::NoLostWakeUp, || "waits for an app that has gone")?;
-        let phase = if self.executed { PhaseName::Ready } else { PhaseName::Starting };
+        let phase = self.running_phase();
         kept(self.phase == phase, Promise::PhasesInOrder, || format!("{:?}", self.phase))?;
         if !self.executed {
             return kept(wanted.is_none(), Promise::OnReadyInOrder, || "the app is not there yet");
         }
-        if !self.all_had_their_turn(plan, HookPhase::OnReady) {
+        if !self.readiness.was_ready && !self.readiness.over {
+            return Ok(());
+        }
+        if self.readiness.was_ready && !self.all_had_their_turn(plan, HookPhase::OnReady) {
             return self.hooks_are_at_work(world, wake, HookPhase::OnReady);
         }
         if self.reloading.is_some() {
             return self.hooks_are_at_work(world, wake, HookPhase::OnReload);
         }
-        kept(wanted.is_none(), Promise::TickOnTime, || format!("{wanted:?} is nobody's business"))
+        let waits = self.reloads.is_empty();
+        kept(waits, Promise::Reloads, || "nothing is in the way of a reload")?;
+        let moot = wanted.is_some() && wanted != awaited;
+        kept(!moot, Promise::TickOnTime, || format!("{wanted:?} is nobody's business"))
     }
 
     fn judge_waiting(
@@ -95,16 +103,13 @@ impl Ledger {
         })?;
         kept(due(self.survey_due(plan)), Promise::Survey, || "too late for a look")?;
         match self.phase {
-            PhaseName::Starting
-            | PhaseName::Running
-            | PhaseName::Ready
-            | PhaseName::Drain
-            | PhaseName::Exit => {
+            PhaseName::Starting | PhaseName::Running | PhaseName::Ready | PhaseName::Exit => {
                 kept(false, Promise::PhasesInOrder, || format!("still {:?}", self.phase))?;
             }
             PhaseName::PreStop => {
                 self.hooks_are_at_work(world, wake, HookPhase::PreStop)?;
             }
+            PhaseName::Drain => self.judge_drain_waits(plan, world, wake)?,
             PhaseName::OnStop => self.hooks_are_at_work(world, wake, HookPhase::OnStop)?,
             PhaseName::Stopping => {
                 kept(world.app_lives(), Promise::LeavesAtOnce, || "the app has gone")?;

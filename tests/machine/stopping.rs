@@ -27,10 +27,13 @@ impl Ledger {
         let first = self.rungs == 0;
         let wanted = match plan.ladder.get(self.rungs) {
             Some(rung) => Some(rung.signal),
-            None if first => Some(self.asked.and_then(|asked| plan.rewrite.apply(asked.signal))),
+            None if first => {
+                let asked = self.asked.map_or(Signal::TERM, |asked| asked.signal);
+                Some(plan.rewrite.apply(asked))
+            }
             None => None,
         };
-        kept(self.asked.is_some(), order, || "nobody asked for a stop")?;
+        kept(self.begun, order, || "nobody asked for a stop")?;
         kept(wanted == Some(signal), order, || format!("{signal:?}, not {wanted:?}"))?;
         kept(self.rung_due.is_none_or(|due| due <= world.now), order, || "before its time")?;
         let hooks =
@@ -64,6 +67,12 @@ impl Ledger {
         batch: &mut Batch,
     ) -> Kept {
         let promise = Promise::Diagnose;
+        if let Some(missed) = batch.owed_diagnosis.take() {
+            kept((signal, left) == missed, promise, || format!("{signal}, {left:?} left"))?;
+            batch.sent_by = promise;
+            batch.owed.push((signal, scope_target(plan.scope, true), None));
+            return Ok(());
+        }
         let asked = self.phase == PhaseName::Stopping && self.rungs > 0;
         kept(asked, promise, || format!("in {:?}, before the stop signal", self.phase))?;
         let due = self.diagnose_due.take();

@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
+use graceinit::machine::drain::Look;
 use graceinit::machine::hook::{HookId, HookPhase};
 use graceinit::machine::plan::{self, Plan, Rung};
-use graceinit::machine::ready::Notice;
 use graceinit::machine::{Action, Event, Origin, Received, Target};
 use graceinit::types::{Signal, Status, Time};
 
@@ -49,8 +49,15 @@ pub(super) struct Setup {
     pub(super) endings: Vec<Status>,
     /// Signals, each of which may arrive once at any time.
     pub(super) signals: Vec<Received>,
-    /// Spans of more time, each of which the running app may ask for once.
-    pub(super) more_time: Vec<Duration>,
+    /// What the app, or one of its other processes, may say of itself: each of these once, at any time.
+    pub(super) says: Vec<Event>,
+    /// What a look at the ports may show.
+    pub(super) looks: Vec<Look>,
+    /// How many probes may be answered "not ready" during a stop.
+    pub(super) acks: u32,
+    /// How often the app may be found not to be ready yet: by an attempt of a probe that fails or
+    /// hangs, or because it does not listen.
+    pub(super) not_yet: u8,
     /// What the terminal may stop the app with.
     pub(super) app_stops: Vec<Signal>,
     /// How often it does.
@@ -149,8 +156,17 @@ pub(super) struct World {
     pub(super) surveyor: Surveyor,
     /// The terminal's foreground group is graceinit's.
     pub(super) terminal_is_ours: bool,
+    /// The supervisor has not told yet what it sees on the ports. Nothing else happens meanwhile.
+    pub(super) looking: bool,
+    /// Nor whether the app listens there.
+    seeking: bool,
+    /// Readiness has fallen.
+    fell: bool,
+    /// How many probes were answered "not ready" since then.
+    acks: u32,
     signals_left: u128,
-    more_time_left: u8,
+    says_left: u16,
+    not_yet_left: u8,
     stops_left: u8,
     newcomers_left: u8,
     lingers_left: u8,
@@ -183,8 +199,14 @@ pub(super) enum Choice {
     StrayIsBorn,
     /// The signal of this number in `Setup::signals`.
     Arrives(usize),
-    /// The app asks for the span of this number in `Setup::more_time`.
-    AppAsks(usize),
+    /// What has this number in `Setup::says` is said.
+    AppSays(usize),
+    /// The supervisor sees what has this number in `Setup::looks`.
+    Sees(usize),
+    /// It sees whether the app listens.
+    Listens(bool),
+    /// Another probe is answered "not ready".
+    Acknowledges,
     SurveyorRuns,
     /// Nobody is told of it: SIGKILL comes all the same.
     SurveyorFailsToStart,
@@ -213,7 +235,12 @@ impl World {
             surveyor: Surveyor::None,
             terminal_is_ours: false,
             signals_left: (1 << setup.signals.len()) - 1,
-            more_time_left: (1 << setup.more_time.len()) - 1,
+            looking: false,
+            seeking: false,
+            fell: false,
+            acks: 0,
+            says_left: (1 << setup.says.len()) - 1,
+            not_yet_left: setup.not_yet,
             stops_left: setup.stops,
             newcomers_left: setup.newcomers,
             lingers_left: setup.lingers,
@@ -226,6 +253,12 @@ impl World {
 
     /// What has to happen before anything else does, and what may happen in its place.
     pub(super) fn undecided(&self) -> Option<(Choice, Option<Choice>)> {
+        if self.looking {
+            return Some((Choice::Sees(0), None));
+        }
+        if self.seeking {
+            return Some((Choice::Listens(true), None));
+        }
         match (self.begun, self.app, self.surveyor, self.fresh.is_empty()) {
             (false, ..) => Some((Choice::Begins, None)),
             (_, App::Fresh, ..) => Some((Choice::AppIsForked, Some(Choice::AppIsNotForked))),
@@ -233,8 +266,16 @@ impl World {
                 Some((Choice::SurveyorRuns, Some(Choice::SurveyorFailsToStart)))
             }
             (_, _, _, false) => Some((Choice::HookRuns, Some(Choice::HookFailsToStart))),
-            (_, _, _, true) => None,
+            (_, _, _, true) => self.answers_at_last(),
         }
+    }
+
+    /// A probe that has failed often enough.
+    fn answers_at_last(&self) -> Option<(Choice, Option<Choice>)> {
+        let probe = |hook: &Attempt| hook.id.phase == HookPhase::Ready && !hook.killed;
+        let place = self.hooks.iter().position(probe).filter(|_| self.not_yet_left == 0)?;
+        let status = Status::Code(0);
+        Some((Choice::HookEnds { place, status, leaves_a_stray: false }, None))
     }
 
     /// The supervisor's waitid says ECHILD.
@@ -250,6 +291,12 @@ impl World {
         if let Some((succeeds, fails)) = self.undecided() {
             out.push(succeeds);
             out.extend(fails.filter(|_| setup.fork_fails));
+            // There is more to be seen than one thing.
+            if self.looking {
+                out.extend((1..setup.looks.len()).map(Choice::Sees));
+            } else if self.seeking && self.not_yet_left > 0 {
+                out.push(Choice::Listens(false));
+            }
             return;
         }
         self.app_choices(setup, out);
@@ -260,11 +307,15 @@ impl World {
             let ends = |status, leaves_a_stray| Choice::HookEnds { place, status, leaves_a_stray };
             if hook.killed {
                 out.push(ends(Status::Signal(Signal::KILL), false));
+                // It may have got out just before.
+                if hook.id.phase == HookPhase::Ready {
+                    out.push(ends(Status::Code(0), false));
+                }
                 continue;
             }
             out.push(ends(Status::Code(0), false));
             out.push(ends(Status::Code(1), false));
-            if self.newcomers_left > 0 {
+            if self.newcomers_left > 0 && hook.id.phase != HookPhase::Ready {
                 out.push(ends(Status::Code(0), true));
             }
         }
@@ -288,6 +339,17 @@ impl World {
         if matches!(self.surveyor, Surveyor::Runs | Surveyor::Killed) {
             out.push(Choice::SurveyorEnds);
         }
+        let speaks =
+            matches!(self.app, App::Forked | App::Running) && !self.app_stopped && !self.app_killed
+                || self.strays.iter().any(|stray| !stray.killed);
+        for place in (0..setup.says.len()).filter(|_| speaks) {
+            if self.says_left & 1 << place != 0 {
+                out.push(Choice::AppSays(place));
+            }
+        }
+        if self.fell && self.acks < setup.acks && self.app_lives() {
+            out.push(Choice::Acknowledges);
+        }
         if self.tree_is_empty() {
             out.push(Choice::TreeIsEmpty);
         }
@@ -310,13 +372,6 @@ impl World {
             out.push(Choice::AppEnds(Status::Signal(Signal::TERM)));
         } else if !self.app_stopped {
             out.extend(setup.endings.iter().map(|&status| Choice::AppEnds(status)));
-        }
-        if self.app == App::Running && !self.app_stopped {
-            for place in 0..setup.more_time.len() {
-                if self.more_time_left & 1 << place != 0 {
-                    out.push(Choice::AppAsks(place));
-                }
-            }
         }
         if self.stops_left > 0 && !self.app_stopped {
             for ours in [false, true] {
@@ -369,18 +424,24 @@ impl World {
             }
             Choice::HookFailsToStart => {
                 let id = self.fresh.remove(0);
+                self.not_yet(id);
                 self.hooks.retain(|hook| hook.id != id);
                 Some(Event::HookNotStarted(id))
             }
             Choice::HookEnds { place, status, leaves_a_stray } => {
-                let id = self.hooks.remove(place).id;
+                let Attempt { id, killed, .. } = self.hooks.remove(place);
+                if status != Status::Code(0) && !killed {
+                    self.not_yet(id);
+                }
                 if leaves_a_stray {
                     self.fork_stray(id.phase == HookPhase::PostStop);
                 }
                 Some(Event::HookExited(id, status))
             }
             Choice::HookCannotBeExecuted(place) => {
-                Some(Event::HookNotStarted(self.hooks.remove(place).id))
+                let id = self.hooks.remove(place).id;
+                self.not_yet(id);
+                Some(Event::HookNotStarted(id))
             }
             Choice::StrayEnds(place) => {
                 self.strays.remove(place);
@@ -396,9 +457,22 @@ impl World {
                 self.signals_left &= !(1 << place);
                 Some(Event::Signal(setup.signals[place]))
             }
-            Choice::AppAsks(place) => {
-                self.more_time_left &= !(1 << place);
-                Some(Event::Notice(Notice::MoreTime(setup.more_time[place])))
+            Choice::AppSays(place) => {
+                self.says_left &= !(1 << place);
+                Some(setup.says[place])
+            }
+            Choice::Sees(place) => {
+                self.looking = false;
+                Some(Event::Looked(setup.looks[place]))
+            }
+            Choice::Listens(yes) => {
+                self.seeking = false;
+                self.not_yet_left -= u8::from(!yes);
+                Some(Event::Listening(yes))
+            }
+            Choice::Acknowledges => {
+                self.acks += 1;
+                Some(Event::Acknowledged(self.acks))
             }
             Choice::SurveyorRuns => {
                 self.surveyor = Surveyor::Runs;
@@ -424,6 +498,12 @@ impl World {
                 None
             }
         }
+    }
+
+    /// An attempt of a probe has failed.
+    fn not_yet(&mut self, id: HookId) {
+        let probe = id.phase == HookPhase::Ready;
+        self.not_yet_left = self.not_yet_left.saturating_sub(u8::from(probe));
     }
 
     fn fork_stray(&mut self, of_post_stop: bool) {
@@ -458,6 +538,7 @@ impl World {
                 }
             }
             Action::KillHook(id) => {
+                self.not_yet(id);
                 for hook in self.hooks.iter_mut().filter(|hook| hook.id == id) {
                     hook.killed = true;
                 }
@@ -476,16 +557,17 @@ impl World {
                     self.surveyor = Surveyor::Killed;
                 }
             }
+            Action::SetReady(false) => self.fell = true,
+            Action::SeekListeners => self.seeking = true,
+            Action::Look => self.looking = true,
             Action::GiveTerminal => self.terminal_is_ours = false,
             Action::TakeTerminal => self.terminal_is_ours = true,
             // Whoever is asked may live on.
             Action::StopHook { .. }
             | Action::ArmDeadMan(_)
             | Action::SuspendSelf
-            | Action::SetReady(_)
+            | Action::SetReady(true)
             | Action::FollowMain(_)
-            | Action::SeekListeners
-            | Action::Look
             | Action::Record(_)
             | Action::Exit { .. } => {}
         }

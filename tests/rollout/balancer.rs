@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use super::{SLOTS, Slot};
+use super::{ORPHANED, SLOTS, Slot};
 use crate::ensure;
 use crate::support::files::Place;
 use crate::support::{Outcome, proc};
@@ -72,8 +72,9 @@ impl Balancer {
         );
         let conf = place.file("haproxy.cfg", text, 0o644);
         let log = std::fs::File::create(place.path("haproxy.log"))?;
-        let child = Command::new(HAPROXY)
-            .arg("-db")
+        let child = Command::new("setpriv")
+            .args(ORPHANED)
+            .args([HAPROXY, "-db"])
             .arg("-f")
             .arg(conf)
             .stdin(Stdio::null())

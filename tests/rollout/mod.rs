@@ -12,11 +12,11 @@ pub(crate) mod apps;
 mod backend;
 mod balancer;
 pub(crate) mod cases;
-pub(crate) mod load;
+mod load;
 mod replica;
 mod sys;
 pub(crate) mod table;
-pub(crate) mod tally;
+mod tally;
 pub(crate) mod update;
 
 #[cfg(test)]
@@ -33,6 +33,9 @@ use crate::support::{Outcome, proc};
 pub(crate) const REPLICAS: usize = 3;
 /// Places for replicas: a round moves all from one half to the other.
 pub(crate) const SLOTS: usize = 2 * REPLICAS;
+
+/// For setpriv(1): whoever is started ends with us, also when we are killed.
+const ORPHANED: [&str; 2] = ["--pdeathsig", "KILL"];
 
 /// Where a replica listens.
 #[derive(Clone, Copy, Debug)]

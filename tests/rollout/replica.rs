@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::Slot;
 use super::apps::{Server, Site};
+use super::{ORPHANED, Slot};
 use crate::support::init::NAMESPACE;
 use crate::support::{Fault, Outcome, Program, Status, proc, sys};
 
@@ -81,10 +81,17 @@ const START: Duration = Duration::from_secs(60);
 impl Replica {
     /// Starts one and waits until it answers.
     pub(crate) fn start(setup: &Setup, site: &Site, slot: Slot) -> Outcome<Replica> {
-        let mut command = Command::new("unshare");
-        command.args(NAMESPACE);
+        let mut command = Command::new("setpriv");
+        command.args(ORPHANED).arg("unshare").args(NAMESPACE);
         if setup.unprivileged {
-            command.args(["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"]);
+            // A change of user takes the word for the orphan away, so it is said again.
+            command.arg("setpriv").args(ORPHANED).args([
+                "--reuid",
+                "1000",
+                "--regid",
+                "1000",
+                "--clear-groups",
+            ]);
             command.args(["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"]);
         }
         command.arg(setup.path.clone().unwrap_or_else(|| setup.init.path()));
@@ -167,7 +174,11 @@ impl Replica {
 
 impl Drop for Replica {
     fn drop(&mut self) {
-        // The kernel takes the whole namespace down with unshare's child, and that goes with unshare.
+        // The init goes with unshare, and the whole namespace with the init; but not if it has changed
+        // its user, which clears the parent-death signal (prctl(2)).
+        for child in proc::children(self.child.id() as i32) {
+            drop(sys::kill(child.pid, libc::SIGKILL));
+        }
         drop(self.child.kill());
         drop(self.child.wait());
     }

@@ -1,0 +1,172 @@
+//! The promises about the drain: when there is one, how long it lasts, when the ports are looked at.
+
+use std::time::Duration;
+
+use graceinit::machine::drain::Look;
+use graceinit::machine::fact::{DrainEnd, Fact};
+use graceinit::machine::phase::PhaseName;
+use graceinit::machine::plan::Plan;
+use graceinit::types::Time;
+
+use super::batch::Batch;
+use super::ledger::Ledger;
+use super::promises::{Kept, Promise, kept};
+use super::world::{World, ms};
+
+/// The account of the drain.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Drain {
+    /// When readiness fell, if the app is to be drained.
+    pub(super) fell: Option<Time>,
+    acks: u32,
+    begun: Option<Time>,
+    /// When something came in last.
+    noise: Time,
+    last: Option<Look>,
+    /// When the next look is due.
+    look_due: Option<Time>,
+    pub(super) ended: Option<DrainEnd>,
+}
+
+impl Ledger {
+    /// On-stop hooks and the app get the rest.
+    pub(super) fn drain_end(&self, plan: &Plan) -> Time {
+        let quarter = (plan.grace / 4).min(Duration::from_secs(5));
+        let quarters = if plan.hooks.on_stop.is_empty() { 1 } else { 2 };
+        self.deadline.unwrap_or_default().before(quarter * quarters)
+    }
+
+    /// When balancers are taken to know.
+    fn known_at(&self, plan: &Plan) -> Time {
+        let Some((drain, fell)) = plan.drain.zip(self.drain.fell) else { return Time::default() };
+        let acknowledged = drain.acks.is_some_and(|wanted| wanted <= self.drain.acks);
+        if acknowledged { Time::default() } else { fell.after(drain.delay) }
+    }
+
+    /// Why the drain is over, if it is. `seen`: the ports were looked at just now.
+    fn over(&self, plan: &Plan, now: Time, seen: bool) -> Option<DrainEnd> {
+        let drain = plan.drain?;
+        let known = self.known_at(plan) <= now;
+        let calm = self.drain.last.is_some_and(|look| look.calm());
+        let quiet = self.drain.noise.after(drain.quiet) <= now;
+        if seen && known && calm && quiet {
+            Some(DrainEnd::Quiet)
+        } else if self.drain_end(plan) <= now {
+            Some(DrainEnd::Budget)
+        } else {
+            (!drain.looks && known).then_some(DrainEnd::Delay)
+        }
+    }
+
+    /// The next phase begins. Between pre-stop and on-stop an app that served is drained.
+    pub(super) fn judge_drain_place(
+        &mut self,
+        plan: &Plan,
+        world: &World,
+        phase: PhaseName,
+        batch: &mut Batch,
+    ) -> Kept {
+        let promise = Promise::DrainInPlace;
+        if phase == PhaseName::Drain {
+            kept(self.phase == PhaseName::PreStop, promise, || format!("in {:?}", self.phase))?;
+            kept(self.pre_stop_is_over(plan, world), promise, || "before the last pre-stop hook")?;
+            let Some(drain) = plan.drain.filter(|_| self.drain.fell.is_some()) else {
+                return kept(false, promise, || "the app did not serve, or should not be drained");
+            };
+            let now = world.now;
+            self.drain.begun = Some(now);
+            self.drain.noise = now;
+            self.drain.look_due = drain.looks.then_some(now);
+            batch.owed_news.push(Fact::DrainBegun { delay: drain.delay });
+        }
+        if phase == PhaseName::OnStop || phase == PhaseName::Stopping {
+            let drained = self.drain.fell.is_none() || self.drain.ended.is_some();
+            kept(drained, promise, || "the app was not drained")?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn looked(&mut self, plan: &Plan, now: Time, look: Look, batch: &mut Batch) {
+        let Some(drain) = plan.drain.filter(|_| self.phase == PhaseName::Drain) else { return };
+        if let Some(silence) = look.silence {
+            self.drain.noise = self.drain.noise.max(now.before(silence));
+        }
+        self.drain.last = Some(look);
+        batch.owed_news.push(Fact::Looked { look });
+        // Every 100 ms, and at the moments at which it may be over; a look that costs much takes a
+        // tenth of the time at most.
+        let edges = [self.known_at(plan), self.drain.noise.after(drain.quiet)];
+        let edges = edges.into_iter().filter(|edge| now < *edge);
+        let next = edges.chain([now.after(ms(100))]).min().unwrap_or(now);
+        self.drain.look_due = Some(next.max(now.after(ms(20))).max(now.after(look.cost * 10)));
+    }
+
+    pub(super) fn judge_look(&mut self, plan: &Plan, now: Time) -> Kept {
+        let promise = Promise::Looks;
+        kept(self.phase == PhaseName::Drain, promise, || format!("in {:?}", self.phase))?;
+        kept(plan.drain.is_some_and(|drain| drain.looks), promise, || "there are no ports")?;
+        let due = self.drain.look_due.take();
+        kept(due.is_some_and(|due| due <= now), promise, || format!("at {now:?}, due: {due:?}"))
+    }
+
+    pub(super) fn acknowledged(&mut self, plan: &Plan, now: Time, acks: u32, batch: &mut Batch) {
+        let serves = [PhaseName::PreStop, PhaseName::Drain].contains(&self.phase);
+        let Some((drain, fell)) = plan.drain.zip(self.drain.fell).filter(|_| serves) else {
+            return;
+        };
+        let before = std::mem::replace(&mut self.drain.acks, acks);
+        if drain.acks.is_some_and(|wanted| (before + 1..=acks).contains(&wanted)) {
+            batch.owed_news.push(Fact::Acknowledged { acks, after: now.since(fell) });
+            if self.phase == PhaseName::Drain && drain.looks {
+                self.drain.look_due = Some(now);
+            }
+        }
+    }
+
+    pub(super) fn judge_drain_end(
+        &mut self,
+        plan: &Plan,
+        now: Time,
+        (why, after, last): (DrainEnd, Duration, Option<Look>),
+        batch: &Batch,
+    ) -> Kept {
+        let drains = self.phase == PhaseName::Drain && self.drain.ended.is_none();
+        kept(drains, Promise::News, || format!("no drain is there to end in {:?}", self.phase))?;
+        let seen = matches!(batch.event, graceinit::machine::Event::Looked(_));
+        let right = self.over(plan, now, seen);
+        kept(right.is_some(), Promise::DrainHolds, || format!("{why:?}: {:?}", self.drain))?;
+        kept(right == Some(why), Promise::News, || format!("{why:?}, not {right:?}"))?;
+        let really = now.since(self.drain.begun.unwrap_or_default());
+        kept((after, last) == (really, self.drain.last), Promise::News, || {
+            format!("after {after:?}, really {really:?}; last {last:?}")
+        })?;
+        self.drain.ended = Some(why);
+        Ok(())
+    }
+
+    /// It was looked, and the drain goes on.
+    pub(super) fn judge_drain_goes_on(&self, plan: &Plan, now: Time, batch: &Batch) -> Kept {
+        let seen = matches!(batch.event, graceinit::machine::Event::Looked(_));
+        let over = if seen { self.over(plan, now, true) } else { None };
+        let drains = self.phase == PhaseName::Drain;
+        kept(!drains || over.is_none(), Promise::DrainEnds, || format!("{over:?}"))
+    }
+
+    /// The supervisor sleeps until `wake` while the app is drained.
+    pub(super) fn judge_drain_waits(&self, plan: &Plan, world: &World, wake: Time) -> Kept {
+        let now = world.now;
+        kept(world.app_lives(), Promise::LeavesAtOnce, || "the app has gone")?;
+        let over = self.over(plan, now, false);
+        kept(over.is_none(), Promise::DrainEnds, || format!("{over:?}"))?;
+        let end = self.drain_end(plan);
+        kept(wake <= end, Promise::DrainEnds, || format!("until {wake:?}, its end is {end:?}"))?;
+        if plan.drain.is_some_and(|drain| drain.looks) {
+            let due = self.drain.look_due;
+            return kept(due.is_some_and(|due| wake <= due), Promise::Looks, || {
+                format!("until {wake:?}, due: {due:?}")
+            });
+        }
+        let known = self.known_at(plan);
+        kept(wake <= known, Promise::DrainEnds, || format!("until {wake:?}, over at {known:?}"))
+    }
+}

@@ -1,0 +1,365 @@
+//! The promises about readiness, and about what the app says of itself.
+
+use std::time::Duration;
+
+use graceinit::machine::fact::Fact;
+use graceinit::machine::hook::{HookId, HookPhase};
+use graceinit::machine::phase::PhaseName;
+use graceinit::machine::plan::{Condition, Plan};
+use graceinit::machine::ready::{Failure, Notice};
+use graceinit::machine::{Origin, Received};
+use graceinit::types::Time;
+
+use super::batch::Batch;
+use super::ledger::Ledger;
+use super::promises::{Broken, Kept, Promise, kept};
+use super::world::{World, ms};
+
+/// A condition that attempts look at, one after the other.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Probe {
+    index: usize,
+    attempt: u32,
+    /// When that attempt is to begin; `None`: it runs.
+    due: Option<Time>,
+}
+
+/// Whether the app can be sent work, and whether it lives up to what it says.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Readiness {
+    /// Since when the app runs, if no stop had begun by then.
+    since: Option<Time>,
+    /// The conditions that do not hold yet, in order; those that merely need time left out.
+    missing: Vec<usize>,
+    /// When it is to be looked again whether the app listens; `None`: it does, or need not.
+    seek_due: Option<Time>,
+    probes: Vec<Probe>,
+    /// It was ready once.
+    pub(super) was_ready: bool,
+    /// It has said that it ends by itself.
+    pub(super) over: bool,
+    /// What everybody was told last.
+    announced: Option<bool>,
+    /// How often a sign of life is due, and when the next one is.
+    interval: Option<Duration>,
+    pub(super) alive_due: Option<Time>,
+    pub(super) failure: Option<Failure>,
+}
+
+/// Between two looks whether the app is ready: a tenth of the time that it has taken so far.
+fn pause(waited: Duration) -> Duration {
+    (waited / 10).max(ms(20)).min(ms(1000))
+}
+
+impl Readiness {
+    pub(super) fn new(plan: &Plan) -> Readiness {
+        Readiness {
+            since: None,
+            missing: Vec::new(),
+            seek_due: None,
+            probes: Vec::new(),
+            was_ready: false,
+            over: false,
+            announced: None,
+            interval: plan.watchdog,
+            alive_due: None,
+            failure: None,
+        }
+    }
+}
+
+impl Ledger {
+    /// The app runs, and is waited for.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.runs() && !self.readiness.was_ready && !self.readiness.over
+    }
+
+    /// The app runs, and is not being stopped.
+    fn runs(&self) -> bool {
+        self.readiness.since.is_some() && !self.begun && self.ended.is_none()
+    }
+
+    pub(super) fn waits_until_ready(&mut self, plan: &Plan, now: Time) {
+        let time = |condition: &Condition| matches!(condition, Condition::After(_));
+        let conditions = || plan.ready.iter().enumerate();
+        let probes = conditions().filter(|(_, condition)| **condition == Condition::Probe);
+        let readiness = &mut self.readiness;
+        readiness.since = Some(now);
+        readiness.missing =
+            conditions().filter(|(_, c)| !time(c)).map(|(index, _)| index).collect();
+        readiness.probes =
+            probes.map(|(index, _)| Probe { index, attempt: 1, due: Some(now) }).collect();
+        readiness.seek_due = plan.drain.filter(|drain| drain.looks).map(|_| now);
+    }
+
+    fn waited(&self, now: Time) -> Duration {
+        now.since(self.readiness.since.unwrap_or(now))
+    }
+
+    fn all_holds(&self, plan: &Plan, now: Time) -> bool {
+        let waited = self.waited(now);
+        let time = plan.ready.iter().all(|condition| match condition {
+            Condition::After(span) => *span <= waited,
+            _ => true,
+        });
+        time && self.readiness.missing.is_empty() && self.readiness.seek_due.is_none()
+    }
+
+    pub(super) fn condition_holds(&mut self, now: Time, index: usize, batch: &mut Batch) {
+        let place = self.readiness.missing.iter().position(|missing| *missing == index);
+        if let (Some(place), true) = (place, self.is_waiting()) {
+            self.readiness.missing.remove(place);
+            let after = self.waited(now);
+            batch.owed_news.push(Fact::ConditionHolds { index, after });
+        }
+    }
+
+    /// The condition that this signal stands for, if the app can have sent it and it is waited for.
+    pub(super) fn awaited(&self, plan: &Plan, received: Received) -> Option<usize> {
+        let condition = Condition::Signal(received.signal);
+        let index = plan.ready.iter().position(|awaited| *awaited == condition)?;
+        let inside = matches!(received.origin, Origin::Process(pid) if pid != 0);
+        // It is there before its execve is known to have succeeded.
+        let starting = self.started && !self.executed && !self.begun;
+        let missing = self.is_waiting() && self.readiness.missing.contains(&index);
+        (inside && (starting || missing)).then_some(index)
+    }
+
+    pub(super) fn listening(&mut self, now: Time, yes: bool, batch: &mut Batch) {
+        if yes && self.is_waiting() && self.readiness.seek_due.take().is_some() {
+            batch.owed_news.push(Fact::Listens { after: self.waited(now) });
+        }
+    }
+
+    pub(super) fn notice(&mut self, plan: &Plan, now: Time, notice: Notice, batch: &mut Batch) {
+        if notice != Notice::Dead {
+            self.app_executed(plan, now);
+        }
+        match notice {
+            Notice::Ready => {
+                let awaited = plan.ready.iter().position(|c| *c == Condition::Notify);
+                if let Some(index) = awaited {
+                    self.condition_holds(now, index, batch);
+                }
+            }
+            Notice::Stopping => {
+                batch.owed_over = self.runs() && !self.readiness.over;
+            }
+            Notice::MoreTime(span) => self.more_time_asked(now, span, batch),
+            Notice::Alive => self.next_sign_of_life(now),
+            Notice::Interval(interval) => {
+                self.readiness.interval = Some(interval).filter(|interval| !interval.is_zero());
+                self.next_sign_of_life(now);
+            }
+            Notice::Dead => {
+                let lives = self.started && !self.begun && self.ended.is_none();
+                batch.owed_failure = lives.then_some(Failure::Watchdog);
+            }
+            Notice::MainPid(pid) => {
+                if self.started && self.ended.is_none() {
+                    batch.owed_news.push(Fact::MainPid { pid });
+                    batch.owed_follows.push(pid);
+                }
+            }
+        }
+    }
+
+    fn next_sign_of_life(&mut self, now: Time) {
+        if self.runs() && !self.readiness.over {
+            self.readiness.alive_due = self.readiness.interval.map(|interval| now.after(interval));
+        }
+    }
+
+    /// It could give no sign of life meanwhile.
+    pub(super) fn is_resumed(&mut self, now: Time) {
+        if self.readiness.alive_due.is_some() {
+            self.next_sign_of_life(now);
+        }
+    }
+
+    /// What a tick means for the app.
+    pub(super) fn time_passes(&mut self, plan: &Plan, now: Time, batch: &mut Batch) {
+        let Readiness { alive_due, since, .. } = self.readiness;
+        let limit = plan.ready_timeout.zip(since).map(|(limit, since)| since.after(limit));
+        let due = |time: Option<Time>| time.is_some_and(|time| time <= now);
+        if !self.runs() || self.suspended {
+            // A suspended app can do nothing for it.
+        } else if due(alive_due) {
+            batch.owed_failure = Some(Failure::Watchdog);
+        } else if self.is_waiting() && due(limit) && !self.all_holds(plan, now) {
+            batch.owed_failure = Some(Failure::NotReady);
+        }
+    }
+
+    /// The account says that the app has failed.
+    pub(super) fn judge_failure(
+        &mut self,
+        plan: &Plan,
+        world: &World,
+        fact: &Fact,
+        batch: &mut Batch,
+    ) -> Kept {
+        let now = world.now;
+        let (failure, promise) = match fact {
+            Fact::NotReady { .. } => (Failure::NotReady, Promise::ReadyInTime),
+            _ => (Failure::Watchdog, Promise::Watchdog),
+        };
+        kept(batch.owed_failure.take() == Some(failure), promise, || format!("{fact:?}"))?;
+        let waited = self.waited(now);
+        let time = plan.ready.iter().enumerate().filter_map(|(index, condition)| match condition {
+            Condition::After(span) if waited < *span => Some(index),
+            _ => None,
+        });
+        let missing = self.readiness.missing.iter().copied().chain(time);
+        let missing = missing.fold(0, |bits, index| bits | 1u64 << index);
+        let right = match failure {
+            Failure::NotReady => {
+                let ports = self.readiness.seek_due.is_some();
+                Fact::NotReady { after: waited, missing, ports }
+            }
+            Failure::Watchdog => {
+                Fact::WatchdogMissed { interval: self.readiness.interval.unwrap_or_default() }
+            }
+        };
+        kept(*fact == right, promise, || format!("{fact:?}, not {right:?}"))?;
+        self.readiness.failure = Some(failure);
+        // Whatever it hangs in, this is the moment to say it.
+        let speaks = plan.diagnose.filter(|_| failure == Failure::Watchdog);
+        batch.owed_diagnosis = speaks.map(|diagnose| (diagnose.signal, plan.grace));
+        self.owe_stopped_hooks(plan, batch);
+        self.stop_begins(plan, now, batch);
+        Ok(())
+    }
+
+    pub(super) fn judge_ready(&mut self, plan: &Plan, world: &World, batch: &mut Batch) -> Kept {
+        let now = world.now;
+        kept(self.readiness.announced.is_none(), Promise::ReadyFalls, || "it is ready again")?;
+        kept(self.is_waiting() && world.app_lives(), Promise::Readiness, || "nobody waits for it")?;
+        kept(self.all_holds(plan, now), Promise::Readiness, || {
+            format!("something is missing: {:?}", self.readiness)
+        })?;
+        batch.owed_news.push(Fact::Ready { after: self.waited(now) });
+        self.readiness.announced = Some(true);
+        self.readiness.was_ready = true;
+        if self.readiness.alive_due.is_none() {
+            self.next_sign_of_life(now);
+        }
+        self.work_goes_on(plan, batch);
+        Ok(())
+    }
+
+    pub(super) fn judge_not_ready(&mut self, plan: &Plan, batch: &mut Batch) -> Kept {
+        if std::mem::take(&mut batch.owed_over) {
+            self.readiness.over = true;
+            self.readiness.alive_due = None;
+            batch.owed_news.push(Fact::StopsItself);
+            self.work_goes_on(plan, batch);
+        }
+        self.readiness.announced = Some(false);
+        let over = self.begun || self.ended.is_some() || self.readiness.over;
+        kept(over, Promise::ReadyFalls, || "while the app serves")
+    }
+
+    /// Before anything else of a stop.
+    pub(super) fn judge_told_balancers(&self) -> Kept {
+        let told = self.readiness.announced == Some(false);
+        kept(told, Promise::ReadyFalls, || "the stop goes on before readiness falls")
+    }
+
+    /// When all actions of an event are done.
+    pub(super) fn judge_announced(&self, batch: &Batch) -> Kept {
+        let over = self.begun || self.ended.is_some() || self.readiness.over;
+        let up = self.readiness.announced == Some(true);
+        kept(!(up && over || batch.owed_over), Promise::ReadyFalls, || {
+            format!("not at {:?}", batch.event)
+        })
+    }
+
+    pub(super) fn judge_seek(&mut self, now: Time) -> Kept {
+        let promise = Promise::Seeks;
+        kept(self.is_waiting(), promise, || "nobody waits for the app")?;
+        let due = self.readiness.seek_due;
+        kept(due.is_some_and(|due| due <= now), promise, || format!("due: {due:?}"))?;
+        self.readiness.seek_due = Some(now.after(pause(self.waited(now))));
+        Ok(())
+    }
+
+    pub(super) fn probe_starts(
+        &mut self,
+        plan: &Plan,
+        world: &World,
+        (id, until, end): (HookId, Time, Time),
+    ) -> Kept {
+        let (promise, now) = (Promise::Probes, world.now);
+        kept(self.is_waiting(), promise, || "nobody waits for the app")?;
+        let namesake = world.hooks.iter().any(|hook| hook.id == id);
+        kept(!namesake, Promise::NamesApart, || format!("{id:?}"))?;
+        let probes = &mut self.readiness.probes;
+        let Some(probe) = probes.iter_mut().find(|probe| probe.index == id.index) else {
+            return kept(false, promise, || format!("{id:?}: it holds, or there is none"));
+        };
+        let right = HookId { phase: HookPhase::Ready, round: 0, attempt: probe.attempt, ..id };
+        kept(id == right, promise, || format!("{id:?}, not {right:?}"))?;
+        let due = probe.due.take();
+        kept(due.is_some_and(|due| due <= now), promise, || format!("due: {due:?}"))?;
+        let limit = now.after(plan.probe_timeout);
+        kept((until, end) == (limit, limit), promise, || format!("{until:?}, not {limit:?}"))
+    }
+
+    pub(super) fn probe_ended(&mut self, now: Time, id: HookId, ok: bool, batch: &mut Batch) {
+        let again = now.after(pause(self.waited(now)));
+        let probes = &mut self.readiness.probes;
+        let running = |p: &Probe| p.due.is_none() && (p.index, p.attempt) == (id.index, id.attempt);
+        let Some(place) = probes.iter().position(running).filter(|_| self.ended.is_none()) else {
+            return;
+        };
+        if ok {
+            probes.remove(place);
+            self.condition_holds(now, id.index, batch);
+        } else {
+            let attempt = id.attempt + 1;
+            probes[place] = Probe { index: id.index, attempt, due: Some(again) };
+        }
+    }
+
+    /// Nobody waits for the answer of a probe any more, once the app is ready or ends.
+    pub(super) fn judge_probes(&self, world: &World) -> Kept {
+        let idle = world.hooks.iter().all(|h| h.id.phase != HookPhase::Ready || h.killed);
+        kept(idle || self.is_waiting(), Promise::Probes, || "a probe runs on")
+    }
+
+    /// What wakes for the sake of the app while no budget runs.
+    pub(super) fn judge_waking(&self, plan: &Plan, world: &World) -> Result<Option<Time>, Broken> {
+        let Readiness { since, alive_due, seek_due, ref probes, .. } = self.readiness;
+        if self.suspended {
+            return Ok(None);
+        }
+        if !self.is_waiting() {
+            return Ok(alive_due);
+        }
+        let now = world.now;
+        let listens = seek_due.is_none_or(|due| now < due);
+        kept(listens, Promise::Seeks, || format!("due: {seek_due:?}"))?;
+        for probe in probes {
+            kept(probe.due.is_none_or(|due| now < due), Promise::Probes, || format!("{probe:?}"))?;
+        }
+        kept(!self.all_holds(plan, now), Promise::Readiness, || "nothing is missing")?;
+        let since = since.unwrap_or_default();
+        let spans = plan.ready.iter().filter_map(|condition| match condition {
+            Condition::After(span) => Some(*span),
+            _ => None,
+        });
+        let limits = spans.chain(plan.ready_timeout).map(|span| since.after(span));
+        let due = limits.filter(|limit| now < *limit).chain(seek_due).chain(alive_due);
+        Ok(due.chain(probes.iter().filter_map(|probe| probe.due)).min())
+    }
+
+    /// The name of the phase of an app that runs.
+    pub(super) fn running_phase(&self) -> PhaseName {
+        match (self.executed, self.readiness.was_ready) {
+            (false, _) => PhaseName::Starting,
+            (true, false) => PhaseName::Running,
+            (true, true) => PhaseName::Ready,
+        }
+    }
+}
