@@ -7,7 +7,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::config::hooks::Builtin;
 use crate::sys::{clock, poll};
@@ -68,8 +68,13 @@ fn connect(port: u16) -> Result<(), String> {
 /// No status line is longer.
 const LONGEST_STATUS: u64 = 1024;
 
+/// So much of an answer is read.
+const LONGEST_ANSWER: u64 = 65_536;
+/// So long a pause in it ends it.
+const FAREWELL: Duration = Duration::from_millis(200);
+
 /// As for the probes of Kubernetes, every answer from 200 to 399 is a yes. Nothing but its first line
-/// matters, so nothing else is read.
+/// matters.
 fn http(method: &str, url: &str) -> Result<(), String> {
     let answer = ask(method, url).map_err(|error| format!("unable to {method} {url}: {error}"))?;
     // RFC 9112, section 4: HTTP/1.1 200 OK
@@ -97,6 +102,11 @@ fn ask(method: &str, url: &str) -> io::Result<String> {
     );
     stream.write_all(request.as_bytes())?;
     let mut line = Vec::new();
-    io::BufReader::new(stream.take(LONGEST_STATUS)).read_until(b'\n', &mut line)?;
+    let mut answer = io::BufReader::new(stream.try_clone()?);
+    answer.by_ref().take(LONGEST_STATUS).read_until(b'\n', &mut line)?;
+    // The rest is taken as well, or the server would complain of a connection that was reset. One that
+    // does not close it as it was asked to is not waited for.
+    stream.set_read_timeout(Some(FAREWELL))?;
+    let _ = io::copy(&mut answer.take(LONGEST_ANSWER), &mut io::sink());
     Ok(String::from_utf8_lossy(&line).into_owned())
 }

@@ -92,7 +92,7 @@ fn command() -> Command {
              that can be repeated, each line is one value.\n\
              Hooks without a program: sleep:5s, http:POST http://127.0.0.1:9000/drain, signal:TSTP, touch:PATH, \
              rm:PATH, write:PATH TEXT.\n\
-             Exit status: the app's; 128+n if signal n ended it; 124 not ready in time; 125 graceinit's own \
+             Exit status: the app's; 128+n if signal n ended it; 124 not ready in time, or watchdog missed; 125 graceinit's own \
              error; 126 not executable; 127 not found.",
         )
         .arg(

@@ -1,8 +1,9 @@
 //! graceinit as a library of rooms; the program in `main.rs` is the only one who uses it.
 //!
 //! Dependencies point one way: `main → cli → config`; `main → supervisor → {machine, perform, reaper,
-//! sys, observe}`; `perform → {table, outputs, hookenv, sys, observe}`; `observe → machine::fact`.
-//! `types` and `exit` are vocabulary that every room may use; `machine` uses nothing else.
+//! sys, observe}`; `perform → {table, outputs, hookenv, sight, observer, notify, sys, observe}`;
+//! `sight → {machine::drain, sys}`; `observer → sys`; `observe → machine::fact`. `types`, `exit` and
+//! `notify` are vocabulary that every room may use; `machine` uses nothing but the first two.
 
 pub mod builtin;
 pub mod check;

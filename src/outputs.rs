@@ -1,9 +1,10 @@
 //! What hooks print, line by line into the log. Read without blocking, bounded in memory, and never
-//! closed before its writer has: a helper that a hook has forked away must not die of SIGPIPE.
+//! closed before its writer has: a helper that a hook has forked away must not die of SIGPIPE. (What a
+//! probe has forked away is on its own.)
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::machine::hook::HookId;
+use crate::machine::hook::{HookId, HookPhase};
 use crate::observe::log;
 use crate::sys::fd::{self, Read};
 
@@ -53,7 +54,9 @@ impl Outputs {
             output.read(PIPE);
             output.flush();
         }
-        self.0.retain(|output| !output.ended);
+        // Probes come again and again: what each of them leaves behind must not cost two descriptors.
+        let probe = hook.phase == HookPhase::Ready;
+        self.0.retain(|output| !output.ended && !(probe && output.hook == hook));
     }
 }
 

@@ -6,6 +6,7 @@
 //! to be seen too. Two containers cannot have the same port, unless on different addresses.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::config::Ports;
 use crate::machine::drain::{Look, Rules, Sight, Tally};
@@ -34,6 +35,13 @@ pub struct Eyes {
     datagrams: Datagrams,
     tally: Tally,
     proc: PathBuf,
+}
+
+/// One warning for each life: what looks at the ports is made anew for the drain.
+fn warn_once(text: &str) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    let level = if SAID.swap(true, Relaxed) { log::Level::Debug } else { log::Level::Warn };
+    log::log!(level, "{text}");
 }
 
 /// Sockets for datagrams on the ports.
@@ -218,10 +226,10 @@ impl Eyes {
         self.known.dedup();
         if let Some((pid, error)) = found.refused {
             if !self.refused {
-                log::warn!(
+                warn_once(&format!(
                     "unable to see which ports the app listens on: the descriptors of process {pid} \
                      cannot be read: {error}; name the ports: --drain PORT"
-                );
+                ));
             }
             self.refused = true;
         }

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::exit;
 use crate::machine::fact::Fact;
 use crate::machine::hook::{HookId, HookPhase};
+use crate::machine::phase::PhaseName;
 use crate::machine::plan::{Condition, PerPhase};
 use crate::machine::{Action, Event, Machine, Origin, Received};
 use crate::notify::Message;
@@ -208,7 +209,9 @@ impl Supervisor {
                     }
                     Action::Record(fact) => {
                         if let Fact::Extended { left } = fact {
-                            self.hands.tell(now, &Message::MoreTime(left));
+                            // Until graceinit itself has gone.
+                            let all = left + self.machine.plan().post_stop_timeout;
+                            self.hands.tell(now, &Message::MoreTime(all));
                         }
                         account::record(&fact);
                     }
@@ -299,7 +302,10 @@ impl Supervisor {
         }
         let Some(status) = reap::peek(pid) else { return };
         self.report(now);
-        if self.failure.is_none() {
+        // One that takes over after the stop signal would never have heard of it: it is a leftover, which
+        // is told.
+        let told = self.machine.phase().name() >= PhaseName::Stopping;
+        if self.failure.is_none() && !told {
             // It may have said a moment ago who goes on in its place.
             self.notices(now);
             if let Some(heir) = self.hands.succession(pid) {

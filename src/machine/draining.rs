@@ -11,6 +11,8 @@ use crate::types::Time;
 
 /// How often the ports are looked at.
 const PERIOD: Duration = Duration::from_millis(100);
+/// At least this is between two looks, however short the times are that are waited for.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 
 impl Machine {
     /// The pre-stop hooks are through.
@@ -61,6 +63,10 @@ impl Machine {
         }
         if self.plan.drain.is_some_and(|plan| plan.looks) {
             if next <= now {
+                // The answer says when the next is due; until then nobody asks again.
+                if let Phase::Drain(draining) = &mut self.phase {
+                    draining.next = now.after(PERIOD);
+                }
                 out.push(Action::Look);
             }
         } else if self.delay_end(serving).is_none_or(|end| end <= now) {
@@ -83,13 +89,13 @@ impl Machine {
         if look.calm() && quiet_at <= now && delay_end <= now {
             return self.leave_drain(now, DrainEnd::Quiet, out);
         }
-        // Not later than the moment at which it may be over. A look that costs much is not made
+        // If possible, at the moment at which it may be over. A look that costs much is not made
         // often: a tenth of the time at most.
-        let period = PERIOD.max(look.cost.saturating_mul(10));
         let edges = [delay_end, quiet_at].into_iter().filter(|edge| now < *edge);
-        let next = edges.chain([now.after(period)]).min();
-        if let (Phase::Drain(draining), Some(next)) = (&mut self.phase, next) {
-            draining.next = next.max(now.after(look.cost));
+        let next = edges.fold(now.after(PERIOD), Time::min);
+        let pause = SHORTEST_PAUSE.max(look.cost.saturating_mul(10));
+        if let Phase::Drain(draining) = &mut self.phase {
+            draining.next = next.max(now.after(pause));
         }
     }
 

@@ -292,12 +292,14 @@ impl Machine {
             Phase::Starting { .. } | Phase::Exited => None,
             Phase::PreStart { queue, .. } => queue.pause,
             // It cannot get ready, nor give a sign of life.
-            Phase::Running { suspended: true, .. } => None,
+            Phase::Running { suspended: true, work, .. } => {
+                work.as_ref().and_then(|work| work.queue.pause)
+            }
             Phase::Running { work, readiness, watchdog, .. } => {
                 let pause = work.as_ref().and_then(|work| work.queue.pause);
                 let ready = match readiness {
                     Readiness::Waiting(waiting) => self.readiness_due(waiting),
-                    Readiness::Ready | Readiness::Over => None,
+                    Readiness::Ready | Readiness::Over { .. } => None,
                 };
                 earliest(earliest(pause, ready), *watchdog)
             }
@@ -364,6 +366,12 @@ impl Machine {
         if self.survey_due().is_some_and(|due| due <= now) {
             self.survey(out);
         }
+        // Before the end of a hook begins another one.
+        if let Phase::Running { suspended: false, watchdog: Some(due), .. } = self.phase {
+            if due <= now {
+                self.watchdog_missed(now, out);
+            }
+        }
         while let Some(run) = self.runs.iter_mut().find(|run| !run.killed && run.until <= now) {
             run.killed = true;
             let id = run.id;
@@ -413,14 +421,9 @@ impl Machine {
     }
 
     fn running_tick(&mut self, now: Time, out: &mut Vec<Action>) {
-        let Phase::Running { suspended: false, work, readiness, watchdog, .. } = &self.phase else {
-            return;
-        };
+        let Phase::Running { suspended, work, readiness, .. } = &self.phase else { return };
         let pause = work.as_ref().and_then(|work| work.queue.pause);
-        if watchdog.is_some_and(|due| due <= now) {
-            return self.watchdog_missed(now, out);
-        }
-        if let Readiness::Waiting(waiting) = readiness {
+        if let (Readiness::Waiting(waiting), false) = (readiness, *suspended) {
             let limit = self.plan.ready_timeout.map(|limit| waiting.since.after(limit));
             self.seek(now, out);
             self.ready_if_nothing_is_missing(now, out);

@@ -90,7 +90,10 @@ pub enum Readiness {
     /// It can.
     Ready,
     /// Not any more: it has said that it ends by itself.
-    Over,
+    Over {
+        /// It could be, before.
+        was_ready: bool,
+    },
 }
 
 /// What an app is waited for before it counts as ready.
@@ -229,10 +232,15 @@ impl Phase {
     pub fn name(&self) -> PhaseName {
         match self {
             Phase::PreStart { .. } | Phase::Starting { .. } => PhaseName::Starting,
-            Phase::Running { readiness: Readiness::Ready, .. } => PhaseName::Ready,
-            Phase::Running { readiness: Readiness::Waiting(_) | Readiness::Over, .. } => {
-                PhaseName::Running
-            }
+            // Phases never go back.
+            Phase::Running {
+                readiness: Readiness::Ready | Readiness::Over { was_ready: true },
+                ..
+            } => PhaseName::Ready,
+            Phase::Running {
+                readiness: Readiness::Waiting(_) | Readiness::Over { was_ready: false },
+                ..
+            } => PhaseName::Running,
             Phase::PreStop { .. } => PhaseName::PreStop,
             Phase::Drain(_) => PhaseName::Drain,
             Phase::OnStop(_) => PhaseName::OnStop,

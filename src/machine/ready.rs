@@ -169,7 +169,7 @@ impl Machine {
                 waiting.missing & 1 << index != 0
             }
             Phase::PreStart { .. }
-            | Phase::Running { readiness: Readiness::Ready | Readiness::Over, .. }
+            | Phase::Running { readiness: Readiness::Ready | Readiness::Over { .. }, .. }
             | Phase::PreStop { .. }
             | Phase::Drain(_)
             | Phase::OnStop(_)
@@ -206,7 +206,10 @@ impl Machine {
 
     /// What the app says of itself.
     pub(super) fn notice(&mut self, now: Time, notice: Notice, out: &mut Vec<Action>) {
-        self.app_executed(now, out);
+        // One that does not work does not get ready first.
+        if notice != Notice::Dead {
+            self.app_executed(now, out);
+        }
         match notice {
             Notice::Ready => {
                 let conditions = self.plan.ready.iter();
@@ -214,18 +217,17 @@ impl Machine {
                     self.condition_holds(now, index, out);
                 }
             }
-            Notice::Stopping => self.app_stops_itself(out),
+            Notice::Stopping => self.app_stops_itself(now, out),
             Notice::MoreTime(span) => self.more_time(now, span, out),
             Notice::Alive => self.alive(now),
             Notice::Dead => self.watchdog_missed(now, out),
             Notice::Interval(interval) => {
                 self.watchdog = Some(interval).filter(|interval| !interval.is_zero());
-                if let Phase::Running { watchdog, .. } = &mut self.phase {
-                    *watchdog = self.watchdog.map(|interval| now.after(interval));
-                }
+                self.alive(now);
             }
             Notice::MainPid(pid) => {
-                if self.ending.is_none() {
+                let begun = !matches!(self.phase, Phase::PreStart { .. });
+                if begun && self.ending.is_none() {
                     out.push(Action::Record(Fact::MainPid { pid }));
                     out.push(Action::FollowMain(pid));
                 }
@@ -234,14 +236,21 @@ impl Machine {
     }
 
     /// It ends by itself, and says so before: it takes no new work any more.
-    fn app_stops_itself(&mut self, out: &mut Vec<Action>) {
-        let Phase::Running { readiness, watchdog, .. } = &mut self.phase else { return };
-        if *readiness != Readiness::Over {
-            *readiness = Readiness::Over;
-            *watchdog = None;
-            out.push(Action::SetReady(false));
-            out.push(Action::Record(Fact::StopsItself));
-            self.end_probes(out);
+    fn app_stops_itself(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Phase::Running { readiness, watchdog, work, .. } = &mut self.phase else { return };
+        let was_ready = *readiness == Readiness::Ready;
+        if matches!(readiness, Readiness::Over { .. }) {
+            return;
+        }
+        *readiness = Readiness::Over { was_ready };
+        *watchdog = None;
+        let idle = work.is_none();
+        out.push(Action::SetReady(false));
+        out.push(Action::Record(Fact::StopsItself));
+        self.end_probes(out);
+        // What waited for it to get ready would wait for ever.
+        if idle {
+            self.next_work(now, out);
         }
     }
 
@@ -249,13 +258,13 @@ impl Machine {
     fn alive(&mut self, now: Time) {
         let interval = self.watchdog;
         let Phase::Running { watchdog, readiness, .. } = &mut self.phase else { return };
-        if *readiness != Readiness::Over {
+        if !matches!(readiness, Readiness::Over { .. }) {
             *watchdog = interval.map(|interval| now.after(interval));
         }
     }
 
     pub(super) fn watchdog_missed(&mut self, now: Time, out: &mut Vec<Action>) {
-        let Phase::Running { .. } = self.phase else { return };
+        let (Phase::Starting { .. } | Phase::Running { .. }) = self.phase else { return };
         let interval = self.watchdog.unwrap_or_default();
         out.push(Action::Record(Fact::WatchdogMissed { interval }));
         self.fail(now, Failure::Watchdog, out);

@@ -38,10 +38,20 @@ impl Machine {
         {
             return;
         }
+        self.signal_for_the_app(now, received, out);
+    }
+
+    /// Kept, passed on after its hooks, or passed on at once.
+    pub(super) fn signal_for_the_app(
+        &mut self,
+        now: Time,
+        received: Received,
+        out: &mut Vec<Action>,
+    ) {
         match self.phase {
             Phase::PreStart { .. } => self.hold(received, out),
             Phase::Starting { .. } | Phase::Running { .. }
-                if self.plan.reload_on.contains(signal) =>
+                if self.plan.reload_on.contains(received.signal) =>
             {
                 self.reload(now, received, out);
             }

@@ -60,9 +60,11 @@ impl Machine {
     pub(super) fn climb(&mut self, now: Time, rung: usize, out: &mut Vec<Action>) {
         let left = self.left(now);
         let asked = self.stop.map_or(Signal::TERM, |(signal, _)| signal);
-        let signal = match self.plan.ladder.get(rung) {
-            Some(step) => step.signal,
-            None => self.plan.rewrite.apply(asked),
+        let signal = match (self.plan.ladder.get(rung), self.stop) {
+            (Some(step), _) => step.signal,
+            (None, Some(_)) => self.plan.rewrite.apply(asked),
+            // Nobody has asked for this stop, so the app is not left without a signal either.
+            (None, None) => self.plan.rewrite.apply(asked).or(Some(asked)),
         };
         let more = rung + 1 < self.plan.ladder.len();
         let wait = more.then(|| now.after(budget::rung_wait(&self.plan.ladder, rung, left)));

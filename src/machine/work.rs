@@ -22,8 +22,9 @@ impl Machine {
         let held = std::mem::take(held);
         self.phase = Phase::Starting { reloads: VecDeque::new() };
         out.push(Action::StartApp);
+        // Not the app's own word of its readiness: it was sent before there was an app.
         for received in held {
-            self.signal(now, received, out);
+            self.signal_for_the_app(now, received, out);
         }
     }
 
@@ -121,7 +122,7 @@ impl Machine {
     }
 
     /// Takes the next reload signal in hand, if one waits.
-    fn next_work(&mut self, now: Time, out: &mut Vec<Action>) {
+    pub(super) fn next_work(&mut self, now: Time, out: &mut Vec<Action>) {
         let Phase::Running { work, reloads, readiness, .. } = &mut self.phase else { return };
         // One that is not ready may have no handler yet, and die of the signal.
         let ready = !matches!(readiness, Readiness::Waiting(_));

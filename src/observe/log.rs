@@ -10,7 +10,7 @@ use env_logger::{Builder, Logger, Target};
 use log::kv::{Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::machine::drain::Look;
+use crate::machine::drain::{Look, Sight};
 use crate::machine::fact::{DrainEnd, Fact, Survivor};
 use crate::machine::hook::{HookId, HookPhase, Outcome};
 use crate::machine::phase::PhaseName;
@@ -259,6 +259,7 @@ fn drain(fact: &Fact) {
             let delay = seconds(*delay);
             log::debug!(delay = delay.as_str(); "the app serves on");
         }
+        Fact::Looked { look: Look { sight: Sight::Blind, .. } } => {}
         Fact::Looked { look } => {
             let took = seconds(look.cost);
             log::debug!(took = took.as_str(); "connections: {}", seen(look));
@@ -272,6 +273,9 @@ fn drain(fact: &Fact) {
             let after = seconds(*after);
             let seen = last.as_ref().map_or(String::new(), |look| format!(": {}", seen(look)));
             match (why, last) {
+                (DrainEnd::Quiet, Some(Look { sight: Sight::Blind, .. })) => {
+                    log::info!(after = after.as_str(); "the delay is over")
+                }
                 (DrainEnd::Quiet, _) => log::info!(after = after.as_str(); "drained{seen}"),
                 (DrainEnd::Delay, _) => {
                     log::info!(after = after.as_str(); "the delay is over{seen}")
@@ -364,7 +368,7 @@ pub fn record(fact: &Fact) {
         Fact::Diagnosed { signal, left } => {
             let left = seconds(*left);
             log::warn!(signal:%, left = left.as_str();
-                "the app does not end: asking it to say what it is doing");
+                "asking the app to say what it is doing");
         }
         Fact::StillThere(survivor) => still_there(survivor),
         Fact::MoreStillThere(count) => log::warn!(count; "more processes are still there"),

@@ -257,10 +257,15 @@ impl Observer {
 
     /// For the very end: no answer any more, no process, no socket's file.
     pub fn close(&mut self) {
-        if let State::Up { child, .. } | State::Dying { child, .. } = &self.state {
-            child.end(LEAVING);
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Up { child, link, .. } => {
+                // It goes when this does, and root without CAP_KILL may not kill it.
+                drop(link);
+                child.end(LEAVING);
+            }
+            State::Dying { child, .. } => child.end(LEAVING),
+            State::Down | State::Closed => {}
         }
-        self.state = State::Closed;
         for mut listener in self.listeners.drain(..) {
             listener.remove_file();
         }

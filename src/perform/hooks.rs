@@ -56,7 +56,7 @@ impl Hands {
         end: Time,
         now: Time,
     ) -> Result<(), Event> {
-        let moment = Moment { machine, id, end, now, app: self.app_group() };
+        let moment = Moment { machine, id, end, now, app: self.app };
         let trace = self.trace.get_or_insert_with(Trace::continued_or_begun);
         let variables = moment.variables(trace);
         let started = self.hook(id).and_then(|hook| self.try_hook(id, &hook, variables, machine));

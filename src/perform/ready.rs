@@ -99,7 +99,13 @@ impl Hands {
         };
         match spawn::spawn(Task::Call(&call), &setup) {
             Ok(child) => self.table.add(child.pid, Role::Clerk),
-            Err(error) => log::warn!("unable to write the file of --ready-file: {error}"),
+            // Nobody may be sent here because a limit of processes is reached. That the file system
+            // hangs as well is the lesser danger.
+            Err(error) => {
+                log::debug!("unable to start what writes the file of --ready-file: {error}");
+                let code = call();
+                self.clerk_ended(Status::Code(code));
+            }
         }
     }
 
@@ -133,7 +139,11 @@ impl Hands {
             ready: machine.ready(),
             live: true,
             stopping: name >= PhaseName::PreStop,
-            phase: name.as_str().into(),
+            phase: match name {
+                // It has said that it ends by itself.
+                PhaseName::Ready if !machine.ready() => "ending".into(),
+                name => name.as_str().into(),
+            },
         });
     }
 
@@ -286,7 +296,7 @@ impl Hands {
     }
 
     /// The app's process has ended: the one that takes its place, if there is such a one. It came to us
-    /// when its parent ended.
+    /// when its parent ended. The id of its group.
     pub fn succession(&mut self, ended: Pid) -> Option<Pid> {
         let heir = self.heir.take().filter(|heir| *heir != ended)?;
         let group = reap::is_alive(heir).then(|| crate::sys::tree::look_up(heir))??.group;
@@ -294,9 +304,11 @@ impl Hands {
         self.table.forget(ended);
         self.table.add(heir, Role::App);
         self.app = Some(heir);
+        // In ours it is not to be signalled as a group.
+        let group = if group == crate::sys::tty::own_group() { heir } else { group };
         self.group = Some(group);
         log::info!(pid = heir.0; "the app goes on as another process");
-        Some(heir)
+        Some(group)
     }
 
     // ---- a line on a descriptor ---------------------------------------------------------------

@@ -89,20 +89,20 @@ impl Window {
             match read(&self.proc, ports, states, &mut each) {
                 Ok(extent) => {
                     if let Some(error) = refused {
-                        log::warn!(
+                        super::warn_once(&format!(
                             "unable to ask the kernel for connections (sock_diag): {error}; they are \
                              counted in /proc/net/tcp, and each of them counts as busy"
-                        );
+                        ));
                     }
                     return extent;
                 }
                 Err(error) => {
                     let first = refused.map(|error| format!("sock_diag: {error}, "));
                     let first = first.unwrap_or_default();
-                    log::warn!(
+                    super::warn_once(&format!(
                         "unable to see connections ({first}/proc/net/tcp: {error}); the drain is its \
                          delay alone"
-                    );
+                    ));
                     self.means = Means::Nothing;
                 }
             }

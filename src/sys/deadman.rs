@@ -74,9 +74,9 @@ pub fn set_code(code: u8) {
     CODE.store(i32::from(code), SeqCst);
 }
 
-/// Tells the handler the app's pid, which is its group's id too.
-pub fn app_started(app: Pid) {
-    APP.store(app.0, SeqCst);
+/// Tells the handler the id of the app's group: the app's pid, unless another process has taken over.
+pub fn app_started(group: Pid) {
+    APP.store(group.0, SeqCst);
 }
 
 /// The app was reaped: its pid may be anybody's from now on. `code` is what graceinit would exit with.

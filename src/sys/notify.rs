@@ -256,7 +256,9 @@ fn ancillary(header: &libc::msghdr) -> (Sender, Vec<OwnedFd>) {
                     // SAFETY: so many numbers are there.
                     let fd = unsafe { ptr::read_unaligned(data.cast::<i32>().add(index)) };
                     // SAFETY: the kernel has just opened it for us.
-                    descriptors.push(unsafe { OwnedFd::from_raw_fd(fd) });
+                    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+                    do_not_linger(&fd);
+                    descriptors.push(fd);
                 }
             }
             _ => {}
@@ -265,6 +267,23 @@ fn ancillary(header: &libc::msghdr) -> (Sender, Vec<OwnedFd>) {
         at = unsafe { libc::CMSG_NXTHDR(header, at) };
     }
     (sender, descriptors)
+}
+
+/// Whoever closes the last descriptor of a TCP socket with SO_LINGER (socket(7)) waits for its peer, for
+/// as long as its owner has chosen. That must not be us.
+fn do_not_linger(fd: &OwnedFd) {
+    let off = libc::linger { l_onoff: 0, l_linger: 0 };
+    // ENOTSOCK for all others.
+    // SAFETY: the value is live and its size is what is passed on.
+    unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const off).cast(),
+            mem::size_of_val(&off) as libc::socklen_t,
+        )
+    };
 }
 
 /// The parent of a process, by /proc.

@@ -29,7 +29,7 @@ fn the_app_is_asked_what_it_is_doing(room: Room) -> Outcome {
     run.out.until("got QUIT ")?;
     run.exits(137)?;
     ensure_eq!(run.out.count("got QUIT "), 1, "diagnose signals");
-    run.err.find("the app does not end: asking it to say what it is doing signal=QUIT").map(drop)
+    run.err.find("asking the app to say what it is doing signal=QUIT").map(drop)
 }
 
 /// One that ends in time is not bothered.

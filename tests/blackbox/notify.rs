@@ -17,7 +17,8 @@ const PYTHON: &str = "/usr/bin/python3";
 const APP: &str = r#"
 import array, os, signal, socket, sys, time
 stay = False
-def out(*words): print(*words, flush=True)
+# Whole: a signal may interrupt a line that is only printed.
+def out(*words): os.write(1, (' '.join(map(str, words)) + '\n').encode())
 def send(text, fds=()):
     name = os.environ['NOTIFY_SOCKET']
     s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

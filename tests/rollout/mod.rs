@@ -12,11 +12,11 @@ pub(crate) mod apps;
 mod backend;
 mod balancer;
 pub(crate) mod cases;
-mod load;
+pub(crate) mod load;
 mod replica;
 mod sys;
 pub(crate) mod table;
-mod tally;
+pub(crate) mod tally;
 pub(crate) mod update;
 
 #[cfg(test)]
