@@ -56,7 +56,7 @@ impl Outputs {
         }
         // Probes come again and again: what each of them leaves behind must not cost two descriptors.
         let probe = hook.phase == HookPhase::Ready;
-        self.0.retain(|output| !output.ended && !(probe && output.hook == hook));
+        self.0.retain(|output| !(output.ended || probe && output.hook == hook));
     }
 }
 
