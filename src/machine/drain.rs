@@ -123,6 +123,8 @@ pub struct Stamps {
     pub acknowledged: Duration,
     /// How many bytes the client has sent, its FIN being one more. `None` before Linux 4.1.
     pub bytes_received: Option<u64>,
+    /// The app has never said anything on it. Not known before Linux 4.1.
+    pub silent: bool,
 }
 
 /// What a connection means for a stop.
@@ -168,14 +170,17 @@ fn open(unread: u32, unsent: u32, stamps: Option<Stamps>, rules: &Rules) -> Verd
     if unread > 0 || unsent > 0 {
         return Verdict::Busy;
     }
-    let Stamps { sent, received, acknowledged, bytes_received } = stamps;
+    let Stamps { sent, received, acknowledged, bytes_received, silent } = stamps;
     let moved = sent.min(received);
     // Ages: the younger one happened later.
-    let app_spoke_last = sent < received || (sent == received && acknowledged < received);
+    let app_spoke_last =
+        !silent && (sent < received || (sent == received && acknowledged < received));
     if bytes_received == Some(0) || app_spoke_last {
         return if moved < rules.idle { Verdict::Busy } else { Verdict::Idle };
     }
-    let patience = if sent == received { Some(DOUBT.max(rules.idle)) } else { None };
+    // A first request comes in the same jiffy as its connection as a rule, and leaves no doubt.
+    let doubt = sent == received && !silent;
+    let patience = if doubt { Some(DOUBT.max(rules.idle)) } else { None };
     let patience = patience.into_iter().chain(rules.owed).min();
     if patience.is_some_and(|patience| patience <= received) {
         Verdict::Idle

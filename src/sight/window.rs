@@ -206,6 +206,7 @@ impl Seen {
             received: Duration::from_millis(info.last_data_received.into()),
             acknowledged: Duration::from_millis(info.last_ack_received.into()),
             bytes_received: info.bytes_received,
+            silent: info.bytes_acknowledged == Some(0) && self.unsent == 0,
         });
         let Seen { key, unread, unsent, .. } = *self;
         Some(Connection { key, state, held: self.inode != 0, unread, unsent, stamps })

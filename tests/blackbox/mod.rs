@@ -7,6 +7,7 @@ mod around;
 mod builtins;
 mod check;
 mod conflicts;
+mod drain;
 mod exit;
 mod given;
 mod hang;

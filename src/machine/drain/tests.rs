@@ -14,6 +14,7 @@ fn with(sent: u64, received: u64, acknowledged: u64) -> Connection {
         received: ms(received),
         acknowledged: ms(acknowledged),
         bytes_received: Some(100),
+        silent: false,
     };
     Connection {
         key: 1,
@@ -152,6 +153,21 @@ fn an_app_that_closed_owes_nothing_but_what_it_wrote() {
     let closed = Connection { state: State::FinWait2, ..with(9000, 0, 0) };
     assert_eq!(judged(closed), Verdict::Idle);
     assert_eq!(judged(Connection { unread: 5, ..closed }), Verdict::Busy);
+}
+
+#[test]
+fn busy_from_the_first_request_on() {
+    // Asked right after the connection was made, with one delayed acknowledgement more or without.
+    for (sent, acknowledged) in [(5000, 5000), (5000, 4960), (5004, 5000)] {
+        let mut asked = with(sent, 5000, acknowledged);
+        if let Some(stamps) = &mut asked.stamps {
+            stamps.silent = true;
+        }
+        assert_eq!(judged(asked), Verdict::Owed);
+        let limited = Rules { owed: Some(ms(4000)), ..RULES };
+        assert_eq!(judge(&asked, &limited), Verdict::Idle);
+        assert_eq!(judged(bytes(asked, Some(0))), Verdict::Idle, "nothing was asked");
+    }
 }
 
 // ---- what servers and clients do --------------------------------------------------------------

@@ -83,6 +83,8 @@ pub struct Info {
     pub last_data_received: u32,
     /// tcpi_last_ack_recv
     pub last_ack_received: u32,
+    /// tcpi_bytes_acked, since Linux 4.1.
+    pub bytes_acknowledged: Option<u64>,
     /// tcpi_bytes_received, since Linux 4.1.
     pub bytes_received: Option<u64>,
 }
@@ -266,6 +268,7 @@ fn info(mut attributes: &[u8]) -> Option<Info> {
                 last_data_sent: u32_at(content, 44)?,
                 last_data_received: u32_at(content, 52)?,
                 last_ack_received: u32_at(content, 56)?,
+                bytes_acknowledged: u64_at(content, 120),
                 bytes_received: u64_at(content, 128),
             });
         }

@@ -129,7 +129,7 @@ fn told(port: u16, info_size: usize) -> Vec<u8> {
     attribute(&mut body, 8, &[0; 1]);
     body.extend([0; 3]);
     let mut info = vec![0; info_size];
-    for (at, value) in [(44, 100u32), (52, 200), (56, 300), (128, 400)] {
+    for (at, value) in [(44, 100u32), (52, 200), (56, 300), (120, 350), (128, 400)] {
         if let Some(place) = info.get_mut(at..at + 4) {
             place.copy_from_slice(&value.to_ne_bytes());
         }
@@ -159,6 +159,7 @@ fn a_whole_answer() {
         last_data_sent: 100,
         last_data_received: 200,
         last_ack_received: 300,
+        bytes_acknowledged: Some(350),
         bytes_received: Some(400),
     };
     let socket = Socket {
