@@ -233,6 +233,7 @@ impl Machine {
         out.push(Action::Record(Fact::Unkillable));
         if self.ending.is_none() {
             self.ending = Some(Ending::Unkillable);
+            self.ended = Some(now);
             if self.plan.terminal {
                 out.push(Action::TakeTerminal);
             }

@@ -5,6 +5,7 @@ use std::ffi::{CString, OsStr};
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -53,8 +54,10 @@ impl ReadyFile {
     }
 }
 
+/// Never through a link: in a directory that the app can write, it could have us make any file.
 fn make(path: &Path) -> io::Result<()> {
-    OpenOptions::new().create(true).append(true).open(path).map(drop)
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    OpenOptions::new().create(true).append(true).custom_flags(flags).open(path).map(drop)
 }
 
 /// The exit code of the child, which says why. (No errno is above 133.)

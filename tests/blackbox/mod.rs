@@ -17,6 +17,7 @@ mod leftovers;
 mod logging;
 mod mistakes;
 mod notify;
+mod observer;
 mod options;
 mod peers;
 mod plans;

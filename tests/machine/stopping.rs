@@ -29,7 +29,9 @@ impl Ledger {
             Some(rung) => Some(rung.signal),
             None if first => {
                 let asked = self.asked.map_or(Signal::TERM, |asked| asked.signal);
-                Some(plan.rewrite.apply(asked))
+                // A stop that nobody has asked for has a signal in any case.
+                let unasked = self.asked.is_none().then_some(asked);
+                Some(plan.rewrite.apply(asked).or(unasked))
             }
             None => None,
         };
