@@ -344,8 +344,8 @@ fn live(setup: &Setup, dice: &[Dice]) -> Result<[(&'static str, bool); 18], Brok
         let Some(choice) = pick(&life, setup, dice) else { break };
         steps(&mut life, choice)?;
     }
-    // Far more than the looks for leftovers in the longest budget.
-    for _ in 0..2000 {
+    // Far more than the looks for leftovers, or at connections, in the longest budget.
+    for _ in 0..20_000 {
         let Some(choice) = life.quiet_choice().filter(|_| !life.is_over()) else { break };
         steps(&mut life, choice)?;
     }
