@@ -92,7 +92,7 @@ fn start(config: Config, birth: Birth) -> Result<Supervisor, String> {
     }
     plan.watchdog = watchdog_from_environment();
     account::name_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
-    let opened = Opened::open(&config)?;
+    let opened = Opened::open(&config, plan.watchdog.is_some())?;
     if let Some(exposed) = config.exposed() {
         log::info!("{exposed}");
     }

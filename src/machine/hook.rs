@@ -132,6 +132,18 @@ impl Outcome {
     }
 }
 
+/// Records the end of an attempt. That an app is not ready yet is no news.
+pub(super) fn tell_end(
+    id: HookId,
+    outcome: Outcome,
+    status: Option<Status>,
+    out: &mut Vec<Action>,
+) {
+    if id.phase != HookPhase::Ready {
+        out.push(Action::Record(Fact::HookEnded { id, outcome, status }));
+    }
+}
+
 impl Machine {
     pub(super) fn limits(&self, id: HookId) -> Option<&HookLimits> {
         self.plan.hooks.of(id.phase).get(id.index)
@@ -260,9 +272,7 @@ impl Machine {
         if self.runs.remove(place).killed {
             return;
         }
-        if id.phase != HookPhase::Ready {
-            out.push(Action::Record(Fact::HookEnded { id, outcome, status }));
-        }
+        tell_end(id, outcome, status, out);
         self.hook_judged(now, id, outcome, out);
     }
 

@@ -376,11 +376,8 @@ impl Machine {
             run.killed = true;
             let id = run.id;
             out.push(Action::KillHook(id));
-            let outcome = Outcome::TimedOut;
-            if id.phase != HookPhase::Ready {
-                out.push(Action::Record(Fact::HookEnded { id, outcome, status: None }));
-            }
-            self.hook_judged(now, id, outcome, out);
+            hook::tell_end(id, Outcome::TimedOut, None, out);
+            self.hook_judged(now, id, Outcome::TimedOut, out);
         }
         match &self.phase {
             Phase::PreStart { queue, .. } | Phase::OnStop(queue) => {
@@ -424,7 +421,7 @@ impl Machine {
         let Phase::Running { suspended, work, readiness, .. } = &self.phase else { return };
         let pause = work.as_ref().and_then(|work| work.queue.pause);
         if let (Readiness::Waiting(waiting), false) = (readiness, *suspended) {
-            let limit = self.plan.ready_timeout.map(|limit| waiting.since.after(limit));
+            let limit = self.ready_limit(waiting);
             self.seek(now, out);
             self.ready_if_nothing_is_missing(now, out);
             if limit.is_some_and(|limit| limit <= now) {

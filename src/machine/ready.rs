@@ -44,8 +44,8 @@ impl Machine {
         matches!(self.phase, Phase::Running { readiness: Readiness::Ready, .. })
     }
 
-    /// The app runs: what has to hold before it counts as ready is waited for.
-    pub(super) fn wait_until_ready(&mut self, now: Time, out: &mut Vec<Action>) {
+    /// What has to hold before an app that runs from now on counts as ready.
+    pub(super) fn waiting(&self, now: Time) -> Waiting {
         let conditions = self.plan.ready.iter().enumerate();
         let missing = conditions.clone().fold(0, |bits, (index, _)| bits | 1 << index);
         let looks = self.plan.drain.is_some_and(|drain| drain.looks);
@@ -53,12 +53,12 @@ impl Machine {
             .filter(|(_, condition)| **condition == Condition::Probe)
             .map(|(index, _)| Probe { index, attempt: 1, due: Some(now) })
             .collect();
-        let waiting = Waiting { since: now, missing, look: looks.then_some(now), probes };
-        if let Phase::Running { readiness, .. } = &mut self.phase {
-            *readiness = Readiness::Waiting(waiting);
-        }
-        self.seek(now, out);
-        self.ready_if_nothing_is_missing(now, out);
+        Waiting { since: now, missing, look: looks.then_some(now), probes }
+    }
+
+    /// When it has to be ready.
+    pub(super) fn ready_limit(&self, waiting: &Waiting) -> Option<Time> {
+        self.plan.ready_timeout.map(|limit| waiting.since.after(limit))
     }
 
     /// Sees what is due of it.
@@ -100,7 +100,7 @@ impl Machine {
             }
         });
         let probes = waiting.probes.iter().filter_map(|probe| probe.due);
-        let limit = self.plan.ready_timeout.map(|limit| waiting.since.after(limit));
+        let limit = self.ready_limit(waiting);
         after.chain(probes).chain(waiting.look).chain(limit).min()
     }
 

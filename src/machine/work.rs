@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::fact::Fact;
 use super::hook::{HookId, HookPhase, Queue};
-use super::phase::{Phase, Readiness, Waiting, Work};
+use super::phase::{Phase, Readiness, Work};
 use super::plan::Ending;
 use super::{Action, Machine, Origin, Received, budget};
 use crate::exit;
@@ -49,12 +49,12 @@ impl Machine {
         // Otherwise a stop request overtook the news.
         if let Phase::Starting { reloads } = &mut self.phase {
             let reloads = std::mem::take(reloads);
-            let waiting = Waiting { since: now, missing: 0, look: None, probes: Vec::new() };
-            let readiness = Readiness::Waiting(waiting);
+            let readiness = Readiness::Waiting(self.waiting(now));
             let phase =
                 Phase::Running { suspended: false, work: None, reloads, readiness, watchdog: None };
             self.enter(phase, out);
-            self.wait_until_ready(now, out);
+            self.seek(now, out);
+            self.ready_if_nothing_is_missing(now, out);
         }
     }
 

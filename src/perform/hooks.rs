@@ -161,16 +161,9 @@ impl Hands {
         let run = || survey::run(&aside);
         let begun = fd::empty_input().and_then(|stdin| {
             let (records, out) = fd::pipe()?;
-            let setup = Setup {
-                signals: Signals::Clean,
-                user: None,
-                terminal: None,
-                // It has nothing to say on stderr; what it may say goes where the records go.
-                stdio: Some([stdin.as_fd(), out.as_fd(), out.as_fd()]),
-                variables: &[],
-                without: &[],
-                extra: None,
-            };
+            // It has nothing to say on stderr; what it may say goes where the records go.
+            let stdio = Some([stdin.as_fd(), out.as_fd(), out.as_fd()]);
+            let setup = Setup { stdio, ..Setup::CLEAN };
             Ok((spawn::spawn(Task::Call(&run), &setup)?, records))
         });
         match begun {

@@ -18,7 +18,7 @@ use crate::machine::ready::Notice;
 use crate::notify::{self, Family, Message, Sender};
 use crate::observer::{Listener, Observer, Snapshot};
 use crate::sys::notify::{self as socket, Datagram, Line, Sent, Socket, Upward};
-use crate::sys::spawn::{self, Setup, Signals, Task};
+use crate::sys::spawn::{self, Setup, Task};
 use crate::sys::{process, reap};
 use crate::table::Role;
 use crate::types::{Pid, Status, Time};
@@ -91,16 +91,7 @@ impl Hands {
         file.exists = file.wanted;
         let (path, wanted) = (file.path(), file.wanted);
         let call = || errno(if wanted { make(path) } else { fs::remove_file(path) });
-        let setup = Setup {
-            signals: Signals::Clean,
-            user: None,
-            terminal: None,
-            stdio: None,
-            variables: &[],
-            without: &[],
-            extra: None,
-        };
-        match spawn::spawn(Task::Call(&call), &setup) {
+        match spawn::spawn(Task::Call(&call), &Setup::CLEAN) {
             Ok(child) => self.table.add(child.pid, Role::Clerk),
             // Nobody may be sent here because a limit of processes is reached. That the file system
             // hangs as well is the lesser danger.
@@ -356,11 +347,11 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Opens it.
+    /// Opens it. `watched`: whoever started graceinit wants signs of life.
     ///
     /// # Errors
     /// What could not be opened, and what to do.
-    pub fn open(config: &Config) -> Result<Opened, String> {
+    pub fn open(config: &Config, watched: bool) -> Result<Opened, String> {
         let mut listeners = Vec::new();
         for address in &config.listen {
             listeners.push(Listener::open(address).map_err(|error| {
@@ -376,7 +367,6 @@ impl Opened {
         let notify = config.ready.iter().any(|ready| ready.when == When::Notify);
         let more_time = config.plan.grace_max > config.plan.grace;
         let given = process::variable("NOTIFY_SOCKET").is_some();
-        let watched = socket::watchdog_from_environment().is_some();
         let wanted = notify || more_time || given || watched;
         let socket = wanted.then(Socket::open).transpose().map_err(|error| {
             format!(

@@ -92,6 +92,19 @@ pub struct Setup<'a> {
     pub extra: Option<(BorrowedFd<'a>, i32)>,
 }
 
+impl Setup<'_> {
+    /// Clean signals, and everything else as graceinit has it.
+    pub const CLEAN: Setup<'static> = Setup {
+        signals: Signals::Clean,
+        user: None,
+        terminal: None,
+        stdio: None,
+        variables: &[],
+        without: &[],
+        extra: None,
+    };
+}
+
 /// What a child is given of signals.
 #[derive(Clone, Copy, Debug)]
 pub enum Signals<'a> {

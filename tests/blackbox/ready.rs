@@ -20,12 +20,16 @@ fn not_ready_yet(place: &Place) -> Outcome {
     Ok(())
 }
 
+fn stops(run: &mut Run) -> Outcome {
+    run.signal("TERM")?;
+    run.exits(3)
+}
+
 /// It is ready, its hook has run, and TERM ends it.
 fn gets_ready_and_stops(run: &mut Run, place: &Place) -> Outcome {
     run.err.until("graceinit: info: the app is ready")?;
     ensure_eq!(place.wait_for("notes")?, "ready\n", "the on-ready hook");
-    run.signal("TERM")?;
-    run.exits(3)
+    stops(run)
 }
 
 /// The app waits for the test before it says that it is ready.
@@ -68,12 +72,7 @@ fn the_signal_of_readiness_is_taken_once(room: Room) -> Outcome {
     run.signal("USR1")?;
     run.out.until("got USR1")?;
     ensure_eq!(run.out.count("got USR1"), 1, "passed on once");
-    gets_ready_and_stops_again(&mut run)
-}
-
-fn gets_ready_and_stops_again(run: &mut Run) -> Outcome {
-    run.signal("TERM")?;
-    run.exits(3)
+    stops(&mut run)
 }
 
 /// As for s6: a newline on a descriptor that only the app has.
@@ -94,8 +93,7 @@ fn a_newline_on_a_descriptor(room: Room) -> Outcome {
     run.err.until("graceinit: info: the app is ready")?;
     ensure_eq!(place.wait_for("notes")?, "ready\n", "the on-ready hook");
     run.out.until("not yetready").map(drop)?;
-    run.signal("TERM")?;
-    run.exits(3)
+    stops(&mut run)
 }
 
 /// It can never get ready that way any more, and that is worth a word.
@@ -236,8 +234,7 @@ fn a_stop_before_it_is_ready(room: Room) -> Outcome {
         .app("block ready echo=TERM:3")
         .start()?;
     run.ready()?;
-    run.signal("TERM")?;
-    run.exits(3)?;
+    stops(&mut run)?;
     not_ready_yet(&place)?;
     ensure!(run.err.find("entering phase=drain").is_err(), "nothing is drained");
     Ok(())
@@ -262,8 +259,7 @@ fn reloads_wait_for_readiness(room: Room) -> Outcome {
     drop(holding);
     run.out.until("got HUP")?;
     ensure_eq!(place.expect("notes")?, "ready\nreload\n", "the order");
-    run.signal("TERM")?;
-    run.exits(3)
+    stops(&mut run)
 }
 
 /// One that hangs is killed at its limit and tried again; it ends with the stop at the latest.
@@ -279,8 +275,7 @@ fn a_probe_that_hangs(room: Room) -> Outcome {
     crate::support::proc::poll("a second attempt", || {
         place.read("probes").filter(|text| text.lines().count() >= 2)
     })?;
-    run.signal("TERM")?;
-    run.exits(3)?;
+    stops(&mut run)?;
     ensure_eq!(run.survivors(), Vec::<i32>::new(), "nobody is left");
     Ok(())
 }
