@@ -9,8 +9,9 @@ use log::LevelFilter;
 use crate::cli::Given;
 use crate::machine::hook::HookPhase;
 use crate::machine::plan::{ExitRules, PerPhase, Plan, Rewrite, Scope, StopAgain};
+use crate::observe::log::Format;
 use crate::sys::listen::Address;
-use crate::sys::{fd, process};
+use crate::sys::{fd, process, stderr, tty};
 use crate::types::{Signal, SignalSet};
 use crate::user::User;
 
@@ -27,6 +28,7 @@ pub mod profiles;
 mod reader;
 mod ready;
 pub mod source;
+pub mod watch;
 
 use draining::Drain;
 use hooklist::{Draft, Usual};
@@ -34,6 +36,7 @@ use hooks::{Hook, Task};
 use reader::Reader;
 use ready::Readiness;
 use source::Source;
+use watch::{Tool, Watch};
 
 /// Everything that a life needs to know beforehand.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ pub struct Config {
     pub warn_on_reap: bool,
     /// What is logged.
     pub level: LevelFilter,
+    /// `--log-format`
+    pub log_format: Format,
     /// What is odd but no mistake.
     pub warnings: Vec<String>,
     /// `--ready`, in the order of the plan's conditions.
@@ -62,6 +67,10 @@ pub struct Config {
     pub drain: Option<Ports>,
     /// `--listen`
     pub listen: Vec<Address>,
+    /// `--metrics-file`, `--report`
+    pub watch: Watch,
+    /// `--probe`, `--render`: no app is started.
+    pub tool: Option<Tool>,
     /// `--check`: nothing is to be started, and there may be no command.
     pub check: Option<Check>,
     /// What is in force, in the order of [`crate::cli::OPTIONS`]; hooks are above.
@@ -114,6 +123,12 @@ pub enum Ports {
 }
 
 impl Config {
+    /// Somebody reads the account.
+    pub fn is_watched(&self) -> bool {
+        let files = self.watch.metrics_file.is_some() || self.watch.report.is_some();
+        files || !self.listen.is_empty()
+    }
+
     /// What `--listen` lets others see who are not on this host; `None`: there are none.
     pub fn exposed(&self) -> Option<String> {
         let open: Vec<String> = self
@@ -124,8 +139,8 @@ impl Config {
             .collect();
         (!open.is_empty()).then(|| {
             format!(
-                "whoever can reach {} may ask whether the app is ready and lives; --listen 127.0.0.1:PORT \
-                 answers this host (or pod) only",
+                "whoever can reach {} sees metrics, settings, hooks with what they print, and the names of \
+                 processes; --listen 127.0.0.1:PORT answers this host (or pod) only",
                 open.join(" and ")
             )
         })
@@ -150,6 +165,8 @@ pub struct Place {
     pub kubernetes: bool,
     /// /.dockerenv or /run/.containerenv exists.
     pub container: bool,
+    /// stderr is a terminal.
+    pub terminal: bool,
     /// Whether a descriptor was inherited open; without, none was.
     pub is_open: Option<fn(i32) -> bool>,
 }
@@ -160,7 +177,8 @@ impl Place {
         let kubernetes = process::variable("KUBERNETES_SERVICE_HOST").is_some();
         let container = !kubernetes
             && (process::exists(c"/.dockerenv") || process::exists(c"/run/.containerenv"));
-        Place { kubernetes, container, is_open: Some(fd::is_open) }
+        let terminal = tty::is_terminal(stderr::NUMBER);
+        Place { kubernetes, container, terminal, is_open: Some(fd::is_open) }
     }
 }
 
@@ -195,8 +213,10 @@ pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Co
     let parent_signal = reader.one("p", parse::signal);
     let warn_on_reap = reader.one("w", parse::truth).unwrap_or(false);
     let level = level(&mut reader);
+    let log_format = reader.one("log-format", watch::format).unwrap_or_default();
+    let tool = if reader.is_silent() { None } else { reader.tool() };
     let check = reader.one("check", parse::check).flatten();
-    if given.command.is_empty() && check.is_none() {
+    if given.command.is_empty() && check.is_none() && tool.is_none() {
         let why = "there is no command to run; write graceinit [OPTIONS] -- COMMAND [ARG]...";
         reader.wrong_at_all(why.to_owned());
     }
@@ -216,11 +236,14 @@ pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Co
         parent_signal,
         warn_on_reap,
         level,
+        log_format,
         warnings,
         ready: about.readiness.ready,
         ready_file: about.readiness.file,
         drain: about.drain.ports,
         listen: about.listen,
+        watch: about.watch,
+        tool,
         check,
         settings,
     })
@@ -232,6 +255,7 @@ struct About {
     readiness: Readiness,
     drain: Drain,
     listen: Vec<Address>,
+    watch: Watch,
 }
 
 fn plan(reader: &mut Reader<'_>) -> (Plan, PerPhase<Vec<Hook>>, About) {
@@ -269,8 +293,12 @@ fn plan(reader: &mut Reader<'_>) -> (Plan, PerPhase<Vec<Hook>>, About) {
     let reload_on = if drafts.on_reload.is_empty() { Vec::new() } else { reload_on };
     let mut about = About::default();
     if !silent {
-        about =
-            About { readiness: reader.readiness(), drain: reader.drain(), listen: reader.listen() };
+        about = About {
+            readiness: reader.readiness(),
+            drain: reader.drain(),
+            listen: reader.listen(),
+            watch: reader.watch(),
+        };
     }
     let limits = |list: &Vec<Draft>| list.iter().map(|draft| draft.limits).collect();
     let plan = Plan {

@@ -1,11 +1,12 @@
 //! What hooks are told: the variables of a hook's environment.
 
 use std::ffi::CString;
+use std::sync::OnceLock;
 
 use crate::machine::Machine;
 use crate::machine::hook::{HookId, HookPhase};
 use crate::machine::plan::Ending;
-use crate::observe::log::hook_name;
+use crate::observe::names;
 use crate::sys::{clock, process};
 use crate::types::{Pid, Status, Time};
 
@@ -29,7 +30,13 @@ pub const NAMES: [&str; 14] = [
     "WATCHDOG_PID",
 ];
 
-/// The trace that this life is part of (W3C Trace Context, `traceparent`).
+/// The trace that this life is part of: the one that graceinit was started in, or a new one.
+pub fn trace() -> &'static Trace {
+    static TRACE: OnceLock<Trace> = OnceLock::new();
+    TRACE.get_or_init(Trace::continued_or_begun)
+}
+
+/// A trace (W3C Trace Context, `traceparent`).
 #[derive(Debug)]
 pub struct Trace {
     trace_id: String,
@@ -37,8 +44,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// The one that graceinit was started in, or a new one.
-    pub fn continued_or_begun() -> Trace {
+    fn continued_or_begun() -> Trace {
         let incoming = process::variable("TRACEPARENT").and_then(|v| std::str::from_utf8(v).ok());
         incoming.and_then(Trace::parse).unwrap_or_else(|| Trace {
             trace_id: hex(&process::random::<16>()),
@@ -60,6 +66,11 @@ impl Trace {
             return None;
         }
         Some(Trace { trace_id: trace_id.to_owned(), flags: flags.to_owned() })
+    }
+
+    /// Its id: 32 hexadecimal digits.
+    pub fn id(&self) -> &str {
+        &self.trace_id
     }
 
     /// A `traceparent` with a parent id of its own for each attempt.
@@ -89,16 +100,16 @@ pub struct Moment<'a> {
 
 impl Moment<'_> {
     /// `NAME=value` for each.
-    pub fn variables(&self, trace: &Trace) -> Vec<CString> {
+    pub fn variables(&self) -> Vec<CString> {
         let left = self.end.since(self.now);
         let deadline = clock::wall() + left;
         let mut list = vec![
             ("GRACEINIT_PHASE", self.id.phase.as_str().to_owned()),
-            ("GRACEINIT_HOOK", hook_name(self.id)),
+            ("GRACEINIT_HOOK", names::hook(self.id)),
             ("GRACEINIT_ATTEMPT", self.id.attempt.to_string()),
             ("GRACEINIT_DEADLINE", format!("{:.3}", deadline.as_secs_f64())),
             ("GRACEINIT_BUDGET_MS", left.as_millis().to_string()),
-            ("TRACEPARENT", trace.child()),
+            ("TRACEPARENT", trace().child()),
         ];
         if let Some(app) = self.app {
             list.push(("GRACEINIT_APP_PID", app.to_string()));

@@ -25,3 +25,4 @@ pub mod sys;
 pub mod table;
 pub mod types;
 pub mod user;
+pub mod watch;

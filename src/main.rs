@@ -7,12 +7,12 @@ use std::io::Write;
 
 use graceinit::cli::{self, Instead};
 use graceinit::config::{self, Place};
-use graceinit::observe::log as account;
+use graceinit::observe::{journal, log as account};
 use graceinit::supervisor::{self, Birth};
 use graceinit::sys::process;
 use graceinit::sys::signals::Mask;
 use graceinit::types::{Pid, Signal};
-use graceinit::{check, exit, perform::Leave};
+use graceinit::{check, exit, perform::Leave, watch};
 
 #[path = "sys/start.rs"]
 mod start;
@@ -31,9 +31,10 @@ fn run(args: &[OsString], mask: Mask, parent: Pid) -> ! {
         let (text, fits) = check::render(&config);
         print(&text, if fits { 0 } else { exit::DOES_NOT_FIT });
     }
-    account::init(config.level);
+    account::init(config.level, config.log_format);
+    watch::keep_account(&config);
     for warning in &config.warnings {
-        log::warn!("{warning}");
+        journal::trouble(warning.as_str());
     }
     if log::log_enabled!(log::Level::Info) {
         log::info!("settings: {}", check::in_one_line(&config));

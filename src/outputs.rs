@@ -5,7 +5,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::machine::hook::{HookId, HookPhase};
-use crate::observe::log;
+use crate::observe::journal;
+use crate::observe::log::printable;
+use crate::observe::met::Met;
 use crate::sys::fd::{self, Read};
 
 /// A longer line is logged in pieces.
@@ -82,7 +84,7 @@ impl Output {
     fn take(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if *byte == b'\n' {
-                log::hook_line(self.hook, self.is_stderr, &self.line);
+                self.say();
                 self.line.clear();
             } else {
                 if self.line.len() == LONGEST_LINE {
@@ -93,10 +95,15 @@ impl Output {
         }
     }
 
+    fn say(&self) {
+        let (id, stderr, text) = (self.hook, self.is_stderr, printable(&self.line));
+        journal::met(&Met::HookSaid { id, stderr, text });
+    }
+
     /// A last line without its newline.
     fn flush(&mut self) {
         if !self.line.is_empty() {
-            log::hook_line(self.hook, self.is_stderr, &self.line);
+            self.say();
             self.line.clear();
         }
     }

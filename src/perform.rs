@@ -6,8 +6,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use log::Level;
-
 mod drain;
 mod hooks;
 mod ready;
@@ -16,10 +14,11 @@ pub use ready::Opened;
 
 use crate::config::Config;
 use crate::exit;
-use crate::hookenv::Trace;
 use crate::machine::hook::HookId;
 use crate::machine::phase::PhaseName;
 use crate::machine::{Action, Target};
+use crate::observe::journal;
+use crate::observe::met::{Kin, Met};
 use crate::outputs::Outputs;
 use crate::sight::Eyes;
 use crate::survey::Records;
@@ -82,7 +81,6 @@ pub struct Hands {
     records: Option<Records>,
     /// How the execve of each hook went.
     reports: Vec<(HookId, Report)>,
-    trace: Option<Trace>,
     /// Processes that were sent a stop signal by their pid, and which.
     told: Vec<(Pid, Signal)>,
     /// Which stop signals the app's group was sent as a whole, and when, in the unit of
@@ -131,7 +129,6 @@ impl Hands {
             refused: false,
             records: None,
             reports: Vec::new(),
-            trace: None,
             told: Vec::new(),
             group_told: Vec::new(),
             first_look: 0,
@@ -174,7 +171,7 @@ impl Hands {
         let child = child.map_err(|error| {
             format!("unable to start {name}: {error}; is a limit of processes or memory reached?")
         })?;
-        log::info!(pid = child.pid.0; "started {name}");
+        journal::met(&Met::Started { pid: child.pid, name: name.into_owned() });
         self.table.add(child.pid, Role::App);
         (self.app, self.group) = (Some(child.pid), Some(child.pid));
         deadman::set_code(self.config.plan.exit.killed.unwrap_or(exit::KILLED));
@@ -214,8 +211,8 @@ impl Hands {
     /// An orphan was reaped.
     pub fn stray_reaped(&mut self, pid: Pid, status: Status) {
         self.told.retain(|(told, _)| *told != pid);
-        let level = if self.config.warn_on_reap { Level::Warn } else { Level::Trace };
-        log::log!(level, "reaped the orphan {pid}, which ended with {status}");
+        let warn = self.config.warn_on_reap;
+        journal::met(&Met::Reaped { kin: Kin::Orphan, pid, status, warn });
     }
 
     /// Performs an action (all but the start of a hook, which has a result, and those that are the
@@ -324,7 +321,7 @@ impl Hands {
 
     fn report(&self, whom: &str, signal: Signal, result: io::Result<()>) {
         if let Err(error) = result {
-            log::warn!("unable to send {signal} to {whom}: {error}; going on");
+            journal::trouble(format!("unable to send {signal} to {whom}: {error}; going on"));
         }
     }
 
@@ -366,7 +363,7 @@ impl Hands {
         if news.is_empty() {
             return;
         }
-        log::info!(signal:%, processes = news.len(); "asking what the app left behind to stop");
+        journal::met(&Met::LeftoversAsked { signal, processes: news.len() });
         self.signal_each(&news, signal, true);
         // One that is stopped could not act on it.
         self.signal_each(&news, Signal::CONT, false);
@@ -391,9 +388,9 @@ impl Hands {
     fn warn_of_proc(&mut self, reach: Reach) {
         if reach == Reach::WithoutProc && !self.warned_of_proc {
             self.warned_of_proc = true;
-            log::warn!(
+            journal::trouble(
                 "unable to read the process tree: /proc is missing or belongs to another pid \
-                 namespace; signalling only what is known without it"
+                 namespace; signalling only what is known without it",
             );
         }
     }
@@ -441,7 +438,9 @@ impl Hands {
             match DeadMan::new() {
                 Ok(dead_man) => self.dead_man = Some(dead_man),
                 Err(error) => {
-                    log::warn!("unable to set the dead-man timer: {error}; going on without it");
+                    journal::trouble(format!(
+                        "unable to set the dead-man timer: {error}; going on without it"
+                    ));
                 }
             }
         }

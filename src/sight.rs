@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::config::Ports;
 use crate::machine::drain::{Look, Rules, Sight, Tally};
+use crate::observe::journal;
 use crate::sys::clock;
 use crate::sys::sockdiag::{Effort, Extent, States};
 use crate::types::{Pid, Time};
@@ -40,8 +41,10 @@ pub struct Eyes {
 /// One warning for each life: what looks at the ports is made anew for the drain.
 fn warn_once(text: &str) {
     static SAID: AtomicBool = AtomicBool::new(false);
-    let level = if SAID.swap(true, Relaxed) { log::Level::Debug } else { log::Level::Warn };
-    log::log!(level, "{text}");
+    match SAID.swap(true, Relaxed) {
+        true => log::debug!("{text}"),
+        false => journal::trouble(text),
+    }
 }
 
 /// Sockets for datagrams on the ports.

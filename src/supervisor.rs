@@ -13,7 +13,9 @@ use crate::machine::plan::{Condition, PerPhase};
 use crate::machine::{Action, Event, Machine, Origin, Received};
 use crate::notify::Message;
 use crate::observe::live::Live;
-use crate::observe::log as account;
+use crate::observe::log::fatal;
+use crate::observe::met::{Kin, Met};
+use crate::observe::{journal, names};
 use crate::perform::{Hands, Leave, Opened};
 use crate::reaper::{Finding, Reaper};
 use crate::sys::notify::watchdog_from_environment;
@@ -22,7 +24,7 @@ use crate::sys::signals::{Disposition, Incoming, Mask, Source};
 use crate::sys::spawn::{Failure, Program, Report, Started, Step};
 use crate::sys::{clock, deadman, fd, poll, process, reap, signals, tty};
 use crate::table::Role;
-use crate::types::{Pid, Signal, Time};
+use crate::types::{Pid, Signal, Status, Time};
 
 /// What was found out in the first instructions, before anything else ran.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +40,7 @@ pub fn run(config: Config, birth: Birth) -> Leave {
     match start(config, birth) {
         Ok(supervisor) => supervisor.live(),
         Err(message) => {
-            account::fatal(&message);
+            fatal(&message);
             Leave { code: exit::OWN_ERROR, by: None }
         }
     }
@@ -69,9 +71,9 @@ fn start(config: Config, birth: Birth) -> Result<Supervisor, String> {
     let child_signal = signals::set_disposition(Signal::CHLD, Disposition::Default);
     if !process::is_first() {
         if let Err(error) = process::become_subreaper() {
-            log::warn!(
+            journal::trouble(format!(
                 "unable to become a child subreaper: {error}; orphans of the app are not reaped"
-            );
+            ));
         }
     }
     if let Some(signal) = config.parent_signal {
@@ -85,13 +87,13 @@ fn start(config: Config, birth: Birth) -> Result<Supervisor, String> {
     plan.terminal = terminal.is_some();
     plan.suspendable = plan.terminal && !process::is_first() && tty::can_be_resumed();
     if HookPhase::ALL.iter().any(|phase| !plan.hooks.of(*phase).is_empty()) {
-        account::name_hooks(PerPhase::each(|phase| {
+        names::set_hooks(PerPhase::each(|phase| {
             config.hooks.of(phase).iter().map(|hook| hook.name.clone()).collect()
         }));
         plan.jitter = u64::from_ne_bytes(process::random());
     }
     plan.watchdog = watchdog_from_environment();
-    account::name_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
+    names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
     let opened = Opened::open(&config, plan.watchdog.is_some())?;
     if let Some(exposed) = config.exposed() {
         log::info!("{exposed}");
@@ -121,6 +123,10 @@ fn ask_for_parent_death(signal: Signal, parent: Pid) -> Result<(), String> {
         let _ = signals::send(process::own_pid(), signal);
     }
     Ok(())
+}
+
+fn reaped(kin: Kin, pid: Pid, status: Status) {
+    journal::met(&Met::Reaped { kin, pid, status, warn: false });
 }
 
 impl Supervisor {
@@ -213,7 +219,7 @@ impl Supervisor {
                             let all = left + self.machine.plan().post_stop_timeout;
                             self.hands.tell(now, &Message::MoreTime(all));
                         }
-                        account::record(&fact);
+                        journal::record(&fact);
                     }
                     Action::Look => events.push_back(Event::Looked(self.hands.look(now))),
                     Action::SeekListeners => {
@@ -242,7 +248,7 @@ impl Supervisor {
                 None
             }
             Err(message) => {
-                account::fatal(&message);
+                journal::met(&Met::NotExecuted { why: message });
                 Some(Event::AppNotExecuted(exit::OWN_ERROR))
             }
         }
@@ -321,12 +327,14 @@ impl Supervisor {
         // As a zombie it still holds its pid and its group: what it left behind can be signalled.
         self.handle(now, event);
         reap::reap(pid);
+        reaped(Kin::App, pid, status);
         self.hands.table.forget(pid);
         deadman::app_reaped(self.machine.exit_code());
     }
 
     fn hook(&mut self, now: Time, pid: Pid, id: HookId) {
         let Some(status) = reap::reap(pid) else { return };
+        reaped(Kin::Hook, pid, status);
         self.hands.table.forget(pid);
         let event = match self.hands.hook_ended(id) {
             Some(failure) => {
@@ -340,6 +348,7 @@ impl Supervisor {
 
     fn surveyor(&mut self, now: Time, pid: Pid) {
         if let Some(status) = reap::reap(pid) {
+            reaped(Kin::Helper, pid, status);
             self.hands.table.forget(pid);
             self.hands.surveyed(status);
             self.handle(now, Event::Surveyed);
@@ -348,6 +357,7 @@ impl Supervisor {
 
     fn clerk(&mut self, pid: Pid) {
         if let Some(status) = reap::reap(pid) {
+            reaped(Kin::Helper, pid, status);
             self.hands.table.forget(pid);
             self.hands.clerk_ended(status);
         }
@@ -395,7 +405,7 @@ impl Supervisor {
     }
 
     fn explain(&self, failure: Failure) -> u8 {
-        account::fatal(&self.hands.explain_app(failure));
+        journal::met(&Met::NotExecuted { why: self.hands.explain_app(failure) });
         match failure.step {
             Step::Execute => exit::of_exec(failure.errno),
             Step::User | Step::Stdio | Step::Extra => exit::OWN_ERROR,

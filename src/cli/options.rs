@@ -319,7 +319,23 @@ pub const OPTIONS: &[Opt] = &[
         "GRACEINIT_LISTEN",
         Kind::Many("ADDR"),
         Group::Watch,
-        "Answer /readyz and /livez here: 127.0.0.1:9180, [::]:9180, :9180 or unix:/run/graceinit.sock",
+        "Answer /metrics, /readyz, /livez and /debug/graceinit here: 127.0.0.1:9180, [::]:9180, :9180 or unix:/run/graceinit.sock",
+    ),
+    long(
+        "metrics-file",
+        "GRACEINIT_METRICS_FILE",
+        Kind::One("PATH"),
+        Group::Watch,
+        "Keep the metrics in this file too, replaced atomically, the final values included (for the textfile \
+         collector)",
+    ),
+    long(
+        "report",
+        "GRACEINIT_REPORT",
+        Kind::One("PATH"),
+        Group::Watch,
+        "Write the account of this life here at exit: JSON, at most 4 KiB. /dev/termination-log shows it in \
+         kubectl describe pod",
     ),
     Opt {
         short: Some('v'),
@@ -339,6 +355,14 @@ pub const OPTIONS: &[Opt] = &[
         Kind::One("LEVEL"),
         Group::Watch,
         "off, error, warn, info, debug or trace [default: warn; in Kubernetes info]",
+    ),
+    long(
+        "log-format",
+        "GRACEINIT_LOG_FORMAT",
+        Kind::One("text|json"),
+        Group::Watch,
+        "text for people, json for programs: one object a line [default: text; in Kubernetes json, unless \
+         stderr is a terminal]",
     ),
     long(
         "user",
@@ -400,6 +424,29 @@ pub const OPTIONS: &[Opt] = &[
             Group::Tools,
             "Read everything, print the plan of a stop as a time line and start nothing; held against the \
              time that docker stop (10s) or a pod (k8s:30s) gives",
+        )
+    },
+    Opt {
+        key: None,
+        variable: None,
+        ..long(
+            "probe",
+            "",
+            Kind::One("ready|live|status"),
+            Group::Tools,
+            "Ask the graceinit that answers at --listen (or GRACEINIT_LISTEN) and exit 0 or 1: for a HEALTHCHECK \
+             or an exec probe in an image without curl",
+        )
+    },
+    Opt {
+        key: None,
+        variable: None,
+        ..long(
+            "render",
+            "",
+            Kind::One("PATH"),
+            Group::Tools,
+            "Draw a saved report (- is stdin) as a page on stdout: graceinit --render report.json > stop.html",
         )
     },
     Opt {

@@ -430,6 +430,10 @@ fn default(name: &str, place: Place) -> Option<(&'static str, &'static str)> {
         "grace" => Some((if short { "7s" } else { "15s" }, why)),
         "post-stop-timeout" => Some((if short { "2s" } else { "5s" }, why)),
         "log-level" => Some((if place.kubernetes { "info" } else { "warn" }, why)),
+        "log-format" => Some(match place {
+            Place { kubernetes: true, terminal: false, .. } => ("json", "in Kubernetes"),
+            Place { .. } => ("text", ""),
+        }),
         "stop-on" => Some(("TERM,INT", "")),
         "reload-on" => Some(("HUP", "")),
         "scope" => Some(("group", "")),

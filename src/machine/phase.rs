@@ -209,6 +209,21 @@ pub enum PhaseName {
 }
 
 impl PhaseName {
+    /// All of them, as a stop walks them.
+    pub const ALL: [PhaseName; 11] = [
+        PhaseName::Starting,
+        PhaseName::Running,
+        PhaseName::Ready,
+        PhaseName::PreStop,
+        PhaseName::Drain,
+        PhaseName::OnStop,
+        PhaseName::Stopping,
+        PhaseName::Leftovers,
+        PhaseName::Killed,
+        PhaseName::PostStop,
+        PhaseName::Exit,
+    ];
+
     /// As users read it.
     pub fn as_str(self) -> &'static str {
         match self {

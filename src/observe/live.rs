@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::log::{self, hook_name};
+use super::{log, names};
 use crate::machine::Machine;
 use crate::machine::phase::Phase;
 use crate::sys::{stderr, tty};
@@ -76,7 +76,7 @@ impl Live {
 /// Who is waited for, and how long at most.
 fn waits_for(machine: &Machine) -> Option<(String, Time)> {
     let hooks = || {
-        let names: Vec<String> = machine.running_hooks().map(hook_name).collect();
+        let names: Vec<String> = machine.running_hooks().map(names::hook).collect();
         match names.len() {
             0 => "the next try of a hook".to_owned(),
             1 => format!("the hook {}", names.join("")),

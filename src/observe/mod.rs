@@ -1,5 +1,13 @@
 //! Renders facts; decides nothing.
 
+pub mod account;
+pub mod journal;
+mod json;
+pub mod line;
 pub mod live;
 pub mod log;
+pub mod met;
+pub mod names;
 pub mod timeline;
+
+pub use json::set_trace;

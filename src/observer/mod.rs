@@ -20,6 +20,8 @@ pub use crate::sys::listen::{Address, Listener};
 pub use server::{Limits, serve};
 pub use snapshot::Snapshot;
 
+use crate::observe::journal;
+use crate::observe::met::Met;
 use crate::sys::aside::{Aside, End, Given, Sent};
 use crate::sys::fd::Read;
 use crate::sys::poll::Want;
@@ -104,7 +106,7 @@ impl Observer {
             }
             match child.reap() {
                 Some(status) => {
-                    log::info!("the observer ended with {status}; it is started again");
+                    journal::met(&Met::ObserverEnded { status });
                     self.state = State::Down;
                 }
                 None => {
@@ -127,9 +129,9 @@ impl Observer {
             }
             Err(error) => {
                 if !self.complained {
-                    log::warn!(
+                    journal::trouble(format!(
                         "unable to start the observer: {error}; nothing is answered until a later try"
-                    );
+                    ));
                 }
                 self.complained = true;
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);

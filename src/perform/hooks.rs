@@ -4,18 +4,16 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use log::Level;
-
 use super::{Hands, explain};
 use crate::builtin;
 use crate::config::When;
 use crate::config::hooks::{self, Builtin, Hook};
 use crate::config::source::Source;
-use crate::hookenv::{self, Moment, Trace};
+use crate::hookenv::{self, Moment};
 use crate::machine::fact::Fact;
 use crate::machine::hook::{HookId, HookPhase};
 use crate::machine::{Event, Machine};
-use crate::observe::log::{self as account, hook_name};
+use crate::observe::{journal, names};
 use crate::survey::{self, Records};
 use crate::sys::fd;
 use crate::sys::spawn::{self, Failure, Program, Setup, Signals, Started, Task};
@@ -57,11 +55,10 @@ impl Hands {
         now: Time,
     ) -> Result<(), Event> {
         let moment = Moment { machine, id, end, now, app: self.app };
-        let trace = self.trace.get_or_insert_with(Trace::continued_or_begun);
-        let variables = moment.variables(trace);
+        let variables = moment.variables();
         let started = self.hook(id).and_then(|hook| self.try_hook(id, &hook, variables, machine));
         started.map_err(|error| {
-            log::warn!("unable to start the hook {}: {error}", hook_name(id));
+            journal::trouble(format!("unable to start the hook {}: {error}", names::hook(id)));
             Event::HookNotStarted(id)
         })
     }
@@ -144,9 +141,12 @@ impl Hands {
         if let Ok(program) = Program::new(&words) {
             let why = explain(&program, failure, user.or(self.user()));
             let kind = if id.phase == HookPhase::Ready { "probe" } else { "hook" };
+            let text = format!("{kind} {}: {why}", names::hook(id));
             // A probe is tried again and again.
-            let level = if kind == "probe" && id.attempt > 1 { Level::Debug } else { Level::Warn };
-            log::log!(level, "{kind} {}: {why}", hook_name(id));
+            match kind == "probe" && id.attempt > 1 {
+                true => log::debug!("{text}"),
+                false => journal::trouble(text),
+            }
         }
     }
 
@@ -171,7 +171,9 @@ impl Hands {
                 self.table.add(child.pid, Role::Surveyor);
                 self.records = Some(Records::new(records));
             }
-            Err(error) => log::warn!("unable to look who is still there: {error}; going on"),
+            Err(error) => {
+                journal::trouble(format!("unable to look who is still there: {error}; going on"));
+            }
         }
     }
 
@@ -197,13 +199,13 @@ impl Hands {
         records.read();
         let (survivors, more) = records.survivors();
         if survivors.is_empty() && !records.complete() {
-            return account::record(&Fact::NotSurveyed);
+            return journal::record(&Fact::NotSurveyed);
         }
         for survivor in survivors {
-            account::record(&Fact::StillThere(survivor));
+            journal::record(&Fact::StillThere(survivor));
         }
         if more > 0 {
-            account::record(&Fact::MoreStillThere(more));
+            journal::record(&Fact::MoreStillThere(more));
         }
     }
 }

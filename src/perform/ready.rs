@@ -16,6 +16,8 @@ use crate::machine::Machine;
 use crate::machine::phase::PhaseName;
 use crate::machine::ready::Notice;
 use crate::notify::{self, Family, Message, Sender};
+use crate::observe::journal;
+use crate::observe::met::{Kin, Met};
 use crate::observer::{Listener, Observer, Snapshot};
 use crate::sys::notify::{self as socket, Datagram, Line, Sent, Socket, Upward};
 use crate::sys::spawn::{self, Setup, Task};
@@ -111,7 +113,8 @@ impl Hands {
             Status::Code(errno) => {
                 let verb = if file.exists { "make" } else { "remove" };
                 let why = Errno::from_raw(i32::from(errno)).desc();
-                log::warn!("unable to {verb} {}: {why}; going on", file.path().display());
+                let path = file.path().display();
+                journal::trouble(format!("unable to {verb} {path}: {why}; going on"));
             }
             // It was killed with the rest of the tree; the file may be there or not.
             Status::Signal(_) => file.exists = !file.wanted,
@@ -168,7 +171,8 @@ impl Hands {
             Sent::Full => {}
             Sent::Failed(error) => {
                 if !std::mem::replace(&mut self.warned_of_upward, true) {
-                    log::warn!("unable to send to NOTIFY_SOCKET: {error}; going on");
+                    let text = format!("unable to send to NOTIFY_SOCKET: {error}; going on");
+                    journal::trouble(text);
                 }
             }
         }
@@ -209,10 +213,9 @@ impl Hands {
 
     /// Once: a stranger must not be able to fill the log.
     fn refuse(&mut self, sender: Sender, why: &str) {
-        let first = !std::mem::replace(&mut self.refused, true);
-        let level = if first { log::Level::Warn } else { log::Level::Debug };
+        let again = std::mem::replace(&mut self.refused, true);
         let Sender { pid, uid, .. } = sender;
-        log::log!(level, pid = pid.0, uid; "a message to NOTIFY_SOCKET is left unread: {why}");
+        journal::met(&Met::Unheard { pid, uid, why: why.to_owned(), again });
     }
 
     fn heard(&mut self, said: notify::Notice, now: Time) -> Option<Notice> {
@@ -225,13 +228,13 @@ impl Hands {
             }
             notify::Notice::Stopping => Some(Notice::Stopping),
             notify::Notice::Reloading => {
-                log::info!("the app says that it reloads its configuration");
+                journal::met(&Met::Reloads);
                 self.reloading = true;
                 self.tell(now, &Message::Reloading(now));
                 None
             }
             notify::Notice::Status(text) => {
-                log::info!("the app says: {text}");
+                journal::met(&Met::Says { text: text.clone() });
                 self.tell(now, &Message::Status(text));
                 None
             }
@@ -253,7 +256,7 @@ impl Hands {
                 (self.app != Some(Pid(pid))).then_some(Notice::MainPid(Pid(pid)))
             }
             notify::Notice::Errno(errno) => {
-                log::warn!(errno; "the app says that it has failed");
+                journal::met(&Met::Failed { errno });
                 None
             }
             notify::Notice::Barrier => None,
@@ -285,7 +288,7 @@ impl Hands {
         if socket::may_be_main(&self.family(&helpers), pid) {
             self.heir = Some(pid);
         } else {
-            log::warn!(pid = pid.0; "the app names a main process that is none of its own");
+            journal::met(&Met::ForeignMain { pid });
         }
     }
 
@@ -294,14 +297,15 @@ impl Hands {
     pub fn succession(&mut self, ended: Pid) -> Option<Pid> {
         let heir = self.heir.take().filter(|heir| *heir != ended)?;
         let group = reap::is_alive(heir).then(|| crate::sys::tree::look_up(heir))??.group;
-        reap::reap(ended);
+        let status = reap::reap(ended)?;
+        journal::met(&Met::Reaped { kin: Kin::App, pid: ended, status, warn: false });
         self.table.forget(ended);
         self.table.add(heir, Role::App);
         self.app = Some(heir);
         // In ours it is not to be signalled as a group.
         let group = if group == crate::sys::tty::own_group() { heir } else { group };
         self.group = Some(group);
-        log::info!(pid = heir.0; "the app goes on as another process");
+        journal::met(&Met::TookOver { pid: heir });
         Some(group)
     }
 
@@ -317,7 +321,9 @@ impl Hands {
             }
             Some(Line::Closed) => {
                 self.ready_pipe = None;
-                log::warn!("the app has closed the descriptor of --ready fd without a newline");
+                journal::trouble(
+                    "the app has closed the descriptor of --ready fd without a newline",
+                );
                 false
             }
         }
@@ -360,7 +366,7 @@ impl Opened {
         }
         let ready_file = config.ready_file.clone().map(ReadyFile::new).transpose()?;
         let upward = Upward::from_environment().unwrap_or_else(|why| {
-            log::warn!("{why}");
+            journal::trouble(why.to_string());
             None
         });
         // Where nothing could come of it there is none.

@@ -75,7 +75,7 @@ fn nothing_is_dropped_without_any_privilege() -> Outcome {
     let log = leaving.whole_log()?;
     ensure!(phases(&log).contains(&"drain"), "no drain in {log:#?}");
     // It has seen the connections: without sock_diag a warning says what is done instead.
-    let drained = log.iter().any(|line| line.starts_with("graceinit: info: drained: busy=0 "));
+    let drained = log.iter().any(|line| line.starts_with("graceinit: info: drained busy=0 "));
     ensure!(drained, "the drain was cut off: {log:#?}");
     ensure!(!log.iter().any(|line| line.contains(": warn: ")), "{log:#?}");
     Ok(())

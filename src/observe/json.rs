@@ -1,0 +1,94 @@
+//! A line of the log as a JSON object: `ts`, `level`, `msg`, `trace_id`, `phase`, the kind of the fact,
+//! and its particulars. Times are in seconds, points in time as in RFC 3339.
+
+use std::borrow::Borrow;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::time::SystemTime;
+
+use log::Level;
+use serde::Serializer as _;
+
+use super::line::Value;
+use super::log::level_name;
+use crate::machine::phase::PhaseName;
+use crate::sys::stderr;
+
+/// The trace that this life is part of.
+static TRACE: OnceLock<String> = OnceLock::new();
+
+/// Makes it known.
+pub fn set_trace(id: &str) {
+    let _ = TRACE.set(id.to_owned());
+}
+
+/// The present phase, by its place in [`PhaseName::ALL`].
+static PHASE: AtomicU8 = AtomicU8::new(0);
+
+/// A phase has begun.
+pub(super) fn set_phase(phase: PhaseName) {
+    PHASE.store(phase as u8, Relaxed);
+}
+
+fn phase() -> &'static str {
+    let index = usize::from(PHASE.load(Relaxed));
+    PhaseName::ALL.get(index).map_or("", |phase| phase.as_str())
+}
+
+/// The whole line, which is never longer than what can be written in one piece.
+pub(super) fn line<Name: Borrow<str>>(
+    level: Level,
+    fact: Option<&str>,
+    msg: &str,
+    fields: &[(Name, Value)],
+) -> String {
+    let mut longest = stderr::LONGEST;
+    loop {
+        let text = render(level, fact, msg, fields, longest);
+        if text.len() <= stderr::LONGEST || longest < 32 {
+            return text;
+        }
+        // Bytes that have to be escaped take up to six.
+        longest /= 2;
+    }
+}
+
+fn render<Name: Borrow<str>>(
+    level: Level,
+    fact: Option<&str>,
+    msg: &str,
+    fields: &[(Name, Value)],
+    longest: usize,
+) -> String {
+    let word = |word: &str| Value::Text(word.to_owned().into());
+    let ts = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    let mut all = vec![
+        ("ts", word(&ts)),
+        ("level", word(level_name(level))),
+        ("msg", word(&cut(msg, longest))),
+        ("trace_id", word(TRACE.get().map_or("", String::as_str))),
+    ];
+    // What a hook says belongs to the hook's phase.
+    if !fields.iter().any(|(name, _)| name.borrow() == "phase") {
+        all.push(("phase", word(phase())));
+    }
+    all.extend(fact.map(|fact| ("fact", word(fact))));
+    all.extend(fields.iter().map(|(name, value)| match value {
+        Value::Text(text) => (name.borrow(), word(&cut(text, longest))),
+        value => (name.borrow(), value.clone()),
+    }));
+    let mut line = Vec::new();
+    // Memory takes every write, and no key is anything but text.
+    let _ = serde_json::Serializer::new(&mut line).collect_map(all);
+    line.push(b'\n');
+    String::from_utf8(line).unwrap_or_default()
+}
+
+/// The text, cut to about so many bytes.
+fn cut(text: &str, longest: usize) -> String {
+    if text.len() <= longest {
+        return text.to_owned();
+    }
+    let end = (0..=longest).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{} ...", &text[..end])
+}
