@@ -7,7 +7,10 @@ pub mod line;
 pub mod live;
 pub mod log;
 pub mod met;
+pub mod metrics;
 pub mod names;
+pub mod page;
+pub mod report;
 pub mod timeline;
 
 pub use json::set_trace;
