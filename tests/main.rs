@@ -1,5 +1,6 @@
 //! All integration tests, one binary: one line per module.
 
+mod account;
 mod blackbox;
 mod docker;
 mod k8s;

@@ -20,7 +20,7 @@ mod notify;
 mod observer;
 mod options;
 mod peers;
-mod plans;
+pub(crate) mod plans;
 mod ready;
 mod reap;
 mod scarce;

@@ -21,7 +21,7 @@ const SIDE_BY_SIDE: usize = 4;
 const SLACK: Duration = Duration::from_millis(500);
 
 /// xorshift64*: the same plans in every run.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     fn roll(&mut self, sides: u64) -> u64 {
@@ -41,8 +41,8 @@ impl Dice {
 }
 
 #[derive(Debug)]
-struct Plan {
-    room: Room,
+pub(crate) struct Plan {
+    pub(crate) room: Room,
     grace: Duration,
     post_stop: Duration,
     flags: Vec<String>,
@@ -70,7 +70,7 @@ const APPS: [&str; 6] = [
 ];
 
 impl Plan {
-    fn roll(dice: &mut Dice) -> Plan {
+    pub(crate) fn roll(dice: &mut Dice) -> Plan {
         let (grace, post_stop) = (dice.between(300, 1200), dice.between(400, 800));
         let hang = puppet_line("block pause");
         let fork = puppet_line("spawn=double:block;ready;pause exit=0");
@@ -108,16 +108,20 @@ impl Plan {
         self.grace + self.post_stop
     }
 
-    /// Takes it through one life.
-    fn live(&self) -> Outcome<Life> {
-        let place = Place::new();
-        let mut run = Launch::graceinit(self.room)
-            .flags(&format!("-v --grace {}ms", self.grace.as_millis()))
+    /// How it is begun.
+    pub(crate) fn launch(&self, place: &Place) -> Launch {
+        Launch::graceinit(self.room)
+            .flags(&format!("--grace {}ms", self.grace.as_millis()))
             .flags(&format!("--post-stop-timeout {}ms", self.post_stop.as_millis()))
             .words(&self.flags)
             .app(self.app)
             .cwd(place.path("."))
-            .start()?;
+    }
+
+    /// Takes it through one life.
+    fn live(&self) -> Outcome<Life> {
+        let place = Place::new();
+        let mut run = self.launch(&place).flags("-v").start()?;
         run.out.until("ready")?;
         let init = run.init()?;
         let asked = Instant::now();

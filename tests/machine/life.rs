@@ -1,6 +1,9 @@
 //! One life: the machine, its world, and the ledger that holds the machine to its promises.
 
-use graceinit::machine::fact::Reason;
+use std::cell::RefCell;
+
+use graceinit::machine::fact::{Fact, Reason};
+use graceinit::machine::phase::PhaseName;
 use graceinit::machine::{Action, Event};
 use graceinit::types::Time;
 
@@ -9,6 +12,19 @@ use super::ledger::{Ledger, leftovers_signal};
 use super::promises::{Kept, Promise, kept};
 use super::sabotage::{Bug, Subject};
 use super::world::{Choice, Setup, World};
+
+/// What one event has come to.
+pub(crate) struct Told {
+    pub(crate) at: Time,
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) phase: PhaseName,
+    pub(crate) ready: bool,
+}
+
+thread_local! {
+    /// Kept while somebody wants it: a life itself is copied and compared by the million.
+    pub(super) static TOLD: RefCell<Option<Vec<Told>>> = const { RefCell::new(None) };
+}
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Life {
@@ -39,11 +55,29 @@ impl Life {
         }
     }
 
+    /// Hands what was recorded to the one who keeps an account, and how things are then.
+    fn record(&self, out: &[Action]) {
+        TOLD.with_borrow_mut(|told| {
+            let Some(told) = told else { return };
+            let facts = out.iter().filter_map(|action| match action {
+                Action::Record(fact) => Some(fact.clone()),
+                _ => None,
+            });
+            told.push(Told {
+                at: self.world.now,
+                facts: facts.collect(),
+                phase: self.subject.phase(),
+                ready: self.subject.ready(),
+            });
+        });
+    }
+
     fn tell(&mut self, setup: &Setup, event: Event) -> Kept {
         let plan = &setup.plan;
         let (mut out, mut batch) = (Vec::new(), Batch::new(event, self.ledger.phase));
         self.ledger.hear(plan, &self.world, event, &mut batch);
         self.subject.handle(self.world.now, event, &mut out);
+        self.record(&out);
         for action in &out {
             self.ledger.judge(plan, &self.world, action, &mut batch)?;
             if let Action::StartHook { id, .. } = action {

@@ -16,7 +16,7 @@ mod exits;
 mod explore;
 mod hooks;
 mod ledger;
-mod life;
+pub(crate) mod life;
 mod mischief;
 mod planted;
 mod promises;

@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::hooks::Turn;
-use super::life::Life;
+use super::life::{Life, TOLD};
 use super::promises::{Broken, Promise, kept};
 use super::serving;
 use super::world::{Choice, Setup, Surveyor, ms};
@@ -361,8 +361,11 @@ fn long_random_lives_keep_every_promise() {
     let album = RefCell::new(Album::default());
     let lives = (setup(), vec(dice(), 1..120));
     let all_kept = runner.run(&lives, |(setup, dice)| {
+        TOLD.replace(Some(Vec::new()));
         let seen = live(&setup, &dice)
             .map_err(|broken| TestCaseError::fail(super::explore::tell(&setup, None, &broken)))?;
+        crate::account::agree::check(&TOLD.take().unwrap_or_default())
+            .map_err(TestCaseError::fail)?;
         album.borrow_mut().add(&seen);
         Ok(())
     });

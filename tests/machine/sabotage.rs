@@ -191,6 +191,10 @@ impl Subject {
         self.machine.phase().name()
     }
 
+    pub(super) fn ready(&self) -> bool {
+        self.machine.ready()
+    }
+
     pub(super) fn reason(&self) -> Reason {
         match self.bug {
             Some(Bug::ForgetsWhyItEnded) => Reason::Crash,

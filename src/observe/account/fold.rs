@@ -75,6 +75,8 @@ impl Account {
             Fact::NotSurveyed => self.killed_mut().unseen = true,
             Fact::Unkillable => self.killed_mut().unkillable = true,
             Fact::Exit { code, reason } => {
+                self.close_phase(at);
+                self.phase = PhaseName::Exit.as_str().to_owned();
                 let reason = reason.as_str().to_owned();
                 self.exit = Some(Exit { at, code: *code, reason, dead_man: false });
             }
@@ -180,7 +182,7 @@ impl Account {
     }
 
     /// The present phase is over.
-    pub(super) fn close_phase(&mut self, at: Span) {
+    fn close_phase(&mut self, at: Span) {
         if let Some(last) = self.phases.last_mut() {
             last.took.get_or_insert(at.since(last.at));
         }

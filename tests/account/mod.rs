@@ -1,0 +1,5 @@
+//! The account: log, metrics, report and page say the same, and cost nothing where nobody reads them.
+
+pub(crate) mod agree;
+mod memory;
+mod tally;
