@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::signals::{self, Mask};
-use super::{clock, process, tree};
+use super::{clock, process, tree, will};
 use crate::types::{Pid, Signal, Time};
 
 /// The loop gets this long beyond the deadline for each of two chances: a machine that was frozen
@@ -18,6 +18,8 @@ use crate::types::{Pid, Signal, Time};
 const CHANCE: Duration = Duration::from_millis(250);
 /// How long the handler waits for what it has killed.
 const DYING: Duration = Duration::from_millis(200);
+/// And for the last report to be written.
+const WRITING: Duration = Duration::from_millis(100);
 
 static DUE: AtomicU64 = AtomicU64::new(u64::MAX);
 static CHANCES: AtomicU32 = AtomicU32::new(0);
@@ -136,13 +138,32 @@ fn end_everything(now: Time) -> ! {
         rounds += 1;
         let in_time = rounds < 2 || clock::now() < give_up;
         if process::is_first() || !reap_all() || !in_time {
-            process::exit(CODE.load(SeqCst) as u8);
+            leave(CODE.load(SeqCst) as u8);
         }
-        let pause = libc::timespec { tv_sec: 0, tv_nsec: 2_000_000 };
-        // SAFETY: the pointer is to a live value. This is the one place that waits for a fixed time:
-        // there is no loop left that could be told of an event.
-        unsafe { libc::nanosleep(&raw const pause, ptr::null_mut()) };
+        pause();
     }
+}
+
+/// After the kill, which must not wait for it and would end it.
+fn leave(code: u8) -> ! {
+    if let Some(child) = will::execute(code) {
+        let give_up = clock::now().after(WRITING);
+        while !will::is_executed(child) {
+            if clock::now() >= give_up {
+                will::give_up(child);
+                break;
+            }
+            pause();
+        }
+    }
+    process::exit(code)
+}
+
+fn pause() {
+    let pause = libc::timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+    // SAFETY: the pointer is to a live value. This is the one place that waits for a fixed time:
+    // there is no loop left that could be told of an event.
+    unsafe { libc::nanosleep(&raw const pause, ptr::null_mut()) };
 }
 
 /// Reaps what has ended; whether a child is left.

@@ -2,4 +2,5 @@
 
 pub(crate) mod agree;
 mod memory;
+mod off;
 mod tally;

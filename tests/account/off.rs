@@ -1,0 +1,64 @@
+//! What nobody has asked for costs nothing: no process, no descriptor.
+
+use std::fs;
+
+use crate::support::files::Place;
+use crate::support::{Launch, Outcome, Room, proc};
+use crate::{both_rooms, ensure, ensure_eq};
+
+/// What an init holds open besides stdin, stdout and stderr, in words.
+fn held(init: i32) -> Outcome<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{init}/fd"))? {
+        let entry = entry?;
+        if !["0", "1", "2"].iter().any(|number| entry.file_name() == *number) {
+            found.push(fs::read_link(entry.path())?.display().to_string());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn look(launch: Launch) -> Outcome<(Vec<String>, usize)> {
+    let mut run = launch.app("block ready echo=TERM:3").start()?;
+    run.ready()?;
+    run.signal("USR1")?;
+    run.out.expect("got USR1 ")?;
+    let init = run.init()?;
+    // The pipe that tells of the execve may be read a moment after the signal.
+    let held = proc::poll("a closed pipe", || {
+        held(init).ok().filter(|held| !held.iter().any(|name| name.starts_with("pipe:")))
+    })?;
+    let seen = (held, proc::children(init).len());
+    run.signal("TERM")?;
+    run.wait()?;
+    Ok(seen)
+}
+
+fn a_life_that_nobody_watches(room: Room) -> Outcome {
+    let logs = "-vvv --log-format json --pre-stop true --grace 9";
+    for flags in ["", logs] {
+        let (held, children) = look(Launch::graceinit(room).flags(flags))?;
+        ensure_eq!(held, ["anon_inode:[signalfd]"], "descriptors with '{flags}'");
+        ensure_eq!(children, 1, "children with '{flags}'");
+    }
+    Ok(())
+}
+
+/// The report is a descriptor, the metrics file not even that; an observer is a process and two.
+fn a_life_that_is_watched(room: Room) -> Outcome {
+    let place = Place::new();
+    let (report, metrics) = (place.text("report.json"), place.text("app.prom"));
+    let files = format!("--report {report} --metrics-file {metrics}");
+    let (held, children) = look(Launch::graceinit(room).flags(&files))?;
+    ensure_eq!(held, [report, "anon_inode:[signalfd]".to_owned()], "descriptors with files");
+    ensure_eq!(children, 1, "children with files");
+    let listen = format!("--listen unix:{}", place.text("sock"));
+    let (held, children) = look(Launch::graceinit(room).flags(&listen))?;
+    let sockets = held.iter().filter(|name| name.starts_with("socket:")).count();
+    ensure_eq!((held.len(), sockets), (3, 2), "descriptors with an observer: {held:?}");
+    ensure!(children == 2, "{children} children with an observer");
+    Ok(())
+}
+
+both_rooms!(a_life_that_nobody_watches, a_life_that_is_watched);
