@@ -53,6 +53,9 @@ fn render_in(config: &Config, columns: usize) -> (String, bool) {
     for note in notes.iter().chain(&config.warnings) {
         let _ = writeln!(text, "\nwarning: {note}");
     }
+    if let Some(exposed) = config.exposed() {
+        let _ = writeln!(text, "\nnote: {exposed}");
+    }
     (text, fits)
 }
 

@@ -87,7 +87,7 @@ fn command() -> Command {
         .args_override_self(true)
         .after_help(
             "Durations: 250ms, 10s, 1m 30s; a bare number is seconds. Signals: TERM, SIGTERM, 15, RTMIN+3.\n\
-             Every option has a variable (in brackets) and a key in the file of --config. A flag counts more \
+             Every setting has a variable (in brackets) and a key in the file of --config. A flag counts more \
              than its variable, then come the file, the profile and the default. In the variable of an option \
              that can be repeated, each line is one value.\n\
              Hooks without a program: sleep:5s, http:POST http://127.0.0.1:9000/drain, signal:TSTP, touch:PATH, \

@@ -139,8 +139,8 @@ impl Config {
             .collect();
         (!open.is_empty()).then(|| {
             format!(
-                "whoever can reach {} sees metrics, settings, hooks with what they print, and the names of \
-                 processes; --listen 127.0.0.1:PORT answers this host (or pod) only",
+                "whoever can reach {} can read metrics, settings, command lines, the names of processes and \
+                 what hooks print; --listen 127.0.0.1:PORT answers this host (or pod) only",
                 open.join(" and ")
             )
         })
@@ -206,6 +206,9 @@ const GRACE_EXIT_TIMEOUT: &str = "GRACE_EXIT_TIMEOUT";
 /// # Errors
 /// Every mistake, each a sentence that names its source and what to write instead.
 pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Config, Vec<String>> {
+    if watch::wants_tool(&given) {
+        return instead(&given, variables);
+    }
     let mut reader = Reader::new(&given, variables, place);
     let (plan, hooks, about) = plan(&mut reader);
     let user = reader.one("user", reader::user);
@@ -214,9 +217,8 @@ pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Co
     let warn_on_reap = reader.one("w", parse::truth).unwrap_or(false);
     let level = level(&mut reader);
     let log_format = reader.one("log-format", watch::format).unwrap_or_default();
-    let tool = if reader.is_silent() { None } else { reader.tool() };
     let check = reader.one("check", parse::check).flatten();
-    if given.command.is_empty() && check.is_none() && tool.is_none() {
+    if given.command.is_empty() && check.is_none() {
         let why = "there is no command to run; write graceinit [OPTIONS] -- COMMAND [ARG]...";
         reader.wrong_at_all(why.to_owned());
     }
@@ -243,10 +245,19 @@ pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Co
         drain: about.drain.ports,
         listen: about.listen,
         watch: about.watch,
-        tool,
+        tool: None,
         check,
         settings,
     })
+}
+
+/// No app is started: all else is as if nothing had been said.
+#[cold]
+fn instead(given: &Given, variables: &Variables<'_>) -> Result<Config, Vec<String>> {
+    let (tool, listen) = watch::tool(given, variables)?;
+    let nobody = Given { command: vec![OsString::new()], ..Given::default() };
+    let silent = build(nobody, &[], Place::default())?;
+    Ok(Config { command: Vec::new(), tool: Some(tool), listen, ..silent })
 }
 
 /// What the plan does not need to know of readiness, drain and observer.
@@ -328,6 +339,7 @@ fn plan(reader: &mut Reader<'_>) -> (Plan, PerPhase<Vec<Hook>>, About) {
         let drains = about.drain.ports.is_some() || reader.has_failed("drain");
         reader.ready_conflicts(&about.readiness, &stop_on, &reload_on, drains);
         reader.drain_conflicts(&about.drain, grace, !drafts.on_stop.is_empty());
+        reader.watch_conflicts();
     }
     let hook = |draft: &Draft| draft.hook.clone();
     (plan, PerPhase::each(|phase| drafts.of(phase).iter().map(hook).collect()), about)

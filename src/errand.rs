@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::sys::aside::{Aside, Given};
-use crate::sys::{clock, fd};
+use crate::sys::{clock, fd, poll};
 use crate::types::{Pid, Status, Time};
 
 /// The end of its pipe comes a moment before it can be reaped. So long until another look, then twice
@@ -94,9 +94,18 @@ impl Errand {
     /// Waits for the end of the present one until `end`: for the very end of a life.
     pub fn wait(&mut self, end: Time) -> Option<Outcome> {
         let running = self.0.as_mut()?;
-        running.child.wait_for_end(end.since(clock::now()));
+        let pipe = running.pipe.as_fd();
+        let now = clock::now();
+        poll::wait(&[pipe], Some(end), now);
+        if fd::read(pipe, &mut [0]) != fd::Read::End {
+            return None;
+        }
+        running.child.wait_for_end(DYING * 10);
         running.again = Some((Time::default(), LONGEST));
-        self.outcome(clock::now())
+        let outcome = self.outcome(clock::now());
+        // Before Linux 5.3 there is no waiting for that last moment. Its work is over all the same.
+        self.0 = None;
+        outcome.or(Some(Outcome::Done))
     }
 
     /// What the main loop waits for.

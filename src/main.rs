@@ -6,13 +6,14 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use graceinit::cli::{self, Instead};
+use graceinit::config::watch::Tool;
 use graceinit::config::{self, Place};
 use graceinit::observe::{journal, log as account};
 use graceinit::supervisor::{self, Birth};
 use graceinit::sys::process;
 use graceinit::sys::signals::Mask;
 use graceinit::types::{Pid, Signal};
-use graceinit::{check, exit, perform::Leave, watch};
+use graceinit::{check, exit, perform::Leave, render, watch};
 
 #[path = "sys/start.rs"]
 mod start;
@@ -21,15 +22,21 @@ fn run(args: &[OsString], mask: Mask, parent: Pid) -> ! {
     let given = match cli::parse(args) {
         Ok(given) => given,
         Err(Instead::Print(text)) => print(&text, 0),
-        Err(Instead::Wrong(message)) => refuse(&[message]),
+        Err(Instead::Wrong(message)) => refuse(args, &[message]),
     };
     let config = match config::build(given, &config::our_variables(), Place::here()) {
         Ok(config) => config,
-        Err(mistakes) => refuse(&mistakes),
+        Err(mistakes) => refuse(args, &mistakes),
     };
     if config.check.is_some() {
         let (text, fits) = check::render(&config);
         print(&text, if fits { 0 } else { exit::DOES_NOT_FIT });
+    }
+    if let Some(Tool::Render(path)) = &config.tool {
+        match render::run(path) {
+            Ok(page) => print(&page, 0),
+            Err(message) => refuse(args, &[message]),
+        }
     }
     account::init(config.level, config.log_format);
     watch::keep_account(&config);
@@ -48,7 +55,11 @@ fn print(text: &str, code: u8) -> ! {
     process::exit(code)
 }
 
-fn refuse(mistakes: &[String]) -> ! {
+fn refuse(args: &[OsString], mistakes: &[String]) -> ! {
+    let given = cli::parse(args).unwrap_or_default();
+    let variables = config::our_variables();
+    let format = config::watch::format_of_mistakes(&given, &variables, Place::here());
+    account::init(log::LevelFilter::Off, format);
     for mistake in mistakes {
         account::fatal(mistake);
     }

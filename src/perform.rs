@@ -188,6 +188,7 @@ impl Hands {
             .chain(terminal)
             .chain(reports)
             .chain(self.opened.observer.owned())
+            .chain(self.opened.files.owned())
             .chain(upward)
     }
 
@@ -240,7 +241,7 @@ impl Hands {
                 self.tell_survivors();
                 let groups: Vec<Pid> =
                     self.app_group().into_iter().chain(self.table.helpers()).collect();
-                let spare: Vec<Pid> = self.opened.observer.pid().into_iter().collect();
+                let spare: Vec<Pid> = self.opened.aside().collect();
                 let reach = tree::kill_everything(&groups, &spare);
                 self.warn_of_proc(reach);
             }

@@ -13,7 +13,6 @@ use crate::machine::plan::{Condition, PerPhase};
 use crate::machine::{Action, Event, Machine, Origin, Received};
 use crate::notify::Message;
 use crate::observe::live::Live;
-use crate::observe::log::fatal;
 use crate::observe::met::{Kin, Met};
 use crate::observe::{journal, names};
 use crate::perform::{Hands, Leave, Opened};
@@ -25,6 +24,7 @@ use crate::sys::spawn::{Failure, Program, Report, Started, Step};
 use crate::sys::{clock, deadman, fd, poll, process, reap, signals, tty};
 use crate::table::Role;
 use crate::types::{Pid, Signal, Status, Time};
+use crate::watch::Files;
 
 /// What was found out in the first instructions, before anything else ran.
 #[derive(Clone, Copy, Debug)]
@@ -37,10 +37,12 @@ pub struct Birth {
 
 /// Runs the app to its end, and graceinit with it.
 pub fn run(config: Config, birth: Birth) -> Leave {
-    match start(config, birth) {
+    let mut files = Files::default();
+    match start(config, birth, &mut files) {
         Ok(supervisor) => supervisor.live(),
         Err(message) => {
-            fatal(&message);
+            // It is said as one that is fatal.
+            files.never_started(message);
             Leave { code: exit::OWN_ERROR, by: None }
         }
     }
@@ -62,8 +64,10 @@ struct Supervisor {
 }
 
 /// Everything that comes before the first child. An error in here is fatal.
-fn start(config: Config, birth: Birth) -> Result<Supervisor, String> {
+fn start(config: Config, birth: Birth, files: &mut Files) -> Result<Supervisor, String> {
     fd::reserve_stdio();
+    // First, so that they tell of everything that goes wrong.
+    files.open(&config)?;
     let source = Source::open().map_err(|error| {
         format!("unable to open a signalfd: {error}; raise the limit of open files")
     })?;
@@ -94,7 +98,7 @@ fn start(config: Config, birth: Birth) -> Result<Supervisor, String> {
     }
     plan.watchdog = watchdog_from_environment();
     names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
-    let opened = Opened::open(&config, plan.watchdog.is_some())?;
+    let opened = Opened::open(&config, plan.watchdog.is_some(), files)?;
     if let Some(exposed) = config.exposed() {
         log::info!("{exposed}");
     }
@@ -136,10 +140,14 @@ impl Supervisor {
         self.handle(clock::now(), Event::Begun);
         loop {
             if let Some(leave) = self.leave {
-                self.hands.opened.observer.close();
+                let Opened { files, observer, .. } = &mut self.hands.opened;
+                files.begin_last(clock::now());
+                observer.close();
+                files.finish(clock::now());
                 return leave;
             }
             self.show();
+            self.hands.opened.files.update(clock::now());
             self.wait();
             let now = clock::now();
             // First, while whoever has said something and has ended since can still be looked up.
@@ -181,6 +189,7 @@ impl Supervisor {
         let read = [self.source.as_fd()].into_iter().chain(report).chain(self.hands.pipes());
         let mut fds: Vec<_> = read.map(|fd| (fd, Want::Read)).collect();
         fds.extend(self.hands.opened.observer.fds());
+        fds.extend(self.hands.opened.files.fds().map(|fd| (fd, Want::Read)));
         poll::wait_for(&fds, until, now);
     }
 

@@ -70,6 +70,25 @@ def ports(container):
         yield f"{container['name']}: the probe asks {probe['port']}, graceinit listens on {listen}"
 
 
+def scrapes(template):
+    """What Prometheus is told to scrape is what graceinit listens on."""
+    notes = template["metadata"].get("annotations", {})
+    port = notes.get("prometheus.io/port") if notes.get("prometheus.io/scrape") == "true" else None
+    listen = [variables(c).get("GRACEINIT_LISTEN", "").rsplit(":", 1)[-1] for c in template["spec"]["containers"]]
+    if port is not None and port not in listen:
+        yield f"{port} is scraped, graceinit listens on {listen}"
+
+
+def account(container):
+    """Where kubelets look for the last words of a container."""
+    path = container.get("terminationMessagePath", "/dev/termination-log")
+    report = variables(container).get("GRACEINIT_REPORT")
+    if report not in (None, path):
+        yield f"{container['name']}: the report goes to {report}, the kubelet looks at {path}"
+    if report and container.get("terminationMessagePolicy") != "FallbackToLogsOnError":
+        yield f"{container['name']}: a mistake in the settings comes before any report, and is in the log"
+
+
 def selectors(documents):
     labels = [t["metadata"]["labels"] for t in templates(documents)]
     for document in (d for d in documents if "selector" in d.get("spec", {})):
@@ -92,10 +111,13 @@ def faults(documents):
 
 def misfits(documents):
     yield from selectors(documents)
+    for template in templates(documents):
+        yield from scrapes(template)
     for pod in (t["spec"] for t in templates(documents)):
         for container in pod["containers"]:
             yield from privileges(pod, container)
             yield from ports(container)
+            yield from account(container)
             if "preStop" in container.get("lifecycle", {}):
                 yield f"{container['name']}: a preStop takes its time from the grace"
 

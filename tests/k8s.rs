@@ -1,12 +1,15 @@
 //! The manifests of `packaging/k8s` and of `docs/kubernetes.md`: held against the published schemas of
-//! Kubernetes, and the settings in them against the period of their pods, by graceinit itself.
+//! Kubernetes, and the settings in them against the period of their pods, by graceinit itself. What is
+//! left of a stop is what a kubelet can show.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use graceinit::observe::account::Account;
+
 use crate::support::files::Place;
-use crate::support::{Outcome, Program, need};
+use crate::support::{Fault, Launch, Outcome, Program, Room, need};
 use crate::{ensure, ensure_eq};
 
 fn root() -> &'static Path {
@@ -65,12 +68,34 @@ fn plan(environment: &[&str], period: u32) -> Outcome<Output> {
         .output()?)
 }
 
+/// The account of a stop in that container, as `kubectl describe pod` would show it.
+fn report(place: &Place, environment: &[&str]) -> Outcome<Account> {
+    let (path, listen) = (place.text("report"), format!("unix:{}", place.text("sock")));
+    let mut launch = Launch::graceinit(Room::Plain).env("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+    for (name, value) in environment.iter().filter_map(|entry| entry.split_once('=')) {
+        launch = match name {
+            "GRACEINIT_REPORT" => launch.env(name, &path),
+            "GRACEINIT_LISTEN" => launch.env(name, &listen),
+            _ => launch.env(name, value),
+        };
+    }
+    let mut run = launch.app("block ready echo=TERM:0").start()?;
+    run.ready()?;
+    run.signal("TERM")?;
+    run.exits(0)?;
+    let text = place.expect("report")?;
+    // Kubelets cut what is longer.
+    ensure!(text.len() <= 4096, "{} bytes: {text}", text.len());
+    serde_json::from_str(&text).map_err(|error| Fault::new(format!("{error}: {text}")))
+}
+
 #[test]
 fn manifests_fit_the_schemas_and_their_stops_fit_the_pods() -> Outcome {
     if !needs() {
         return Ok(());
     }
     let place = Place::new();
+    let mut reports = 0;
     for (name, content) in manifests()? {
         let judged = judge(&place, &content)?;
         ensure!(judged.status.success(), "{name}: {}", text(&judged.stderr));
@@ -93,9 +118,18 @@ fn manifests_fit_the_schemas_and_their_stops_fit_the_pods() -> Outcome {
             // The period that is there is needed: with half of it the same plan does not fit.
             let halved = plan(&environment, period / 2)?;
             ensure_eq!(halved.status.code(), Some(1), "{name}, {head}: half the period");
+            if environment.iter().any(|entry| entry.starts_with("GRACEINIT_REPORT=")) {
+                let report = report(&place, &environment)?;
+                let exit = report.exit.map(|exit| (exit.code, exit.reason));
+                ensure_eq!(exit, Some((0, "signal".to_owned())), "{name}, {head}");
+                let stop = report.stop.map(|stop| stop.signal);
+                ensure_eq!(stop.as_deref(), Some("TERM"), "{name}, {head}");
+                reports += 1;
+            }
         }
         ensure!(containers > 0, "{name}: no container in {account:?}");
     }
+    ensure!(reports >= 3, "only {reports} have a report");
     Ok(())
 }
 
@@ -117,6 +151,9 @@ fn a_wrong_manifest_is_refused() -> Outcome {
         ("drop: [ALL]", "drop: [KILL]", "capabilities"),
         ("runAsNonRoot: true", "runAsNonRoot: false", "runAsNonRoot"),
         ("selector: { app: web }", "selector: { app: wep }", "Service web selects no pod"),
+        ("prometheus.io/port: \"9180\"", "prometheus.io/port: \"80\"", "80 is scraped"),
+        ("value: /dev/termination-log", "value: /dev/termination", "the kubelet looks at"),
+        ("FallbackToLogsOnError", "File", "before any report"),
     ] {
         ensure!(whole.contains(right), "web.yaml has no {right:?}");
         let judged = judge(&place, &whole.replace(right, wrong))?;

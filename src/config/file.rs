@@ -467,6 +467,13 @@ fn no_key(name: &str) -> String {
         "check" => {
             return "a check is asked for by the flag only; write graceinit --check".to_owned();
         }
+        "probe" => {
+            return "a probe is asked for by the flag only; write graceinit --probe ready".to_owned();
+        }
+        "render" => {
+            return "a page is asked for by the flag only; write graceinit --render report.json"
+                .to_owned();
+        }
         _ => {}
     }
     let keys: Vec<&str> = OPTIONS.iter().filter_map(|opt| opt.key).chain(["hook"]).collect();

@@ -21,6 +21,9 @@ struct Chosen {
     found: Found,
 }
 
+/// What is wrong; with its place, if that is in the file.
+pub(super) type Mistakes = Vec<(Option<usize>, String)>;
+
 pub(super) struct Reader<'a> {
     given: &'a Given,
     variables: &'a Variables<'a>,
@@ -28,8 +31,7 @@ pub(super) struct Reader<'a> {
     file: Option<File>,
     pub(super) contents: Contents,
     profile: Option<Chosen>,
-    /// What is wrong; with its place, if that is in the file.
-    mistakes: Vec<(Option<usize>, String)>,
+    mistakes: Mistakes,
     pub(super) warnings: Vec<String>,
     /// What each option was found to be, in the order of reading.
     found: Vec<(&'static str, Vec<Found>)>,
@@ -39,7 +41,19 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(given: &'a Given, variables: &'a Variables<'a>, place: Place) -> Self {
-        let mut reader = Reader {
+        let mut reader = Reader::empty(given, variables, place);
+        if let Some(found) = reader.above_file("config").and_then(|mut found| found.pop()) {
+            reader.open_file(found);
+        }
+        if let Some(found) = reader.values("profile").pop() {
+            reader.choose_profile(found);
+        }
+        reader
+    }
+
+    /// Has read neither a file nor a profile.
+    pub(super) fn empty(given: &'a Given, variables: &'a Variables<'a>, place: Place) -> Self {
+        Reader {
             given,
             variables,
             place,
@@ -50,14 +64,7 @@ impl<'a> Reader<'a> {
             warnings: Vec::new(),
             found: Vec::new(),
             failed: Vec::new(),
-        };
-        if let Some(found) = reader.above_file("config").and_then(|mut found| found.pop()) {
-            reader.open_file(found);
         }
-        if let Some(found) = reader.values("profile").pop() {
-            reader.choose_profile(found);
-        }
-        reader
     }
 
     /// Whether nobody has said anything: then the defaults are all there is.
@@ -78,6 +85,22 @@ impl<'a> Reader<'a> {
             Err(why) => self.wrong("config", &found, why),
         }
         self.found.push(("config", vec![found]));
+    }
+
+    /// Opens the file for somebody who needs one option of it. What is wrong with it is handed out,
+    /// for [`Reader::wrong_in_file`].
+    #[cold]
+    pub(super) fn open_file_apart(&mut self) -> Mistakes {
+        let before = std::mem::take(&mut self.mistakes);
+        if let Some(found) = self.above_file("config").and_then(|mut found| found.pop()) {
+            self.open_file(found);
+        }
+        std::mem::replace(&mut self.mistakes, before)
+    }
+
+    /// What was wrong with the file counts after all.
+    pub(super) fn wrong_in_file(&mut self, mistakes: Mistakes) {
+        self.mistakes.extend(mistakes);
     }
 
     #[cold]
@@ -418,7 +441,7 @@ pub(super) fn user(text: &str) -> Result<User, String> {
 }
 
 /// The defaults, and why they are so where that depends on the place.
-fn default(name: &str, place: Place) -> Option<(&'static str, &'static str)> {
+pub(super) fn default(name: &str, place: Place) -> Option<(&'static str, &'static str)> {
     let why = match place {
         Place { kubernetes: true, .. } => "in Kubernetes",
         Place { container: true, .. } => "in Docker or Podman",

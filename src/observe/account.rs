@@ -88,7 +88,7 @@ impl<'de> Deserialize<'de> for Wall {
 }
 
 /// The account of one life. Every `at` counts from `began`. The most important comes first, since a
-/// report may have to be cut.
+/// report may have to be cut. In JSON, what is empty, false or not known is left out.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Account {
@@ -97,12 +97,15 @@ pub struct Account {
     /// One or two sentences for people; made when the account is written.
     pub summary: String,
     /// How graceinit has left; `None` while it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
     /// The first stop request.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
     /// The app.
     pub app: App,
     /// SIGKILL was sent to all that was left.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub killed: Option<Killed>,
     /// The name of the present phase.
     pub phase: String,
@@ -117,24 +120,33 @@ pub struct Account {
     /// The trace that this life is part of (W3C Trace Context).
     pub trace_id: String,
     /// The phases so far, in order; none comes twice.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<Stretch>,
     /// Who was still there before SIGKILL.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub survivors: Vec<Survivor>,
     /// The hooks, in the order of a life.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<Hook>,
     /// The drain, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
     /// Warnings and errors, the last ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<Entry>,
     /// What is counted.
     pub counts: Counts,
     /// What happened, at log level info and above: the first and the last things.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<Entry>,
     /// What is in force, and who said so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<Setting>,
     /// The processes at this moment; only the observer looks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<Process>,
     /// What is missing here for want of room: so many of each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub cut: BTreeMap<String, u64>,
 }
 
@@ -174,12 +186,16 @@ pub struct App {
     /// Its command, in one line and cut.
     pub command: String,
     /// Its pid.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
     /// When it was started.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Span>,
     /// So long after that it was ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_after: Option<Span>,
     /// Its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
 }
 
@@ -208,12 +224,16 @@ pub struct Killed {
     /// When.
     pub at: Span,
     /// A second stop request has ended the budget.
+    #[serde(skip_serializing_if = "is_false")]
     pub early: bool,
     /// There was no time to look who is still there.
+    #[serde(skip_serializing_if = "is_false")]
     pub unseen: bool,
     /// So many processes were there besides the survivors that are named.
+    #[serde(skip_serializing_if = "is_none")]
     pub more: u64,
     /// Something did not die.
+    #[serde(skip_serializing_if = "is_false")]
     pub unkillable: bool,
 }
 
@@ -226,6 +246,7 @@ pub struct Stretch {
     /// When it began.
     pub at: Span,
     /// How long it took; `None`: it is the present one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub took: Option<Span>,
 }
 
@@ -242,12 +263,14 @@ pub struct Survivor {
     /// As in proc_pid_stat(5).
     pub state: String,
     /// The function of the kernel that it waits in.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub wchan: Option<String>,
     /// How long ago it was started.
     pub age: Span,
     /// How many threads it has.
     pub threads: u32,
     /// Its open TCP connections; `None`: they could not be seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u64>,
     /// What could not be read of it, separated by commas.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -266,8 +289,10 @@ pub struct Hook {
     #[serde(skip_serializing_if = "is_false")]
     pub skipped: bool,
     /// The last attempts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
     /// How many attempts ended in which way: `done`, `failed`, `timed-out`, `not-started`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub outcomes: BTreeMap<String, u64>,
     /// How long attempts took.
     #[serde(skip_serializing_if = "Histogram::is_empty")]
@@ -291,8 +316,10 @@ pub struct Attempt {
     /// It is killed after so long.
     pub limit: Span,
     /// How long it took; `None` while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub took: Option<Span>,
     /// `done`, `failed`, `timed-out`, `not-started`; `None` while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
     /// `code 1`, `signal TERM`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -351,6 +378,7 @@ pub struct Drain {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acks: Option<u32>,
     /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<Span>,
     /// `quiet`, `delay`, `budget`.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -358,6 +386,7 @@ pub struct Drain {
     /// How often the ports were looked at.
     pub looks: u64,
     /// What was seen last.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<Seen>,
     /// What was seen; where there is too much of it, every second, fourth… look.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -387,10 +416,13 @@ pub struct Seen {
 #[serde(default)]
 pub struct Counts {
     /// Stop requests, the first and all further ones, by their signal.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub stop_requests: BTreeMap<String, u64>,
     /// Signals that the app was sent on somebody's behalf (the stop signal is one), by what it was sent.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub forwarded: BTreeMap<String, u64>,
     /// Processes that were reaped: `app`, `hook`, `orphan`, `helper`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub reaped: BTreeMap<String, u64>,
     /// How often SIGKILL was sent to all because the budget was over.
     pub kills: u64,
@@ -452,5 +484,9 @@ fn is_false(flag: &bool) -> bool {
 }
 
 fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+fn is_none(number: &u64) -> bool {
     *number == 0
 }

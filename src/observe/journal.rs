@@ -33,6 +33,11 @@ pub fn keep(account: Account, began: Time) {
     IS_KEPT.store(true, Relaxed);
 }
 
+/// When the account begins, if it is kept.
+pub fn began() -> Option<Time> {
+    kept().as_ref().map(|kept| kept.began)
+}
+
 /// Records a fact of the machine.
 pub fn record(fact: &Fact) {
     if let Fact::Entered(phase) = fact {

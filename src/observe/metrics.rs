@@ -75,7 +75,7 @@ fn state(account: &Account, out: &mut Writer) {
     let help = "Connections on the drained ports, as the last look of the drain saw them.";
     out.family("drain_connections", Kind::Gauge, help, |family| {
         let last = account.drain.as_ref().and_then(|drain| drain.last.as_ref());
-        for seen in last {
+        if let Some(seen) = last {
             let states = [
                 ("busy", seen.busy),
                 ("owed", seen.owed),

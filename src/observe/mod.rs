@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod names;
 pub mod page;
 pub mod report;
+pub mod summary;
 pub mod timeline;
 
 pub use json::set_trace;

@@ -141,8 +141,8 @@ impl Cut {
             bytes += size(one);
             count += 1;
         }
-        all.drain(from..from + count);
         if count > 0 {
+            all.drain(from..from + count);
             self.have_gone(what, count, bytes);
         }
     }

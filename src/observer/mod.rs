@@ -146,6 +146,7 @@ impl Observer {
         let given = Given {
             name: c"graceinit-obs",
             user: self.user,
+            trusted: false,
             keep: &keep,
             // Besides those that it keeps and stdio, one that is accepted before another is closed.
             files: (self.limits.connections + keep.len() + 4) as u64,

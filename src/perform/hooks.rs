@@ -157,7 +157,7 @@ impl Hands {
         if self.table.pid(Role::Surveyor).is_some() {
             return;
         }
-        let aside: Vec<Pid> = self.opened.observer.pid().into_iter().collect();
+        let aside: Vec<Pid> = self.opened.aside().collect();
         let run = || survey::run(&aside);
         let begun = fd::empty_input().and_then(|stdin| {
             let (records, out) = fd::pipe()?;

@@ -25,6 +25,7 @@ use crate::sys::{process, reap};
 use crate::table::Role;
 use crate::types::{Pid, Status, Time};
 use crate::user::User;
+use crate::watch::Files;
 
 /// The file of `--ready-file`. It is made and removed by children, one at a time: a file system that
 /// hangs must not hold up PID 1.
@@ -277,7 +278,7 @@ impl Hands {
 
     /// Everybody whom graceinit has started but the app.
     pub(super) fn helpers(&self) -> Vec<Pid> {
-        self.table.helpers().into_iter().chain(self.opened.observer.pid()).collect()
+        self.table.helpers().into_iter().chain(self.opened.aside()).collect()
     }
 
     // ---- the main process ---------------------------------------------------------------------
@@ -343,6 +344,8 @@ impl Hands {
 pub struct Opened {
     /// Answers what the network asks.
     pub observer: Observer,
+    /// Those that the account is written to.
+    pub files: Files,
     ready_file: Option<ReadyFile>,
     /// The app's NOTIFY_SOCKET.
     pub(super) socket: Option<Socket>,
@@ -357,7 +360,7 @@ impl Opened {
     ///
     /// # Errors
     /// What could not be opened, and what to do.
-    pub fn open(config: &Config, watched: bool) -> Result<Opened, String> {
+    pub fn open(config: &Config, watched: bool, files: &mut Files) -> Result<Opened, String> {
         let mut listeners = Vec::new();
         for address in &config.listen {
             listeners.push(Listener::open(address).map_err(|error| {
@@ -381,7 +384,13 @@ impl Opened {
         })?;
         // Each is nobody, whoever graceinit and the app are.
         let observer = Observer::new(listeners, None);
-        Ok(Opened { observer, ready_file, socket, upward, watched })
+        let files = std::mem::take(files);
+        Ok(Opened { observer, files, ready_file, socket, upward, watched })
+    }
+
+    /// The children that are no part of the tree: whatever is sent to all spares them.
+    pub(super) fn aside(&self) -> impl Iterator<Item = Pid> + '_ {
+        self.observer.pid().into_iter().chain(self.files.pids())
     }
 
     /// What the app is told of its socket.
@@ -392,6 +401,6 @@ impl Opened {
     /// When something of it is due.
     pub fn due(&self) -> Option<Time> {
         let upward = self.upward.as_ref().and_then(Upward::due);
-        self.observer.due().into_iter().chain(upward).min()
+        self.observer.due().into_iter().chain(upward).chain(self.files.due()).min()
     }
 }

@@ -25,6 +25,9 @@ pub struct Given<'a> {
     pub name: &'a CStr,
     /// Its user and group, if it is to have others than [`NOBODY`].
     pub user: Option<(u32, u32)>,
+    /// It stays who graceinit is, with all its rights, and where it is. Only for what reads nothing from
+    /// outside.
+    pub trusted: bool,
     /// The descriptors that it keeps.
     pub keep: &'a [BorrowedFd<'a>],
     /// How many descriptors it wants to have open at a time.
@@ -82,7 +85,8 @@ impl Aside {
         self.reap();
     }
 
-    fn wait_for_end(&self, within: Duration) {
+    /// Waits for its end, but for no longer than this. It is still to be reaped.
+    pub fn wait_for_end(&self, within: Duration) {
         // SAFETY: plain numbers.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, self.0.0, 0) };
         if fd >= 0 {
@@ -115,12 +119,16 @@ fn settle(given: &Given<'_>, parent: Pid) -> io::Result<()> {
     }
     drop(nothing);
     fd::close_inherited(given.keep);
-    // No mount stays busy because of it.
-    // SAFETY: the path is terminated.
-    unsafe { libc::chdir(c"/".as_ptr()) };
+    if !given.trusted {
+        // No mount stays busy because of it.
+        // SAFETY: the path is terminated.
+        unsafe { libc::chdir(c"/".as_ptr()) };
+    }
     limit(libc::RLIMIT_CORE, 0);
     limit(libc::RLIMIT_NOFILE, given.files);
-    give_up_rights(given.user);
+    if !given.trusted {
+        give_up_rights(given.user);
+    }
     set(libc::PR_SET_DUMPABLE, 0);
     set(libc::PR_SET_NAME, given.name.as_ptr() as libc::c_ulong);
     // Last: a change of the user clears it (prctl(2)). And it tells nothing of a parent that has died
@@ -290,7 +298,7 @@ pub(crate) mod tests {
     }
 
     fn given<'a>(keep: &'a [BorrowedFd<'a>]) -> Given<'a> {
-        Given { name: c"graceinit-test", user: None, keep, files: 64 }
+        Given { name: c"graceinit-test", user: None, trusted: false, keep, files: 64 }
     }
 
     #[test]

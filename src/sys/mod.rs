@@ -17,3 +17,4 @@ pub mod spawn;
 pub mod stderr;
 pub mod tree;
 pub mod tty;
+pub mod will;

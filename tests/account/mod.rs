@@ -4,3 +4,5 @@ pub(crate) mod agree;
 mod memory;
 mod off;
 mod tally;
+mod files;
+mod report;

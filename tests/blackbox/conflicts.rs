@@ -180,6 +180,23 @@ fn a_conflict_names_both_sources() -> Outcome {
             None,
             "--listen '[::]:9180': it is there twice; write it once".to_owned(),
         ),
+        // Files.
+        (
+            &["--report=/run/x"],
+            Some(("GRACEINIT_METRICS_FILE", "/run/./x")),
+            "--report '/run/x': it is in use already (GRACEINIT_METRICS_FILE=/run/./x); name another file"
+                .to_owned(),
+        ),
+        (
+            &["--ready-file=x.prom", "--metrics-file=./x.prom"],
+            None,
+            "--metrics-file './x.prom': it is in use already (--ready-file x.prom); name another file".to_owned(),
+        ),
+        (
+            &["--report=/run//x", "--listen=unix:/run/x"],
+            None,
+            "--report '/run//x': it is in use already (--listen unix:/run/x); name another file".to_owned(),
+        ),
         // Signals.
         (
             &["-r", "TERM:0"],
@@ -305,6 +322,8 @@ fn what_is_no_conflict() -> Outcome {
         (&["--ready", "fd:3", "--ready", "fd:4", "--ready", "after:1", "--ready", "after:2"], ""),
         (&["--ready-file", "/x", "--ready", "file:/y"], ""),
         (&["--listen", "127.0.0.1:1", "--listen", "127.0.0.1:2", "--listen", "unix:/x"], ""),
+        (&["--report=/x/a", "--metrics-file=/x/b.prom", "--ready-file=/x/c", "--listen=unix:/x/d"], ""),
+        (&["--report=/x/a", "--listen=unix:@/x/a"], ""),
         (&["--stop-on", "HUP"], ""),
         (&["-r", "TERM:0", "--stop-signal", "INT"], ""),
         (&["-r", "TERM:0", "--stop-signal", "0:5s,INT"], ""),

@@ -171,7 +171,7 @@ impl Server {
     /// Waits for a look that shows this, and says that the app was told nothing until then.
     fn sees(&self, what: &str) -> Outcome {
         loop {
-            let line = self.run.err.until("graceinit: debug: connections:")?;
+            let line = self.run.err.until("graceinit: debug: connections ")?;
             if line.0.split_whitespace().any(|word| word == what) {
                 return self.is_untold();
             }
@@ -324,7 +324,7 @@ fn the_delay_alone(room: Room) -> Outcome {
     ask(&mut server.connect()?, "/")?;
     server.is_untold()?;
     server.ends("info: the delay is over")?;
-    ensure_eq!(server.run.err.count("graceinit: debug: connections:"), 0, "looks");
+    ensure_eq!(server.run.err.count("graceinit: debug: connections "), 0, "looks");
     is_cut_off(&mut client)
 }
 
@@ -522,7 +522,7 @@ fn the_app_ends_in_the_drain(room: Room) -> Outcome {
     ask(&mut server.connect()?, "/exit")?;
     server.leaves(7)?;
     server.is_untold()?;
-    ensure_eq!(server.run.err.count("graceinit: info: entering phase=on-stop"), 0, "on-stop");
+    ensure_eq!(server.run.err.count("graceinit: debug: entering phase=on-stop"), 0, "on-stop");
     Ok(())
 }
 

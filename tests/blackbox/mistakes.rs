@@ -23,6 +23,7 @@ const NO_SIGNAL: &str = "not a signal; write TERM, SIGTERM, 15 or RTMIN+3";
 const NO_CODE: &str = "not an exit code; write a number from 0 to 255";
 const NO_COUNT: &str = "not a count; write a whole number";
 const NO_PORT: &str = "not a port; write a number from 1 to 65535, or auto";
+const DIRECTORY: &str = "it is a directory; name the file in it";
 const NO_TRUTH: &str = "neither yes nor no; write 1 or 0";
 
 /// Options of one kind share what is wrong with a value; the flag and the variable are named alike.
@@ -93,6 +94,18 @@ fn a_bad_value_of_each_option() -> Outcome {
         ("hook-backoff", "HOOK_BACKOFF", "x", NO_TIME),
         ("v", "VERBOSITY", "much", NO_COUNT),
         ("log-level", "LOG", "loud", "not a level; write off, error, warn, info, debug or trace"),
+        ("log-format", "LOG_FORMAT", "xml", "not a format; write text or json"),
+        ("metrics-file", "METRICS_FILE", "/", DIRECTORY),
+        ("metrics-file", "METRICS_FILE", "/proc", DIRECTORY),
+        ("metrics-file", "METRICS_FILE", "/nowhere/", DIRECTORY),
+        (
+            "metrics-file",
+            "METRICS_FILE",
+            "/dev/null",
+            "it is no regular file and could not be replaced; name one",
+        ),
+        ("report", "REPORT", "/proc/", DIRECTORY),
+        ("ready-file", "READY_FILE", "/proc", DIRECTORY),
         (
             "user",
             "USER",
@@ -138,8 +151,8 @@ fn each_is_refused(rows: &[(&str, &str, &str, &str)]) -> Outcome {
 const KEYS: &str = "grace, grace-max, post-stop-timeout, stop-on, stop-signal, scope, rewrite, diagnose, \
     stop-again, grace-exit, stop-exit-ok, reload-on, profile, pre-start, on-ready, on-reload, pre-stop, \
     on-stop, post-stop, hook-timeout, hook-retries, hook-backoff, ready, ready-timeout, ready-file, drain, drain-delay, \
-    drain-acks, drain-idle, drain-quiet, drain-owed, listen, verbosity, log-level, user, subreaper, \
-    parent-signal, exit-ok, warn-reap, hook";
+    drain-acks, drain-idle, drain-quiet, drain-owed, listen, metrics-file, report, verbosity, log-level, \
+    log-format, user, subreaper, parent-signal, exit-ok, warn-reap, hook";
 
 /// The file: place, line and caret.
 #[test]
@@ -215,6 +228,22 @@ fn a_bad_key_or_value_in_the_file() -> Outcome {
             "ready-file = ''",
             "an empty path; write /run/ready",
             "ready-file = ''",
+            "             ",
+        ),
+        (
+            "report = \"\"",
+            "1:10",
+            "report = \"\"",
+            "an empty path; write /dev/termination-log",
+            "report = \"\"",
+            "         ",
+        ),
+        (
+            "log-format = 'JSON'",
+            "1:14",
+            "log-format = 'JSON'",
+            "not a format; write text or json",
+            "log-format = 'JSON'",
             "             ",
         ),
         (
@@ -359,6 +388,22 @@ fn a_bad_key_or_value_in_the_file() -> Outcome {
             "check",
             "a check is asked for by the flag only; write graceinit --check",
             "check = 1",
+            "",
+        ),
+        (
+            "probe = 'ready'",
+            "1:1",
+            "probe",
+            "a probe is asked for by the flag only; write graceinit --probe ready",
+            "probe = 'ready'",
+            "",
+        ),
+        (
+            "render = 'x'",
+            "1:1",
+            "render",
+            "a page is asked for by the flag only; write graceinit --render report.json",
+            "render = 'x'",
             "",
         ),
         (

@@ -6,12 +6,14 @@ use std::os::unix::ffi::OsStringExt;
 use graceinit::cli::{self, Given, Instead, OPTIONS};
 use graceinit::config::source::Source;
 use graceinit::config::{self, Config, Place as Where};
+use graceinit::observe::log::Format;
 
 use crate::support::files::Place;
 use crate::support::{Launch, Outcome, Room};
 use crate::{ensure, ensure_eq};
 
 mod serving;
+mod watch;
 
 /// What is said to graceinit.
 #[derive(Default)]
@@ -63,7 +65,7 @@ fn essence(config: &Config) -> String {
         }));
     }
     let Config { command, plan, hooks: _, user, parent_signal, warn_on_reap, level, .. } = config;
-    let Config { ready, ready_file, drain, listen, .. } = config;
+    let Config { ready, ready_file, drain, listen, watch, log_format, tool, .. } = config;
     // Each source has its own word for yes.
     let value = |value: &'_ str| if value == "true" { "1".to_owned() } else { value.to_owned() };
     let settings: Vec<(&str, String)> = config
@@ -74,7 +76,7 @@ fn essence(config: &Config) -> String {
         .collect();
     format!(
         "{command:?} {plan:?} {list:?} {user:?} {parent_signal:?} {warn_on_reap} {level} {:?} {:?} {:?} \
-         {ready:?} {ready_file:?} {drain:?} {listen:?}",
+         {ready:?} {ready_file:?} {drain:?} {listen:?} {watch:?} {log_format:?} {tool:?}",
         config.check, config.warnings, settings
     )
 }
@@ -133,8 +135,16 @@ const ROWS: &[(&str, &[&str], &str, &str)] = &[
         ":9180\nunix:/x",
         "listen = [':9180', 'unix:/x']",
     ),
+    (
+        "metrics-file",
+        &["--metrics-file", "/run/app.prom"],
+        "/run/app.prom",
+        "metrics-file = '/run/app.prom'",
+    ),
+    ("report", &["--report", "/run/report"], "/run/report", "report = '/run/report'"),
     ("v", &["-vv"], "2", "verbosity = 2"),
     ("log-level", &["--log-level", "trace"], "trace", "log-level = 'trace'"),
+    ("log-format", &["--log-format", "json"], "json", "log-format = 'json'"),
     ("user", &["--user", "4242"], "4242", "user = 4242"),
     ("s", &["-s"], "1", "subreaper = true"),
     ("p", &["-p", "USR1"], "USR1", "parent-signal = 'USR1'"),
@@ -144,6 +154,8 @@ const ROWS: &[(&str, &[&str], &str, &str)] = &[
     ("c", &["-c"], "", ""),
     ("config", &["--config", "/dev/null/x"], "/dev/null/x", ""),
     ("check", &["--check=k8s:45s"], "k8s:45s", ""),
+    ("probe", &["--probe", "ready"], "", ""),
+    ("render", &["--render", "-"], "", ""),
     ("l", &["-l"], "", ""),
 ];
 
@@ -173,6 +185,11 @@ fn every_option_means_the_same_as_flag_variable_and_key() -> Outcome {
         let variables = opt.variable.map(|known| (known, *variable)).into_iter().collect();
         let variable = Said { flags: beside(name), variables, ..Said::default() }.build();
         match *name {
+            // They say what the program is for: `options/watch.rs`.
+            "probe" | "render" => {
+                let beside = ensure_refused(flag)?;
+                ensure!(beside[0].contains("together with the command 'app'"), "{beside:?}");
+            }
             "l" => ensure!(flag.is_err_and(|text| text[0].contains("MIT")), "no licence"),
             "g" => ensure_eq!(essence(&flag.expect("-g")), plain, "-g"),
             "config" => ensure_eq!(
@@ -196,6 +213,10 @@ fn every_option_means_the_same_as_flag_variable_and_key() -> Outcome {
     }
     ensure_eq!(ROWS.len(), OPTIONS.len(), "rows of options that are no more");
     Ok(())
+}
+
+fn ensure_refused(config: Result<Config, Vec<String>>) -> Outcome<Vec<String>> {
+    config.err().ok_or_else(|| crate::support::Fault::new("it was not refused"))
 }
 
 /// The source and the value of a setting.
@@ -477,6 +498,8 @@ fn the_documentation_can_be_used() -> Outcome {
     let config = config.map_err(|mistakes| crate::support::Fault::new(mistakes.join("\n")))?;
     ensure_eq!(config.warnings, [""; 0], "warnings");
     ensure_eq!(config.plan.ladder.len(), 2, "the ladder");
+    let files = [&config.watch.metrics_file, &config.watch.report].map(Option::is_some);
+    ensure_eq!((files, config.log_format), ([true, true], Format::Json), "the account");
     let hooks = &config.hooks;
     ensure_eq!(
         (hooks.pre_start.len(), hooks.pre_stop.len(), hooks.post_stop.len()),

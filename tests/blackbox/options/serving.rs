@@ -223,7 +223,7 @@ fn what_others_can_reach_is_told() -> Outcome {
     ] {
         let exposed = config(flags).exposed();
         let told = exposed.as_deref().and_then(|text| text.strip_prefix("whoever can reach "));
-        let told = told.and_then(|text| text.split_once(" may ask")).map(|(told, _)| told);
+        let told = told.and_then(|text| text.split_once(" can read ")).map(|(told, _)| told);
         ensure_eq!(told, want, "{flags:?}");
         ensure!(exposed.is_some() == want.is_some(), "{exposed:?}");
     }
