@@ -8,12 +8,13 @@ use std::io::Write;
 use graceinit::cli::{self, Instead};
 use graceinit::config::watch::Tool;
 use graceinit::config::{self, Place};
-use graceinit::observe::{journal, log as account};
+use graceinit::observe::log::{self as account, Format};
+use graceinit::observe::{journal, set_trace};
 use graceinit::supervisor::{self, Birth};
 use graceinit::sys::process;
 use graceinit::sys::signals::Mask;
 use graceinit::types::{Pid, Signal};
-use graceinit::{check, exit, perform::Leave, render, watch};
+use graceinit::{check, exit, hookenv, perform::Leave, render, watch};
 
 #[path = "sys/start.rs"]
 mod start;
@@ -60,6 +61,9 @@ fn refuse(args: &[OsString], mistakes: &[String]) -> ! {
     let variables = config::our_variables();
     let format = config::watch::format_of_mistakes(&given, &variables, Place::here());
     account::init(log::LevelFilter::Off, format);
+    if format == Format::Json {
+        set_trace(hookenv::trace().id());
+    }
     for mistake in mistakes {
         account::fatal(mistake);
     }

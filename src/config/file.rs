@@ -468,7 +468,8 @@ fn no_key(name: &str) -> String {
             return "a check is asked for by the flag only; write graceinit --check".to_owned();
         }
         "probe" => {
-            return "a probe is asked for by the flag only; write graceinit --probe ready".to_owned();
+            return "a probe is asked for by the flag only; write graceinit --probe ready"
+                .to_owned();
         }
         "render" => {
             return "a page is asked for by the flag only; write graceinit --render report.json"

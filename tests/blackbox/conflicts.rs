@@ -322,7 +322,15 @@ fn what_is_no_conflict() -> Outcome {
         (&["--ready", "fd:3", "--ready", "fd:4", "--ready", "after:1", "--ready", "after:2"], ""),
         (&["--ready-file", "/x", "--ready", "file:/y"], ""),
         (&["--listen", "127.0.0.1:1", "--listen", "127.0.0.1:2", "--listen", "unix:/x"], ""),
-        (&["--report=/x/a", "--metrics-file=/x/b.prom", "--ready-file=/x/c", "--listen=unix:/x/d"], ""),
+        (
+            &[
+                "--report=/x/a",
+                "--metrics-file=/x/b.prom",
+                "--ready-file=/x/c",
+                "--listen=unix:/x/d",
+            ],
+            "",
+        ),
         (&["--report=/x/a", "--listen=unix:@/x/a"], ""),
         (&["--stop-on", "HUP"], ""),
         (&["-r", "TERM:0", "--stop-signal", "INT"], ""),

@@ -107,7 +107,8 @@ fn what_a_tool_is_not_told_together() -> Outcome {
             vec![
                 "--probe 'x': nothing to ask; write ready, live or status".to_owned(),
                 format!("--probe together with the command 'app': {starts}; leave the command out"),
-                "--listen '1': the address is missing; write [::]:1 for all of them or 127.0.0.1:1".to_owned(),
+                "--listen '1': the address is missing; write [::]:1 for all of them or 127.0.0.1:1"
+                    .to_owned(),
             ]
         }),
         (&["--probe=live", "--listen=:1", "--grace=5", "-v"], &[], {
@@ -217,7 +218,8 @@ fn mistakes_are_told_in_the_format_of_the_log() -> Outcome {
 #[test]
 fn the_environment_of_a_hook_is_not_told() -> Outcome {
     let place = Place::new();
-    let text = "log-level = 'trace'\n[[hook.pre-start]]\ncommand = ['true']\nenv = { TOKEN = 'hunter2' }";
+    let text =
+        "log-level = 'trace'\n[[hook.pre-start]]\ncommand = ['true']\nenv = { TOKEN = 'hunter2' }";
     let file = place.file("graceinit.toml", text, 0o644).display().to_string();
     for words in [&["--check", "--config", &file, "true"][..], &["--config", &file, "true"]] {
         let output = graceinit(&[], words)?;
