@@ -108,6 +108,14 @@ impl Errand {
         outcome.or(Some(Outcome::Done))
     }
 
+    /// Nobody waits for the present one any more. (In uninterruptible sleep it dies with graceinit, or when it
+    /// wakes up.)
+    pub fn abandon(&mut self) {
+        if let Some(running) = self.0.take() {
+            running.child.end(DYING * 10);
+        }
+    }
+
     /// What the main loop waits for.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         let waiting = self.0.as_ref().filter(|running| running.again.is_none());

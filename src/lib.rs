@@ -18,6 +18,7 @@ pub mod observe;
 pub mod observer;
 pub mod outputs;
 pub mod perform;
+pub mod probe;
 pub mod reaper;
 pub mod render;
 pub mod sight;

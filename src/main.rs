@@ -14,7 +14,7 @@ use graceinit::supervisor::{self, Birth};
 use graceinit::sys::process;
 use graceinit::sys::signals::Mask;
 use graceinit::types::{Pid, Signal};
-use graceinit::{check, exit, hookenv, perform::Leave, render, watch};
+use graceinit::{check, exit, hookenv, perform::Leave, probe, render, watch};
 
 #[path = "sys/start.rs"]
 mod start;
@@ -38,6 +38,10 @@ fn run(args: &[OsString], mask: Mask, parent: Pid) -> ! {
             Ok(page) => print(&page, 0),
             Err(message) => refuse(args, &[message]),
         }
+    }
+    if let Some(Tool::Probe(question)) = config.tool {
+        let (text, code) = probe::run(question, &config.listen);
+        print(&text, code);
     }
     account::init(config.level, config.log_format);
     watch::keep_account(&config);

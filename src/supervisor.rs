@@ -148,6 +148,7 @@ impl Supervisor {
             }
             self.show();
             self.hands.opened.files.update(clock::now());
+            self.hands.opened.observer.feed();
             self.wait();
             let now = clock::now();
             // First, while whoever has said something and has ended since can still be looked up.
@@ -277,6 +278,7 @@ impl Supervisor {
         if news {
             self.reaper.ask();
             self.own_children(now);
+            self.hands.opened.observer.resume();
         }
         while let Some(finding) = self.reaper.next(now) {
             match finding {

@@ -352,6 +352,7 @@ impl<C: Content> Kept<C> {
         }
         if self.errand.is_busy() {
             self.complain(Some("it takes too long".to_owned()));
+            self.errand.abandon();
         }
     }
 

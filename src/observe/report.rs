@@ -47,8 +47,8 @@ const STEPS: [fn(&mut Cut); 19] = [
     |cut| cut.shift("timeline", FIRST, FIRST + LAST, |account| &mut account.timeline),
     Cut::defaults,
     |cut| cut.pop("settings", 0, |account| &mut account.settings),
-    |cut| cut.shift("timeline", 0, 0, |account| &mut account.timeline),
     Cut::series,
+    |cut| cut.shift("timeline", 0, 0, |account| &mut account.timeline),
     |cut| cut.each_hook("hooks.output", 0, |hook| &mut hook.output),
     Cut::histograms,
     |cut| cut.each_hook("hooks.attempts", 1, |hook| &mut hook.attempts),
@@ -256,7 +256,11 @@ impl Cut {
         if let Some(drain) = self.account.drain.take() {
             self.went("drain", size(&drain));
         }
-        if !self.is_enough() && self.account.cut.len() > 1 {
+        if self.moved {
+            // It may be enough: more has gone than was measured (the names of empty lists).
+            return;
+        }
+        if self.account.cut.len() > 1 {
             // The numbers of what is missing are worth less than what is there.
             self.freed += size(&self.account.cut);
             self.moved = true;

@@ -265,4 +265,3 @@ fn span(span: Span) -> String {
         _ => two(seconds / 86_400, "d", seconds / 3600 % 24, "h"),
     }
 }
-

@@ -35,6 +35,8 @@ pub(super) struct Request {
     pub old: bool,
     /// The connection ends after the answer.
     pub close: bool,
+    /// What its `Accept` says, empty if there is none.
+    pub accept: String,
 }
 
 /// Reads a request from the beginning of `bytes`.
@@ -55,6 +57,7 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
     let old = version == 0;
     let mut close = old;
     let mut body = None;
+    let mut accept = String::new();
     for header in request.headers.iter() {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         if is("connection") {
@@ -68,6 +71,10 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
                 // RFC 9112, section 6.3: nobody can tell where the next request begins.
                 _ => return Parsed::Wrong(400),
             }
+        } else if is("accept") {
+            // Several are one list (RFC 9110, section 5.3); no longer than the head.
+            accept.push_str(if accept.is_empty() { "" } else { ", " });
+            accept.push_str(&String::from_utf8_lossy(header.value));
         }
     }
     // What follows is not looked for: the answer is given without it.
@@ -87,7 +94,34 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
         path: path(target).to_owned(),
         old,
         close,
+        accept,
     })
+}
+
+/// How much `Accept` wants this type, from 0 to 1000 (RFC 9110, section 12.5.1): what is said of it in
+/// particular counts, else what is said of all of its kind, else of all types.
+pub(super) fn wanted(accept: &str, kind: &str, subtype: &str) -> u32 {
+    let mut best = (0, 0);
+    for range in accept.split(',') {
+        let mut words = range.split(';').map(str::trim);
+        let Some((first, second)) = words.next().and_then(|range| range.split_once('/')) else {
+            continue;
+        };
+        let is = |text: &str, name: &str| text.eq_ignore_ascii_case(name);
+        let precision = match (is(first, kind), is(second, subtype)) {
+            (true, true) => 3,
+            (true, false) if second == "*" => 2,
+            _ if (first, second) == ("*", "*") => 1,
+            _ => continue,
+        };
+        let quality = words.find_map(|word| {
+            let (name, value) = word.split_once('=')?;
+            is(name.trim(), "q").then(|| value.trim().parse::<f64>().unwrap_or(0.0))
+        });
+        let quality = (quality.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u32;
+        best = best.max((precision, quality));
+    }
+    best.1
 }
 
 fn length(digits: &[u8]) -> Option<u64> {
@@ -108,14 +142,17 @@ fn path(target: &str) -> &str {
 
 /// Appends an answer to `out`. To HEAD it has everything but the body.
 pub(super) fn write(out: &mut Vec<u8>, answer: &Answer, request: Option<&Request>) {
-    let Answer { status, body, content_type, .. } = answer;
+    let Answer { status, body, content_type, headers, .. } = answer;
     let reason = reason(*status);
     // None of it may be kept: the next answer may be another one.
     let mut head = format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
-         Cache-Control: no-store\r\n",
+         Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n",
         body.len()
     );
+    for (name, value) in *headers {
+        head.extend([name, ": ", value, "\r\n"]);
+    }
     if *status == 405 {
         head.push_str("Allow: GET, HEAD\r\n");
     }
@@ -167,6 +204,11 @@ mod tests {
         assert_eq!((plain.method.as_str(), plain.path.as_str()), ("GET", "/readyz"));
         assert_eq!((&text[plain.head..], plain.body), ("GET /next", 0));
         assert!(!plain.old && !plain.close);
+        assert_eq!(plain.accept, "");
+        assert_eq!(
+            request("GET / HTTP/1.1\r\naccept: a/b\r\nACCEPT: */*\r\n\r\n").accept,
+            "a/b, */*"
+        );
         assert!(request("GET / HTTP/1.0\r\n\r\n").close);
         assert!(!request("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").close);
         assert!(request("GET / HTTP/1.1\r\nconnection: te, CLOSE\r\n\r\n").close);
@@ -175,6 +217,24 @@ mod tests {
         assert_eq!(request("GET /a?u=http://h/livez HTTP/1.1\r\n\r\n").path, "/a");
         // curl, haproxy and others end lines as they should; printf | nc does not.
         assert_eq!(request("GET /livez HTTP/1.0\n\n").path, "/livez");
+    }
+
+    #[test]
+    fn the_most_particular_range_counts() {
+        let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+        for (accept, html, json) in [
+            ("", 0, 0),
+            ("*/*", 1000, 1000),
+            (browser, 1000, 800),
+            ("application/json, TEXT/HTML; Q=0.5", 500, 1000),
+            ("text/html;q=0, text/*, */*;q=0.1", 0, 100),
+            ("*/*, text/*;level=1;q=0.3", 300, 1000),
+            ("text/html;q=nonsense, text", 0, 0),
+            ("text/html;q=7;q=0.2, ;;,/,", 1000, 0),
+        ] {
+            let found = (wanted(accept, "text", "html"), wanted(accept, "application", "json"));
+            assert_eq!(found, (html, json), "{accept}");
+        }
     }
 
     #[test]
@@ -211,7 +271,8 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out, &answer, Some(&request("GET / HTTP/1.1\r\n\r\n")));
         let expected = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: 20\r\nCache-Control: no-store\r\n\r\nnot ready: pre-stop\n";
+             Content-Length: 20\r\nCache-Control: no-store\r\n\
+             X-Content-Type-Options: nosniff\r\n\r\nnot ready: pre-stop\n";
         assert_eq!(String::from_utf8_lossy(&out), expected);
         out.clear();
         write(&mut out, &answer, Some(&request("HEAD / HTTP/1.1\r\nConnection: close\r\n\r\n")));

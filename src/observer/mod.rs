@@ -2,12 +2,15 @@
 //! are and parses nothing that comes from outside.
 //!
 //! PID 1 opens the sockets and keeps them. While the observer is dead, connections wait in the
-//! backlog; a new one goes on with the last snapshot, which it has in its copy of PID 1's memory.
+//! backlog; a new one goes on with the last snapshot and the account, which it has in its copy of PID
+//! 1's memory.
 
 mod connection;
 mod http;
+mod processes;
 mod routes;
 mod server;
+mod shown;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -20,9 +23,11 @@ pub use crate::sys::listen::{Address, Listener};
 pub use server::{Limits, serve};
 pub use snapshot::Snapshot;
 
-use crate::observe::journal;
+use crate::observe::account::Account;
 use crate::observe::met::Met;
+use crate::observe::{journal, report};
 use crate::sys::aside::{Aside, End, Given, Sent};
+use crate::sys::clock;
 use crate::sys::fd::Read;
 use crate::sys::poll::Want;
 use crate::types::{Pid, Time};
@@ -40,6 +45,13 @@ const DYING: Duration = Duration::from_millis(1);
 const LEAVING: Duration = Duration::from_millis(100);
 /// So many messages are taken in one round. There is one per answered probe at most.
 const ROUND: usize = 64;
+/// The account is shown at most once in so long, except where phase or readiness change.
+const BETWEEN: Duration = Duration::from_millis(100);
+/// While so much of what it was told is untaken, it is not shown the account: snapshots, which are
+/// small and must not wait, find the queue (of ten messages; net.unix.max_dgram_qlen) nearly empty.
+const UNTAKEN: usize = 4096;
+/// A document of this size fits into any socket's buffer.
+const SHORT: usize = 2048;
 
 /// PID 1's side: starts the observer, feeds it, and starts it again. Never waits, never fails.
 pub struct Observer {
@@ -47,6 +59,12 @@ pub struct Observer {
     user: Option<(u32, u32)>,
     limits: Limits,
     snapshot: Snapshot,
+    /// Of which state of the journal it was shown the account last.
+    shown: u64,
+    /// Not shown again before.
+    next: Time,
+    /// How long a document may be.
+    longest: usize,
     state: State,
     /// Not started again before.
     earliest: Time,
@@ -89,6 +107,9 @@ impl Observer {
             user,
             limits: Limits::default(),
             snapshot: Snapshot::default(),
+            shown: 0,
+            next: Time::default(),
+            longest: shown::LONGEST,
             state: State::Down,
             earliest: Time::default(),
             pause: PAUSE,
@@ -125,6 +146,10 @@ impl Observer {
         match self.spawn() {
             Ok((child, link)) => {
                 self.complained = false;
+                // It began with the account as it is.
+                self.shown = journal::changes();
+                self.next = now.after(BETWEEN);
+                self.longest = shown::LONGEST;
                 self.state = State::Up { child, link, since: now, stale: false };
             }
             Err(error) => {
@@ -141,6 +166,8 @@ impl Observer {
 
     fn spawn(&self) -> std::io::Result<(Aside, End)> {
         let (ours, theirs) = End::pair()?;
+        // Room for a document, snapshots beside it, and what the kernel needs for keeping them.
+        ours.make_room(4 * shown::LONGEST as i32);
         let mut keep: Vec<BorrowedFd<'_>> = self.listeners.iter().map(AsFd::as_fd).collect();
         keep.push(theirs.as_fd());
         let given = Given {
@@ -148,11 +175,13 @@ impl Observer {
             user: self.user,
             trusted: false,
             keep: &keep,
-            // Besides those that it keeps and stdio, one that is accepted before another is closed.
-            files: (self.limits.connections + keep.len() + 4) as u64,
+            // Besides those that it keeps and stdio: one that is accepted before another is closed, and
+            // two for a look at /proc.
+            files: (self.limits.connections + keep.len() + 6) as u64,
         };
         let work = || {
-            serve(&self.listeners, &theirs, self.snapshot.clone(), self.limits);
+            let account = journal::read(Account::clone).unwrap_or_default();
+            serve(&self.listeners, &theirs, self.snapshot.clone(), account, self.limits);
             0
         };
         Ok((Aside::start(&given, &work)?, ours))
@@ -163,7 +192,8 @@ impl Observer {
         match &self.state {
             State::Down if !self.listeners.is_empty() => Some(self.earliest),
             State::Dying { next, .. } => Some(*next),
-            State::Down | State::Up { .. } | State::Closed => None,
+            State::Up { .. } => (journal::changes() != self.shown).then_some(self.next),
+            State::Down | State::Closed => None,
         }
     }
 
@@ -178,6 +208,8 @@ impl Observer {
         }
         self.snapshot = snapshot.clone();
         self.send();
+        // What follows from it is to be seen at once.
+        self.next = Time::default();
     }
 
     fn send(&mut self) {
@@ -186,7 +218,56 @@ impl Observer {
                 Sent::Yes => *stale = false,
                 Sent::Full => *stale = true,
                 // The next one begins with this snapshot.
-                Sent::Lost => child.kill(),
+                Sent::Lost | Sent::TooLong => child.kill(),
+            }
+        }
+    }
+
+    /// Shows it the account, if that has changed and it is time to. Once per round of the main loop,
+    /// after all else.
+    pub fn feed(&mut self) {
+        let changes = journal::changes();
+        if changes == self.shown || !matches!(self.state, State::Up { .. }) {
+            return;
+        }
+        let now = clock::now();
+        if now < self.next {
+            return;
+        }
+        if let Some(document) = journal::read(|account| report::fit(account, self.longest)) {
+            if self.show(document, now) {
+                self.shown = changes;
+            }
+        }
+    }
+
+    /// Shows it a document. Whether no more is to be done about it; else it is to be shown (as it is
+    /// by then) when it is [`Observer::due`].
+    fn show(&mut self, mut document: Vec<u8>, now: Time) -> bool {
+        self.next = now.after(BETWEEN);
+        let State::Up { link, .. } = &self.state else { return true };
+        if link.untaken() > UNTAKEN {
+            return false;
+        }
+        document.insert(0, shown::KIND);
+        match link.send(&document) {
+            Sent::Yes => true,
+            // That it has gone is seen elsewhere; of memory there may be more later.
+            Sent::Full | Sent::Lost => false,
+            // As much as fits (net.core.wmem_max may be small); less than all is better than none.
+            Sent::TooLong => {
+                let shortest = self.longest <= SHORT;
+                self.longest = (self.longest / 2).max(SHORT);
+                shortest
+            }
+        }
+    }
+
+    /// After a SIGCHLD: lets the observer go on if somebody has stopped it.
+    pub fn resume(&self) {
+        if let State::Up { child, .. } = &self.state {
+            if child.resume() {
+                journal::trouble("the observer was stopped by a signal; it goes on");
             }
         }
     }

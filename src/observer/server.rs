@@ -6,8 +6,10 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::routes;
-use super::snapshot::{self, Snapshot};
+use super::routes::{self, View};
+use super::shown::{self, Shown};
+use super::snapshot::Snapshot;
+use crate::observe::account::Account;
 use crate::sys::aside::{End, Sent};
 use crate::sys::clock;
 use crate::sys::fd::Read;
@@ -49,12 +51,21 @@ const ROUND: usize = 64;
 /// When there is no descriptor and nobody to part from, so long until the next try.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers until PID 1 has gone.
-pub fn serve(listeners: &[Listener], link: &End, snapshot: Snapshot, limits: Limits) {
+/// Answers until PID 1 has gone. Begins with what is known already.
+pub fn serve(
+    listeners: &[Listener],
+    link: &End,
+    snapshot: Snapshot,
+    account: Account,
+    limits: Limits,
+) {
     let server = Server {
         listeners,
         link,
         snapshot,
+        shown: Shown::new(account, clock::now()),
+        // One byte says of what kind a message is.
+        message: vec![0; shown::LONGEST + 1],
         limits,
         connections: VecDeque::new(),
         paused: None,
@@ -69,6 +80,8 @@ struct Server<'a> {
     listeners: &'a [Listener],
     link: &'a End,
     snapshot: Snapshot,
+    shown: Shown,
+    message: Vec<u8>,
     limits: Limits,
     connections: VecDeque<Connection>,
     /// Nothing is accepted until then.
@@ -111,11 +124,12 @@ impl Server<'_> {
 
     /// Takes what PID 1 says; the last word counts. Whether it is still there.
     fn hear(&mut self) -> bool {
-        let mut message = [0; snapshot::LONGEST];
         loop {
-            match self.link.receive(&mut message) {
+            match self.link.receive(&mut self.message) {
                 Read::Bytes(count) => {
-                    if let Some(snapshot) = Snapshot::read(&message[..count]) {
+                    let message = &self.message[..count];
+                    self.shown.take(message, clock::now());
+                    if let Some(snapshot) = Snapshot::read(message) {
                         if snapshot.stopping && !self.snapshot.stopping {
                             (self.answered, self.told) = (0, 0);
                         }
@@ -156,7 +170,9 @@ impl Server<'_> {
         let turn = connection.turn(now, &mut |request| {
             // A question that came after PID 1 had spoken is not answered from before.
             self.hear();
-            routes::answer(&request.method, &request.path, &self.snapshot)
+            let (snapshot, shown, accept) = (&self.snapshot, &mut self.shown, &request.accept);
+            let mut view = View { snapshot, shown, accept, now: clock::now() };
+            routes::answer(&request.method, &request.path, &mut view)
         });
         self.answered = self.answered.saturating_add(turn.counted);
         turn.keep

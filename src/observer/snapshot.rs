@@ -23,8 +23,6 @@ impl Default for Snapshot {
 
 /// The first byte of a message says what it is; further kinds can be added.
 const KIND: u8 = b'S';
-/// No message is longer. The sender's buffer has room for some of them.
-pub(super) const LONGEST: usize = 4096;
 
 impl Snapshot {
     /// For the observer, which is the same program: no version, no byte order.

@@ -41,7 +41,9 @@ impl Running {
         let port = listeners[0].port().expect("a port");
         listeners.extend(more);
         let (link, theirs) = End::pair().expect("a pair");
-        let thread = thread::spawn(move || serve(&listeners, &theirs, snapshot("ready"), limits));
+        let thread = thread::spawn(move || {
+            serve(&listeners, &theirs, snapshot("ready"), Account::default(), limits);
+        });
         Running { link: Some(link), port, thread: Some(thread) }
     }
 
@@ -220,7 +222,7 @@ fn everything_has_an_end() {
     let server = Running::new(limits);
     for request in [&b""[..], b"GET", b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhel"] {
         let answer = server.hear(request);
-        assert!(answer.is_empty() || status(&answer) == "404", "{answer}");
+        assert!(answer.is_empty() || status(&answer) == "405", "{answer}");
     }
     assert_eq!(status(&server.hear(b"GET /livez HTTP/1.1\r\n\r\n")), "200");
     // One that asks and never listens.
@@ -282,7 +284,9 @@ fn live(observer: &mut Observer, mut done: impl FnMut(&mut Observer, Option<u32>
         let now = clock::now();
         assert!(now < end, "it takes too long");
         observer.ensure(now);
+        observer.resume();
         let acks = observer.read(now);
+        observer.feed();
         if done(observer, acks) {
             return;
         }
@@ -292,11 +296,15 @@ fn live(observer: &mut Observer, mut done: impl FnMut(&mut Observer, Option<u32>
     }
 }
 
-fn probe(port: u16) -> String {
+fn get(port: u16, path: &str) -> String {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
-    stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").expect("sent");
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).expect("sent");
     all(&mut stream)
+}
+
+fn probe(port: u16) -> String {
+    get(port, "/readyz")
 }
 
 #[test]
@@ -371,6 +379,130 @@ fn a_stopped_observer_stops_nobody() {
         signals::send(pid, Signal::CONT).expect("resumed");
         live(&mut observer, |observer, _| !stale(observer));
         assert!(probe(port).ends_with("not ready: pre-stop\n"));
+        observer.close();
+    });
+}
+
+/// As PID 1 has shown it.
+fn account(port: u16) -> Account {
+    let answer = get(port, "/debug/graceinit");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+    serde_json::from_str(body).expect("JSON")
+}
+
+fn has(port: u16, trouble: &str) -> bool {
+    account(port).troubles.iter().any(|entry| entry.msg == trouble)
+}
+
+#[test]
+fn the_account_follows_and_outlives_the_observer() {
+    aside::tests::alone(|| {
+        let listener = any_port();
+        let port = listener.port().expect("a port");
+        let mut observer = Observer::new(vec![listener], None);
+        journal::keep(Account { phase: "starting".into(), ..Account::default() }, clock::now());
+        journal::trouble("one");
+        observer.ensure(clock::now());
+        assert!(has(port, "one"));
+        assert_eq!(observer.due(), None);
+        journal::trouble("two");
+        assert!(observer.due().is_some());
+        live(&mut observer, |_, _| has(port, "two"));
+        // Nothing is due when nothing has changed.
+        assert_eq!(observer.due(), None);
+        let pid = observer.pid().expect("a pid");
+        signals::send(pid, Signal::KILL).expect("killed");
+        live(&mut observer, |observer, _| observer.pid().is_some_and(|now| now != pid));
+        assert!(has(port, "one") && has(port, "two"));
+        observer.close();
+    });
+}
+
+#[test]
+fn what_changes_often_is_shown_seldom_and_a_phase_at_once() {
+    aside::tests::alone(|| {
+        let mut observer = Observer::new(vec![any_port()], None);
+        journal::keep(Account::default(), clock::now());
+        observer.ensure(clock::now());
+        journal::trouble("one");
+        let due = observer.due().expect("due");
+        assert!(due > clock::now());
+        observer.feed();
+        assert_eq!(observer.due(), Some(due), "it was shown too early");
+        observer.publish(&snapshot("drain"));
+        observer.feed();
+        assert_eq!(observer.due(), None, "it was not shown at once");
+        observer.close();
+    });
+}
+
+fn stop(observer: &Observer) {
+    let pid = observer.pid().expect("a pid");
+    signals::send(pid, Signal::STOP).expect("sent");
+    let end = clock::now().after(PATIENCE);
+    let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    while !stat().contains(") T ") {
+        assert!(clock::now() < end, "it goes on");
+    }
+}
+
+/// A stopped observer, whom nobody lets go on: what waits for it is one document, and snapshots find
+/// room beside it.
+#[test]
+fn documents_leave_room_for_snapshots() {
+    aside::tests::alone(|| {
+        let listener = any_port();
+        let port = listener.port().expect("a port");
+        let mut observer = Observer::new(vec![listener], None);
+        journal::keep(Account::default(), clock::now());
+        observer.ensure(clock::now());
+        assert_eq!(status(&probe(port)), "503");
+        stop(&observer);
+        let long = "x".repeat(50_000);
+        let shown = (0..20).filter(|_| observer.show(long.clone().into(), clock::now())).count();
+        assert_eq!(shown, 1);
+        for round in 0..3 {
+            observer.publish(&snapshot(if round % 2 == 0 { "ready" } else { "drain" }));
+        }
+        assert!(observer.fds().all(|(_, want)| want == Want::Read), "a snapshot had to wait");
+        observer.resume();
+        assert_eq!(status(&probe(port)), "200");
+        observer.close();
+    });
+}
+
+#[test]
+fn a_document_that_is_too_long_for_the_socket_harms_nobody() {
+    aside::tests::alone(|| {
+        let listener = any_port();
+        let port = listener.port().expect("a port");
+        let mut observer = Observer::new(vec![listener], None);
+        journal::keep(Account::default(), clock::now());
+        observer.ensure(clock::now());
+        let pid = observer.pid();
+        let long = vec![b'x'; 10_000_000];
+        let tries = (0..20).take_while(|_| !observer.show(long.clone(), clock::now())).count();
+        assert_eq!((tries, observer.longest), (5, SHORT));
+        journal::trouble("short");
+        live(&mut observer, |_, _| has(port, "short"));
+        assert_eq!(observer.pid(), pid);
+        observer.close();
+    });
+}
+
+#[test]
+fn a_stopped_observer_goes_on() {
+    aside::tests::alone(|| {
+        let listener = any_port();
+        let port = listener.port().expect("a port");
+        let mut observer = Observer::new(vec![listener], None);
+        observer.ensure(clock::now());
+        for _ in 0..3 {
+            assert_eq!(status(&probe(port)), "503");
+            stop(&observer);
+            observer.resume();
+        }
+        assert_eq!(status(&probe(port)), "503");
         observer.close();
     });
 }

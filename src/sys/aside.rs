@@ -40,8 +40,9 @@ pub struct Aside(Pid);
 
 impl Aside {
     /// Makes a helper that calls `work` and ends with what that returns. It has a full copy of this
-    /// process, but no signal reaches it except SIGKILL and SIGSTOP, it dies with this process, and it
-    /// has no right that it could be robbed of.
+    /// process but for the environment, no signal reaches it except SIGKILL and SIGSTOP, it dies with
+    /// this process, and it has no right that it could be robbed of. (`work` must not use what was
+    /// borrowed from the environment: it reads as zeroes.)
     ///
     /// # Errors
     /// Those of clone(2): EAGAIN, ENOMEM.
@@ -98,6 +99,15 @@ impl Aside {
         }
     }
 
+    /// Lets it go on if somebody has stopped it since the last question. Whether that was so.
+    pub fn resume(&self) -> bool {
+        let stopped = reap::has_stopped_aside(self.0);
+        if stopped {
+            let _ = signals::send(self.0, Signal::CONT);
+        }
+        stopped
+    }
+
     /// How it ended, if it has; then it is reaped, and this value is of no more use.
     pub fn reap(&self) -> Option<Status> {
         reap::reap_aside(self.0)
@@ -119,6 +129,7 @@ fn settle(given: &Given<'_>, parent: Pid) -> io::Result<()> {
     }
     drop(nothing);
     fd::close_inherited(given.keep);
+    forget_environment();
     if !given.trusted {
         // No mount stays busy because of it.
         // SAFETY: the path is terminated.
@@ -138,6 +149,29 @@ fn settle(given: &Given<'_>, parent: Pid) -> io::Result<()> {
         process::exit(1);
     }
     Ok(())
+}
+
+/// Passwords are handed over in variables. Whoever takes a helper over is not to find them in its copy
+/// of our memory. The strings lie where the kernel has put them, and nobody has copied them: the app
+/// and the hooks are given the same pointers.
+fn forget_environment() {
+    unsafe extern "C" {
+        static environ: *mut *mut libc::c_char;
+    }
+    // SAFETY: one thread. `environ` points to an array that ends with a null pointer, its strings are
+    // terminated and lie on the stack, which can be written. This is our own copy of it, and nothing
+    // that the child goes on to do reads what was borrowed from it.
+    unsafe {
+        if environ.is_null() {
+            return;
+        }
+        let mut entry = environ;
+        while !(*entry).is_null() {
+            std::ptr::write_bytes(*entry, 0, libc::strlen(*entry));
+            *entry = std::ptr::null_mut();
+            entry = entry.add(1);
+        }
+    }
 }
 
 /// Another user, no group, no capability, and no way back. Without the right to change the user one
@@ -197,8 +231,10 @@ pub enum Sent {
     Yes,
     /// There is no room at present.
     Full,
-    /// It is lost: nobody is there, no memory is left, or it is longer than the socket's buffer.
+    /// It is lost: nobody is there, or no memory is left.
     Lost,
+    /// It is longer than the socket's buffer.
+    TooLong,
 }
 
 impl End {
@@ -228,8 +264,33 @@ impl End {
         }
         match io::Error::last_os_error().raw_os_error() {
             Some(libc::EAGAIN | libc::EINTR) => Sent::Full,
+            Some(libc::EMSGSIZE) => Sent::TooLong,
             _ => Sent::Lost,
         }
+    }
+
+    /// Makes room for messages of `bytes`, as far as net.core.wmem_max allows. Never takes any away.
+    pub fn make_room(&self, bytes: i32) {
+        let fd = self.0.as_raw_fd();
+        let mut now: i32 = 0;
+        let mut size = size_of::<i32>() as libc::socklen_t;
+        let (level, name) = (libc::SOL_SOCKET, libc::SO_SNDBUF);
+        // SAFETY: the pointers are to live numbers of the size that is passed on.
+        unsafe { libc::getsockopt(fd, level, name, (&raw mut now).cast(), &raw mut size) };
+        // The kernel doubles what it is asked for, and shows the double (socket(7)).
+        if now < bytes.saturating_mul(2) {
+            // SAFETY: as above.
+            unsafe { libc::setsockopt(fd, level, name, (&raw const bytes).cast(), size) };
+        }
+    }
+
+    /// How much of what was sent the other side has not taken yet, in bytes of the kernel's memory: a
+    /// short message counts as some hundred.
+    pub fn untaken(&self) -> usize {
+        let mut bytes: i32 = 0;
+        // SAFETY: the pointer is to a live number. TIOCOUTQ is SIOCOUTQ (unix(7)).
+        unsafe { libc::ioctl(self.0.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        usize::try_from(bytes).unwrap_or(0)
     }
 
     /// Takes a message. What is longer than `into` is cut.
@@ -342,6 +403,42 @@ pub(crate) mod tests {
             assert_eq!(helper.reap(), Some(Status::Code(3)));
             assert_eq!(helper.reap(), None);
         });
+    }
+
+    #[test]
+    fn it_knows_nothing_of_the_environment() {
+        alone(|| {
+            let (ours, theirs) = End::pair().expect("a pair");
+            let keep = [theirs.as_fd()];
+            let before = process::environment().count();
+            assert_ne!(before, 0);
+            let helper = Aside::start(&given(&keep), &|| {
+                let left = std::env::vars_os().count() + process::environment().count();
+                theirs.send(&[u8::try_from(left).unwrap_or(u8::MAX)]);
+                0
+            })
+            .expect("a helper");
+            assert_eq!(helper.ended(), Some(Status::Code(0)));
+            let mut left = [7];
+            assert_eq!((ours.receive(&mut left), left), (Read::Bytes(1), [0]));
+            assert_eq!(process::environment().count(), before);
+        });
+    }
+
+    #[test]
+    fn messages_are_whole_or_not_at_all() {
+        let (ours, theirs) = End::pair().expect("a pair");
+        ours.make_room(1 << 18);
+        assert_eq!(ours.untaken(), 0);
+        assert_eq!(ours.send(&vec![0; 100 << 20]), Sent::TooLong);
+        assert_eq!(ours.untaken(), 0);
+        assert_eq!(ours.send(&[1; 65_537]), Sent::Yes);
+        assert!(ours.untaken() > 65_537);
+        let mut message = vec![0; 65_540];
+        assert_eq!(theirs.receive(&mut message), Read::Bytes(65_537));
+        assert_eq!(ours.untaken(), 0);
+        drop(theirs);
+        assert_eq!(ours.send(b"x"), Sent::Lost);
     }
 
     #[test]

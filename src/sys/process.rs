@@ -85,6 +85,12 @@ pub fn variable(name: &str) -> Option<&'static [u8]> {
     })
 }
 
+/// The size of a page of memory, in bytes.
+pub fn page_size() -> u64 {
+    // SAFETY: takes a plain number.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
 /// Random bytes, for the ids of a trace. Zeroes where the kernel has none to give yet.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];

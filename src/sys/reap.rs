@@ -50,6 +50,13 @@ pub fn reap_aside(pid: Pid) -> Option<Status> {
     wait(libc::P_PID, pid.0, options).ok().flatten().and_then(|info| info.ended)
 }
 
+/// Whether a child that was made aside has been stopped since the last question. The kernel tells of
+/// that with SIGCHLD whatever the child's exit signal is (do_notify_parent_cldstop in kernel/signal.c).
+pub fn has_stopped_aside(pid: Pid) -> bool {
+    let options = libc::WSTOPPED | libc::__WALL;
+    wait(libc::P_PID, pid.0, options).is_ok_and(|info| info.is_some_and(|i| i.stopped.is_some()))
+}
+
 /// The signal that has stopped this child since the last question.
 pub fn stopped(pid: Pid) -> Option<Signal> {
     wait(libc::P_PID, pid.0, libc::WSTOPPED).ok().flatten().and_then(|info| info.stopped)

@@ -18,8 +18,10 @@ const MOMENT: &[u8] = b"99999999.999";
 /// What stands before the code.
 const CODE: &[u8] = b"\"code\":";
 
-static TEXT: [[AtomicU8; LONGEST]; 2] =
-    [const { [const { AtomicU8::new(0) }; LONGEST] }, const { [const { AtomicU8::new(0) }; LONGEST] }];
+static TEXT: [[AtomicU8; LONGEST]; 2] = [
+    const { [const { AtomicU8::new(0) }; LONGEST] },
+    const { [const { AtomicU8::new(0) }; LONGEST] },
+];
 static LENGTH: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 /// Which of them counts; 2: none.
 static CURRENT: AtomicUsize = AtomicUsize::new(2);
@@ -155,10 +157,10 @@ mod tests {
 
     #[test]
     fn what_is_known_only_at_the_end_is_filled_in() {
-        let line = br#"{"exit":{"at":99999999.999,"code":255},"app":{"code":255},"age":99999999.999}"#;
+        let line =
+            br#"{"exit":{"at":99999999.999,"code":255},"app":{"code":255},"age":99999999.999}"#;
         let text = filled(line, 7, 17_052);
-        let expected =
-            "{\"exit\":{\"at\":      17.052,\"code\":  7},\"app\":{\"code\":255},\"age\":      17.052}\n";
+        let expected = "{\"exit\":{\"at\":      17.052,\"code\":  7},\"app\":{\"code\":255},\"age\":      17.052}\n";
         assert_eq!(text, expected);
         let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(value["exit"]["code"], 7);

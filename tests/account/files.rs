@@ -64,7 +64,7 @@ fn a_crash(room: Room) -> Outcome {
 fn a_stop_in_order(room: Room) -> Outcome {
     let place = Place::new();
     let run = launch(room, &place)
-        .flags("--grace 50s --pre-stop true --post-stop true")
+        .flags("--grace 50s --pre-stop sleep:50ms --post-stop true")
         .app("block ready echo=TERM:0")
         .start()?;
     run.ready()?;
@@ -88,10 +88,13 @@ fn a_kill_at_the_deadline(room: Room) -> Outcome {
         .flag("--pre-stop", puppet_line(&format!("complain=no {chatter} exit=1")))
         .app("block orphans=200 ready echo")
         .start()?;
-    run.ready()?;
+    run.out.until("ready")?;
     run.signal("TERM")?;
     let account = ends(run, &place, 137, "deadline")?;
-    says(&account, &["Killed at the deadline after 4.", "puppet (pid ", " more.", "failed with code 1"])?;
+    says(
+        &account,
+        &["Killed at the deadline after 4.", "puppet (pid ", " more.", "failed with code 1"],
+    )?;
     let killed = account.killed.unwrap_or_default();
     let cut = account.cut.get("survivors").copied().unwrap_or(0);
     let there = account.survivors.len() as u64 + cut + killed.more;
@@ -194,8 +197,10 @@ fn a_full_disk(room: Room) -> Outcome {
 /// A log gets one line at the end, behind what is there.
 fn our_own_stderr(room: Room) -> Outcome {
     let place = Place::new();
-    let mut run =
-        Launch::graceinit(room).flags("--report /dev/stderr").app("complain=here exit=3").start()?;
+    let mut run = Launch::graceinit(room)
+        .flags("--report /dev/stderr")
+        .app("complain=here exit=3")
+        .start()?;
     run.exits(3)?;
     let lines = run.err.so_far();
     ensure_eq!(lines.len(), 2, "lines");
@@ -244,7 +249,7 @@ fn a_kill_of_graceinit_itself(room: Room) -> Outcome {
     place.file("report", "x".repeat(9000), 0o644);
     let fifo = place.fifo("gate");
     let mut run = launch(room, &place)
-        .flags("--grace 60s --hook-timeout 60s")
+        .flags("--grace 60s --hook-timeout 50s")
         .flag("--on-stop", puppet_line(&format!("read={}", fifo.path().display())))
         .app("block ready echo")
         .start()?;
@@ -264,7 +269,7 @@ fn a_kill_of_graceinit_itself(room: Room) -> Outcome {
     let account = report(&place)?;
     ensure_eq!((account.phase.as_str(), account.exit.is_none()), ("on-stop", true), "the state");
     ensure_eq!(account.stop.clone().map(|stop| stop.signal).as_deref(), Some("TERM"), "the stop");
-    says(&account, &["Stopping, in on-stop after ", " of 60 s: TERM from "])
+    says(&account, &["Stopping, in on-stop after ", " of 1 min: TERM from "])
 }
 
 /// The loop hangs for ever; what was known before is written by the timer's handler.
@@ -296,7 +301,11 @@ fn the_dead_man(room: Room) -> Outcome {
     let stop = account.stop.clone().unwrap_or_default();
     let took = exit.at.since(stop.at).seconds();
     ensure!((2.0..8.0).contains(&took), "after {took} s");
-    ensure_eq!((account.age, account.killed.as_ref().map(|k| k.at)), (exit.at, Some(exit.at)), "ages");
+    ensure_eq!(
+        (account.age, account.killed.as_ref().map(|k| k.at)),
+        (exit.at, Some(exit.at)),
+        "ages"
+    );
     says(&account, &["graceinit itself was stuck; ", "in on-stop", "TERM from "])
 }
 
@@ -357,7 +366,9 @@ fn metrics_are_whole_at_every_moment(room: Room) -> Outcome {
     let live = || -> Outcome {
         let mut run = Launch::graceinit(room)
             .flag("--metrics-file", &path)
-            .flags("--pre-start true --on-ready true --pre-stop true --on-stop true --post-stop true")
+            .flags(
+                "--pre-start true --on-ready true --pre-stop true --on-stop true --post-stop true",
+            )
             .app("block ready echo=TERM:3")
             .start()?;
         run.ready()?;
@@ -398,7 +409,8 @@ fn metrics_follow_what_happens(room: Room) -> Outcome {
     run.signal("TERM")?;
     run.exits(3)?;
     let path = place.text("dir/app.prom");
-    let said = format!("graceinit: warn: unable to write {path}: No such file or directory; going on");
+    let said =
+        format!("graceinit: warn: unable to write {path}: No such file or directory; going on");
     ensure_eq!(run.err.count(&said), 1, "complaints");
     Ok(())
 }

@@ -2,7 +2,9 @@
 
 pub(crate) mod agree;
 mod memory;
+mod observer;
 mod off;
+mod probe;
 mod tally;
 mod files;
 mod report;

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use graceinit::observe::account::{
-    Account, App, Attempt, Counts, Drain, Ended, Entry, Exit, Histogram, Hook, Killed, Process, Said,
-    Seen, Setting, Span, Stop, Stretch, Survivor, VERSION, Wall,
+    Account, App, Attempt, Counts, Drain, Ended, Entry, Exit, Histogram, Hook, Killed, Process,
+    Said, Seen, Setting, Span, Stop, Stretch, Survivor, VERSION, Wall,
 };
 use graceinit::observe::line::Value;
 use graceinit::observe::{report, summary};
@@ -42,8 +42,14 @@ fn entry() -> impl Strategy<Value = Entry> {
 }
 
 fn seen() -> impl Strategy<Value = Seen> {
-    (span(), any::<[u32; 5]>())
-        .prop_map(|(at, [busy, owed, idle, new, queued])| Seen { at, busy, owed, idle, new, queued })
+    (span(), any::<[u32; 5]>()).prop_map(|(at, [busy, owed, idle, new, queued])| Seen {
+        at,
+        busy,
+        owed,
+        idle,
+        new,
+        queued,
+    })
 }
 
 fn drain() -> impl Strategy<Value = Drain> {
@@ -118,8 +124,12 @@ fn survivor() -> impl Strategy<Value = Survivor> {
 fn head() -> impl Strategy<Value = Account> {
     let exit = (span(), any::<u8>(), word(), any::<bool>())
         .prop_map(|(at, code, reason, dead_man)| Exit { at, code, reason, dead_man });
-    let stop = (span(), word(), word(), span())
-        .prop_map(|(at, signal, from, budget)| Stop { at, signal, from, budget });
+    let stop = (span(), word(), word(), span()).prop_map(|(at, signal, from, budget)| Stop {
+        at,
+        signal,
+        from,
+        budget,
+    });
     let ended = (span(), word(), word(), option::of(any::<u8>()), option::of(word()))
         .prop_map(|(at, phase, how, code, signal)| Ended { at, phase, how, code, signal });
     let app = (text(), option::of(any::<i32>()), option::of(span()), option::of(span()))
@@ -150,8 +160,11 @@ fn head() -> impl Strategy<Value = Account> {
 }
 
 fn account() -> impl Strategy<Value = Account> {
-    let stretch = (word(), span(), option::of(span()))
-        .prop_map(|(phase, at, took)| Stretch { phase, at, took });
+    let stretch = (word(), span(), option::of(span())).prop_map(|(phase, at, took)| Stretch {
+        phase,
+        at,
+        took,
+    });
     let setting = (word(), text(), prop_oneof![word(), Just("default".to_owned())])
         .prop_map(|(name, value, source)| Setting { name, value, source });
     let process = (any::<[i32; 2]>(), word(), word(), span(), any::<u32>(), any::<u64>()).prop_map(
@@ -175,7 +188,8 @@ fn account() -> impl Strategy<Value = Account> {
             lines_dropped,
         },
     );
-    let first = (vec(stretch, 0..9), vec(survivor(), 0..12), vec(hook(), 0..6), option::of(drain()));
+    let first =
+        (vec(stretch, 0..9), vec(survivor(), 0..12), vec(hook(), 0..6), option::of(drain()));
     let rest = (vec(entry(), 0..20), counts, vec(entry(), 0..60), vec(setting, 0..40));
     (head(), first, rest, vec(process, 0..5)).prop_map(|(head, first, rest, processes)| {
         let (phases, survivors, hooks, drain) = first;

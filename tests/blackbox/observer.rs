@@ -179,6 +179,7 @@ fn probes_are_answered_in_a_crowd(room: Room) -> Outcome {
         .app("block ready echo=TERM:5")
         .start()?;
     run.ready()?;
+    until(&place, 200, "ready\n")?;
     let mut crowd = Vec::new();
     for client in 0..300 {
         let mut stream = connect(&place)?;
