@@ -230,6 +230,9 @@ impl Supervisor {
                             self.hands.tell(now, &Message::MoreTime(all));
                         }
                         journal::record(&fact);
+                        if matches!(fact, Fact::Entered(phase) if phase >= PhaseName::Leftovers) {
+                            self.hands.opened.files.foresee();
+                        }
                     }
                     Action::Look => events.push_back(Event::Looked(self.hands.look(now))),
                     Action::SeekListeners => {

@@ -180,6 +180,13 @@ impl Files {
         }
     }
 
+    /// What comes next looks at the whole process tree, and might be what graceinit gets stuck in.
+    pub fn foresee(&self) {
+        if self.report.is_some() {
+            make_will();
+        }
+    }
+
     /// Begins to write the last version, of an account that is complete.
     pub fn begin_last(&mut self, now: Time) {
         will::revoke();

@@ -164,10 +164,9 @@ fn a_fatal_error(room: Room) -> Outcome {
 fn files_that_cannot_be_written(room: Room) -> Outcome {
     let place = Place::new();
     let no = place.text("no/file");
-    for (flag, path, what) in [
-        ("--report", &no, "unable to open"),
-        ("--metrics-file", &no, "unable to write"),
-    ] {
+    for (flag, path, what) in
+        [("--report", &no, "unable to open"), ("--metrics-file", &no, "unable to write")]
+    {
         let mut run = Launch::graceinit(room).flag(flag, path).app("ready").start()?;
         run.exits(125)?;
         let line = run.err.find(&format!("graceinit: fatal: {what} {path}: "))?;
