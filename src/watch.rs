@@ -52,12 +52,15 @@ pub fn keep_account(config: &Config) {
         };
         config.hooks.of(*phase).iter().map(named)
     });
+    let starting = PhaseName::Starting.as_str().to_owned();
     let account = Account {
         v: account::VERSION,
         program: format!("graceinit {VERSION}"),
         began: account::Wall(clock::wall().as_micros() as u64),
         trace_id: hookenv::trace().id().to_owned(),
-        phase: PhaseName::Starting.as_str().to_owned(),
+        // The machine begins in it, so it never says that it has entered it.
+        phase: starting.clone(),
+        phases: vec![account::Stretch { phase: starting, ..account::Stretch::default() }],
         app: account::App { command: account::cut(&words.join(" ")), ..account::App::default() },
         hooks: hooks.collect(),
         settings: settings.collect(),

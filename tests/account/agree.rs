@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use graceinit::machine::phase::PhaseName;
-use graceinit::observe::account::{Account, Span, VERSION};
+use graceinit::observe::account::{Account, Span, Stretch, VERSION};
 use graceinit::observe::line::Line;
 use graceinit::observe::metrics::{self, Form};
+use graceinit::observe::page::{self, Shown};
 use graceinit::observe::report;
 use serde_json::Value as Json;
 
@@ -16,15 +18,16 @@ use super::tally::Tally;
 use crate::blackbox::plans::{Dice, Plan};
 use crate::machine::life::Told;
 use crate::support::files::Place;
-use crate::support::{Fault, Outcome, need};
+use crate::support::{Fault, Outcome, Program, need};
 use crate::{ensure, ensure_eq};
 
 /// Folds what was told of a random life, holds the account to the machine at every step, and its
 /// renderings to one another at the end.
 pub(crate) fn check(told: &[Told]) -> Result<(), String> {
     let phase = PhaseName::Starting.as_str().to_owned();
-    let mut account = Account { v: VERSION, phase, ..Account::default() };
-    let mut log = Tally::default();
+    let phases = vec![Stretch { phase: phase.clone(), ..Stretch::default() }];
+    let mut account = Account { v: VERSION, phase, phases, ..Account::default() };
+    let mut log = Tally::begun();
     for Told { at, facts, phase, ready } in told {
         for fact in facts {
             log.hear_line(&Line::of(fact), &account.phase);
@@ -40,7 +43,9 @@ pub(crate) fn check(told: &[Told]) -> Result<(), String> {
         }
     }
     same("report", &log, &Tally::of_report(&parsed(&account, usize::MAX)?))?;
-    same("metrics", &log, &Tally::of_metrics(&metrics::render(&account, Form::Text)))
+    same("metrics", &log, &Tally::of_metrics(&metrics::render(&account, Form::Text)))?;
+    let page = page::render(&account, Shown::Saved);
+    same("page", &log.as_on_a_page(), &Tally::of_page(&page))
 }
 
 /// The report in JSON, which may be so long.
@@ -84,6 +89,12 @@ fn one_life(plan: &Plan) -> Outcome {
     same("report", &log, &Tally::of_report(&report)).map_err(Fault::new)?;
     let metrics = Tally::of_metrics(&place.expect("app.prom")?);
     same("metrics", &log, &metrics).map_err(Fault::new)?;
+    let render = Command::new(Program::Graceinit.path())
+        .arg("--render")
+        .arg(place.path("report.json"))
+        .output()?;
+    let page = String::from_utf8_lossy(&render.stdout).into_owned();
+    same("page", &log.as_on_a_page(), &Tally::of_page(&page)).map_err(Fault::new)?;
     let code = exit.map(|line| line["code"].clone()).unwrap_or_default();
     ensure_eq!(report["exit"]["code"], code, "the code in report and log");
     let trace = &report["trace_id"];

@@ -44,6 +44,11 @@ fn outcome(msg: &str) -> &'static str {
 }
 
 impl Tally {
+    /// What no log has to say: every life begins with this.
+    pub(super) fn begun() -> Tally {
+        Tally { phases: BTreeSet::from(["starting".to_owned()]), ..Tally::default() }
+    }
+
     /// Adds a line of the log.
     pub(super) fn hear(&mut self, fact: &str, msg: &str, field: impl Fn(&str) -> String) {
         match fact {
@@ -78,7 +83,7 @@ impl Tally {
 
     /// What a log in JSON says.
     pub(super) fn of_log<'a>(lines: impl IntoIterator<Item = &'a Json>) -> Tally {
-        let mut tally = Tally::default();
+        let mut tally = Tally::begun();
         for line in lines {
             let text = |name: &str| match &line[name] {
                 Json::String(text) => text.clone(),
@@ -119,6 +124,45 @@ impl Tally {
             ended_in: report["app"]["ended"]["phase"].as_str().map(str::to_owned),
             reaped: counts(&report["counts"]["reaped"]),
         }
+    }
+
+    /// What a page says, as far as it does: it does not say again in which phase the app ended.
+    pub(super) fn of_page(page: &str) -> Tally {
+        let mut tally = Tally::default();
+        for element in page.split(" data-metric=\"").skip(1) {
+            let Some((tag, rest)) = element.split_once('>') else { continue };
+            let number = rest.split('<').next().and_then(|text| text.parse().ok()).unwrap_or(0);
+            let by = |name: &str| {
+                let value = tag.split_once(&format!("data-{name}=\"")).map_or("", |(_, rest)| rest);
+                value.split('"').next().unwrap_or_default().to_owned()
+            };
+            match tag.split('"').next().unwrap_or_default() {
+                "stop_requests" => {
+                    tally.stop_requests.insert(by("signal"), number);
+                }
+                "forwarded" => {
+                    tally.forwarded.insert(by("signal"), number);
+                }
+                "reaped" => {
+                    tally.reaped.insert(by("kind"), number);
+                }
+                "hook_attempts" => {
+                    let name = format!("{} {}", by("hook"), by("outcome"));
+                    tally.hooks.insert(name, number);
+                }
+                "kills" => tally.kills = number,
+                "phase_seconds" => {
+                    tally.phases.insert(by("phase"));
+                }
+                _ => {}
+            }
+        }
+        tally
+    }
+
+    /// Without what a page leaves out.
+    pub(super) fn as_on_a_page(&self) -> Tally {
+        Tally { ended_in: None, ..self.clone() }
     }
 
     /// What metrics in Prometheus' text format say.
