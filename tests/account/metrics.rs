@@ -274,6 +274,7 @@ fn the_file_of_a_life_is_flawless() -> Outcome {
     // Its counters are called as those of OpenMetrics, so its series are the same.
     for line in [
         "graceinit_phase{phase=\"exit\"} 1",
+        "graceinit_phase_duration_seconds_count{phase=\"starting\"} 1",
         "graceinit_stop_requests_total{signal=\"TERM\"} 1",
         "graceinit_stop_requests_total{signal=\"INT\"} 0",
         "graceinit_exit_total{phase=\"stopping\"} 1",

@@ -3,8 +3,10 @@
 pub(crate) mod agree;
 mod files;
 mod memory;
+mod metrics;
 mod observer;
 mod off;
 mod probe;
+mod prometheus;
 mod report;
 mod tally;
