@@ -1,6 +1,5 @@
 //! The account in JSON, cut to a size.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use serde::Serialize;
@@ -238,16 +237,12 @@ impl Cut {
 
     /// What is counted by signal; there are many.
     fn counts(&mut self) {
-        let maps: [fn(&mut Account) -> &mut BTreeMap<String, u64>; 3] = [
-            |account| &mut account.counts.forwarded,
-            |account| &mut account.counts.stop_requests,
-            |account| &mut account.counts.reaped,
-        ];
-        for map in maps {
-            while !self.is_enough() {
-                let Some((name, _)) = map(&mut self.account).pop_last() else { break };
-                self.went("counts", size(&name) + 2);
-            }
+        while !self.is_enough() {
+            let counts = &mut self.account.counts;
+            let last = counts.forwarded.pop_last();
+            let last = last.or_else(|| counts.stop_requests.pop_last());
+            let Some((name, _)) = last.or_else(|| counts.reaped.pop_last()) else { break };
+            self.went("counts", size(&name) + 2);
         }
     }
 
