@@ -9,6 +9,7 @@
 //! | `phase` | | `phase` |
 //! | `ready` | `data-value`: 0, 1 | `ready` |
 //! | `exit_code` | | `exit.code` |
+//! | `ended_phase` | | `app.ended.phase` |
 //! | `phase_seconds` | `data-phase`, `data-seconds` | `phases` (the present one: until now) |
 //! | `stop_requests`, `forwarded` | `data-signal` | `counts` |
 //! | `reaped` | `data-kind` | `counts` |
@@ -34,6 +35,7 @@ mod tests;
 use html::Html;
 
 use super::account::{Account, Ended, Span};
+use super::summary;
 
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");
@@ -41,7 +43,7 @@ const SCRIPT: &str = include_str!("page/script.js");
 /// The hashes of the style and of the script, which a test compares.
 macro_rules! style_hash {
     () => {
-        "'sha256-zB2Vn4Z9Ckk5IN/Cko+axgmcH4k0ljz+6EpVcqJ4m5Q='"
+        "'sha256-eEcu0RWimbUXv0HAC+jkk8+hGlM5obi9rtS9sq3RFyk='"
     };
 }
 macro_rules! script_hash {
@@ -198,26 +200,6 @@ fn app_name(account: &Account) -> &str {
     word.rsplit('/').next().unwrap_or(word)
 }
 
-/// What is said where nobody has written a summary.
-fn summary(account: &Account) -> String {
-    let name = app_name(account);
-    match (&account.exit, &account.stop) {
-        (Some(exit), _) if account.killed.is_some() => {
-            format!("{name} was killed at the end of its budget: exit code {}.", exit.code)
-        }
-        (Some(exit), Some(stop)) => {
-            let took = html::span(exit.at.since(stop.at));
-            format!("{name} was stopped by {} in {took}: exit code {}.", stop.signal, exit.code)
-        }
-        (Some(exit), None) => format!("{name} ended: exit code {}.", exit.code),
-        (None, Some(stop)) => {
-            format!("{name} is being stopped by {}: {}.", stop.signal, account.phase)
-        }
-        (None, None) if account.ready => format!("{name} is ready."),
-        (None, None) => format!("{name}: {}.", short(account)),
-    }
-}
-
 /// `exited with code 0`
 fn how_ended(ended: &Ended) -> String {
     match (ended.how.as_str(), &ended.code, &ended.signal) {
@@ -231,8 +213,8 @@ fn how_ended(ended: &Ended) -> String {
 }
 
 fn head(out: &mut Html, account: &Account, state: State) {
-    out.raw("<header>\n<p class=\"state\"><span data-metric=\"phase\"");
-    out.attr("class", state.class()).raw(">").text(&account.phase).raw("</span> ");
+    out.raw("<header>\n<p class=\"state\"><span").attr("class", state.class());
+    out.raw(">phase <b data-metric=\"phase\">").text(&account.phase).raw("</b></span> ");
     let (class, word) = match account.ready {
         true => ("badge serving", "ready"),
         false => ("badge plain", "not ready"),
@@ -240,17 +222,19 @@ fn head(out: &mut Html, account: &Account, state: State) {
     out.raw("<span data-metric=\"ready\"").attr("data-value", u8::from(account.ready));
     out.attr("class", class).raw(">").raw(word).raw("</span> ");
     if let Some(exit) = &account.exit {
-        out.raw("<span")
-            .attr("class", state.class())
-            .raw(">exit code <b data-metric=\"exit_code\">");
-        out.text(exit.code).raw("</b></span> ");
+        out.raw("<span").attr("class", state.class()).raw(">exit code ");
+        out.raw("<b data-metric=\"exit_code\">").text(exit.code).raw("</b>");
+        if !exit.reason.is_empty() {
+            out.raw(" · ").text(&exit.reason);
+        }
+        out.raw("</span> ");
         if exit.dead_man {
             out.raw("<span class=\"badge killed\">ended by the dead-man timer</span> ");
         }
     }
     out.raw("<span class=\"program\">").text(&account.program).raw("</span></p>\n<h1>");
     match account.summary.is_empty() {
-        true => out.text(summary(account)),
+        true => out.text(summary::of(account)),
         false => out.text(&account.summary),
     };
     out.raw("</h1>\n<dl class=\"vital\">");
@@ -267,19 +251,12 @@ fn head(out: &mut Html, account: &Account, state: State) {
     });
     vital(out, "lived", |out| {
         out.text(html::span(life::end(account)));
-        if let Some(after) = account.app.ready_after {
-            out.raw(" <span class=\"dim\">ready after ").text(html::span(after)).raw("</span>");
-        }
     });
     if let Some(ended) = &account.app.ended {
         vital(out, "app ended", |out| {
-            out.text(how_ended(ended)).raw(" <span class=\"dim\">in ").text(&ended.phase);
-            out.raw("</span>");
-        });
-    }
-    if let Some(exit) = &account.exit {
-        vital(out, "reason", |out| {
-            out.text(&exit.reason);
+            out.text(how_ended(ended)).raw(" <span class=\"dim\">in ");
+            out.raw("<span data-metric=\"ended_phase\">").text(&ended.phase);
+            out.raw("</span></span>");
         });
     }
     if !account.trace_id.is_empty() {

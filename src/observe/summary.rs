@@ -181,7 +181,8 @@ fn spent(account: &Account) -> String {
 /// Who was still there.
 fn alive(account: &Account) -> String {
     let Some(killed) = &account.killed else { return String::new() };
-    let others = (account.survivors.len() as u64).saturating_sub(1) + killed.more;
+    let named = account.survivors.len() as u64;
+    let others = named.saturating_sub(1).saturating_add(killed.more);
     let more = if others == 0 { String::new() } else { format!("; {others} more") };
     match account.survivors.first() {
         Some(first) => format!(": {}{more}", survivor(first)),

@@ -6,6 +6,7 @@ mod memory;
 mod metrics;
 mod observer;
 mod off;
+mod page;
 mod probe;
 mod prometheus;
 mod report;

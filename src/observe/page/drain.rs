@@ -6,12 +6,19 @@ use super::html::{self, Html};
 use super::life;
 use super::{first, more};
 
+/// Connections of one kind.
+struct Layer {
+    name: &'static str,
+    of: fn(&Seen) -> u32,
+    meaning: &'static str,
+}
+
 /// What is drawn, from below: what holds the stop up, and what does not.
-const LAYERS: [(&str, fn(&Seen) -> u32, &str); 4] = [
-    ("owed", |seen| seen.owed, "a client waits for its answer"),
-    ("busy", |seen| seen.busy, "bytes are on their way"),
-    ("queued", |seen| seen.queued, "not accepted by the app yet"),
-    ("idle", |seen| seen.idle, "nobody waits: they hold nothing up"),
+const LAYERS: [Layer; 4] = [
+    Layer { name: "owed", of: |seen| seen.owed, meaning: "an answer is owed" },
+    Layer { name: "busy", of: |seen| seen.busy, meaning: "bytes on their way" },
+    Layer { name: "queued", of: |seen| seen.queued, meaning: "not accepted yet" },
+    Layer { name: "idle", of: |seen| seen.idle, meaning: "nobody waits" },
 ];
 
 /// The section, if there was a drain.
@@ -34,7 +41,8 @@ pub(super) fn section(out: &mut Html, account: &Account) {
     out.raw(".");
     if drain.looks > 0 {
         out.raw(" The ports were looked at <b>").text(drain.looks);
-        out.raw(if drain.looks == 1 { "</b> time." } else { "</b> times." });
+        out.raw(if drain.looks == 1 { "</b> time" } else { "</b> times" });
+        out.raw("; the numbers are those of the last look.");
     }
     out.raw("</p>\n");
     draw(out, drain, end);
@@ -55,7 +63,7 @@ fn draw(out: &mut Html, drain: &Drain, end: Span) {
     let series = first(&drain.series);
     let last = series.last().map(|seen| seen.at).unwrap_or_default();
     let window = Window::new(drain.at, end.max(last));
-    let top = series.iter().map(total).max().unwrap_or(0);
+    let top = series.iter().map(|seen| height(seen, &LAYERS)).max().unwrap_or(0);
     if drain.last.is_none() && top == 0 {
         return;
     }
@@ -71,8 +79,8 @@ fn draw(out: &mut Html, drain: &Drain, end: Span) {
         polygon(out, series, window, layer, top);
     }
     out.raw("</svg><dl class=\"note\">");
-    for (name, of, meaning) in LAYERS.iter().rev() {
-        out.raw("<div").attr("title", meaning).raw("><dt><i").attr("class", name).raw("></i>");
+    for Layer { name, of, meaning } in LAYERS.iter().rev() {
+        out.raw("<div><dt><i").attr("class", name).raw("></i>");
         out.text(name).raw("</dt><dd");
         match &drain.last {
             Some(seen) => {
@@ -83,31 +91,28 @@ fn draw(out: &mut Html, drain: &Drain, end: Span) {
                 out.raw(">–");
             }
         }
-        out.raw("</dd></div>");
+        out.raw("</dd><dd class=\"dim small\">").raw(meaning).raw("</dd></div>");
     }
     out.raw("</dl></li></ul>\n");
     more(out, drain.series.len(), "looks");
-    let words = LAYERS.iter().rev().map(|(name, _, meaning)| format!("{name}: {meaning}"));
-    out.raw("<p class=\"dim small\">The numbers are those of the last look. ");
-    out.text(words.collect::<Vec<_>>().join(" · ")).raw("</p>\n");
 }
 
-fn total(seen: &Seen) -> u64 {
-    LAYERS.iter().map(|(_, of, _)| u64::from(of(seen))).sum()
+fn height(seen: &Seen, layers: &[Layer]) -> u64 {
+    layers.iter().map(|layer| u64::from((layer.of)(seen))).sum()
 }
 
 /// This layer and all below it: in steps, since nothing is known of what was between two looks.
 fn polygon(out: &mut Html, series: &[Seen], window: Window, layer: usize, top: u64) {
-    let height = |seen: &Seen| {
-        let sum: u64 = LAYERS[..=layer].iter().map(|(_, of, _)| u64::from(of(seen))).sum();
+    let level = |seen: &Seen| {
+        let sum = height(seen, &LAYERS[..=layer]);
         100.0 - sum as f64 * 100.0 / top.max(1) as f64
     };
     let Some(begin) = series.first() else { return };
-    out.raw("<polygon").attr("class", LAYERS[layer].0).raw(" points=\"");
+    out.raw("<polygon").attr("class", LAYERS[layer].name).raw(" points=\"");
     out.text(format_args!("{:.2},100", window.place(begin.at).0));
     let mut before = None;
     for seen in series {
-        let (x, y) = (window.place(seen.at).0, height(seen));
+        let (x, y) = (window.place(seen.at).0, level(seen));
         if let Some(before) = before.replace(y).filter(|before| *before != y) {
             out.text(format_args!(" {x:.2},{before:.2}"));
         }

@@ -98,7 +98,7 @@ fn output(out: &mut Html, account: &Account, index: usize, hook: &Hook) {
         out.raw(" open");
     }
     let lines = few(&hook.output);
-    out.raw("><summary>the last ").text(html::counted(lines.len() as u64, "line"));
+    out.raw("><summary>").raw(if lines.len() == 1 { "the last line" } else { "the last lines" });
     out.raw(" of its output</summary><pre tabindex=\"0\">");
     for said in lines {
         let err = said.stream == "stderr";

@@ -52,7 +52,7 @@ fn row(out: &mut Html, survivor: &Survivor) {
     out.raw("<td class=\"n\">").text(survivor.ppid).raw("</td>");
     out.raw("<td><code>").text(&survivor.command).raw("</code></td>");
     out.raw("<td>").text(&survivor.state).raw("</td>");
-    out.raw("<td><code>").text(survivor.wchan.as_deref().unwrap_or("–")).raw("</code></td>");
+    out.raw("<td class=\"n\"><code>").text(known(survivor).unwrap_or("–")).raw("</code></td>");
     out.raw("<td class=\"n\">").text(html::span(survivor.age)).raw("</td>");
     out.raw("<td class=\"n\">").text(survivor.threads).raw("</td><td class=\"n\">");
     match survivor.connections {
@@ -67,9 +67,14 @@ fn row(out: &mut Html, survivor: &Survivor) {
     out.raw("</td></tr></tbody>\n");
 }
 
+/// Where it waited; the kernel says 0 of what runs.
+fn known(survivor: &Survivor) -> Option<&str> {
+    survivor.wchan.as_deref().filter(|wchan| *wchan != "0")
+}
+
 /// What its state says, in a sentence.
 fn meaning(survivor: &Survivor) -> String {
-    let wchan = survivor.wchan.as_deref().unwrap_or("");
+    let wchan = known(survivor).unwrap_or("");
     let waits = |names: &[&str]| names.iter().any(|name| wchan.contains(name));
     let what = match survivor.state.chars().next() {
         Some('D') => {
@@ -92,7 +97,7 @@ fn meaning(survivor: &Survivor) -> String {
         _ if waits(&["do_wait", "wait_consider", "kernel_wait"]) => {
             "It waited for one of its children to end."
         }
-        _ if waits(&["nanosleep", "hrtimer"]) => "It slept for a time of its own choosing.",
+        _ if waits(&["hrtimer"]) => "It slept for a time of its own choosing.",
         _ if waits(&["pipe_", "wait_for_partner", "fifo"]) => {
             "It waited for somebody at the other end of a pipe."
         }

@@ -441,7 +441,7 @@ fn an_empty_account_is_a_page() {
     for shown in [Shown::Live, Shown::Saved] {
         let page = render(&Account::default(), shown);
         assert_eq!(well_formed(&page), Ok(()));
-        assert!(page.contains("<h1>no app: no phase yet.</h1>"), "{page}");
+        assert!(page.contains("<h1>Starting: the app was not started yet.</h1>"), "{page}");
         for section in ["time", "hooks", "drain", "survivors", "processes", "troubles", "cut"] {
             assert!(!page.contains(&format!("id=\"{section}\"")), "{section} is empty");
         }
