@@ -229,6 +229,10 @@ impl Supervisor {
                             let all = left + self.machine.plan().post_stop_timeout;
                             self.hands.tell(now, &Message::MoreTime(all));
                         }
+                        if let Fact::DeadlineReached { .. } = fact {
+                            // Who it is comes before their end, in the phase in which they hung.
+                            self.hands.tell_survivors();
+                        }
                         journal::record(&fact);
                         if matches!(fact, Fact::Entered(phase) if phase >= PhaseName::Leftovers) {
                             self.hands.opened.files.foresee();

@@ -11,6 +11,7 @@ use super::line::Value;
 mod fold;
 
 pub use fold::cut;
+pub(crate) use fold::outcome_name;
 #[cfg(test)]
 mod tests;
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use log::LevelFilter;
 
 use super::account::{Account, Span};
-use super::line::Line;
+use super::line::{Line, Took};
 use super::met::Met;
 use super::{json, log as account_log};
 use crate::machine::fact::Fact;
@@ -16,6 +16,8 @@ use crate::types::Time;
 /// The account of this life, if it is kept. graceinit has one thread, so the lock is always free.
 static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
 static IS_KEPT: AtomicBool = AtomicBool::new(false);
+/// What has begun, for log and account alike.
+static TOOK: Mutex<Took> = Mutex::new(Took::NOTHING);
 
 struct Kept {
     account: Account,
@@ -48,10 +50,18 @@ pub fn record(fact: &Fact) {
         Fact::Forwarded { .. } | Fact::Looked { .. } => LevelFilter::Debug,
         _ => LevelFilter::Error,
     };
+    let at = at();
+    let took = TOOK.lock().unwrap_or_else(PoisonError::into_inner).take(at, fact);
     if log::max_level() >= floor {
-        tell(&Line::of(fact));
+        tell(&Line::of(fact).took(took));
     }
-    change(|account, at| account.take(at, fact));
+    change(|account| account.take_end(at, fact, took));
+}
+
+/// Now, as the account counts.
+fn at() -> Span {
+    let began = kept().as_ref().map(|kept| kept.began);
+    clock::now().since(began.unwrap_or_default()).into()
 }
 
 /// Records what was met.
@@ -62,13 +72,14 @@ pub fn met(met: &Met) {
     };
     match met {
         // Not subject to the level: there is nothing else to tell of.
-        Met::NotExecuted { why } => account_log::fatal(why),
+        Met::NotExecuted { why } => account_log::fatal_fact("not-executed", why),
         // The log itself says it, when it has room again.
         Met::LinesDropped { .. } => {}
         _ if log::max_level() >= floor => tell(&Line::of_met(met)),
         _ => {}
     }
-    change(|account, at| account.meet(at, met));
+    let at = at();
+    change(|account| account.meet(at, met));
 }
 
 /// Something could not be done; life goes on.
@@ -82,12 +93,12 @@ fn tell(line: &Line) {
     }
 }
 
-fn change(fold: impl FnOnce(&mut Account, Span)) {
+fn change(fold: impl FnOnce(&mut Account)) {
     if !IS_KEPT.load(Relaxed) {
         return;
     }
     if let Some(kept) = &mut *kept() {
-        fold(&mut kept.account, clock::now().since(kept.began).into());
+        fold(&mut kept.account);
         kept.changes += 1;
     }
 }

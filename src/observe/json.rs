@@ -1,5 +1,5 @@
-//! A line of the log as a JSON object: `ts`, `level`, `msg`, `trace_id`, `phase`, the kind of the fact,
-//! and its particulars. Times are in seconds, points in time as in RFC 3339.
+//! A line of the log as a JSON object: `ts`, `level`, `msg`, `trace_id`, `phase`, `fact` (its kind), and
+//! its particulars. Times are in seconds, points in time as in RFC 3339.
 
 use std::borrow::Borrow;
 use std::sync::OnceLock;
@@ -22,6 +22,8 @@ pub fn set_trace(id: &str) {
     let _ = TRACE.set(id.to_owned());
 }
 
+const PHASE_KEY: &str = "phase";
+
 /// The present phase, by its place in [`PhaseName::ALL`].
 static PHASE: AtomicU8 = AtomicU8::new(0);
 
@@ -34,6 +36,9 @@ fn phase() -> &'static str {
     let index = usize::from(PHASE.load(Relaxed));
     PhaseName::ALL.get(index).map_or("", |phase| phase.as_str())
 }
+
+/// The kind of a line that is no fact of the account: what it says is all there is.
+const NOTE: &str = "note";
 
 /// The whole line, which is never longer than what can be written in one piece.
 pub(super) fn line<Name: Borrow<str>>(
@@ -68,12 +73,12 @@ fn render<Name: Borrow<str>>(
         ("msg", word(&cut(msg, longest))),
         ("trace_id", word(TRACE.get().map_or("", String::as_str))),
     ];
-    // What a hook says belongs to the hook's phase.
-    if !fields.iter().any(|(name, _)| name.borrow() == "phase") {
-        all.push(("phase", word(phase())));
-    }
-    all.extend(fact.map(|fact| ("fact", word(fact))));
-    all.extend(fields.iter().map(|(name, value)| match value {
+    // What is about a hook belongs to the hook's phase, which may be over.
+    let own = fields.iter().find(|(name, _)| name.borrow() == PHASE_KEY);
+    all.push((PHASE_KEY, own.map_or_else(|| word(phase()), |(_, value)| value.clone())));
+    all.push(("fact", word(fact.unwrap_or(NOTE))));
+    let others = fields.iter().filter(|(name, _)| name.borrow() != PHASE_KEY);
+    all.extend(others.map(|(name, value)| match value {
         Value::Text(text) => (name.borrow(), word(&cut(text, longest))),
         value => (name.borrow(), value.clone()),
     }));

@@ -24,9 +24,9 @@ pub struct Live {
 }
 
 impl Live {
-    /// If stderr is a terminal that can take a line back.
+    /// If stderr is a terminal that can take a line back, and what is written there is for people.
     pub fn new() -> Option<Live> {
-        let wanted = ::log::max_level() > ::log::LevelFilter::Off;
+        let wanted = ::log::max_level() > ::log::LevelFilter::Off && !log::is_json();
         let able = wanted && tty::is_terminal(stderr::NUMBER) && tty::can_erase();
         able.then_some(Live { first: None, shown: None, next: None })
     }

@@ -1,5 +1,6 @@
 //! The log: one grammar, stderr only. A line that cannot be written at once is counted and dropped.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -8,10 +9,10 @@ use std::time::Duration;
 
 use env_logger::fmt::Formatter;
 use env_logger::{Builder, Logger, Target};
-use log::kv::{Key, Source, VisitSource};
+use log::kv::{Key, Source, VisitSource, VisitValue};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use super::line::{HOOK_SAID, Line, Value};
+use super::line::{HOOK_SAID, Line, Value, is_said};
 use super::met::Met;
 use super::{journal, json};
 use crate::sys::stderr;
@@ -39,6 +40,11 @@ pub fn init(level: LevelFilter, format: Format) {
 }
 
 static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whether lines are JSON: then nothing else may be written between them.
+pub fn is_json() -> bool {
+    IS_JSON.load(Relaxed)
+}
 
 struct Lazy(OnceLock<Logger>);
 
@@ -120,7 +126,7 @@ fn drop_one() {
 }
 
 fn news_of(dropped: u32) -> String {
-    if IS_JSON.load(Relaxed) {
+    if is_json() {
         let fields = [("lines", Value::Number(dropped.into()))];
         let msg = "log lines dropped: stderr was not read";
         return json::line(Level::Warn, Some("lines-dropped"), msg, &fields);
@@ -137,10 +143,10 @@ fn render(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     let _ = record.key_values().visit(&mut fields);
     let Fields(fields) = fields;
     let msg = record.args().to_string();
-    if IS_JSON.load(Relaxed) {
+    if is_json() {
         return out.write_all(json::line(record.level(), fact, &msg, &fields).as_bytes());
     }
-    let level = level_name(record.level());
+    let (level, msg) = (level_name(record.level()), in_one_line(&msg));
     if fact == Some(HOOK_SAID) {
         let words: Vec<String> = fields.iter().map(|(_, value)| value.to_string()).collect();
         return writeln!(out, "graceinit: {level}: [{}] {msg}", words.join(" "));
@@ -148,15 +154,25 @@ fn render(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     write!(out, "graceinit: {level}: {msg}")?;
     for (name, value) in &fields {
         match value {
+            _ if fact.is_some_and(|fact| is_said(fact, name)) => {}
             // In quotes, so that its own are marked; other letters than ASCII stay.
             Value::Text(text) if *name == "command" => {
-                let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+                let text = in_one_line(text).replace('\\', "\\\\").replace('"', "\\\"");
                 write!(out, " {name}=\"{text}\"")?;
             }
-            value => write!(out, " {name}={value}")?,
+            Value::Text(text) => write!(out, " {name}={}", in_one_line(text))?,
+            Value::Number(_) | Value::Span(_) | Value::Unknown => write!(out, " {name}={value}")?,
         }
     }
     writeln!(out)
+}
+
+/// What others have named (a path, a program) may hold a line's end, which would make two lines of one.
+fn in_one_line(text: &str) -> Cow<'_, str> {
+    match text.contains(char::is_control) {
+        true => printable(text.as_bytes()).into(),
+        false => text.into(),
+    }
 }
 
 /// As users write it with `--log-level`.
@@ -176,6 +192,7 @@ impl Display for Value {
             Value::Text(text) => f.write_str(text),
             Value::Number(number) => number.fmt(f),
             Value::Span(span) => write!(f, "{:.3}s", span.as_secs_f64()),
+            Value::Unknown => f.write_str("-"),
         }
     }
 }
@@ -191,6 +208,7 @@ impl Source for Particulars<'_> {
                 Value::Text(text) => log::kv::Value::from(&**text),
                 Value::Number(number) => log::kv::Value::from(*number),
                 Value::Span(span) => log::kv::Value::from(span.as_secs_f64()),
+                Value::Unknown => log::kv::Value::null(),
             };
             visitor.visit_pair(Key::from_str(name), value)
         })
@@ -205,13 +223,39 @@ impl<'kvs> VisitSource<'kvs> for Fields {
         key: Key<'kvs>,
         value: log::kv::Value<'kvs>,
     ) -> Result<(), log::kv::Error> {
-        let value = match (value.to_borrowed_str(), value.to_i64(), value.to_f64()) {
-            (None, Some(number), _) => Value::Number(number),
-            (None, None, Some(seconds)) => Value::Span(Duration::from_secs_f64(seconds.max(0.0))),
-            (None, None, None) => Value::Text(value.to_string().into()),
-            (Some(text), _, _) => Value::Text(text.to_owned().into()),
-        };
-        self.0.push((key.as_str().to_owned(), value));
+        let mut kind = Kind(Value::Unknown);
+        value.visit(&mut kind)?;
+        self.0.push((key.as_str().to_owned(), kind.0));
+        Ok(())
+    }
+}
+
+/// What a particular is.
+struct Kind(Value);
+
+impl<'kvs> VisitValue<'kvs> for Kind {
+    fn visit_any(&mut self, value: log::kv::Value<'_>) -> Result<(), log::kv::Error> {
+        self.0 = Value::Text(value.to_string().into());
+        Ok(())
+    }
+
+    fn visit_null(&mut self) -> Result<(), log::kv::Error> {
+        self.0 = Value::Unknown;
+        Ok(())
+    }
+
+    fn visit_i64(&mut self, number: i64) -> Result<(), log::kv::Error> {
+        self.0 = Value::Number(number);
+        Ok(())
+    }
+
+    fn visit_f64(&mut self, seconds: f64) -> Result<(), log::kv::Error> {
+        self.0 = Value::Span(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+        Ok(())
+    }
+
+    fn visit_str(&mut self, text: &str) -> Result<(), log::kv::Error> {
+        self.0 = Value::Text(text.to_owned().into());
         Ok(())
     }
 }
@@ -226,8 +270,13 @@ pub(super) fn fact(line: &Line) {
 
 /// Before the app runs an error is fatal: what was wrong, and what to do. Not subject to the level.
 pub fn fatal(message: &str) {
-    let line = match IS_JSON.load(Relaxed) {
-        true => json::line::<&str>(Level::Error, Some("fatal"), message, &[]),
+    fatal_fact("fatal", message);
+}
+
+/// The same, about a fact of this kind.
+pub(super) fn fatal_fact(fact: &str, message: &str) {
+    let line = match is_json() {
+        true => json::line::<&str>(Level::Error, Some(fact), message, &[]),
         false => format!("graceinit: fatal: {message}\n"),
     };
     put(line.as_bytes());

@@ -194,7 +194,7 @@ impl Hands {
     }
 
     /// Says who is about to be killed, if they were looked for.
-    pub(super) fn tell_survivors(&mut self) {
+    pub fn tell_survivors(&mut self) {
         let Some(mut records) = self.records.take() else { return };
         records.read();
         let (survivors, more) = records.survivors();

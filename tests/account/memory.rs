@@ -3,6 +3,7 @@
 //! `GRACEINIT_TEST_FIGURES=1 cargo test account::memory -- --nocapture` takes the long way (100,000
 //! signals, 100,000 orphans, 1,000 hooks) and prints the figures; otherwise it is a tenth of that.
 
+use std::io::Write;
 use std::time::Duration;
 
 use crate::support::files::Place;
@@ -80,7 +81,8 @@ fn it_does_not_grow(room: Room) -> Outcome {
     run.signal("TERM")?;
     ensure_eq!(run.wait()?, Status::Code(3), "the app's code");
     if long {
-        eprintln!(
+        let _ = writeln!(
+            std::io::stderr(),
             "{room:?}: {signals} signals, {rounds}000 orphans, {hooks} hooks: anonymous memory \
              {before} KiB before, {after} KiB after"
         );

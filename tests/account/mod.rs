@@ -2,6 +2,8 @@
 
 pub(crate) mod agree;
 mod files;
+mod hang;
+mod logging;
 mod memory;
 mod metrics;
 mod observer;

@@ -31,18 +31,6 @@ fn add(counts: &mut Counts, name: impl Into<String>) {
     *counts.entry(name.into()).or_default() += 1;
 }
 
-/// The outcome as metrics have it, of `hook timed out with signal KILL`.
-fn outcome(msg: &str) -> &'static str {
-    let said = msg.strip_prefix("hook ").unwrap_or(msg);
-    let known = [
-        ("done", "done"),
-        ("failed", "failed"),
-        ("timed out", "timed-out"),
-        ("not started", "not-started"),
-    ];
-    known.iter().find(|(text, _)| said.starts_with(text)).map_or("?", |(_, name)| name)
-}
-
 impl Tally {
     /// What no log has to say: every life begins with this.
     pub(super) fn begun() -> Tally {
@@ -50,7 +38,7 @@ impl Tally {
     }
 
     /// Adds a line of the log.
-    pub(super) fn hear(&mut self, fact: &str, msg: &str, field: impl Fn(&str) -> String) {
+    pub(super) fn hear(&mut self, fact: &str, field: impl Fn(&str) -> String) {
         match fact {
             "entered" => {
                 self.phases.insert(field("phase"));
@@ -59,7 +47,7 @@ impl Tally {
             "forwarded" => add(&mut self.forwarded, field("sent")),
             "stop-signal" => add(&mut self.forwarded, field("signal")),
             "hook-ended" => {
-                add(&mut self.hooks, format!("{} {}", field("hook"), outcome(msg)));
+                add(&mut self.hooks, format!("{} {}", field("hook"), field("outcome")));
             }
             "deadline-reached" => self.kills += 1,
             "app-ended" => self.ended_in = self.ended_in.take().or(Some(field("in"))),
@@ -70,12 +58,13 @@ impl Tally {
 
     /// Adds a line before it is written.
     pub(super) fn hear_line(&mut self, line: &Line, phase: &str) {
-        self.hear(line.fact, &line.msg, |name| {
+        self.hear(line.fact, |name| {
             let found = line.fields.iter().find(|(known, _)| *known == name);
             match found {
                 Some((_, Value::Text(text))) => text.to_string(),
                 Some((_, Value::Number(number))) => number.to_string(),
                 Some((_, Value::Span(span))) => span.as_secs_f64().to_string(),
+                Some((_, Value::Unknown)) => String::new(),
                 None => phase.to_owned(),
             }
         });
@@ -90,7 +79,7 @@ impl Tally {
                 Json::Null => String::new(),
                 other => other.to_string(),
             };
-            tally.hear(&text("fact"), &text("msg"), |name| match name {
+            tally.hear(&text("fact"), |name| match name {
                 "in" => text("phase"),
                 name => text(name),
             });

@@ -84,7 +84,7 @@ fn a_stop_before_the_app_is_started(room: Room) -> Outcome {
         .flag("--pre-start", note(&place, "never"))
         .flag("--post-stop", after);
     let mut run = with_app(&place, launch).start()?;
-    run.err.until("graceinit: info: hook started hook=pre-start-1")?;
+    run.err.until("graceinit: info: pre-start hook started hook=pre-start-1")?;
     crate::support::proc::poll("the hook", || place.read("begun"))?;
     run.signal("TERM")?;
     run.exits(143)?;
@@ -98,7 +98,7 @@ fn a_stop_between_two_tries_of_a_pre_start_hook(room: Room) -> Outcome {
         .flags("--grace 60s --hook-retries 3 --hook-backoff 30s -v --pre-start false")
         .app("ready exit=0")
         .start()?;
-    run.err.until("graceinit: info: hook is tried again")?;
+    run.err.until("graceinit: info: pre-start hook is tried again")?;
     run.signal("TERM")?;
     run.exits(143)
 }

@@ -165,7 +165,7 @@ impl Server {
     /// A stop is asked for, and the drain has begun.
     fn drains(&self) -> Outcome {
         self.run.signal("TERM")?;
-        self.run.err.until("graceinit: debug: the app serves on").map(drop)
+        self.run.err.until("graceinit: info: draining: the app serves on").map(drop)
     }
 
     /// Waits for a look that shows this, and says that the app was told nothing until then.
@@ -399,7 +399,7 @@ fn a_stop_before_the_app_listens(room: Room) -> Outcome {
     run.err.until("graceinit: info: asking the app to stop")?;
     run.exits(5)?;
     drop(gate);
-    ensure_eq!(run.err.count("graceinit: info: entering phase=drain"), 0, "drains");
+    ensure_eq!(run.err.count("graceinit: info: draining"), 0, "drains");
     Ok(())
 }
 
@@ -472,7 +472,7 @@ fn auto_without_proc(room: Room) -> Outcome {
     ensure!(line.0.ends_with("name the ports: --drain PORT"), "advice: {}", line.0);
     let Server { mut run, .. } = server;
     run.signal("TERM")?;
-    run.err.until("graceinit: info: entering phase=drain")?;
+    run.err.until("graceinit: info: draining")?;
     run.err.until("graceinit: info: asking the app to stop")?;
     run.exits(5)
 }

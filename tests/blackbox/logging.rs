@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -10,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::unistd::pipe;
 
 use super::peers::{Subject, shared};
+use crate::support::account::Account;
 use crate::support::{Fault, Launch, Line, Outcome, Program, Room, Run, Status, proc};
 use crate::{both_rooms, ensure, ensure_eq};
 
@@ -140,12 +142,14 @@ fn a_log_that_cannot_be_written_costs_no_time(subject: Subject) -> Outcome {
     Ok(())
 }
 
-/// The lines that found no room are counted, and that is said as soon as there is room again.
-fn dropped_lines_are_counted_and_told(room: Room) -> Outcome {
+/// The lines that found no room are counted, and that is said as soon as there is room again. Comes
+/// back with all that was read in the end.
+fn lines_are_dropped(room: Room, format: &str) -> Outcome<Arc<Account>> {
     let (reader, writer) = full_pipe()?;
     let room_in_it = writer.try_clone()?;
     let mut run = Launch::graceinit(room)
-        .flags("-vvv")
+        .flags("-vvv --log-format")
+        .flags(format)
         .stderr(writer)
         .app("block ready echo=TERM:3")
         .start()?;
@@ -154,7 +158,7 @@ fn dropped_lines_are_counted_and_told(room: Room) -> Outcome {
         run.signal("USR1")?;
         run.out.expect("got USR1 ")?;
     }
-    let account = crate::support::account::Account::of("stderr, read at last", reader);
+    let account = Account::of("stderr, read at last", reader);
     proc::poll("room in the pipe", || {
         let mut fds = [PollFd::new(room_in_it.as_fd(), PollFlags::POLLOUT)];
         (nix::poll::poll(&mut fds, PollTimeout::ZERO) == Ok(1)).then_some(())
@@ -164,7 +168,44 @@ fn dropped_lines_are_counted_and_told(room: Room) -> Outcome {
     run.out.expect("got USR2 ")?;
     run.signal("TERM")?;
     run.exits(3)?;
-    account.find("dropped").map(drop)
+    drop(room_in_it);
+    Ok(account)
+}
+
+fn dropped_lines_are_counted_and_told(room: Room) -> Outcome {
+    let account = lines_are_dropped(room, "text")?;
+    let line = account.find("dropped")?;
+    let count = line.0.rsplit("graceinit: warn: ").next().and_then(|rest| rest.split(' ').next());
+    // Each signal is at least the line that it was passed on.
+    ensure!(count.and_then(|count| count.parse().ok()).is_some_and(|n: u32| n >= 20), "{line:?}");
+    ensure!(line.0.ends_with(" log lines were dropped: stderr was not read"), "{line:?}");
+    Ok(())
+}
+
+/// A program that reads the log hears of it as of everything else.
+fn dropped_lines_are_told_in_json(room: Room) -> Outcome {
+    let account = lines_are_dropped(room, "json")?;
+    let lines = account.all()?;
+    // What had filled the pipe has no end of its own.
+    let lines: Vec<&str> = lines.iter().map(|line| line.0.trim_start_matches('x')).collect();
+    let values = lines.iter().map(|line| Ok(serde_json::from_str(line)?));
+    let values: Vec<serde_json::Value> = values.collect::<Outcome<_>>()?;
+    let told: Vec<_> = values.iter().filter(|value| value["fact"] == "lines-dropped").collect();
+    ensure_eq!(told.len(), 1, "lines that tell of it");
+    ensure_eq!(told[0]["level"].as_str(), Some("warn"), "level");
+    ensure!(told[0]["lines"].as_u64().is_some_and(|lines| lines >= 20), "{}", told[0]);
+    ensure_eq!(values.last().map(|value| value["fact"] == "exit"), Some(true), "the last line");
+    Ok(())
+}
+
+fn json_blocks_nobody_either(room: Room) -> Outcome {
+    let (_reader, writer) = full_pipe()?;
+    let mut run = Launch::graceinit(room)
+        .flags("-vvv --log-format json")
+        .stderr(writer)
+        .app("block ready echo=TERM:3")
+        .start()?;
+    is_served_and_stopped(&mut run)
 }
 
 shared!(
@@ -175,4 +216,8 @@ shared!(
     a_full_disk_is_no_error,
     a_log_that_cannot_be_written_costs_no_time
 );
-both_rooms!(dropped_lines_are_counted_and_told);
+both_rooms!(
+    dropped_lines_are_counted_and_told,
+    dropped_lines_are_told_in_json,
+    json_blocks_nobody_either
+);

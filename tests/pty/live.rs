@@ -72,3 +72,15 @@ fn only_where_it_can_be_taken_back() -> Outcome {
     ensure!(terminal.count("to kill") == 0, "a Ctrl-C that is ignored");
     Ok(())
 }
+
+/// Where a program reads the log, nothing but the log is written, even at a terminal.
+#[test]
+fn not_between_lines_of_json() -> Outcome {
+    let mut terminal = start("--grace 1s --log-format json", "xterm")?;
+    stop(&mut terminal)?;
+    terminal.expect("\"fact\":\"deadline-reached\"")?;
+    ensure_eq!(terminal.wait()?, Status::Code(137), "the end");
+    ensure_eq!(terminal.count("waiting for the app"), 0, "lines between");
+    ensure_eq!(terminal.count(ERASE), 0, "erased lines");
+    Ok(())
+}

@@ -32,7 +32,12 @@ const LONGEST: usize = 300;
 impl Account {
     /// Takes in a fact of the machine.
     pub fn take(&mut self, at: Span, fact: &Fact) {
-        self.note(at, || Line::of(fact), is_told_elsewhere(fact));
+        self.take_end(at, fact, None);
+    }
+
+    /// Takes in a fact that is the end of something that took so long.
+    pub fn take_end(&mut self, at: Span, fact: &Fact, took: Option<Span>) {
+        self.note(at, || Line::of(fact).took(took), is_told_elsewhere(fact));
         match fact {
             Fact::Entered(phase) => self.enter(at, *phase),
             Fact::Ready { after } => {
@@ -143,7 +148,9 @@ impl Account {
         if line.level > log::Level::Info {
             return;
         }
-        let fields = line.fields.into_iter().map(|(name, value)| {
+        let fact = line.fact;
+        let news = line.fields.into_iter().filter(|(name, _)| !line::is_said(fact, name));
+        let fields = news.map(|(name, value)| {
             let value = match value {
                 line::Value::Text(text) => line::Value::Text(cut(&text).into()),
                 value => value,

@@ -192,7 +192,7 @@ pub(super) fn budget_end(account: &Account) -> Span {
             let left = u64::try_from(*left).ok()?;
             Some(later(entry.at, Span(left.saturating_mul(1_000_000))))
         }
-        Some(Value::Text(_)) | None => None,
+        Some(Value::Text(_) | Value::Unknown) | None => None,
     });
     left.unwrap_or_else(|| later(stop.at, stop.budget))
 }
@@ -253,7 +253,7 @@ fn request_row(account: &Account, signal: &str, from: &str) -> Row {
 fn signal(entry: &Entry) -> String {
     match entry.fields.get("signal") {
         Some(Value::Text(signal)) => signal.to_string(),
-        Some(Value::Number(_) | Value::Span(_)) | None => entry.msg.clone(),
+        Some(Value::Number(_) | Value::Span(_) | Value::Unknown) | None => entry.msg.clone(),
     }
 }
 

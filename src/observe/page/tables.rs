@@ -57,6 +57,7 @@ fn entries(out: &mut Html, account: &Account, all: &[Entry], caption: &'static s
                 Value::Text(text) => out.text(text),
                 Value::Number(number) => out.text(number),
                 Value::Span(span) => out.text(html::round(Span::from(*span))),
+                Value::Unknown => out.text("-"),
             };
             out.raw("</b></span>");
         }
