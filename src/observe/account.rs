@@ -2,6 +2,7 @@
 //! Its size is bounded whatever the app does. In JSON it is what `docs/report.md` describes.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -68,8 +69,12 @@ pub struct Wall(pub u64);
 impl Wall {
     /// `2026-11-23T00:42:01.123456Z`
     pub fn text(self) -> String {
-        let time = std::time::UNIX_EPOCH.checked_add(Duration::from_micros(self.0));
-        time.map_or(String::new(), |time| humantime::format_rfc3339_micros(time).to_string())
+        let mut text = String::new();
+        if let Some(time) = std::time::UNIX_EPOCH.checked_add(Duration::from_micros(self.0)) {
+            // It fails after the year 9999; a clock that is so wrong must not end PID 1.
+            let _ = write!(text, "{}", humantime::format_rfc3339_micros(time));
+        }
+        text
     }
 }
 

@@ -4,15 +4,15 @@
 use std::borrow::Borrow;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-use std::time::SystemTime;
 
 use log::Level;
 use serde::Serializer as _;
 
+use super::account::{Span, Wall};
 use super::line::Value;
 use super::log::level_name;
 use crate::machine::phase::PhaseName;
-use crate::sys::stderr;
+use crate::sys::{clock, stderr};
 
 /// The trace that this life is part of.
 static TRACE: OnceLock<String> = OnceLock::new();
@@ -66,7 +66,7 @@ fn render<Name: Borrow<str>>(
     longest: usize,
 ) -> String {
     let word = |word: &str| Value::Text(word.to_owned().into());
-    let ts = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    let ts = Wall(Span::from(clock::wall()).0).text();
     let mut all = vec![
         ("ts", word(&ts)),
         ("level", word(level_name(level))),

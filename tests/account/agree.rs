@@ -45,7 +45,7 @@ pub(crate) fn check(told: &[Told]) -> Result<(), String> {
     same("report", &log, &Tally::of_report(&parsed(&account, usize::MAX)?))?;
     same("metrics", &log, &Tally::of_metrics(&metrics::render(&account, Form::Text)))?;
     let page = page::render(&account, Shown::Saved);
-    same("page", &log.as_on_a_page(), &Tally::of_page(&page))
+    same("page", &log, &Tally::of_page(&page))
 }
 
 /// The report in JSON, which may be so long.
@@ -94,7 +94,7 @@ fn one_life(plan: &Plan) -> Outcome {
         .arg(place.path("report.json"))
         .output()?;
     let page = String::from_utf8_lossy(&render.stdout).into_owned();
-    same("page", &log.as_on_a_page(), &Tally::of_page(&page)).map_err(Fault::new)?;
+    same("page", &log, &Tally::of_page(&page)).map_err(Fault::new)?;
     let code = exit.map(|line| line["code"].clone()).unwrap_or_default();
     ensure_eq!(report["exit"]["code"], code, "the code in report and log");
     let trace = &report["trace_id"];

@@ -115,7 +115,7 @@ impl Tally {
         }
     }
 
-    /// What a page says, as far as it does: it does not say again in which phase the app ended.
+    /// What a page says.
     pub(super) fn of_page(page: &str) -> Tally {
         let mut tally = Tally::default();
         for element in page.split(" data-metric=\"").skip(1) {
@@ -140,6 +140,7 @@ impl Tally {
                     tally.hooks.insert(name, number);
                 }
                 "kills" => tally.kills = number,
+                "ended_phase" => tally.ended_in = rest.split('<').next().map(str::to_owned),
                 "phase_seconds" => {
                     tally.phases.insert(by("phase"));
                 }
@@ -147,11 +148,6 @@ impl Tally {
             }
         }
         tally
-    }
-
-    /// Without what a page leaves out.
-    pub(super) fn as_on_a_page(&self) -> Tally {
-        Tally { ended_in: None, ..self.clone() }
     }
 
     /// What metrics in Prometheus' text format say.

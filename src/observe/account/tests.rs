@@ -167,6 +167,12 @@ fn the_json_form_reads_back() {
 }
 
 #[test]
+fn a_clock_that_is_absurdly_wrong_is_no_reason_to_end() {
+    assert_eq!(Wall(0).text(), "1970-01-01T00:00:00.000000Z");
+    assert_eq!(Wall(u64::MAX).text().find('T'), None);
+}
+
+#[test]
 fn the_last_phase_is_closed_by_the_exit() {
     let mut account = stopped();
     account.take(at(2002), &Fact::Exit { code: 0, reason: Reason::Signal });
