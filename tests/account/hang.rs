@@ -140,7 +140,7 @@ fn a_hung_python_shows_its_line(room: Room) -> Outcome {
     let place = Place::new();
     let database = TcpListener::bind("127.0.0.1:0")?;
     let launch = Launch::graceinit(room)
-        .flags("--grace 2s --diagnose USR1@1s")
+        .flags("--grace 3s --diagnose USR1@1s")
         .command([PYTHON.as_ref(), place.file("shop.py", QUERY, 0o644).as_os_str()])
         .app_arg(database.local_addr()?.port().to_string());
     let mut container = Container::start(launch)?;
@@ -202,7 +202,7 @@ fn one_that_waits_in_the_kernel_is_told(room: Room) -> Outcome {
     if !need::program(PYTHON) {
         return Ok(());
     }
-    let launch = Launch::graceinit(room).flags("--grace 1s --log-format json").command([
+    let launch = Launch::graceinit(room).flags("--grace 3s --log-format json").command([
         PYTHON,
         "-c",
         UNINTERRUPTIBLE,

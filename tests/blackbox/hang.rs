@@ -7,7 +7,8 @@ use std::net::TcpStream;
 use crate::support::{Launch, Outcome, Room, Run, need};
 use crate::{both_rooms, ensure, ensure_eq};
 
-/// The line of the log about this survivor, as words.
+/// The line of the log about this survivor, as words. Those who want it give a budget of 3 s: the look gets
+/// a tenth of it at most, and takes its time where much else runs.
 fn record(run: &Run, command: &str) -> Outcome<String> {
     let all = run.err.so_far();
     let found = all.iter().find(|line| line.0.contains("still there") && line.0.contains(command));
@@ -48,7 +49,7 @@ fn an_app_that_ends_is_not_asked(room: Room) -> Outcome {
 /// The app and its helper, each with what the kernel knows of it.
 fn survivors_are_recorded(room: Room) -> Outcome {
     let mut run = Launch::graceinit(room)
-        .flags("--grace 1s")
+        .flags("--grace 3s")
         .app("block spawn=double:name=helper;block;ready;echo ready echo")
         .start()?;
     let helper = run.out.expect("helper: ready")?.number("pid")?;
@@ -72,7 +73,7 @@ fn their_connections_are_counted(room: Room) -> Outcome {
     let server = crate::support::init::puppet().with_file_name("server");
     let server = server.to_str().unwrap_or_default();
     let mut run = Launch::graceinit(room)
-        .flags("--grace 1s")
+        .flags("--grace 3s")
         .command([server, "0", "--slow-ms", "60000", "--on-term", "ignore"])
         .start()?;
     let listening = run.out.until("listening")?;
@@ -95,7 +96,7 @@ fn what_may_not_be_read_is_said() -> Outcome {
     }
     let mut run = Launch::graceinit(Room::Plain)
         .wrapped_by(["setpriv", "--bounding-set=-all,+kill,+setuid,+setgid,+dac_override"])
-        .flags("--grace 1s --user 65534")
+        .flags("--grace 3s --user 65534")
         .app("block ready echo")
         .start()?;
     run.ready()?;
@@ -111,7 +112,7 @@ fn what_may_not_be_read_is_said() -> Outcome {
 /// A process whose first thread has ended looks like a zombie in /proc, and is none.
 fn a_process_without_its_first_thread_is_killed_too(room: Room) -> Outcome {
     let mut run = Launch::graceinit(room)
-        .flags("--grace 1s")
+        .flags("--grace 3s")
         .app("block spawn=setsid:name=helper;ready;leaderless ready echo=TERM:3")
         .start()?;
     let helper = run.out.expect("helper: ready")?.number("pid")?;
@@ -128,7 +129,7 @@ fn strange_names_are_recorded(room: Room) -> Outcome {
     let script = "printf '\\320\\277\\321' >/proc/$$/comm; trap '' TERM; echo ready pid=$$; \
                   while :; do sleep 1; done";
     let mut run = Launch::graceinit(room)
-        .flags("--grace 1s")
+        .flags("--grace 3s")
         .command(["sh", "-c", script, "an \"odd\" näme"])
         .start()?;
     let pid = run.ready()?.number("pid")?;
