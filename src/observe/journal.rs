@@ -10,6 +10,7 @@ use super::line::{Line, Took};
 use super::met::Met;
 use super::{json, log as account_log};
 use crate::machine::fact::Fact;
+use crate::machine::plan::Ending;
 use crate::sys::clock;
 use crate::types::Time;
 
@@ -45,17 +46,33 @@ pub fn record(fact: &Fact) {
     if let Fact::Entered(phase) = fact {
         json::set_phase(*phase);
     }
-    // A signal that is passed on must not cost a line that nobody reads.
-    let floor = match fact {
-        Fact::Forwarded { .. } | Fact::Looked { .. } => LevelFilter::Debug,
-        _ => LevelFilter::Error,
-    };
+    let told = log::max_level() >= floor(fact);
+    if !told && !IS_KEPT.load(Relaxed) && !matches!(fact, Fact::HookStarted { .. }) {
+        return;
+    }
     let at = at();
     let took = TOOK.lock().unwrap_or_else(PoisonError::into_inner).take(at, fact);
-    if log::max_level() >= floor {
+    if told {
         tell(&Line::of(fact).took(took));
     }
     change(|account| account.take_end(at, fact, took));
+}
+
+/// The least level at which a fact may be told. What a life without any trouble is made of must not
+/// cost lines that nobody reads.
+fn floor(fact: &Fact) -> LevelFilter {
+    match fact {
+        Fact::Forwarded { .. } | Fact::Looked { .. } | Fact::LeftoversSignalled { .. } => {
+            LevelFilter::Debug
+        }
+        Fact::Entered(_)
+        | Fact::Ready { .. }
+        | Fact::StopRequested { .. }
+        | Fact::StopSignal { .. }
+        | Fact::AppEnded { ending: Ending::Was(_) }
+        | Fact::Exit { .. } => LevelFilter::Info,
+        _ => LevelFilter::Error,
+    }
 }
 
 /// Now, as the account counts.
@@ -68,6 +85,7 @@ fn at() -> Span {
 pub fn met(met: &Met) {
     let floor = match met {
         Met::Reaped { warn: false, .. } => LevelFilter::Trace,
+        Met::Started { .. } => LevelFilter::Info,
         _ => LevelFilter::Error,
     };
     match met {
@@ -78,8 +96,10 @@ pub fn met(met: &Met) {
         _ if log::max_level() >= floor => tell(&Line::of_met(met)),
         _ => {}
     }
-    let at = at();
-    change(|account| account.meet(at, met));
+    if IS_KEPT.load(Relaxed) {
+        let at = at();
+        change(|account| account.meet(at, met));
+    }
 }
 
 /// Something could not be done; life goes on.
@@ -117,4 +137,37 @@ pub fn changes() -> u64 {
         return 0;
     }
     kept().as_ref().map_or(0, |kept| kept.changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::machine::drain::Look;
+    use crate::machine::fact::Reason;
+    use crate::machine::phase::PhaseName;
+    use crate::machine::plan::Scope;
+    use crate::types::{Signal, Status};
+
+    #[test]
+    fn nothing_that_would_be_told_is_left_out() {
+        let (signal, span) = (Signal::TERM, Duration::from_secs(1));
+        let mut facts: Vec<Fact> = PhaseName::ALL.into_iter().map(Fact::Entered).collect();
+        facts.extend([
+            Fact::Forwarded { signal, sent: signal, scope: Scope::Tree },
+            Fact::Looked { look: Look::default() },
+            Fact::LeftoversSignalled { signal, left: span },
+            Fact::Ready { after: span },
+            Fact::StopRequested { signal, sender: None, grace: span },
+            Fact::StopSignal { signal, rung: 1, of: 1, left: span },
+            Fact::AppEnded { ending: Ending::Was(Status::Code(3)) },
+            Fact::AppEnded { ending: Ending::Unkillable },
+            Fact::Exit { code: 1, reason: Reason::Crash },
+        ]);
+        for fact in facts {
+            let level = Line::of(&fact).level.to_level_filter();
+            assert!(level >= floor(&fact), "{fact:?} is told at {level}");
+        }
+    }
 }

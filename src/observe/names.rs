@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::machine::hook::{HookId, HookPhase};
+use crate::machine::hook::HookId;
 use crate::machine::plan::PerPhase;
 
 static HOOKS: OnceLock<PerPhase<Vec<String>>> = OnceLock::new();
@@ -22,11 +22,6 @@ pub fn set_conditions(names: Vec<String>) {
 pub fn hook(id: HookId) -> String {
     let given = HOOKS.get().and_then(|names| names.of(id.phase).get(id.index));
     given.cloned().unwrap_or_else(|| format!("{}-{}", id.phase.as_str(), id.index + 1))
-}
-
-/// Whether a phase has any.
-pub fn has_hooks(phase: HookPhase) -> bool {
-    HOOKS.get().is_some_and(|names| !names.of(phase).is_empty())
 }
 
 /// What a condition of readiness was written as.

@@ -203,7 +203,9 @@ fn mistakes_are_told_in_the_format_of_the_log() -> Outcome {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure_eq!(said.contains("graceinit: fatal: un"), !json, "{words:?}: {said}");
         let objects = said.lines().filter_map(|line| serde_json::from_str(line).ok());
-        let is_fatal = |object: &serde_json::Value| object["fact"] == "fatal";
+        let is_fatal = |object: &serde_json::Value| {
+            object["fact"] == "fatal" || object["fact"] == "not-executed"
+        };
         let fatal: Vec<serde_json::Value> = objects.filter(is_fatal).collect();
         ensure_eq!(fatal.len(), usize::from(json), "{words:?}: {said}");
         for object in fatal {
