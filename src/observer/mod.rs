@@ -227,11 +227,16 @@ impl Observer {
     /// after all else.
     pub fn feed(&mut self) {
         let changes = journal::changes();
-        if changes == self.shown || !matches!(self.state, State::Up { .. }) {
+        let State::Up { link, .. } = &self.state else { return };
+        if changes == self.shown {
             return;
         }
         let now = clock::now();
         if now < self.next {
+            return;
+        }
+        if link.untaken() > UNTAKEN {
+            self.next = now.after(BETWEEN);
             return;
         }
         if let Some(document) = journal::read(|account| report::fit(account, self.longest)) {
@@ -246,9 +251,6 @@ impl Observer {
     fn show(&mut self, mut document: Vec<u8>, now: Time) -> bool {
         self.next = now.after(BETWEEN);
         let State::Up { link, .. } = &self.state else { return true };
-        if link.untaken() > UNTAKEN {
-            return false;
-        }
         document.insert(0, shown::KIND);
         match link.send(&document) {
             Sent::Yes => true,
