@@ -58,7 +58,7 @@ fn nothing_is_dropped_without_any_privilege() -> Outcome {
     for Backend { serves, health, .. } in &backends {
         let drain = format!("GRACEINIT_DRAIN={}", serves.port());
         let listen = format!("GRACEINIT_LISTEN={health}");
-        let settings = ["--env", &drain, "--env", &listen, "--env", "GRACEINIT_LOG=info"];
+        let settings = ["--env", &drain, "--env", &listen, "--env", "GRACEINIT_LOG=debug"];
         containers.push(run(engine, *serves, &settings, APP)?);
     }
     for backend in &backends {

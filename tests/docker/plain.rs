@@ -113,7 +113,7 @@ fn a_profile_knows_the_stop_signal_of_the_image() -> Outcome {
     let Some(engine) = engine() else { return Ok(()) };
     for (profile, signal) in [("nginx", "QUIT"), ("haproxy", "USR1")] {
         let profile = format!("GRACEINIT_PROFILE={profile}");
-        let pairs = variables(&[&profile, "GRACEINIT_LOG=info"]);
+        let pairs = variables(&[&profile, "GRACEINIT_LOG=debug"]);
         let options = [&["--stop-signal", signal][..], &pairs].concat();
         let app = format!("/puppet block ready echo={signal}:0");
         let container = Container::run(engine, &options, &app)?;

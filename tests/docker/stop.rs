@@ -15,7 +15,7 @@ use crate::{ensure, ensure_eq};
 fn it_walks_the_phases_and_ends_with_the_servers_code() -> Outcome {
     let Some(engine) = engine() else { return Ok(()) };
     let variables = [
-        "GRACEINIT_LOG=info",
+        "GRACEINIT_LOG=debug",
         // Still served before the stop signal.
         "GRACEINIT_PRE_STOP=/server get http://127.0.0.1:8080/",
         "GRACEINIT_ON_STOP=/puppet say=the-last-moment",
@@ -27,7 +27,8 @@ fn it_walks_the_phases_and_ends_with_the_servers_code() -> Outcome {
     container.docker(&["stop"])?;
     ensure_eq!(container.exit_code()?, 0, "exit code");
     let log = container.whole_log()?;
-    let expected = ["running", "pre-stop", "on-stop", "stopping", "leftovers", "post-stop"];
+    let expected =
+        ["running", "ready", "pre-stop", "on-stop", "stopping", "leftovers", "post-stop"];
     let walked: Vec<&str> = phases(&log);
     ensure!(walked.ends_with(&expected), "walked {walked:?}, expected {expected:?}\n{log:#?}");
     for hook in [
@@ -67,7 +68,7 @@ fn a_request_in_flight_is_answered() -> Outcome {
 #[test]
 fn an_app_that_ignores_it_is_killed_by_graceinit_not_by_docker() -> Outcome {
     let Some(engine) = engine() else { return Ok(()) };
-    let flags = ["-v", "--grace", "500ms", "--post-stop", "/puppet say=last-words"];
+    let flags = ["-vv", "--grace", "500ms", "--post-stop", "/puppet say=last-words"];
     let container = Container::with_flags(engine, &flags, "/server 8080 --on-term ignore")?;
     container.log.out.until("listening")?;
     // Docker would wait three seconds: time enough for a hook on a busy machine.

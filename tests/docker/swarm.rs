@@ -122,7 +122,7 @@ fn a_rolling_update_drops_nothing_and_under_tini_it_does() -> Outcome {
     let graceinit = [
         &["--env", &listen, "--env", "GRACEINIT_DRAIN=8{{.Task.Slot}}00"][..],
         &["--env", "GRACEINIT_DRAIN_DELAY=4s", "--env", "GRACEINIT_DRAIN_ACKS=2"],
-        &["--env", "GRACEINIT_LOG=info"],
+        &["--env", "GRACEINIT_LOG=debug"],
     ];
     let (tally, logs) = swarm.roll(&graceinit.concat(), &swarm.backends(9000, "/readyz"))?;
     ensure_eq!(tally.drops_by_class(), "", "graceinit: drops of {}, {logs:#?}", tally.sent);
