@@ -227,15 +227,14 @@ impl Observer {
     /// after all else.
     pub fn feed(&mut self) {
         let changes = journal::changes();
-        let State::Up { link, .. } = &self.state else { return };
-        if changes == self.shown {
+        if changes == self.shown || !matches!(self.state, State::Up { .. }) {
             return;
         }
         let now = clock::now();
         if now < self.next {
             return;
         }
-        if link.untaken() > UNTAKEN {
+        if self.is_behind() {
             self.next = now.after(BETWEEN);
             return;
         }
@@ -246,10 +245,18 @@ impl Observer {
         }
     }
 
+    /// It has not taken what it was sent before.
+    fn is_behind(&self) -> bool {
+        matches!(&self.state, State::Up { link, .. } if link.untaken() > UNTAKEN)
+    }
+
     /// Shows it a document. Whether no more is to be done about it; else it is to be shown (as it is
     /// by then) when it is [`Observer::due`].
     fn show(&mut self, mut document: Vec<u8>, now: Time) -> bool {
         self.next = now.after(BETWEEN);
+        if self.is_behind() {
+            return false;
+        }
         let State::Up { link, .. } = &self.state else { return true };
         document.insert(0, shown::KIND);
         match link.send(&document) {
