@@ -65,7 +65,7 @@ impl Errand {
         // Its three, what it keeps, and what it may open.
         let given =
             Given { name: c"graceinit-file", user: None, trusted: true, keep: &keep, files: 16 };
-        let child = Aside::start(&given, &|| code(work()))?;
+        let child = Aside::start(&given, &|| exit_code(work()))?;
         self.0 = Some(Running { child, pipe, again: None });
         Ok(())
     }
@@ -138,8 +138,8 @@ impl Errand {
     }
 }
 
-/// The exit code, which says why. (No errno is above 133.)
-fn code(done: io::Result<()>) -> u8 {
+/// The exit code of a child that works for us, which says why. (No errno is above 133.)
+pub(crate) fn exit_code(done: io::Result<()>) -> u8 {
     done.map_or_else(
         |error| error.raw_os_error().and_then(|n| n.try_into().ok()).unwrap_or(1),
         |()| 0,

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 
 use super::Hands;
 use crate::config::{Config, When};
+use crate::errand::exit_code;
 use crate::machine::Machine;
 use crate::machine::phase::PhaseName;
 use crate::machine::ready::Notice;
@@ -63,14 +64,6 @@ fn make(path: &Path) -> io::Result<()> {
     OpenOptions::new().create(true).append(true).custom_flags(flags).open(path).map(drop)
 }
 
-/// The exit code of the child, which says why. (No errno is above 133.)
-fn errno(done: io::Result<()>) -> u8 {
-    done.map_or_else(
-        |error| error.raw_os_error().and_then(|n| n.try_into().ok()).unwrap_or(1),
-        |()| 0,
-    )
-}
-
 impl Hands {
     /// The app can be sent work from now on, or not any more.
     pub(super) fn set_ready(&mut self, ready: bool, now: Time) {
@@ -93,7 +86,7 @@ impl Hands {
         }
         file.exists = file.wanted;
         let (path, wanted) = (file.path(), file.wanted);
-        let call = || errno(if wanted { make(path) } else { fs::remove_file(path) });
+        let call = || exit_code(if wanted { make(path) } else { fs::remove_file(path) });
         match spawn::spawn(Task::Call(&call), &Setup::CLEAN) {
             Ok(child) => self.table.add(child.pid, Role::Clerk),
             // Nobody may be sent here because a limit of processes is reached. That the file system
