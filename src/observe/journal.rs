@@ -47,7 +47,8 @@ pub fn record(fact: &Fact) {
         json::set_phase(*phase);
     }
     let told = log::max_level() >= floor(fact);
-    if !told && !IS_KEPT.load(Relaxed) && !matches!(fact, Fact::HookStarted { .. }) {
+    // What nobody is told of need not be remembered either: its end would not be heard.
+    if !told && !IS_KEPT.load(Relaxed) {
         return;
     }
     let at = at();
@@ -149,6 +150,17 @@ mod tests {
     use crate::machine::phase::PhaseName;
     use crate::machine::plan::Scope;
     use crate::types::{Signal, Status};
+
+    #[test]
+    fn a_log_that_is_off_remembers_nothing() {
+        use crate::machine::hook::{HookId, HookPhase, Outcome};
+        assert_eq!(log::max_level(), LevelFilter::Off);
+        let id = HookId::first(HookPhase::OnReload, 0);
+        record(&Fact::HookStarted { id, limit: Duration::from_secs(1) });
+        let begun = format!("{:?}", TOOK.lock().expect("a lock"));
+        assert!(begun.contains("attempts: []"), "{begun}");
+        record(&Fact::HookEnded { id, outcome: Outcome::Done, status: None });
+    }
 
     #[test]
     fn nothing_that_would_be_told_is_left_out() {
