@@ -90,7 +90,7 @@ fn render<Name: Borrow<str>>(
 }
 
 /// The text, cut to about so many bytes.
-fn cut(text: &str, longest: usize) -> String {
+pub(super) fn cut(text: &str, longest: usize) -> String {
     if text.len() <= longest {
         return text.to_owned();
     }

@@ -11,6 +11,7 @@ use crate::machine::fact::{self, DrainEnd, Fact};
 use crate::machine::hook::{HookId, HookPhase, Outcome};
 use crate::machine::phase::PhaseName;
 use crate::machine::plan::Ending;
+use crate::observe::json;
 use crate::observe::line::{self, Line};
 use crate::observe::log::level_name;
 use crate::observe::met::Met;
@@ -322,9 +323,5 @@ fn push<T>(list: &mut Vec<T>, one: T, most: usize) {
 
 /// The text, or its beginning.
 pub fn cut(text: &str) -> String {
-    if text.len() <= LONGEST {
-        return text.to_owned();
-    }
-    let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    format!("{} ...", &text[..end])
+    json::cut(text, LONGEST)
 }
