@@ -17,6 +17,7 @@ fn main() {
         (git.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
     });
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
+    println!("cargo:rustc-env=GRACEINIT_COMMIT_KNOWN={}", commit.as_deref().unwrap_or_default());
     let version = match commit {
         Some(commit) => format!("{version} ({commit})"),
         None => version,

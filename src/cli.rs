@@ -5,6 +5,8 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command, builder::OsStringValueParser, error::ErrorKind};
 
+use crate::persona::Persona;
+
 mod options;
 
 pub use options::{Group, Kind, OPTIONS, Opt};
@@ -23,6 +25,8 @@ pub struct Given {
 pub enum Instead {
     /// A text for stdout, and exit 0 (`--help`, `--version`, `-l`).
     Print(String),
+    /// The same for stderr, where dumb-init and catatonit print some of it.
+    Tell(String),
     /// What is wrong, for the one grammar of messages.
     Wrong(String),
 }
@@ -32,7 +36,20 @@ pub enum Instead {
 ///
 /// # Errors
 /// The text to print instead of running anything.
-pub fn parse(args: &[OsString]) -> Result<Given, Instead> {
+pub fn parse(args: &[OsString], persona: Persona) -> Result<Given, Instead> {
+    let mut given = union(args, persona)?;
+    let dashes =
+        args.len().checked_sub(given.command.len() + 1).and_then(|before| args.get(before));
+    if persona.takes_dashes() && dashes.is_none_or(|word| word != "--") {
+        if given.command.get(1).is_some_and(|word| word == "--") {
+            given.command.remove(1);
+        }
+    }
+    Ok(given)
+}
+
+/// The options of all of them.
+fn union(args: &[OsString], persona: Persona) -> Result<Given, Instead> {
     // The plain case must not pay for a parser that it does not use.
     match args.first() {
         Some(first) if first == "--" && args.len() > 1 => {
@@ -43,10 +60,12 @@ pub fn parse(args: &[OsString]) -> Result<Given, Instead> {
         }
         _ => {}
     }
-    let mut matches = command().try_get_matches_from(args).map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Instead::Print(error.to_string()),
-        _ => Instead::Wrong(plain(&error.to_string())),
-    })?;
+    let mut matches =
+        command(persona).try_get_matches_from(args).map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp => help(persona, args, error.to_string()),
+            ErrorKind::DisplayVersion => version(persona),
+            _ => Instead::Wrong(plain(&error.to_string())),
+        })?;
     let mut given = Given::default();
     for opt in OPTIONS {
         let values: Vec<OsString> = match opt.kind {
@@ -78,12 +97,40 @@ fn plain(message: &str) -> String {
 /// `X.Y.Z`, and the commit if the build knew it.
 pub const VERSION: &str = env!("GRACEINIT_VERSION");
 
-fn command() -> Command {
-    let mut command = Command::new("graceinit")
+/// Help, where the program stood in for prints it. tini and catatonit have only `-h`, so there `--help`
+/// is free for all that graceinit can do.
+fn help(persona: Persona, args: &[OsString], whole: String) -> Instead {
+    let options = args.iter().take_while(|word| word.as_encoded_bytes().starts_with(b"-"));
+    let long = options.filter(|word| *word == "--help").count() > 0;
+    match persona {
+        Persona::Graceinit => Instead::Print(whole),
+        Persona::Tini | Persona::Catatonit if long => Instead::Print(whole),
+        Persona::Tini => Instead::Print(persona.help()),
+        Persona::DumbInit | Persona::Catatonit => Instead::Tell(persona.help()),
+    }
+}
+
+/// `--version`, as those read it who ask for it: dockerd and podman want `tini version X`, and take the
+/// commit from ` - git.SHA`. What follows X is as catatonit does it, which podman knows under that name, too.
+fn version(persona: Persona) -> Instead {
+    let (number, commit) = (env!("CARGO_PKG_VERSION"), env!("GRACEINIT_COMMIT_KNOWN"));
+    let git = if commit.is_empty() { String::new() } else { format!(" - git.{commit}") };
+    match persona {
+        Persona::Graceinit => Instead::Print(format!("graceinit {VERSION}\n")),
+        Persona::Tini | Persona::Catatonit => {
+            Instead::Print(format!("tini version {number}_graceinit{git}\n"))
+        }
+        Persona::DumbInit => Instead::Tell(format!("dumb-init v{number}_graceinit{git}\n")),
+    }
+}
+
+fn command(persona: Persona) -> Command {
+    let name = persona.name();
+    let mut command = Command::new(name)
         .version(VERSION)
         .no_binary_name(true)
         .about("Runs one app as PID 1 (or a child subreaper) and stops it gracefully.")
-        .override_usage("graceinit [OPTIONS] [--] COMMAND [ARG]...")
+        .override_usage(format!("{name} [OPTIONS] [--] COMMAND [ARG]..."))
         .args_override_self(true)
         .after_help(
             "Durations: 250ms, 10s, 1m 30s; a bare number is seconds. Signals: TERM, SIGTERM, 15, RTMIN+3.\n\
@@ -126,6 +173,15 @@ fn arg(opt: &Opt) -> Arg {
     if opt.long {
         arg = arg.long(opt.name);
     }
+    for also in opt.also {
+        let mut letters = also.chars();
+        arg = match (letters.next(), letters.next()) {
+            (Some(letter), None) => arg.short_alias(letter),
+            // One that has no long name yet: it is the only one.
+            _ if opt.long => arg.alias(*also),
+            _ => arg.long(*also),
+        };
+    }
     if let Some(letter) = opt.short {
         arg = arg.short(letter);
     }
@@ -156,12 +212,12 @@ mod tests {
     }
 
     fn command_of(line: &str) -> Vec<OsString> {
-        parse(&words(line)).expect(line).command
+        parse(&words(line), Persona::Graceinit).expect(line).command
     }
 
     #[test]
     fn the_table_is_a_valid_parser() {
-        command().debug_assert();
+        command(Persona::Graceinit).debug_assert();
     }
 
     #[test]
@@ -185,7 +241,8 @@ mod tests {
     #[test]
     fn options_arrive_with_their_values() {
         let given =
-            parse(&words("-vvv -e 3 -e143 --rewrite TERM:QUIT -sg -t 5 app")).expect("fine");
+            parse(&words("-vvv -e 3 -e143 --rewrite TERM:QUIT -sg -t 5 app"), Persona::Graceinit)
+                .expect("fine");
         let find = |name| given.options.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone());
         assert_eq!(find("v").map(|v| v.len()), Some(3));
         assert_eq!(find("e"), Some(words("3 143")));
@@ -196,7 +253,7 @@ mod tests {
 
     #[test]
     fn mistakes_name_the_word_and_what_was_meant() {
-        let wrong = |line: &str| match parse(&words(line)) {
+        let wrong = |line: &str| match parse(&words(line), Persona::Graceinit) {
             Err(Instead::Wrong(message)) => message,
             other => format!("{other:?}"),
         };
@@ -212,7 +269,7 @@ mod tests {
             ("--check=docker app", "docker", "app"),
             ("--check", "", ""),
         ] {
-            let given = parse(&words(line)).expect(line);
+            let given = parse(&words(line), Persona::Graceinit).expect(line);
             assert_eq!(given.options, [("check", vec![OsString::from(value)])], "{line}");
             assert_eq!(given.command, words(command), "{line}");
         }

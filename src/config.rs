@@ -10,6 +10,7 @@ use crate::cli::Given;
 use crate::machine::hook::HookPhase;
 use crate::machine::plan::{ExitRules, PerPhase, Plan, Rewrite, Scope, StopAgain};
 use crate::observe::log::Format;
+use crate::persona::Persona;
 use crate::sys::listen::Address;
 use crate::sys::{fd, process, stderr, tty};
 use crate::types::{Signal, SignalSet};
@@ -23,6 +24,7 @@ mod found;
 mod hooklist;
 pub mod hooks;
 mod listen;
+mod names;
 mod parse;
 pub mod profiles;
 mod reader;
@@ -53,6 +55,9 @@ pub struct Config {
     pub parent_signal: Option<Signal>,
     /// `-w`
     pub warn_on_reap: bool,
+    /// Nothing was asked for that an init of another name does not do: signals are passed on, orphans reaped,
+    /// and everything else is left as it is.
+    pub plain: bool,
     /// What is logged.
     pub level: LevelFilter,
     /// `--log-format`
@@ -167,18 +172,20 @@ pub struct Place {
     pub container: bool,
     /// stderr is a terminal.
     pub terminal: bool,
+    /// Whose name graceinit was called by.
+    pub persona: Persona,
     /// Whether a descriptor was inherited open; without, none was.
     pub is_open: Option<fn(i32) -> bool>,
 }
 
 impl Place {
     /// Looks. Before graceinit opens anything itself.
-    pub fn here() -> Place {
+    pub fn here(persona: Persona) -> Place {
         let kubernetes = process::variable("KUBERNETES_SERVICE_HOST").is_some();
         let container = !kubernetes
             && (process::exists(c"/.dockerenv") || process::exists(c"/run/.containerenv"));
         let terminal = tty::is_terminal(stderr::NUMBER);
-        Place { kubernetes, container, terminal, is_open: Some(fd::is_open) }
+        Place { kubernetes, container, terminal, persona, is_open: Some(fd::is_open) }
     }
 }
 
@@ -186,14 +193,14 @@ impl Place {
 pub type Variables<'a> = [(&'a str, &'a [u8])];
 
 /// Those of the environment.
-pub fn our_variables() -> Vec<(&'static str, &'static [u8])> {
+pub fn our_variables(persona: Persona) -> Vec<(&'static str, &'static [u8])> {
     process::environment()
         .filter_map(|entry| {
             let entry = entry.to_bytes();
             let end = entry.iter().position(|byte| *byte == b'=')?;
             let name = std::str::from_utf8(&entry[..end]).ok()?;
             let ours = name.starts_with("GRACEINIT_") || name == GRACE_EXIT_TIMEOUT;
-            ours.then_some((name, &entry[end + 1..]))
+            (ours || persona.reads(name)).then_some((name, &entry[end + 1..]))
         })
         .collect()
 }
@@ -210,7 +217,8 @@ pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Co
         return instead(&given, variables);
     }
     let mut reader = Reader::new(&given, variables, place);
-    let (plan, hooks, about) = plan(&mut reader);
+    let plain = reader.is_plain();
+    let (plan, hooks, about) = plan(&mut reader, plain);
     let user = reader.one("user", reader::user);
     reader.one("s", parse::truth);
     let parent_signal = reader.one("p", parse::signal);
@@ -219,8 +227,10 @@ pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Co
     let log_format = reader.one("log-format", watch::format).unwrap_or_default();
     let check = reader.one("check", parse::check).flatten();
     if given.command.is_empty() && check.is_none() {
-        let why = "there is no command to run; write graceinit [OPTIONS] -- COMMAND [ARG]...";
-        reader.wrong_at_all(why.to_owned());
+        reader.wrong_at_all(format!(
+            "there is no command to run; write {} [OPTIONS] -- COMMAND [ARG]...",
+            place.persona.name()
+        ));
     }
     reader.unknown_variables();
     let settings = reader.settings();
@@ -237,6 +247,7 @@ pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Co
         user,
         parent_signal,
         warn_on_reap,
+        plain,
         level,
         log_format,
         warnings,
@@ -269,12 +280,12 @@ struct About {
     watch: Watch,
 }
 
-fn plan(reader: &mut Reader<'_>) -> (Plan, PerPhase<Vec<Hook>>, About) {
+fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, About) {
     // What has a default is there, unless it could not be read: then nothing comes of this plan.
-    let grace = reader.one("grace", parse::duration).unwrap_or_default();
+    let grace = reader.grace();
     let grace_max = reader.one("grace-max", parse::duration).unwrap_or(grace);
     let post_stop_timeout = reader.one("post-stop-timeout", parse::duration).unwrap_or_default();
-    let stop_on = reader.one("stop-on", parse::stop_signals).unwrap_or_default();
+    let stop_on = reader.stop_on(plain);
     let ladder = reader.one("stop-signal", parse::ladder).unwrap_or_default();
     reader.short_scope();
     let scope = reader.one("scope", parse::scope).unwrap_or(Scope::Group);
@@ -315,6 +326,7 @@ fn plan(reader: &mut Reader<'_>) -> (Plan, PerPhase<Vec<Hook>>, About) {
     let plan = Plan {
         grace,
         grace_max,
+        leftovers: reader.leftovers(),
         post_stop_timeout,
         stop_on: SignalSet::of(&stop_on),
         ladder,
@@ -330,8 +342,9 @@ fn plan(reader: &mut Reader<'_>) -> (Plan, PerPhase<Vec<Hook>>, About) {
         watchdog: None,
         hooks: PerPhase::each(|phase| limits(drafts.of(phase))),
         jitter: 0,
-        exit: ExitRules { always_ok, stop_ok, killed },
+        exit: ExitRules { always_ok, stop_ok, killed, codes: reader.persona().codes() },
         terminal: false,
+        session: reader.session(),
         suspendable: false,
     };
     if !silent {
@@ -345,11 +358,12 @@ fn plan(reader: &mut Reader<'_>) -> (Plan, PerPhase<Vec<Hook>>, About) {
     (plan, PerPhase::each(|phase| drafts.of(phase).iter().map(hook).collect()), about)
 }
 
-/// `-v` counts from `--log-level`.
+/// `-v` counts from `--log-level`; dumb-init's means "debug" at once.
 fn level(reader: &mut Reader<'_>) -> LevelFilter {
     let base = reader.one("log-level", parse::level).unwrap_or(LevelFilter::Warn);
-    let more = reader.one("v", parse::count).unwrap_or(0) as usize;
-    LevelFilter::iter().nth(base as usize + more).unwrap_or(LevelFilter::Trace)
+    let step = if reader.persona() == Persona::DumbInit { 2 } else { 1 };
+    let more = step * reader.one("v", parse::count).unwrap_or(0) as usize;
+    LevelFilter::iter().nth((base as usize).saturating_add(more)).unwrap_or(LevelFilter::Trace)
 }
 
 #[cfg(test)]

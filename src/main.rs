@@ -10,38 +10,57 @@ use graceinit::config::watch::Tool;
 use graceinit::config::{self, Place};
 use graceinit::observe::log::{self as account, Format};
 use graceinit::observe::{journal, set_trace};
+use graceinit::persona::Persona;
 use graceinit::supervisor::{self, Birth};
-use graceinit::sys::process;
 use graceinit::sys::signals::Mask;
+use graceinit::sys::{process, stderr};
 use graceinit::types::{Pid, Signal};
-use graceinit::{check, exit, hookenv, perform::Leave, probe, render, watch};
+use graceinit::{check, exit, hookenv, pause, perform::Leave, probe, render, watch};
 
 #[path = "sys/start.rs"]
 mod start;
 
-fn run(args: &[OsString], mask: Mask, parent: Pid) -> ! {
-    let given = match cli::parse(args) {
+/// What graceinit was called with.
+struct Call {
+    persona: Persona,
+    /// Without the name.
+    args: Vec<OsString>,
+}
+
+fn run(call: &Call, mask: Mask, parent: Pid) -> ! {
+    let Call { persona, args } = call;
+    let given = match cli::parse(args, *persona) {
         Ok(given) => given,
         Err(Instead::Print(text)) => print(&text, 0),
-        Err(Instead::Wrong(message)) => refuse(args, &[message]),
+        Err(Instead::Tell(text)) => {
+            stderr::write(text.as_bytes());
+            process::exit(0)
+        }
+        Err(Instead::Wrong(message)) => refuse(call, &[message]),
     };
-    let config = match config::build(given, &config::our_variables(), Place::here()) {
+    let place = Place::here(*persona);
+    let config = match config::build(given, &config::our_variables(*persona), place) {
         Ok(config) => config,
-        Err(mistakes) => refuse(args, &mistakes),
+        Err(mistakes) => refuse(call, &mistakes),
     };
     if config.check.is_some() {
         let (text, fits) = check::render(&config);
         print(&text, if fits { 0 } else { exit::DOES_NOT_FIT });
     }
-    if let Some(Tool::Render(path)) = &config.tool {
-        match render::run(path) {
+    match &config.tool {
+        Some(Tool::Render(path)) => match render::run(path) {
             Ok(page) => print(&page, 0),
-            Err(message) => refuse(args, &[message]),
+            Err(message) => refuse(call, &[message]),
+        },
+        Some(Tool::Probe(question)) => {
+            let (text, code) = probe::run(*question, &config.listen);
+            print(&text, code)
         }
-    }
-    if let Some(Tool::Probe(question)) = config.tool {
-        let (text, code) = probe::run(question, &config.listen);
-        print(&text, code);
+        Some(Tool::Pause) => match pause::run() {
+            Ok(()) => process::exit(0),
+            Err(message) => refuse(call, &[message]),
+        },
+        None => {}
     }
     account::init(config.level, config.log_format);
     watch::keep_account(&config);
@@ -60,10 +79,11 @@ fn print(text: &str, code: u8) -> ! {
     process::exit(code)
 }
 
-fn refuse(args: &[OsString], mistakes: &[String]) -> ! {
-    let given = cli::parse(args).unwrap_or_default();
-    let variables = config::our_variables();
-    let format = config::watch::format_of_mistakes(&given, &variables, Place::here());
+fn refuse(call: &Call, mistakes: &[String]) -> ! {
+    let Call { persona, args } = call;
+    let given = cli::parse(args, *persona).unwrap_or_default();
+    let variables = config::our_variables(*persona);
+    let format = config::watch::format_of_mistakes(&given, &variables, Place::here(*persona));
     account::init(log::LevelFilter::Off, format);
     if format == Format::Json {
         set_trace(hookenv::trace().id());
@@ -71,7 +91,7 @@ fn refuse(args: &[OsString], mistakes: &[String]) -> ! {
     for mistake in mistakes {
         account::fatal(mistake);
     }
-    process::exit(exit::OWN_ERROR)
+    process::exit(persona.codes().own)
 }
 
 fn leave(leave: Leave) -> ! {

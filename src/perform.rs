@@ -13,7 +13,7 @@ mod ready;
 pub use ready::Opened;
 
 use crate::config::Config;
-use crate::exit;
+use crate::exit::{self, Codes};
 use crate::machine::hook::HookId;
 use crate::machine::phase::PhaseName;
 use crate::machine::{Action, Target};
@@ -177,6 +177,11 @@ impl Hands {
         deadman::set_code(self.config.plan.exit.killed.unwrap_or(exit::KILLED));
         deadman::app_started(child.pid);
         Ok(child.report)
+    }
+
+    /// graceinit's own exit codes.
+    pub fn codes(&self) -> Codes {
+        self.config.plan.exit.codes
     }
 
     /// Every descriptor that is our own, but for those of the loop.

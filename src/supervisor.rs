@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::config::Config;
-use crate::exit;
 use crate::machine::fact::Fact;
 use crate::machine::hook::{HookId, HookPhase};
 use crate::machine::phase::PhaseName;
@@ -38,12 +37,13 @@ pub struct Birth {
 /// Runs the app to its end, and graceinit with it.
 pub fn run(config: Config, birth: Birth) -> Leave {
     let mut files = Files::default();
+    let codes = config.plan.exit.codes;
     match start(config, birth, &mut files) {
         Ok(supervisor) => supervisor.live(),
         Err(message) => {
             // It is said as one that is fatal.
-            files.never_started(message);
-            Leave { code: exit::OWN_ERROR, by: None }
+            files.never_started(message, codes.own);
+            Leave { code: codes.own, by: None }
         }
     }
 }
@@ -96,7 +96,8 @@ fn start(config: Config, birth: Birth, files: &mut Files) -> Result<Supervisor, 
         }));
         plan.jitter = u64::from_ne_bytes(process::random());
     }
-    plan.watchdog = watchdog_from_environment();
+    // In place of another program it is the app's own business, as it is there.
+    plan.watchdog = if config.plain { None } else { watchdog_from_environment() };
     names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
     let opened = Opened::open(&config, plan.watchdog.is_some(), files)?;
     if let Some(exposed) = config.exposed() {
@@ -266,7 +267,7 @@ impl Supervisor {
             }
             Err(message) => {
                 journal::met(&Met::NotExecuted { why: message });
-                Some(Event::AppNotExecuted(exit::OWN_ERROR))
+                Some(Event::AppNotExecuted(self.hands.codes().own))
             }
         }
     }
@@ -425,8 +426,8 @@ impl Supervisor {
     fn explain(&self, failure: Failure) -> u8 {
         journal::met(&Met::NotExecuted { why: self.hands.explain_app(failure) });
         match failure.step {
-            Step::Execute => exit::of_exec(failure.errno),
-            Step::User | Step::Stdio | Step::Extra => exit::OWN_ERROR,
+            Step::Execute => self.hands.codes().of_exec(failure.errno),
+            Step::User | Step::Stdio | Step::Extra => self.hands.codes().own,
         }
     }
 

@@ -16,7 +16,6 @@ use crate::cli::VERSION;
 use crate::config::Config;
 use crate::config::hooks::Hook;
 use crate::errand::{Errand, Outcome};
-use crate::exit;
 use crate::hookenv;
 use crate::machine::fact::{Fact, Reason};
 use crate::machine::hook::HookPhase;
@@ -213,9 +212,8 @@ impl Files {
     }
 
     /// The app was never started: an error that is fatal.
-    pub fn never_started(&mut self, why: String) {
+    pub fn never_started(&mut self, why: String, code: u8) {
         journal::met(&Met::NotExecuted { why });
-        let code = exit::OWN_ERROR;
         journal::record(&Fact::AppEnded { ending: Ending::NotStarted(code) });
         journal::record(&Fact::Exit { code, reason: Reason::Crash });
         let now = clock::now();

@@ -45,6 +45,8 @@ pub struct Opt {
     pub key: Option<&'static str>,
     /// Its short name.
     pub short: Option<char>,
+    /// Other spellings, of the programs that graceinit can stand in for.
+    pub also: &'static [&'static str],
     /// `false` for the letters taken over from tini and dumb-init, which have no long name.
     pub long: bool,
     /// The variable that says the same.
@@ -65,7 +67,7 @@ const fn long(
     help: &'static str,
 ) -> Opt {
     let (key, variable) = (Some(name), Some(variable));
-    Opt { name, key, short: None, long: true, variable, kind, group, help }
+    Opt { name, key, short: None, also: &[], long: true, variable, kind, group, help }
 }
 
 const fn short(
@@ -77,7 +79,7 @@ const fn short(
     help: &'static str,
 ) -> Opt {
     let group = Group::Process;
-    Opt { name, key, short: Some(letter), long: false, variable, kind, group, help }
+    Opt { name, key, short: Some(letter), also: &[], long: false, variable, kind, group, help }
 }
 
 /// Every option, in the order of `--help`.
@@ -339,6 +341,7 @@ pub const OPTIONS: &[Opt] = &[
     ),
     Opt {
         short: Some('v'),
+        also: &["verbose"],
         long: false,
         key: Some("verbosity"),
         ..long(
@@ -404,7 +407,10 @@ pub const OPTIONS: &[Opt] = &[
         "Warn when an orphan is reaped",
     ),
     short('g', "g", None, None, Kind::Flag, "The same as --scope group"),
-    short('c', "c", None, None, Kind::Flag, "The same as --scope main"),
+    Opt {
+        also: &["single-child"],
+        ..short('c', "c", None, None, Kind::Flag, "The same as --scope main")
+    },
     Opt {
         key: None,
         ..long(
@@ -451,6 +457,18 @@ pub const OPTIONS: &[Opt] = &[
     },
     Opt {
         group: Group::Tools,
+        ..short(
+            'P',
+            "P",
+            None,
+            None,
+            Kind::Flag,
+            "Run no app: reap orphans, and exit 0 at TERM or INT (the pause process of a pod)",
+        )
+    },
+    Opt {
+        group: Group::Tools,
+        also: &["L"],
         ..short('l', "l", None, None, Kind::Flag, "Show the licence and exit")
     },
 ];

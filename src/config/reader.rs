@@ -12,6 +12,7 @@ use super::source::Source;
 use super::{GRACE_EXIT_TIMEOUT, Place, Setting, Variables};
 use crate::cli::{Given, Group, Kind, OPTIONS};
 use crate::hookenv;
+use crate::persona::Persona;
 use crate::user::{self, User};
 
 /// The profile that was asked for.
@@ -25,9 +26,9 @@ struct Chosen {
 pub(super) type Mistakes = Vec<(Option<usize>, String)>;
 
 pub(super) struct Reader<'a> {
-    given: &'a Given,
+    pub(super) given: &'a Given,
     variables: &'a Variables<'a>,
-    place: Place,
+    pub(super) place: Place,
     file: Option<File>,
     pub(super) contents: Contents,
     profile: Option<Chosen>,
@@ -179,8 +180,12 @@ impl<'a> Reader<'a> {
         }
         let second = (name == "grace").then_some(GRACE_EXIT_TIMEOUT);
         let mut variables = opt.variable.into_iter().chain(second);
-        let (variable, value) =
-            variables.find_map(|variable| Some((variable, self.variable(variable)?)))?;
+        let found = variables.find_map(|variable| Some((variable, self.variable(variable)?)));
+        let Some((variable, value)) = found else {
+            return self
+                .says(name)
+                .map(|(who, value)| vec![Found::new(Source::Variable(who), value)]);
+        };
         let lines: Vec<&[u8]> = match opt.kind {
             Kind::Many(_) => value.split(|byte| *byte == b'\n').collect(),
             Kind::One(_) | Kind::List(_) | Kind::Perhaps(_) | Kind::Flag | Kind::Count => {
@@ -197,6 +202,19 @@ impl<'a> Reader<'a> {
     fn variable(&self, name: &str) -> Option<&[u8]> {
         let found = self.variables.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| *value).filter(|value| !value.trim_ascii().is_empty())
+    }
+
+    /// What a variable of the program stood in for says.
+    pub(super) fn says(&self, name: &str) -> Option<(&'static str, &'static str)> {
+        self.place.persona.says(name, self.variables)
+    }
+
+    /// Whether anybody has said anything of this option.
+    pub(super) fn asks_for(&self, name: &'static str) -> bool {
+        let said = |list: &[Found]| !list.is_empty();
+        self.above_file(name).is_some_and(|list| said(&list))
+            || self.of_file(name).is_some_and(said)
+            || said(&self.of_profile(name))
     }
 
     pub(super) fn of_file(&self, name: &str) -> Option<&[Found]> {
@@ -336,6 +354,11 @@ impl<'a> Reader<'a> {
         parsed
     }
 
+    /// Makes known a default that is no text of its option.
+    pub(super) fn note(&mut self, name: &'static str, value: &str, why: &'static str) {
+        self.found.push((name, vec![Found::new(Source::Default(why), value)]));
+    }
+
     /// Whether there was something that could not be read.
     pub(super) fn has_failed(&self, name: &str) -> bool {
         self.failed.contains(&name)
@@ -449,9 +472,12 @@ pub(super) fn default(name: &str, place: Place) -> Option<(&'static str, &'stati
     };
     // Docker and Podman kill PID 1 ten seconds after `stop`; 7 s and a reserve of 2 s fit.
     let short = place.container && !place.kubernetes;
+    let named = place.persona != Persona::Graceinit;
     match name {
         "grace" => Some((if short { "7s" } else { "15s" }, why)),
         "post-stop-timeout" => Some((if short { "2s" } else { "5s" }, why)),
+        // The others say nothing unless something is wrong, wherever they are.
+        "log-level" if named => Some(("warn", place.persona.why())),
         "log-level" => Some((if place.kubernetes { "info" } else { "warn" }, why)),
         "log-format" => Some(match place {
             Place { kubernetes: true, terminal: false, .. } => ("json", "in Kubernetes"),
@@ -459,7 +485,7 @@ pub(super) fn default(name: &str, place: Place) -> Option<(&'static str, &'stati
         }),
         "stop-on" => Some(("TERM,INT", "")),
         "reload-on" => Some(("HUP", "")),
-        "scope" => Some(("group", "")),
+        "scope" => Some((place.persona.scope(), place.persona.why())),
         "hook-timeout" => Some(("5s", "")),
         "hook-backoff" => Some(("200ms", "")),
         _ => None,

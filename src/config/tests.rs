@@ -6,7 +6,7 @@ use crate::machine::plan::Wait;
 fn given(line: &str) -> Given {
     let words: Vec<OsString> =
         shlex::split(line).expect("closed quotes").into_iter().map(OsString::from).collect();
-    cli::parse(&words).expect(line)
+    cli::parse(&words, Persona::Graceinit).expect(line)
 }
 
 fn with(line: &str, variables: &[(&str, &str)], place: Place) -> Result<Config, Vec<String>> {

@@ -29,6 +29,8 @@ pub enum Tool {
     Probe(Question),
     /// `--render`; `-` is stdin.
     Render(CString),
+    /// `-P`
+    Pause,
 }
 
 /// What `--probe` asks.
@@ -43,7 +45,7 @@ pub enum Question {
 }
 
 /// Each is all that is done: no app, no log.
-const TOOLS: [&str; 3] = ["probe", "render", "check"];
+const TOOLS: [&str; 4] = ["probe", "render", "check", "P"];
 /// Options with a path; the later one is to blame if two of them name the same.
 const PATHS: [&str; 4] = ["config", "ready-file", "metrics-file", "report"];
 
@@ -117,12 +119,12 @@ fn is_prom(found: &Found) -> bool {
     Path::new(&found.value).extension().is_some_and(|ending| ending == "prom")
 }
 
-/// Whether `--probe` or `--render` is asked for.
+/// Whether `--probe`, `--render` or `-P` is asked for.
 pub(super) fn wants_tool(given: &Given) -> bool {
-    given.options.iter().any(|(name, _)| matches!(*name, "probe" | "render"))
+    given.options.iter().any(|(name, _)| matches!(*name, "probe" | "render" | "P"))
 }
 
-/// What `--probe` or `--render` comes to, and the addresses to ask. Nothing is read that is for the life
+/// What they come to, and the addresses to ask. Nothing is read that is for the life
 /// of an app: the variables are there for the graceinit that runs it.
 #[cold]
 pub(super) fn tool(
@@ -132,14 +134,21 @@ pub(super) fn tool(
     let mut reader = Reader::empty(given, variables, Place::default());
     let probe = reader.one("probe", question).map(Tool::Probe);
     let render = reader.one_of("render", |text| path(text, "report.json")).map(Tool::Render);
-    let is_probe = given.options.iter().any(|(name, _)| *name == "probe");
-    let (asked, allowed, alone) = match is_probe {
-        true => (
+    let is_asked = |option: &str| given.options.iter().any(|(name, _)| *name == option);
+    let (is_probe, is_pause) = (is_asked("probe"), is_asked("P") && render.is_none());
+    let (asked, allowed, alone) = match (is_probe, is_pause) {
+        (true, _) => (
             "--probe",
             &["probe", "listen", "config"][..],
             "a probe starts nothing, and reads --listen and --config only",
         ),
-        false => ("--render", &["render"][..], "a page is drawn from the report alone"),
+        // What is on by itself, or makes no difference where there is no app.
+        (false, true) => (
+            "-P",
+            &["P", "s", "g", "v"][..],
+            "it runs no app, and only reaps and waits for its end",
+        ),
+        (false, false) => ("--render", &["render"][..], "a page is drawn from the report alone"),
     };
     for (name, _) in given.options.iter().filter(|(name, _)| !allowed.contains(name)) {
         let flag = super::Source::Flag(name);
@@ -159,7 +168,8 @@ pub(super) fn tool(
         ));
     }
     let addresses = if is_probe { reader.asked_addresses() } else { Vec::new() };
-    match (reader.mistakes(), probe.or(render)) {
+    let pause = is_pause.then_some(Tool::Pause);
+    match (reader.mistakes(), probe.or(render).or(pause)) {
         (mistakes, Some(tool)) if mistakes.is_empty() => Ok((tool, addresses)),
         (mistakes, _) => Err(mistakes),
     }

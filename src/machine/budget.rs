@@ -6,6 +6,9 @@ use super::hook::HookId;
 use super::plan::{HookLimits, Rung, Wait};
 use crate::types::Time;
 
+/// A budget without an end: longer than any machine runs, and short enough to count with.
+pub const ENDLESS: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// A pause between attempts never grows beyond this.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// The first look for new leftovers comes after this, each further one after twice the time.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::drain;
 use super::hook::HookPhase;
+use crate::exit::Codes;
 use crate::types::{Signal, SignalSet, Status};
 
 /// Who receives the signals that are passed on (`--scope`).
@@ -174,6 +175,8 @@ pub struct ExitRules {
     pub stop_ok: Vec<u8>,
     /// The code when graceinit had to kill the app (`--grace-exit`); 137 without.
     pub killed: Option<u8>,
+    /// graceinit's own codes.
+    pub codes: Codes,
 }
 
 impl ExitRules {
@@ -209,8 +212,10 @@ pub enum Ending {
 /// Everything the machine is told at its birth.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Plan {
-    /// `--grace`: from the stop request to SIGKILL.
+    /// `--grace`: from the stop request to SIGKILL; [`super::budget::ENDLESS`]: there is no such end.
     pub grace: Duration,
+    /// What leftovers get once the app has gone, where `grace` has no end.
+    pub leftovers: Duration,
     /// `--grace-max`: how far the app itself may move that.
     pub grace_max: Duration,
     /// `--post-stop-timeout`: what the post-stop hooks get after that.
@@ -247,6 +252,8 @@ pub struct Plan {
     pub exit: ExitRules,
     /// There is a controlling terminal, so terminal stops are job control.
     pub terminal: bool,
+    /// The app has a session of its own: keys of graceinit's terminal do not reach it.
+    pub session: bool,
     /// A shell can resume graceinit after a stop: it is not PID 1 and its group is not orphaned.
     pub suspendable: bool,
 }
@@ -268,7 +275,7 @@ mod tests {
 
     #[test]
     fn exit_codes() {
-        let rules = ExitRules { always_ok: vec![3, 143], stop_ok: vec![7], killed: None };
+        let rules = ExitRules { always_ok: vec![3, 143], stop_ok: vec![7], ..ExitRules::default() };
         let code = |ending, stop, killed| rules.code(ending, stop, killed);
         assert_eq!(code(Ending::Was(Status::Code(255)), false, false), 255);
         assert_eq!(code(Ending::Was(Status::Code(3)), false, false), 0);

@@ -9,7 +9,6 @@ use super::hook::{HookId, HookPhase, Queue};
 use super::phase::{Phase, Readiness, Work};
 use super::plan::Ending;
 use super::{Action, Machine, Origin, Received, budget};
-use crate::exit;
 use crate::types::{Signal, Time};
 
 /// The kernel too keeps only so much for a process that does not look.
@@ -149,7 +148,9 @@ impl Machine {
     pub(super) fn abort_phase(&mut self, now: Time, id: HookId, out: &mut Vec<Action>) {
         out.push(Action::Record(Fact::PhaseAborted { id }));
         match id.phase {
-            HookPhase::PreStart => self.app_gone(now, Ending::NotStarted(exit::OWN_ERROR), out),
+            HookPhase::PreStart => {
+                self.app_gone(now, Ending::NotStarted(self.plan.exit.codes.own), out)
+            }
             HookPhase::OnReady | HookPhase::OnReload => self.work_done(now, true, out),
             HookPhase::OnStop => self.enter_stopping(now, out),
             // They have no such setting: a stop goes on whatever fails.

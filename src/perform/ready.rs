@@ -361,14 +361,16 @@ impl Opened {
             })?);
         }
         let ready_file = config.ready_file.clone().map(ReadyFile::new).transpose()?;
-        let upward = Upward::from_environment().unwrap_or_else(|why| {
+        // In place of another program that knows nothing of it, the app keeps the socket that it was given.
+        let from = || if config.plain { Ok(None) } else { Upward::from_environment() };
+        let upward = from().unwrap_or_else(|why| {
             journal::trouble(why.to_string());
             None
         });
         // Where nothing could come of it there is none.
         let notify = config.ready.iter().any(|ready| ready.when == When::Notify);
         let more_time = config.plan.grace_max > config.plan.grace;
-        let given = process::variable("NOTIFY_SOCKET").is_some();
+        let given = !config.plain && process::variable("NOTIFY_SOCKET").is_some();
         let wanted = notify || more_time || given || watched;
         let socket = wanted.then(Socket::open).transpose().map_err(|error| {
             format!(

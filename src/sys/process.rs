@@ -127,3 +127,10 @@ pub fn die_by(signal: Signal) -> ! {
     let _ = signal_hook::low_level::emulate_default_handler(signal.number());
     exit(crate::types::Status::Signal(signal).shell_code())
 }
+
+/// Goes to the root directory, so that the one that it was started in can be unmounted. Where that is
+/// forbidden, nothing is lost.
+pub fn leave_directory() {
+    // SAFETY: the path is terminated.
+    unsafe { libc::chdir(c"/".as_ptr()) };
+}

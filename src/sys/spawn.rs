@@ -433,5 +433,5 @@ fn fail(report: RawFd, step: Step) -> ! {
     bytes[4..].copy_from_slice(&errno().to_ne_bytes());
     // SAFETY: the buffer is live and its length is what is passed on.
     unsafe { libc::write(report, bytes.as_ptr().cast(), bytes.len()) };
-    process::exit(crate::exit::NOT_FOUND)
+    process::exit(crate::exit::Codes::GRACEINIT.not_found)
 }

@@ -5,9 +5,10 @@
 //! blocking comes before everything else, the C library's own start included.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
+use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 
+use graceinit::persona::Persona;
 use graceinit::sys::process;
 use graceinit::sys::signals::Mask;
 
@@ -67,13 +68,12 @@ extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let mask = graceinit::sys::signals::set_mask(Mask::ALL);
     let parent = process::parent();
-    let args: Vec<OsString> = (1..usize::try_from(count).unwrap_or(0))
-        .map(|index| {
-            // SAFETY: the C library hands over `count` terminated strings that live as long as the
-            // program.
-            let word = unsafe { CStr::from_ptr(*words.add(index)) };
-            OsStr::from_bytes(word.to_bytes()).to_owned()
-        })
-        .collect();
-    super::run(&args, mask, parent)
+    let mut words = (0..usize::try_from(count).unwrap_or(0)).map(|index| {
+        // SAFETY: the C library hands over `count` terminated strings that live as long as the program.
+        let word = unsafe { CStr::from_ptr(*words.add(index)) };
+        OsStr::from_bytes(word.to_bytes())
+    });
+    let persona = words.next().map_or(Persona::Graceinit, Persona::of);
+    let call = super::Call { persona, args: words.map(OsStr::to_owned).collect() };
+    super::run(&call, mask, parent)
 }

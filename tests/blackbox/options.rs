@@ -7,6 +7,7 @@ use graceinit::cli::{self, Given, Instead, OPTIONS};
 use graceinit::config::source::Source;
 use graceinit::config::{self, Config, Place as Where};
 use graceinit::observe::log::Format;
+use graceinit::persona::Persona;
 
 use crate::support::files::Place;
 use crate::support::{Launch, Outcome, Room};
@@ -41,9 +42,11 @@ impl Said<'_> {
             words.extend([OsString::from("--config"), file.into()]);
         }
         words.extend(self.flags.iter().chain(command).map(OsString::from));
-        let given = match cli::parse(&words) {
+        let given = match cli::parse(&words, Persona::Graceinit) {
             Ok(given) => given,
-            Err(Instead::Print(text) | Instead::Wrong(text)) => return Err(vec![text]),
+            Err(Instead::Print(text) | Instead::Tell(text) | Instead::Wrong(text)) => {
+                return Err(vec![text]);
+            }
         };
         let variables: Vec<(&str, &[u8])> =
             self.variables.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
@@ -435,7 +438,9 @@ fn a_path_and_a_command_may_be_any_bytes() -> Outcome {
 /// `--help` is the table as well.
 #[test]
 fn help_names_every_option_and_variable() -> Outcome {
-    let Err(Instead::Print(help)) = cli::parse(&["--help".into()]) else { panic!("no help") };
+    let Err(Instead::Print(help)) = cli::parse(&["--help".into()], Persona::Graceinit) else {
+        panic!("no help")
+    };
     for opt in OPTIONS {
         let flag = if opt.long { format!("--{}", opt.name) } else { format!("-{}", opt.name) };
         ensure!(help.contains(&flag), "{flag} is not in --help");

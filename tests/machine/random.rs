@@ -115,8 +115,10 @@ fn plan() -> impl Strategy<Value = Plan> {
     let scopes = vec![Scope::Group, Scope::Main, Scope::Mixed, Scope::Tree];
     let again = vec![StopAgain::Ignore, StopAgain::Kill, StopAgain::Default];
     let codes = || vec(prop::sample::select(vec![0u8, 1, 3, 137, 143]), 0..2);
-    let exit = (codes(), codes(), option::of(Just(9u8)))
-        .prop_map(|(always_ok, stop_ok, killed)| ExitRules { always_ok, stop_ok, killed });
+    let exit =
+        (codes(), codes(), option::of(Just(9u8))).prop_map(|(always_ok, stop_ok, killed)| {
+            ExitRules { always_ok, stop_ok, killed, ..ExitRules::default() }
+        });
     let times = (span(20_000), span(60_000), span(5000));
     let taste = (prop::sample::select(scopes), prop::sample::select(again), any::<(bool, bool)>());
     let jitter = prop_oneof![Just(0), any::<u64>()];
@@ -133,6 +135,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                 watchdog: watchdog.map(ms),
                 grace: ms(times.0),
                 grace_max: ms(times.1),
+                leftovers: ms(100),
                 post_stop_timeout: ms(times.2),
                 stop_on: SignalSet::of(&[Signal::TERM, Signal::INT]),
                 ladder: sending.0,
@@ -145,6 +148,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                 jitter: hooks.1,
                 exit,
                 terminal,
+                session: false,
                 suspendable,
             }
         },

@@ -22,6 +22,7 @@ pub(super) fn plain() -> Plan {
         drain: None,
         watchdog: None,
         grace: ms(100),
+        leftovers: ms(100),
         post_stop_timeout: ms(100),
         stop_on: SignalSet::of(&[Signal::TERM, Signal::INT]),
         ladder: Vec::new(),
@@ -35,6 +36,7 @@ pub(super) fn plain() -> Plan {
         jitter: 0,
         exit: ExitRules::default(),
         terminal: false,
+        session: false,
         suspendable: false,
     }
 }
@@ -320,7 +322,12 @@ pub(super) fn exit_rules() -> Setup {
         strays: vec![true],
         lingers: 1,
         ..setup(Plan {
-            exit: ExitRules { always_ok: vec![3], stop_ok: vec![143, 1], killed: Some(9) },
+            exit: ExitRules {
+                always_ok: vec![3],
+                stop_ok: vec![143, 1],
+                killed: Some(9),
+                ..ExitRules::default()
+            },
             ..plain()
         })
     }

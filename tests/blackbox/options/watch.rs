@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use graceinit::config::watch::{Question, Tool};
 use graceinit::config::{self, Config, Place as Where};
 use graceinit::observe::log::Format;
+use graceinit::persona::Persona;
 
 use super::{Said, setting};
 use crate::support::files::Place;
@@ -12,7 +13,13 @@ use crate::support::{Fault, Outcome, Program};
 use crate::{ensure, ensure_eq};
 
 const KUBERNETES: Where = Where { kubernetes: true, ..PLAIN };
-const PLAIN: Where = Where { kubernetes: false, container: false, terminal: false, is_open: None };
+const PLAIN: Where = Where {
+    kubernetes: false,
+    container: false,
+    terminal: false,
+    persona: Persona::Graceinit,
+    is_open: None,
+};
 
 #[test]
 fn the_format_depends_on_the_place() -> Outcome {
