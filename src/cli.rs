@@ -238,6 +238,85 @@ mod tests {
         }
     }
 
+    /// getopt(3) of glibc takes the first `--` out wherever it stands, and tini shows its usage so.
+    #[test]
+    fn dashes_behind_the_name_are_those_of_tini_and_catatonit() {
+        for (line, apps, theirs) in [
+            ("app -- -x", "app -- -x", "app -x"),
+            ("-- app -- -x", "app -- -x", "app -- -x"),
+            ("-g app -- -x", "app -- -x", "app -x"),
+            ("-g -- app -- -x", "app -- -x", "app -- -x"),
+            ("app a -- -x", "app a -- -x", "app a -- -x"),
+            ("app -- -- x", "app -- -- x", "app -- x"),
+            ("-- -- x", "-- x", "-- x"),
+            ("app", "app", "app"),
+        ] {
+            for (persona, want) in [
+                (Persona::Graceinit, apps),
+                (Persona::DumbInit, apps),
+                (Persona::Tini, theirs),
+                (Persona::Catatonit, theirs),
+            ] {
+                let given = parse(&words(line), persona).expect(line);
+                assert_eq!(given.command, words(want), "{persona:?}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_spellings_of_all_of_them_are_known() {
+        let names = |line: &str| -> Vec<&str> {
+            let given = parse(&words(line), Persona::Graceinit).expect(line);
+            given.options.iter().map(|(name, _)| *name).collect()
+        };
+        assert_eq!(names("--single-child --verbose --rewrite 15:2 app"), ["rewrite", "v", "c"]);
+        assert_eq!(names("-vvgs -e143 -P"), ["v", "s", "e", "g", "P"]);
+        for line in ["-l", "-L"] {
+            assert!(matches!(parse(&words(line), Persona::Catatonit), Err(Instead::Print(_))));
+        }
+    }
+
+    #[test]
+    fn version_and_help_go_where_each_program_prints_them() {
+        let told = |persona, flag: &str| match parse(&words(flag), persona) {
+            Err(Instead::Print(text)) => (true, text),
+            Err(Instead::Tell(text)) => (false, text),
+            other => panic!("{other:?}"),
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        for (persona, stdout, begin) in [
+            (Persona::Graceinit, true, format!("graceinit {version}")),
+            (Persona::Tini, true, format!("tini version {version}_graceinit")),
+            (Persona::Catatonit, true, format!("tini version {version}_graceinit")),
+            (Persona::DumbInit, false, format!("dumb-init v{version}_graceinit")),
+        ] {
+            for flag in ["--version", "-V"] {
+                let (where_to, text) = told(persona, flag);
+                assert_eq!(where_to, stdout, "{persona:?}");
+                assert!(text.starts_with(&begin) && text.ends_with('\n'), "{text}");
+                assert_eq!(text.lines().count(), 1);
+            }
+        }
+        for (persona, flag, stdout, all) in [
+            (Persona::Graceinit, "-h", true, true),
+            (Persona::Tini, "-h", true, false),
+            (Persona::Tini, "--help", true, true),
+            (Persona::DumbInit, "--help", false, false),
+            (Persona::Catatonit, "-h", false, false),
+            (Persona::Catatonit, "--help", true, true),
+        ] {
+            let (where_to, text) = told(persona, flag);
+            assert_eq!(
+                (where_to, text.contains("--drain-delay")),
+                (stdout, all),
+                "{persona:?} {flag}"
+            );
+            assert!(
+                text.contains(&format!("{} [", persona.name())) || persona == Persona::Catatonit
+            );
+        }
+    }
+
     #[test]
     fn options_arrive_with_their_values() {
         let given =

@@ -353,6 +353,7 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
         reader.ready_conflicts(&about.readiness, &stop_on, &reload_on, drains);
         reader.drain_conflicts(&about.drain, grace, !drafts.on_stop.is_empty());
         reader.watch_conflicts();
+        reader.warn_of_no_deadline(&plan);
     }
     let hook = |draft: &Draft| draft.hook.clone();
     (plan, PerPhase::each(|phase| drafts.of(phase).iter().map(hook).collect()), about)

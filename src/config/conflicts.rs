@@ -72,6 +72,9 @@ impl Reader<'_> {
     }
 
     fn times(&mut self, plan: &Plan) {
+        if plan.grace == budget::ENDLESS {
+            return self.times_without_end();
+        }
         let (Some(_), grace) = (self.known("grace"), self.told("grace")) else { return };
         if let (Some(found), true) = (self.asked("grace-max"), plan.grace_max < plan.grace) {
             let found = found.clone();

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use super::found::Found;
 use super::parse;
 use super::reader::{self, Reader};
+use super::source::Source;
 use crate::cli::{Group, OPTIONS};
 use crate::machine::budget::ENDLESS;
+use crate::machine::plan::Plan;
 use crate::persona::Persona;
 use crate::types::Signal;
 
@@ -55,6 +58,34 @@ impl Reader<'_> {
             return Vec::new();
         }
         self.one("stop-on", parse::stop_signals).unwrap_or_default()
+    }
+
+    /// What needs a deadline, where there is none.
+    #[cold]
+    pub(super) fn times_without_end(&mut self) {
+        let name = self.persona().name();
+        for (option, lacks) in [
+            ("grace-max", "there is none that could be moved"),
+            ("diagnose", "it is sent before SIGKILL"),
+        ] {
+            let written = |found: &&Found| !matches!(found.source, Source::Profile(_));
+            let Some(found) = self.asked(option).filter(written).cloned() else { continue };
+            let why = format!("{lacks}, as {name} has no deadline; set GRACEINIT_GRACE too");
+            self.wrong(option, &found, why);
+        }
+    }
+
+    /// A stop that does more than pass a signal on should end before the container is killed.
+    #[cold]
+    pub(super) fn warn_of_no_deadline(&mut self, plan: &Plan) {
+        let lasts = !plan.hooks.pre_stop.is_empty() || !plan.hooks.on_stop.is_empty();
+        if plan.grace == ENDLESS && (lasts || plan.drain.is_some() || plan.ladder.len() > 1) {
+            let name = self.persona().name();
+            self.warnings.push(format!(
+                "this stop has no deadline, as {name} has none: set GRACEINIT_GRACE (docker stop and podman \
+                 stop kill after 10 s, which 7s fits; Kubernetes after terminationGracePeriodSeconds)"
+            ));
+        }
     }
 
     /// dumb-init gives the app a session of its own, unless it is to signal that child alone.

@@ -173,3 +173,109 @@ fn levels() {
     assert_eq!(level("--log-level off app"), LevelFilter::Off);
     assert_eq!(level("--log-level error -v app"), LevelFilter::Warn);
 }
+
+fn called(persona: Persona, line: &str, variables: &[(&str, &str)]) -> Config {
+    with(line, variables, Place { persona, ..Place::default() }).expect(line)
+}
+
+#[test]
+fn another_name_has_no_deadline_unless_one_is_set() {
+    use crate::machine::budget::ENDLESS;
+    for persona in [Persona::Tini, Persona::DumbInit, Persona::Catatonit] {
+        let grace = |line: &str, variables: &[(&str, &str)]| {
+            let config = called(persona, line, variables);
+            (config.plain, config.plan.grace)
+        };
+        assert_eq!(grace("app", &[]), (true, ENDLESS));
+        assert_eq!(grace("-g -e 3 -v app", &[]), (true, ENDLESS));
+        assert_eq!(grace("-r TERM:QUIT -- app", &[("GRACEINIT_LOG", "info")]), (true, ENDLESS));
+        assert_eq!(grace("app", &[("GRACEINIT_USER", "7")]), (true, ENDLESS));
+        assert_eq!(grace("app", &[("GRACEINIT_PRE_STOP", "a")]), (false, ENDLESS));
+        assert_eq!(grace("app", &[("GRACEINIT_READY", "after:1s")]), (false, ENDLESS));
+        assert_eq!(grace("app", &[("GRACEINIT_GRACE", "9")]), (false, secs(9)));
+        assert_eq!(grace("app", &[("GRACE_EXIT_TIMEOUT", "9")]), (false, secs(9)));
+        assert_eq!(grace("-t 9 app", &[]), (false, secs(9)));
+    }
+    assert!(!config("app").plain, "by its own name it is itself");
+    let place = |container| Place { container, persona: Persona::Tini, ..Place::default() };
+    let leftovers = |container| with("app", &[], place(container)).expect("fine").plan.leftovers;
+    assert_eq!((leftovers(true), leftovers(false)), (secs(7), secs(15)), "as graceinit's deadline");
+}
+
+#[test]
+fn a_name_selects_scope_session_and_signals() {
+    let of = |persona, line: &str, variables: &[(&str, &str)]| {
+        let plan = called(persona, line, variables).plan;
+        (plan.scope, plan.session, plan.stop_on == SignalSet::default())
+    };
+    use Persona::{Catatonit, DumbInit, Graceinit, Tini};
+    assert_eq!(of(Graceinit, "app", &[]), (Scope::Group, false, false));
+    assert_eq!(of(Tini, "app", &[]), (Scope::Main, false, true));
+    assert_eq!(of(Tini, "-g app", &[]), (Scope::Group, false, true));
+    assert_eq!(of(Tini, "app", &[("TINI_KILL_PROCESS_GROUP", "")]), (Scope::Group, false, true));
+    assert_eq!(of(Catatonit, "app", &[]), (Scope::Main, false, true));
+    assert_eq!(of(DumbInit, "app", &[]), (Scope::Group, true, true));
+    assert_eq!(of(DumbInit, "-c app", &[]), (Scope::Main, false, true));
+    assert_eq!(of(DumbInit, "--single-child app", &[]), (Scope::Main, false, true));
+    assert_eq!(of(DumbInit, "app", &[("DUMB_INIT_SETSID", "0")]), (Scope::Main, false, true));
+    assert_eq!(of(DumbInit, "app", &[("DUMB_INIT_SETSID", "no")]), (Scope::Group, true, true));
+    // GRACEINIT_ counts more, and asking for phases brings them.
+    let both = [("GRACEINIT_SCOPE", "tree"), ("TINI_KILL_PROCESS_GROUP", "1")];
+    assert_eq!(of(Tini, "app", &both), (Scope::Tree, false, true));
+    assert_eq!(of(Tini, "app", &[("GRACEINIT_DRAIN", "80")]), (Scope::Main, false, false));
+    // Those of another program mean nothing, not even to graceinit.
+    assert_eq!(of(Graceinit, "app", &[("DUMB_INIT_SETSID", "0")]), (Scope::Group, false, false));
+}
+
+#[test]
+fn a_name_selects_levels_and_codes() {
+    let level =
+        |persona, line: &str, variables: &[(&str, &str)]| called(persona, line, variables).level;
+    use LevelFilter::{Debug, Error, Info, Trace, Warn};
+    assert_eq!(level(Persona::Tini, "-v app", &[]), Info);
+    assert_eq!(level(Persona::Tini, "app", &[("TINI_VERBOSITY", "0")]), Error);
+    assert_eq!(level(Persona::Tini, "-v app", &[("TINI_VERBOSITY", "2")]), Debug);
+    assert_eq!(level(Persona::DumbInit, "--verbose app", &[]), Debug);
+    assert_eq!(level(Persona::DumbInit, "-vvv app", &[]), Trace);
+    assert_eq!(level(Persona::DumbInit, "app", &[("DUMB_INIT_DEBUG", "1")]), Debug);
+    assert_eq!(level(Persona::Catatonit, "app", &[("CATATONIT_DEBUG", "")]), Debug);
+    let told = [("TINI_VERBOSITY", "4"), ("GRACEINIT_LOG", "error")];
+    assert_eq!(level(Persona::Tini, "app", &told), Error);
+    let kubernetes = Place { kubernetes: true, persona: Persona::Tini, ..Place::default() };
+    assert_eq!(with("app", &[], kubernetes).expect("fine").level, Warn, "as quiet as tini");
+    let codes = |persona| {
+        let codes = called(persona, "app", &[]).plan.exit.codes;
+        (
+            codes.own,
+            codes.of_exec(libc::ENOENT),
+            codes.of_exec(libc::EACCES),
+            codes.of_exec(libc::ENOTDIR),
+        )
+    };
+    assert_eq!(codes(Persona::Graceinit), (125, 127, 126, 127));
+    assert_eq!(codes(Persona::Tini), (1, 127, 126, 1));
+    assert_eq!(codes(Persona::DumbInit), (1, 2, 2, 2));
+    assert_eq!(codes(Persona::Catatonit), (1, 1, 1, 1));
+}
+
+#[test]
+fn what_needs_a_deadline_says_so() {
+    let place = Place { persona: Persona::Tini, ..Place::default() };
+    for (variable, value, lacks) in [
+        ("GRACEINIT_GRACE_MAX", "30", "there is none that could be moved"),
+        ("GRACEINIT_DIAGNOSE", "QUIT", "it is sent before SIGKILL"),
+    ] {
+        let mistakes = with("app", &[(variable, value)], place).expect_err(variable);
+        let why = format!(
+            "unable to use {variable} '{value}': {lacks}, as tini has no deadline; set GRACEINIT_GRACE too"
+        );
+        assert_eq!(mistakes, [why]);
+        assert!(with("app", &[(variable, value), ("GRACEINIT_GRACE", "20")], place).is_ok());
+    }
+    let warnings =
+        |variables: &[(&str, &str)]| with("app", variables, place).expect("fine").warnings;
+    let hook = ("GRACEINIT_PRE_STOP", "a");
+    assert!(warnings(&[hook])[0].starts_with("this stop has no deadline, as tini has none"));
+    assert_eq!(warnings(&[hook, ("GRACEINIT_GRACE", "7")]), [""; 0]);
+    assert_eq!(warnings(&[("GRACEINIT_LISTEN", "127.0.0.1:1")]), [""; 0]);
+}
