@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, dead_code, reason = "a tool box: not every test takes every tool")]
 
 pub mod account;
+pub mod alias;
 pub mod files;
 pub mod init;
 pub mod need;
@@ -17,6 +18,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use account::Line;
+pub use alias::alias;
 pub use init::{Launch, Program, Room, Run, Status};
 
 /// How long a test waits for what must happen: generous, because the machine may be busy.
