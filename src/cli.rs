@@ -8,6 +8,7 @@ use clap::{Arg, ArgAction, Command, builder::OsStringValueParser, error::ErrorKi
 use crate::persona::Persona;
 
 mod options;
+mod usage;
 
 pub use options::{Group, Kind, OPTIONS, Opt};
 
@@ -29,6 +30,8 @@ pub enum Instead {
     Tell(String),
     /// What is wrong, for the one grammar of messages.
     Wrong(String),
+    /// What is wrong, as the program stood in for says it on stderr.
+    Refuse(String),
 }
 
 /// Reads the command line, without the program's own name. Parsing stops at the first word that is
@@ -45,7 +48,8 @@ pub fn parse(args: &[OsString], persona: Persona) -> Result<Given, Instead> {
             given.command.remove(1);
         }
     }
-    Ok(given)
+    let refused = (persona == Persona::DumbInit).then(|| usage::of_given(&given)).flatten();
+    refused.map_or(Ok(given), |text| Err(Instead::Refuse(text)))
 }
 
 /// The options of all of them.
@@ -64,7 +68,11 @@ fn union(args: &[OsString], persona: Persona) -> Result<Given, Instead> {
         command(persona).try_get_matches_from(args).map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp => help(persona, args, error.to_string()),
             ErrorKind::DisplayVersion => version(persona),
-            _ => Instead::Wrong(plain(&error.to_string())),
+            _ => {
+                let theirs = (persona == Persona::DumbInit).then(|| usage::of_getopt(&error));
+                let ours = || Instead::Wrong(plain(&error.to_string()));
+                theirs.flatten().map_or_else(ours, Instead::Refuse)
+            }
         })?;
     let mut given = Given::default();
     for opt in OPTIONS {

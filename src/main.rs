@@ -36,6 +36,10 @@ fn run(call: &Call, mask: Mask, parent: Pid) -> ! {
             stderr::write(text.as_bytes());
             process::exit(0)
         }
+        Err(Instead::Refuse(text)) => {
+            stderr::write(text.as_bytes());
+            process::exit(persona.codes().own)
+        }
         Err(Instead::Wrong(message)) => refuse(call, &[message]),
     };
     let place = Place::here(*persona);

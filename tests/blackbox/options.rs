@@ -44,7 +44,12 @@ impl Said<'_> {
         words.extend(self.flags.iter().chain(command).map(OsString::from));
         let given = match cli::parse(&words, Persona::Graceinit) {
             Ok(given) => given,
-            Err(Instead::Print(text) | Instead::Tell(text) | Instead::Wrong(text)) => {
+            Err(
+                Instead::Print(text)
+                | Instead::Tell(text)
+                | Instead::Refuse(text)
+                | Instead::Wrong(text),
+            ) => {
                 return Err(vec![text]);
             }
         };
