@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use clap::{Arg, ArgAction, Command, builder::OsStringValueParser, error::ErrorKind};
 
 use crate::persona::Persona;
+use crate::sys::process;
 
 mod options;
 mod usage;
@@ -43,7 +44,9 @@ pub fn parse(args: &[OsString], persona: Persona) -> Result<Given, Instead> {
     let mut given = union(args, persona)?;
     let dashes =
         args.len().checked_sub(given.command.len() + 1).and_then(|before| args.get(before));
-    if persona.takes_dashes() && dashes.is_none_or(|word| word != "--") {
+    // With this variable getopt(3) stops at the first word that is no option.
+    let takes = persona.takes_dashes() && process::variable("POSIXLY_CORRECT").is_none();
+    if takes && dashes.is_none_or(|word| word != "--") {
         if given.command.get(1).is_some_and(|word| word == "--") {
             given.command.remove(1);
         }

@@ -18,8 +18,8 @@ use crate::{both_rooms, ensure, ensure_eq};
 /// As talkative on stderr as the program can be. tini's `-v` is about stdout.
 fn talkative(subject: Subject) -> Launch {
     subject.launch().flags(match subject.program {
-        Program::Graceinit => "-vvv",
-        Program::DumbInit => "-v",
+        Program::Graceinit | Program::AsTini | Program::AsCatatonit => "-vvv",
+        Program::DumbInit | Program::AsDumbInit => "-v",
         Program::Tini | Program::Catatonit => "",
     })
 }
@@ -117,7 +117,7 @@ fn a_log_that_cannot_be_written_costs_no_time(subject: Subject) -> Outcome {
         run.out.until("ready")?;
         run.signal("USR1")?;
         run.out.until("got USR1 ")?;
-        if subject.program == Program::Graceinit {
+        if subject.program.is_ours() {
             // And in the middle of a stop.
             run.signal("TERM")?;
             run.out.until("got TERM ")?;

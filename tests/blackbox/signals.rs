@@ -32,9 +32,9 @@ fn lost_or_doubled(
     for signal in signals {
         run.send(signal)?;
         // A peer that loses a signal is listed with it; nobody has to wait long for that.
-        let patience = match subject.program {
-            Program::Graceinit => PATIENCE,
-            _ => Duration::from_millis(150),
+        let patience = match subject.program.is_ours() {
+            true => PATIENCE,
+            false => Duration::from_millis(150),
         };
         match run.out.next_within(patience) {
             Ok(Some(line)) if signal_of(&line) == name_of(signal) => sent.push(signal),

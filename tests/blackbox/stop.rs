@@ -121,7 +121,7 @@ fn rewriting(room: Room) -> Outcome {
 
 /// dumb-init's table, in its own spelling.
 fn rewriting_as_dumb_init_does(subject: Subject) -> Outcome {
-    if !matches!(subject.program, Program::Graceinit | Program::DumbInit) {
+    if !(subject.program.is_ours() || subject.program == Program::DumbInit) {
         return Ok(());
     }
     let mut run = subject

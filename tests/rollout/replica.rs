@@ -30,7 +30,7 @@ impl Setup {
     /// The init's own words: for each the settings with which it does best.
     fn init_words(&self, slot: Slot) -> Vec<String> {
         let words = match self.init {
-            Program::Graceinit => {
+            Program::Graceinit | Program::AsTini | Program::AsDumbInit | Program::AsCatatonit => {
                 let profile = self.server.profile().map(|name| format!("--profile {name} "));
                 let options = self.options.replace("{port}", &slot.port.to_string());
                 profile.unwrap_or_default() + &options.replace("{check}", &slot.check.to_string())

@@ -10,6 +10,9 @@ pub(crate) fn name(init: Program) -> &'static str {
         Program::Tini => "tini",
         Program::DumbInit => "dumb-init",
         Program::Catatonit => "catatonit",
+        Program::AsTini => "graceinit as tini",
+        Program::AsDumbInit => "graceinit as dumb-init",
+        Program::AsCatatonit => "graceinit as catatonit",
     }
 }
 

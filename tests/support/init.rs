@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::account::{Account, Line};
+use super::alias;
 use super::signals::{name_of, number_of};
 use super::{Fault, Outcome, PATIENCE, need, proc, sys};
 
@@ -27,6 +28,12 @@ pub enum Program {
     Tini,
     DumbInit,
     Catatonit,
+    /// graceinit, called `tini`.
+    AsTini,
+    /// graceinit, called `dumb-init`.
+    AsDumbInit,
+    /// graceinit, called `catatonit`.
+    AsCatatonit,
 }
 
 impl Program {
@@ -36,16 +43,30 @@ impl Program {
             Program::Tini => "/usr/bin/tini",
             Program::DumbInit => "/usr/bin/dumb-init",
             Program::Catatonit => "/usr/bin/catatonit",
+            Program::AsTini => return alias("tini"),
+            Program::AsDumbInit => return alias("dumb-init"),
+            Program::AsCatatonit => return alias("catatonit"),
         })
+    }
+
+    /// Whether it is graceinit, whatever it is called.
+    pub fn is_ours(self) -> bool {
+        match self {
+            Program::Graceinit | Program::AsTini | Program::AsDumbInit | Program::AsCatatonit => {
+                true
+            }
+            Program::Tini | Program::DumbInit | Program::Catatonit => false,
+        }
     }
 
     /// The flags that make it do what graceinit does without any: signals to the app's group, and
     /// orphans reaped when it is not PID 1.
     fn best_flags(self, room: Room) -> &'static [&'static str] {
         match (self, room) {
-            (Program::Graceinit | Program::DumbInit, _) => &[],
-            (Program::Tini, Room::PidNs) | (Program::Catatonit, _) => &["-g"],
-            (Program::Tini, Room::Plain) => &["-s", "-g"],
+            (Program::Graceinit | Program::DumbInit | Program::AsDumbInit, _) => &[],
+            (Program::Tini | Program::AsTini, Room::PidNs)
+            | (Program::Catatonit | Program::AsCatatonit, _) => &["-g"],
+            (Program::Tini | Program::AsTini, Room::Plain) => &["-s", "-g"],
         }
     }
 }
