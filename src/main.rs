@@ -74,7 +74,7 @@ fn run(call: &Call, mask: Mask, parent: Pid) -> ! {
     if log::log_enabled!(log::Level::Info) {
         log::info!("settings: {}", check::in_one_line(&config));
     }
-    leave(supervisor::run(config, Birth { mask, parent }))
+    leave(supervisor::run(config, Birth { mask, parent }), *persona)
 }
 
 fn print(text: &str, code: u8) -> ! {
@@ -98,13 +98,14 @@ fn refuse(call: &Call, mistakes: &[String]) -> ! {
     process::exit(persona.codes().own)
 }
 
-fn leave(leave: Leave) -> ! {
-    match leave.by {
+fn leave(leave: Leave, persona: Persona) -> ! {
+    // PID 1 cannot die of a signal.
+    let by = leave.by.filter(|_| !process::is_first());
+    match by {
         // A shell that runs a loop stops it only if it sees that the Ctrl-C has killed something.
-        // PID 1 cannot die of a signal.
-        Some(signal @ (Signal::INT | Signal::QUIT)) if !process::is_first() => {
-            process::die_by(signal)
-        }
+        Some(Signal::INT) => process::die_by(Signal::INT),
+        // The others always leave with 128 + n, and no loop asks for this one.
+        Some(Signal::QUIT) if persona == Persona::Graceinit => process::die_by(Signal::QUIT),
         _ => process::exit(leave.code),
     }
 }
