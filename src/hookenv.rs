@@ -90,8 +90,8 @@ pub struct Moment<'a> {
     pub machine: &'a Machine,
     /// Which attempt.
     pub id: HookId,
-    /// The end of the budget that it is part of.
-    pub end: Time,
+    /// The end of the budget that it is part of, if that has one.
+    pub end: Option<Time>,
     /// Now.
     pub now: Time,
     /// The app's pid.
@@ -101,16 +101,18 @@ pub struct Moment<'a> {
 impl Moment<'_> {
     /// `NAME=value` for each.
     pub fn variables(&self) -> Vec<CString> {
-        let left = self.end.since(self.now);
-        let deadline = clock::wall() + left;
         let mut list = vec![
             ("GRACEINIT_PHASE", self.id.phase.as_str().to_owned()),
             ("GRACEINIT_HOOK", names::hook(self.id)),
             ("GRACEINIT_ATTEMPT", self.id.attempt.to_string()),
-            ("GRACEINIT_DEADLINE", format!("{:.3}", deadline.as_secs_f64())),
-            ("GRACEINIT_BUDGET_MS", left.as_millis().to_string()),
             ("TRACEPARENT", trace().child()),
         ];
+        if let Some(end) = self.end {
+            let left = end.since(self.now);
+            let deadline = clock::wall() + left;
+            list.push(("GRACEINIT_DEADLINE", format!("{:.3}", deadline.as_secs_f64())));
+            list.push(("GRACEINIT_BUDGET_MS", left.as_millis().to_string()));
+        }
         if let Some(app) = self.app {
             list.push(("GRACEINIT_APP_PID", app.to_string()));
         }

@@ -205,15 +205,15 @@ fn status(account: &Account) -> String {
     };
     line(&mut out, "app", &format!("{app}: {}", account.app.command));
     if let Some(stop) = &account.stop {
-        let left = stop.budget.since(now.since(stop.at));
-        let text = format!(
-            "asked for by {} from {} {} ago; {} of {} left",
-            stop.signal,
-            stop.from,
-            ago(stop.at),
-            short(left),
-            short(stop.budget)
-        );
+        let left = match stop.budget {
+            Some(budget) => {
+                let left = budget.since(now.since(stop.at));
+                format!("{} of {} left", short(left), short(budget))
+            }
+            None => "no deadline".to_owned(),
+        };
+        let (signal, from, ago) = (&stop.signal, &stop.from, ago(stop.at));
+        let text = format!("asked for by {signal} from {from} {ago} ago; {left}");
         line(&mut out, "stop", &text);
     }
     hooks(account, &mut |text| line(&mut out, "hook", text));
@@ -338,7 +338,7 @@ mod tests {
                 at: second(96),
                 signal: "TERM".into(),
                 from: "outside".into(),
-                budget: second(15),
+                budget: Some(second(15)),
             }),
             hooks: vec![Hook {
                 phase: "pre-stop".into(),

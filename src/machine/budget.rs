@@ -93,10 +93,20 @@ pub fn resweep(look: u32) -> Duration {
     FIRST_RESWEEP.saturating_mul(1 << look.min(6)).min(SLOWEST_RESWEEP)
 }
 
-/// How long the app gets on rung `step` when `left` remains. Waits that fit are kept; waits that do
+/// How long the app gets on rung `step` when `left` remains; `None`: until it has ended. Waits that fit are kept; waits that do
 /// not fit are squeezed in proportion, so that the last signal of a ladder is always sent; shares
 /// always fit. A last rung without a wait of its own keeps a quarter of what is left, however long the others are.
-pub fn rung_wait(ladder: &[Rung], step: usize, left: Duration) -> Duration {
+///
+/// Where the budget has no end, a wait is kept, and a share of it has no end either.
+pub fn rung_wait(ladder: &[Rung], step: usize, left: Option<Duration>) -> Option<Duration> {
+    match (left, ladder.get(step).and_then(|rung| rung.wait)) {
+        (Some(left), _) => Some(bounded_wait(ladder, step, left)),
+        (None, Some(Wait::For(wait))) => Some(wait),
+        (None, Some(Wait::Share(_)) | None) => None,
+    }
+}
+
+fn bounded_wait(ladder: &[Rung], step: usize, left: Duration) -> Duration {
     let quarter = left / 4;
     let wants = |rung: &Rung| match rung.wait {
         Some(Wait::For(wait)) => wait,
@@ -134,25 +144,35 @@ mod tests {
     #[test]
     fn a_ladder_that_fits_is_kept_and_one_that_does_not_is_squeezed() {
         let ladder = [rung(Signal::TERM, Some(10)), rung(Signal::INT, Some(5))];
-        assert_eq!(rung_wait(&ladder, 0, S * 30), S * 10);
-        assert_eq!(rung_wait(&ladder, 0, S * 15), S * 10);
-        assert_eq!(rung_wait(&ladder, 0, S * 6), S * 4);
-        assert_eq!(rung_wait(&ladder, 1, S * 2), S * 2);
-        assert_eq!(rung_wait(&ladder, 0, Duration::ZERO), Duration::ZERO);
+        assert_eq!(bounded_wait(&ladder, 0, S * 30), S * 10);
+        assert_eq!(bounded_wait(&ladder, 0, S * 15), S * 10);
+        assert_eq!(bounded_wait(&ladder, 0, S * 6), S * 4);
+        assert_eq!(bounded_wait(&ladder, 1, S * 2), S * 2);
+        assert_eq!(bounded_wait(&ladder, 0, Duration::ZERO), Duration::ZERO);
         let open = [rung(Signal::TERM, Some(10)), rung(Signal::INT, None)];
-        assert_eq!(rung_wait(&open, 0, S * 8), S * 6);
-        assert_eq!(rung_wait(&open, 0, S * 20), S * 10);
+        assert_eq!(bounded_wait(&open, 0, S * 8), S * 6);
+        assert_eq!(bounded_wait(&open, 0, S * 20), S * 10);
     }
 
     #[test]
     fn a_share_is_a_share_of_what_is_left() {
         let share = |hundredths| Rung { signal: None, wait: Some(Wait::Share(hundredths)) };
         let ladder = [share(90), share(50), rung(Signal::INT, None)];
-        assert_eq!(rung_wait(&ladder, 0, S * 10), S * 9);
-        assert_eq!(rung_wait(&ladder, 1, S), S / 2);
-        assert_eq!(rung_wait(&ladder, 0, Duration::ZERO), Duration::ZERO);
+        assert_eq!(bounded_wait(&ladder, 0, S * 10), S * 9);
+        assert_eq!(bounded_wait(&ladder, 1, S), S / 2);
+        assert_eq!(bounded_wait(&ladder, 0, Duration::ZERO), Duration::ZERO);
         let mixed = [rung(Signal::TERM, Some(8)), share(50)];
-        assert_eq!(rung_wait(&mixed, 0, S * 12), S * 12 * 8 / 14);
+        assert_eq!(bounded_wait(&mixed, 0, S * 12), S * 12 * 8 / 14);
+    }
+
+    #[test]
+    fn a_budget_without_an_end_keeps_waits_and_has_no_shares() {
+        let share = Rung { signal: None, wait: Some(Wait::Share(50)) };
+        let ladder = [rung(Signal::TERM, Some(10)), share, rung(Signal::INT, None)];
+        assert_eq!(rung_wait(&ladder, 0, None), Some(S * 10));
+        assert_eq!(rung_wait(&ladder, 1, None), None);
+        assert_eq!(rung_wait(&ladder, 2, None), None);
+        assert_eq!(rung_wait(&ladder, 0, Some(S * 15)), Some(S * 10));
     }
 
     #[test]

@@ -30,13 +30,13 @@ impl Machine {
         self.run_queue(now, out);
     }
 
-    /// The last moment of the drain: the budget needs the rest.
+    /// The last moment of the drain, if the budget has an end: it needs the rest.
     pub(super) fn drain_end(&self) -> Option<Time> {
         let hooks = !self.plan.hooks.on_stop.is_empty();
-        self.deadline.map(|end| budget::drain_end(end, self.plan.grace, hooks))
+        self.deadline.map(|end| budget::drain_end(end, self.plan.measure(), hooks))
     }
 
-    /// When the drain is over at the latest.
+    /// When the drain is over at the latest, if the budget has an end.
     pub fn drain_deadline(&self) -> Option<Time> {
         matches!(self.phase, Phase::Drain(_)).then(|| self.drain_end()).flatten()
     }
@@ -58,7 +58,7 @@ impl Machine {
     pub(super) fn drain_tick(&mut self, now: Time, out: &mut Vec<Action>) {
         let Phase::Drain(draining) = &self.phase else { return };
         let (serving, next) = (draining.serving, draining.next);
-        if self.drain_end().is_none_or(|end| end <= now) {
+        if self.drain_end().is_some_and(|end| end <= now) {
             return self.leave_drain(now, DrainEnd::Budget, out);
         }
         if self.plan.drain.is_some_and(|plan| plan.looks) {

@@ -98,8 +98,8 @@ pub enum Fact {
     Acknowledged { acks: u32, after: Duration },
     /// The drain is over.
     DrainEnded { why: DrainEnd, after: Duration, last: Option<Look> },
-    /// A stop was asked for; `grace` is the whole budget.
-    StopRequested { signal: Signal, sender: Option<i32>, grace: Duration },
+    /// A stop was asked for; `grace` is the whole budget, if that has an end.
+    StopRequested { signal: Signal, sender: Option<i32>, grace: Option<Duration> },
     /// A further stop request.
     StopAgain { signal: Signal, kill: bool },
     /// A signal was passed on.
@@ -108,10 +108,10 @@ pub enum Fact {
     Dropped { signal: Signal },
     /// A signal came when there was no app to pass it on to.
     NoApp { signal: Signal },
-    /// The stop signal was sent; `rung` counts from 1.
-    StopSignal { signal: Signal, rung: usize, of: usize, left: Duration },
+    /// The stop signal was sent; `rung` counts from 1. `left`: of the budget, if that has an end.
+    StopSignal { signal: Signal, rung: usize, of: usize, left: Option<Duration> },
     /// This step of the stop sends nothing: the app is only waited for.
-    NoStopSignal { signal: Signal, left: Duration },
+    NoStopSignal { signal: Signal, left: Option<Duration> },
     /// A signal waits for the app to be started.
     Held { signal: Signal },
     /// A signal waits for the on-reload hooks.
@@ -125,7 +125,7 @@ pub enum Fact {
     /// The app has got more time.
     Extended { left: Duration },
     /// The app was sent the signal that makes it say what it is doing.
-    Diagnosed { signal: Signal, left: Duration },
+    Diagnosed { signal: Signal, left: Option<Duration> },
     /// An attempt began.
     HookStarted { id: HookId, limit: Duration },
     /// An attempt ended.

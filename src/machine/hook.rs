@@ -154,12 +154,13 @@ impl Machine {
     }
 
     /// The last moment for hooks of the present phase, and the end of the budget they are part of:
-    /// `None` while no budget runs.
+    /// `None` while no budget runs, or one without an end.
     fn hook_budget(&self) -> Option<(Time, Option<Time>)> {
         match &self.phase {
             Phase::PreStart { .. } | Phase::Running { .. } => Some((Time(u64::MAX), None)),
             Phase::PreStop { .. } | Phase::Drain(_) | Phase::OnStop(_) => {
-                self.deadline.map(|end| (budget::hooks_end(end, self.plan.grace), Some(end)))
+                let last = |end| budget::hooks_end(end, self.plan.measure());
+                Some((self.deadline.map_or(Time(u64::MAX), last), self.deadline))
             }
             Phase::PostStop { end, .. } => Some((self.post_stop_hooks_end(*end), Some(*end))),
             Phase::Starting { .. }
@@ -206,7 +207,14 @@ impl Machine {
             return false;
         };
         out.push(Action::Record(Fact::HookStarted { id, limit: until.since(now) }));
-        out.push(Action::StartHook { id, until, end: end.unwrap_or(until) });
+        let end = match id.phase {
+            // Only its own limit ends it.
+            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload | HookPhase::Ready => {
+                Some(until)
+            }
+            HookPhase::PreStop | HookPhase::OnStop | HookPhase::PostStop => end,
+        };
+        out.push(Action::StartHook { id, until, end });
         self.runs.push(Run { id, until, killed: false });
         if let Phase::PostStop { tree: tree @ Tree::Empty, .. } = &mut self.phase {
             *tree = Tree::Busy;

@@ -115,8 +115,9 @@ pub enum Action {
     StartApp,
     /// Send a signal to the app. `stop`: it is a request to end.
     SignalApp { signal: Signal, target: Target, value: Option<usize>, stop: bool },
-    /// Start an attempt. `until`: when it will be killed. `end`: the end of the budget it is part of.
-    StartHook { id: HookId, until: Time, end: Time },
+    /// Start an attempt. `until`: when it will be killed. `end`: the end of the budget it is part of, if
+    /// that has one.
+    StartHook { id: HookId, until: Time, end: Option<Time> },
     /// SIGKILL to the group of an attempt.
     KillHook(HookId),
     /// Ask an attempt to end.
@@ -168,7 +169,7 @@ pub struct Machine {
     failure: Option<Failure>,
     /// How often the app is to give a sign of life.
     watchdog: Option<Duration>,
-    /// The end of the budget, once it runs. Absolute, but for [`Notice::MoreTime`].
+    /// The end of the budget, once it runs, if it has one. Absolute, but for [`Notice::MoreTime`].
     deadline: Option<Time>,
     /// What that may be moved to.
     latest: Time,
@@ -253,7 +254,7 @@ impl Machine {
         }
     }
 
-    /// The end of the budget, once it runs.
+    /// The end of the budget, once it runs, if it has one.
     pub fn budget_end(&self) -> Option<Time> {
         self.deadline
     }
@@ -324,7 +325,7 @@ impl Machine {
 
     /// When the records of the survivors are to be begun, if that is still to be done.
     fn survey_due(&self) -> Option<Time> {
-        let lead = budget::survey_lead(self.plan.grace);
+        let lead = budget::survey_lead(self.plan.measure());
         let due = self.budget_runs() && !self.surveyed && !lead.is_zero();
         self.deadline.filter(|_| due).map(|deadline| deadline.before(lead))
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::drain;
 use super::hook::HookPhase;
+use super::{budget, drain};
 use crate::exit::Codes;
 use crate::types::{Signal, SignalSet, Status};
 
@@ -214,7 +214,7 @@ pub enum Ending {
 pub struct Plan {
     /// `--grace`: from the stop request to SIGKILL; [`super::budget::ENDLESS`]: there is no such end.
     pub grace: Duration,
-    /// What leftovers get once the app has gone, where `grace` has no end.
+    /// What leftovers get from the end of the app on, where `grace` has no end.
     pub leftovers: Duration,
     /// `--grace-max`: how far the app itself may move that.
     pub grace_max: Duration,
@@ -256,6 +256,18 @@ pub struct Plan {
     pub session: bool,
     /// A shell can resume graceinit after a stop: it is not PID 1 and its group is not orphaned.
     pub suspendable: bool,
+}
+
+impl Plan {
+    /// The whole budget of a stop; `None`: it has no end.
+    pub fn budget(&self) -> Option<Duration> {
+        (self.grace < budget::ENDLESS).then_some(self.grace)
+    }
+
+    /// The budget of which limits are shares. Where a stop has none, that of what the app leaves behind.
+    pub(super) fn measure(&self) -> Duration {
+        self.budget().unwrap_or(self.leftovers)
+    }
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ impl Machine {
         for probe in waiting.probes.iter_mut().filter(|probe| probe.due <= Some(now)) {
             let Some(_) = probe.due.take() else { continue };
             let id = probe.id();
-            out.push(Action::StartHook { id, until, end: until });
+            out.push(Action::StartHook { id, until, end: Some(until) });
             self.runs.push(Run { id, until, killed: false });
         }
     }

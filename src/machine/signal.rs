@@ -1,5 +1,7 @@
 //! Signals that arrive: forwarding, stop requests, and job control at a terminal.
 
+use std::time::Duration;
+
 use super::fact::Fact;
 use super::phase::{Phase, Serving};
 use super::plan::{Ending, Scope, StopAgain};
@@ -102,7 +104,10 @@ impl Machine {
         self.stop_ended_it = self.ended.is_none_or(|ended| ended == now);
         let sender = origin.process();
         self.stop = Some((signal, sender));
-        out.push(Action::Record(Fact::StopRequested { signal, sender, grace: self.plan.grace }));
+        // What an app leaves behind that has gone, or never comes, has an end in any case.
+        let alone = self.ended.is_some() || matches!(self.phase, Phase::PreStart { .. });
+        let grace = self.plan.budget().or(alone.then_some(self.plan.leftovers));
+        out.push(Action::Record(Fact::StopRequested { signal, sender, grace }));
         match self.phase {
             // There is no app to be stopped, and there will be none.
             Phase::PreStart { .. } => self.app_gone(now, Ending::Forestalled(signal), out),
@@ -159,11 +164,17 @@ impl Machine {
         }
     }
 
-    pub(super) fn begin_budget(&mut self, now: Time, out: &mut Vec<Action>) {
-        let end = now.after(self.plan.grace);
-        self.deadline = Some(end);
+    /// The budget runs; `whole`: how long, if it has an end. The dead-man has nothing to hold where it
+    /// has none.
+    pub(super) fn begin_budget(
+        &mut self,
+        now: Time,
+        whole: Option<Duration>,
+        out: &mut Vec<Action>,
+    ) {
+        self.deadline = whole.map(|whole| now.after(whole));
         self.latest = now.after(self.plan.grace_max);
-        out.push(Action::ArmDeadMan(end));
+        out.extend(self.deadline.map(Action::ArmDeadMan));
     }
 
     /// To whom signals go now.

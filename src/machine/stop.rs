@@ -15,7 +15,7 @@ impl Machine {
     /// The app is to be stopped: nobody may send it work any more, and its budget runs.
     pub(super) fn begin_stop(&mut self, now: Time, out: &mut Vec<Action>) {
         out.push(Action::SetReady(false));
-        self.begin_budget(now, out);
+        self.begin_budget(now, self.plan.budget(), out);
         self.end_work(out);
         if self.plan.terminal {
             // From here on a Ctrl-C is for graceinit: a second stop request.
@@ -50,7 +50,7 @@ impl Machine {
 
     pub(super) fn enter_stopping(&mut self, now: Time, out: &mut Vec<Action>) {
         let diagnose = self.plan.diagnose.zip(self.deadline).map(|(diagnose, deadline)| {
-            budget::diagnose_at(deadline, diagnose.lead, self.left(now))
+            budget::diagnose_at(deadline, diagnose.lead, deadline.since(now))
         });
         self.enter(Phase::Stopping { rung: 0, next: None, diagnose }, out);
         self.climb(now, 0, out);
@@ -67,7 +67,8 @@ impl Machine {
             (None, None) => self.plan.rewrite.apply(asked).or(Some(asked)),
         };
         let more = rung + 1 < self.plan.ladder.len();
-        let wait = more.then(|| now.after(budget::rung_wait(&self.plan.ladder, rung, left)));
+        let wait = budget::rung_wait(&self.plan.ladder, rung, left).filter(|_| more);
+        let wait = wait.map(|wait| now.after(wait));
         if let Phase::Stopping { rung: present, next, .. } = &mut self.phase {
             (*present, *next) = (rung, wait);
         }
@@ -84,8 +85,9 @@ impl Machine {
         self.continue_app(target, out);
     }
 
-    pub(super) fn left(&self, now: Time) -> Duration {
-        self.deadline.map_or(Duration::ZERO, |deadline| deadline.since(now))
+    /// What is left of the budget, if it has an end.
+    pub(super) fn left(&self, now: Time) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.since(now))
     }
 
     pub(super) fn app_gone(&mut self, now: Time, ending: Ending, out: &mut Vec<Action>) {
@@ -119,8 +121,10 @@ impl Machine {
     }
 
     pub(super) fn enter_leftovers(&mut self, now: Time, out: &mut Vec<Action>) {
+        // No budget ran, or one without an end. From here on there is one in any case: a leftover that
+        // ignores every signal must not keep a container alive whose app has gone.
         if self.deadline.is_none() {
-            self.begin_budget(now, out);
+            self.begin_budget(now, Some(self.plan.measure()), out);
         }
         self.enter(Phase::Leftovers(Sweep { looks: 0, next: now }), out);
         self.sweep(now, out);
@@ -129,7 +133,7 @@ impl Machine {
     /// One look for processes that have to go.
     pub(super) fn sweep(&mut self, now: Time, out: &mut Vec<Action>) {
         let signal = self.leftover_signal();
-        let left = self.left(now);
+        let left = self.left(now).unwrap_or_default();
         match &mut self.phase {
             Phase::Leftovers(sweep) => {
                 if sweep.looks == 0 {

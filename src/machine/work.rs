@@ -159,7 +159,8 @@ impl Machine {
     }
 
     /// EXTEND_TIMEOUT_USEC: the deadline moves to `span` from now if that is later, but
-    /// never beyond `--grace-max`, and only for an app that is being stopped.
+    /// never beyond `--grace-max`, and only for an app that is being stopped. One that has no deadline
+    /// has all the time there is.
     pub(super) fn more_time(&mut self, now: Time, span: Duration, out: &mut Vec<Action>) {
         let Some(deadline) = self.deadline else { return };
         let wanted = now.after(span).min(self.latest);
@@ -203,7 +204,7 @@ impl Machine {
     /// Ends the budget: as soon as it is recorded who is still there, at once if it is.
     pub(super) fn hurry(&mut self, now: Time, out: &mut Vec<Action>) {
         let moment = now.after(budget::HURRIED_SURVEY);
-        let end = self.deadline.map_or(now, |deadline| deadline.min(moment));
+        let end = self.deadline.map_or(moment, |deadline| deadline.min(moment));
         self.hurried = true;
         self.deadline = Some(end);
         if self.surveyed || end <= now {

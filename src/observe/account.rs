@@ -181,8 +181,9 @@ pub struct Stop {
     pub signal: String,
     /// `process 12`, `outside` (of the pid namespace), `the terminal or the kernel`.
     pub from: String,
-    /// The whole budget.
-    pub budget: Span,
+    /// The whole budget; none: the stop has no deadline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Span>,
 }
 
 /// The app.

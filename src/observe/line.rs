@@ -141,6 +141,14 @@ impl Line {
         self
     }
 
+    /// A time that may have no end: then nothing is said of it.
+    fn limit(self, name: &'static str, value: Option<Duration>) -> Line {
+        match value {
+            Some(value) => self.span(name, value),
+            None => self,
+        }
+    }
+
     /// The value, if it is known.
     fn known(mut self, name: &'static str, value: Option<Value>) -> Line {
         self.fields.push((name, value.unwrap_or(Value::Unknown)));

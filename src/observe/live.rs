@@ -47,12 +47,14 @@ impl Live {
             self.next = Some(first);
             return;
         }
-        let left = end.since(now);
-        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-        self.next = (seconds > 0).then(|| end.before(Duration::from_secs(seconds - 1)));
+        let left = end.map(|end| end.since(now));
+        let seconds = left.map(|left| left.as_secs() + u64::from(left.subsec_nanos() > 0));
+        let next = end.zip(seconds).filter(|(_, seconds)| *seconds > 0);
+        self.next = next.map(|(end, seconds)| end.before(Duration::from_secs(seconds - 1)));
+        let left = seconds.map_or(String::new(), |seconds| format!(", {seconds} s left"));
         let hint = if can_kill && machine.again_kills() { "; Ctrl-C again to kill" } else { "" };
         let phase = machine.phase().name().as_str();
-        let mut line = format!("graceinit: {phase}: waiting for {what}, {seconds} s left{hint}");
+        let mut line = format!("graceinit: {phase}: waiting for {what}{left}{hint}");
         // A line that wraps cannot be taken back.
         let columns = tty::columns(stderr::NUMBER).unwrap_or(80);
         if let Some((end, _)) = line.char_indices().nth(columns.saturating_sub(1)) {
@@ -73,8 +75,8 @@ impl Live {
     }
 }
 
-/// Who is waited for, and how long at most.
-fn waits_for(machine: &Machine) -> Option<(String, Time)> {
+/// Who is waited for, and how long at most, if that has an end.
+fn waits_for(machine: &Machine) -> Option<(String, Option<Time>)> {
     let hooks = || {
         let names: Vec<String> = machine.running_hooks().map(names::hook).collect();
         match names.len() {
@@ -88,7 +90,7 @@ fn waits_for(machine: &Machine) -> Option<(String, Time)> {
         Phase::PreStart { .. } | Phase::Starting { .. } | Phase::Running { .. } | Phase::Exited => {
             None
         }
-        Phase::PreStop { .. } | Phase::OnStop(_) => Some((hooks(), deadline?)),
+        Phase::PreStop { .. } | Phase::OnStop(_) => Some((hooks(), deadline)),
         Phase::Drain(draining) => {
             let under_way = draining.last.map_or(0, |look| look.busy + look.owed + look.queued);
             let what = match under_way {
@@ -96,14 +98,14 @@ fn waits_for(machine: &Machine) -> Option<(String, Time)> {
                 1 => "1 connection".to_owned(),
                 n => format!("{n} connections"),
             };
-            Some((what, machine.drain_deadline()?))
+            Some((what, machine.drain_deadline()))
         }
-        Phase::Stopping { .. } => Some(("the app".to_owned(), deadline?)),
-        Phase::Leftovers(_) => Some(("what the app left behind".to_owned(), deadline?)),
-        Phase::Killed { give_up, .. } => Some(("what was killed".to_owned(), *give_up)),
+        Phase::Stopping { .. } => Some(("the app".to_owned(), deadline)),
+        Phase::Leftovers(_) => Some(("what the app left behind".to_owned(), deadline)),
+        Phase::Killed { give_up, .. } => Some(("what was killed".to_owned(), Some(*give_up))),
         Phase::PostStop { end, told: true, .. } => {
-            Some(("what the hooks left behind".to_owned(), *end))
+            Some(("what the hooks left behind".to_owned(), Some(*end)))
         }
-        Phase::PostStop { end, told: false, .. } => Some((hooks(), *end)),
+        Phase::PostStop { end, told: false, .. } => Some((hooks(), Some(*end))),
     }
 }

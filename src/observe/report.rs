@@ -334,7 +334,8 @@ fn round(account: &mut Account) {
     let Account { hooks, drain, troubles, timeline, processes, .. } = account;
     let ended = app.ended.iter_mut().map(|ended| &mut ended.at);
     let of_app = app.started.iter_mut().chain(&mut app.ready_after).chain(ended);
-    let of_stop = stop.iter_mut().flat_map(|stop| [&mut stop.at, &mut stop.budget]);
+    let of_stop =
+        stop.iter_mut().flat_map(|stop| [&mut stop.at].into_iter().chain(&mut stop.budget));
     let of_exit = exit.iter_mut().map(|exit| &mut exit.at);
     let of_killed = killed.iter_mut().map(|killed| &mut killed.at);
     of_app.chain(of_stop).chain(of_exit).chain(of_killed).chain([age]).for_each(to_millis);

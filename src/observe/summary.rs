@@ -35,7 +35,7 @@ fn stuck(account: &Account) -> String {
 fn present(account: &Account) -> String {
     if let Some(begun) = stop_begun(account) {
         let whole = account.stop.as_ref().map_or(String::new(), |stop| {
-            format!(" of {}: {} from {}", span(stop.budget), stop.signal, stop.from)
+            format!("{}: {} from {}", of_budget(stop.budget), stop.signal, stop.from)
         });
         let for_so_long = span(account.age.since(begun));
         return format!("Stopping, in {} after {for_so_long}{whole}.", account.phase);
@@ -80,10 +80,10 @@ fn ended(account: &Account, at: Span, code: u8, reason: &str) -> String {
     }
     match &account.stop {
         Some(stop) if reason == "signal" => format!(
-            "Stopped by {} from {}, exit {code} after {took} of {}{}.",
+            "Stopped by {} from {}, exit {code} after {took}{}{}.",
             stop.signal,
             stop.from,
-            span(stop.budget),
+            of_budget(stop.budget),
             spent(account)
         ),
         _ => by_itself(account, code, reason),
@@ -153,8 +153,13 @@ fn asked(account: &Account) -> String {
 }
 
 fn budget(account: &Account) -> String {
-    let budget = account.stop.as_ref().map(|stop| span(stop.budget));
-    budget.map_or(String::new(), |budget| format!(" (budget {budget})"))
+    let budget = account.stop.as_ref().and_then(|stop| stop.budget);
+    budget.map_or(String::new(), |budget| format!(" (budget {})", span(budget)))
+}
+
+/// Of how long, if that has an end.
+fn of_budget(budget: Option<Span>) -> String {
+    budget.map_or(String::new(), |budget| format!(" of {}", span(budget)))
 }
 
 /// `: pre-stop 0.10 s, drain 2.01 s, app 0.23 s`

@@ -51,7 +51,7 @@ impl Hands {
         &mut self,
         machine: &Machine,
         id: HookId,
-        end: Time,
+        end: Option<Time>,
         now: Time,
     ) -> Result<(), Event> {
         let moment = Moment { machine, id, end, now, app: self.app };

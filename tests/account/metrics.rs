@@ -125,7 +125,7 @@ fn rich() -> Account {
             PhaseName::PreStop => {
                 for _ in 0..3 {
                     for &signal in &signals {
-                        let grace = seconds(15);
+                        let grace = Some(seconds(15));
                         let request = Fact::StopRequested { signal, sender: Some(3), grace };
                         account.take(now(), &request);
                         let scope = Scope::Group;

@@ -67,7 +67,7 @@ fn stopping() -> Account {
         at: Span(100 * S),
         signal: "TERM".to_owned(),
         from: "outside".to_owned(),
-        budget: Span(10 * S),
+        budget: Some(Span(10 * S)),
     });
     account.counts.stop_requests.insert("TERM".to_owned(), 1);
     account.hooks = vec![Hook {

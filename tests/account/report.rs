@@ -124,12 +124,8 @@ fn survivor() -> impl Strategy<Value = Survivor> {
 fn head() -> impl Strategy<Value = Account> {
     let exit = (span(), any::<u8>(), word(), any::<bool>())
         .prop_map(|(at, code, reason, dead_man)| Exit { at, code, reason, dead_man });
-    let stop = (span(), word(), word(), span()).prop_map(|(at, signal, from, budget)| Stop {
-        at,
-        signal,
-        from,
-        budget,
-    });
+    let stop = (span(), word(), word(), option::of(span()))
+        .prop_map(|(at, signal, from, budget)| Stop { at, signal, from, budget });
     let ended = (span(), word(), word(), option::of(any::<u8>()), option::of(word()))
         .prop_map(|(at, phase, how, code, signal)| Ended { at, phase, how, code, signal });
     let app = (text(), option::of(any::<i32>()), option::of(span()), option::of(span()))
@@ -234,7 +230,8 @@ fn essence(account: &Account) -> Account {
     round(&mut head.age);
     head.exit.iter_mut().for_each(|exit| round(&mut exit.at));
     head.killed.iter_mut().for_each(|killed| round(&mut killed.at));
-    head.stop.iter_mut().flat_map(|stop| [&mut stop.at, &mut stop.budget]).for_each(round);
+    head.stop.iter_mut().for_each(|stop| round(&mut stop.at));
+    head.stop.iter_mut().flat_map(|stop| &mut stop.budget).for_each(round);
     head.app.started.iter_mut().chain(&mut head.app.ready_after).for_each(round);
     head.app.ended.iter_mut().for_each(|ended| round(&mut ended.at));
     head
@@ -364,7 +361,7 @@ fn full() -> Account {
         v: VERSION,
         summary: text("?"),
         exit: Some(Exit { at, code: 137, reason: text("deadline"), dead_man: true }),
-        stop: Some(Stop { at, signal: text("TERM"), from: text("outside"), budget: at }),
+        stop: Some(Stop { at, signal: text("TERM"), from: text("outside"), budget: Some(at) }),
         app: App {
             command: text("/srv/app --port 80"),
             pid: Some(7),

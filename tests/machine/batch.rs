@@ -42,7 +42,7 @@ pub(super) struct Batch {
     /// The app has said that it ends by itself: readiness has to fall now.
     pub(super) owed_over: bool,
     /// It has to be made to speak now: the signal, and what is left of the budget.
-    pub(super) owed_diagnosis: Option<(Signal, Duration)>,
+    pub(super) owed_diagnosis: Option<(Signal, Option<Duration>)>,
     /// SIGKILL must come now, and why.
     pub(super) owed_kill: Option<Promise>,
     pub(super) kills: usize,
@@ -155,6 +155,7 @@ impl Batch {
                 Some(Fact::Extended { .. }) => Promise::MoreTime,
                 Some(Fact::HookRetried { .. }) => Promise::Retries,
                 Some(Fact::StopAgain { .. }) if same_kind => Promise::StopAgain,
+                Some(Fact::StopRequested { .. }) if same_kind => Promise::TimeTold,
                 Some(Fact::Held { .. }) => Promise::HeldSignals,
                 Some(
                     Fact::ReloadRequested { .. }

@@ -9,7 +9,7 @@ use graceinit::machine::plan::Plan;
 use graceinit::types::Time;
 
 use super::batch::Batch;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, measure};
 use super::promises::{Kept, Promise, kept};
 use super::world::{World, ms};
 
@@ -29,11 +29,11 @@ pub(super) struct Drain {
 }
 
 impl Ledger {
-    /// On-stop hooks and the app get the rest.
-    pub(super) fn drain_end(&self, plan: &Plan) -> Time {
-        let quarter = (plan.grace / 4).min(Duration::from_secs(5));
+    /// On-stop hooks and the app get the rest, if the budget has an end.
+    pub(super) fn drain_end(&self, plan: &Plan) -> Option<Time> {
+        let quarter = (measure(plan) / 4).min(Duration::from_secs(5));
         let quarters = if plan.hooks.on_stop.is_empty() { 1 } else { 2 };
-        self.deadline.unwrap_or_default().before(quarter * quarters)
+        self.deadline.map(|deadline| deadline.before(quarter * quarters))
     }
 
     /// When balancers are taken to know.
@@ -51,7 +51,7 @@ impl Ledger {
         let quiet = self.drain.noise.after(drain.quiet) <= now;
         if seen && known && calm && quiet {
             Some(DrainEnd::Quiet)
-        } else if self.drain_end(plan) <= now {
+        } else if self.drain_end(plan).is_some_and(|end| end <= now) {
             Some(DrainEnd::Budget)
         } else {
             (!drain.looks && known).then_some(DrainEnd::Delay)
@@ -152,6 +152,12 @@ impl Ledger {
         kept(!drains || over.is_none(), Promise::DrainEnds, || format!("{over:?}"))
     }
 
+    /// When the drain has to be looked after, whatever the budget says.
+    pub(super) fn drain_wakes(&self, plan: &Plan) -> Option<Time> {
+        let looks = plan.drain.is_some_and(|drain| drain.looks);
+        if looks { self.drain.look_due } else { Some(self.known_at(plan)) }
+    }
+
     /// The supervisor sleeps until `wake` while the app is drained.
     pub(super) fn judge_drain_waits(&self, plan: &Plan, world: &World, wake: Time) -> Kept {
         let now = world.now;
@@ -159,7 +165,9 @@ impl Ledger {
         let over = self.over(plan, now, false);
         kept(over.is_none(), Promise::DrainEnds, || format!("{over:?}"))?;
         let end = self.drain_end(plan);
-        kept(wake <= end, Promise::DrainEnds, || format!("until {wake:?}, its end is {end:?}"))?;
+        kept(end.is_none_or(|end| wake <= end), Promise::DrainEnds, || {
+            format!("until {wake:?}, its end is {end:?}")
+        })?;
         if plan.drain.is_some_and(|drain| drain.looks) {
             let due = self.drain.look_due;
             return kept(due.is_some_and(|due| wake <= due), Promise::Looks, || {

@@ -10,7 +10,7 @@ use super::life::Life;
 use super::promises::{Broken, Promise, kept};
 use super::sabotage::Bug;
 use super::world::{Choice, Setup};
-use super::{serving, setups};
+use super::{serving, setups, standin};
 
 /// How much there was to see.
 #[derive(Debug)]
@@ -286,4 +286,8 @@ explored! {
     long_delay: serving::long_delay(), 2_000;
     quiet: serving::quiet(), 10_000;
     hasty: serving::hasty(), 2_000;
+    no_deadline: standin::no_deadline(), 10_000;
+    no_deadline_but_limits: standin::no_deadline_but_limits(), 10_000;
+    no_deadline_but_a_delay: standin::no_deadline_but_a_delay(), 2_000;
+    no_deadline_but_ports: standin::no_deadline_but_ports(), 2_000;
 }

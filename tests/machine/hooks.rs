@@ -10,7 +10,7 @@ use graceinit::machine::plan::{Ending, HookLimits, OnFailure, Plan};
 use graceinit::types::Time;
 
 use super::batch::Batch;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, measure};
 use super::promises::{Kept, Promise, kept};
 use super::world::{OWN_ERROR, World};
 
@@ -54,22 +54,22 @@ fn pause(plan: &Plan, id: HookId) -> Duration {
 }
 
 impl Ledger {
-    /// The last moment for hooks of this phase, and the end of their budget.
-    fn hook_budget(&self, plan: &Plan, phase: HookPhase) -> (Time, Time) {
+    /// The last moment for hooks of this phase, and the end of their budget, if that has one.
+    fn hook_budget(&self, plan: &Plan, phase: HookPhase) -> (Time, Option<Time>) {
         let tenth = (plan.post_stop_timeout / 10).min(Duration::from_millis(100));
         match phase {
             // Only their own limit counts.
             HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload | HookPhase::Ready => {
-                (Time(u64::MAX), Time(u64::MAX))
+                (Time(u64::MAX), None)
             }
             HookPhase::PreStop | HookPhase::OnStop => {
-                let deadline = self.deadline.unwrap_or_default();
-                let quarter = (plan.grace / 4).min(Duration::from_secs(5));
-                (deadline.before(quarter), deadline)
+                let quarter = (measure(plan) / 4).min(Duration::from_secs(5));
+                let last = |deadline: Time| deadline.before(quarter);
+                (self.deadline.map_or(Time(u64::MAX), last), self.deadline)
             }
             HookPhase::PostStop => {
                 let end = self.post_end.unwrap_or_default();
-                (end.before(tenth), end)
+                (end.before(tenth), Some(end))
             }
         }
     }
@@ -213,7 +213,7 @@ impl Ledger {
         &mut self,
         plan: &Plan,
         world: &World,
-        (id, until, end): (HookId, Time, Time),
+        (id, until, end): (HookId, Time, Option<Time>),
     ) -> Kept {
         let now = world.now;
         kept(self.open.contains(&id), Promise::Account, || "an attempt that no fact tells of")?;
@@ -280,7 +280,8 @@ impl Ledger {
         kept(until == now.after(limits.timeout).min(last), Promise::HookLimit, || {
             format!("{id:?} may run until {until:?}, the last moment is {last:?}")
         })?;
-        let budget_end = if budget_end == Time(u64::MAX) { until } else { budget_end };
+        // Where no budget runs, its own limit is all there is to tell.
+        let budget_end = if id.phase < HookPhase::PreStop { Some(until) } else { budget_end };
         kept(end == budget_end, Promise::HookLimit, || {
             format!("the budget ends at {budget_end:?}, the hook is told {end:?}")
         })

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use graceinit::machine::budget::ENDLESS;
 use graceinit::machine::fact::{Fact, Reason};
 use graceinit::machine::hook::{HookId, HookPhase, Outcome};
 use graceinit::machine::phase::PhaseName;
@@ -38,7 +39,7 @@ pub(super) struct Ledger {
     pub(super) asked_in_life: bool,
     /// What became of the app, and when.
     pub(super) ended: Option<(Ending, Time)>,
-    /// The end of the budget, once it runs, and what the app itself may move it to.
+    /// The end of the budget, once it runs, if it has one, and what the app itself may move it to.
     pub(super) deadline: Option<Time>,
     pub(super) latest: Time,
     /// A second stop request has ended it.
@@ -92,6 +93,16 @@ pub(super) fn leftovers_signal(plan: &Plan) -> Signal {
         Some(signal) if signal.ends_by_default() => signal,
         _ => Signal::TERM,
     }
+}
+
+/// The whole budget of a stop, if it has an end.
+pub(super) fn budget_of(plan: &Plan) -> Option<Duration> {
+    (plan.grace != ENDLESS).then_some(plan.grace)
+}
+
+/// The budget that limits are shares of.
+pub(super) fn measure(plan: &Plan) -> Duration {
+    budget_of(plan).unwrap_or(plan.leftovers)
 }
 
 impl Ledger {
@@ -208,7 +219,8 @@ impl Ledger {
             return;
         }
         self.ended = Some((ending, now));
-        self.deadline.get_or_insert(now.after(plan.grace));
+        // Whatever the stop was given, what the app leaves behind has an end.
+        self.deadline.get_or_insert(now.after(measure(plan)));
         batch.owed_facts.push(Fact::AppEnded { ending });
         self.close_work(batch);
     }
@@ -314,7 +326,12 @@ impl Ledger {
                 batch.facts.push(fact.clone());
                 batch.judge_facts_so_far()
             }
-            Fact::NoStopSignal { .. } => self.judge_step(plan, world, None),
+            Fact::NoStopSignal { left, .. } => {
+                self.judge_left(world.now, left)?;
+                self.judge_step(plan, world, None)
+            }
+            Fact::StopSignal { left, .. } => self.judge_left(world.now, left),
+            Fact::LeftoversSignalled { left, .. } => self.judge_left(world.now, Some(left)),
             Fact::Exit { reason, .. } => self.judge_reason(reason),
             Fact::StopRequested { .. }
             | Fact::StopAgain { .. }
@@ -332,9 +349,7 @@ impl Ledger {
                 batch.facts.push(fact.clone());
                 Ok(())
             }
-            Fact::StopSignal { .. } | Fact::LeftoversSignalled { .. } | Fact::Suspended { .. } => {
-                Ok(())
-            }
+            Fact::Suspended { .. } => Ok(()),
             Fact::NotReady { .. } | Fact::WatchdogMissed { .. } => {
                 self.judge_failure(plan, world, fact, batch)
             }
@@ -357,6 +372,12 @@ impl Ledger {
                 kept(false, Promise::Account, || "it cannot know who is still there")
             }
         }
+    }
+
+    /// What is said to be left of the budget.
+    pub(super) fn judge_left(&self, now: Time, left: Option<Duration>) -> Kept {
+        let really = self.deadline.map(|deadline| deadline.since(now));
+        kept(left == really, Promise::TimeTold, || format!("{left:?}, really {really:?}"))
     }
 
     fn judge_phase(

@@ -2,8 +2,8 @@
 //! ones, and proof that a bug would be seen.
 //!
 //! `world` plays the kernel and the supervisor. `ledger` holds the machine to what `promises` lists, with
-//! `batch`, `signals`, `hooks`, `stopping`, `sleep` and `exits`; `life` ties the three together. `setups`
-//! and `serving` have the configurations that `explore` walks through; `random` makes up others; `stories` tells of
+//! `batch`, `signals`, `hooks`, `stopping`, `sleep` and `exits`; `life` ties the three together. `setups`,
+//! `serving` and `standin` have the configurations that `explore` walks through; `random` makes up others; `stories` tells of
 //! what has no room in either; `drained` has the rule of the drain alone; `planted` breaks the machine on
 //! purpose (`sabotage`, `mischief`).
 
@@ -27,6 +27,7 @@ mod serving;
 mod setups;
 mod signals;
 mod sleep;
+mod standin;
 mod stopping;
 mod stories;
 mod world;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use graceinit::machine::budget::ENDLESS;
 use graceinit::machine::drain::{self, Look};
 use graceinit::machine::fact::DrainEnd;
 use graceinit::machine::phase::PhaseName;
@@ -18,6 +19,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::hooks::Turn;
+use super::ledger::budget_of;
 use super::life::{Life, TOLD};
 use super::promises::{Broken, Promise, kept};
 use super::serving;
@@ -119,13 +121,20 @@ fn plan() -> impl Strategy<Value = Plan> {
         (codes(), codes(), option::of(Just(9u8))).prop_map(|(always_ok, stop_ok, killed)| {
             ExitRules { always_ok, stop_ok, killed, ..ExitRules::default() }
         });
-    let times = (span(20_000), span(60_000), span(5000));
+    let times = (span(20_000), span(60_000), span(5000), span(9000));
     let taste = (prop::sample::select(scopes), prop::sample::select(again), any::<(bool, bool)>());
+    let endless = prop::bool::weighted(0.2);
     let jitter = prop_oneof![Just(0), any::<u64>()];
     let limit = option::weighted(0.3, span(5000));
     let serving = (conditions(), limit, draining(), option::weighted(0.2, 1..5000u64));
-    (times, sending(), taste, (every_hook(), jitter), (exit, serving)).prop_map(
-        |(times, sending, (scope, stop_again, (terminal, suspendable)), hooks, (exit, serving))| {
+    ((times, endless), sending(), taste, (every_hook(), jitter), (exit, serving)).prop_map(
+        |(
+            (times, endless),
+            sending,
+            (scope, stop_again, (terminal, suspendable)),
+            hooks,
+            (exit, serving),
+        )| {
             let (ready, limit, drain, watchdog) = serving;
             Plan {
                 ready,
@@ -133,9 +142,9 @@ fn plan() -> impl Strategy<Value = Plan> {
                 probe_timeout: ms(1000),
                 drain,
                 watchdog: watchdog.map(ms),
-                grace: ms(times.0),
+                grace: if endless { ENDLESS } else { ms(times.0) },
                 grace_max: ms(times.1),
-                leftovers: ms(100),
+                leftovers: ms(times.3),
                 post_stop_timeout: ms(times.2),
                 stop_on: SignalSet::of(&[Signal::TERM, Signal::INT]),
                 ladder: sending.0,
@@ -286,7 +295,7 @@ fn pick(life: &Life, setup: &Setup, dice: Dice) -> Option<Choice> {
 }
 
 /// What makes a life worth living, by name.
-fn sights(life: &Life, plan: &Plan) -> [(&'static str, bool); 18] {
+fn sights(life: &Life, plan: &Plan) -> [(&'static str, bool); 20] {
     let Life { ledger, world, .. } = life;
     let waits = |turn: &Turn| matches!(turn, Turn::Running(_));
     let aborted = [&ledger.pre_start, &ledger.on_ready, &ledger.on_reload, &ledger.on_stop];
@@ -310,6 +319,11 @@ fn sights(life: &Life, plan: &Plan) -> [(&'static str, bool); 18] {
         ("quiet", ledger.drain.ended == Some(DrainEnd::Quiet)),
         ("delayed", ledger.drain.ended == Some(DrainEnd::Delay)),
         ("cut off", ledger.drain.ended == Some(DrainEnd::Budget)),
+        ("without end", stopping && ledger.begun && ledger.deadline.is_none()),
+        (
+            "with an end at last",
+            budget_of(plan).is_none() && ledger.was_killed() && !ledger.cut_short,
+        ),
         ("surveyed", world.surveyor == Surveyor::Runs),
     ]
 }
@@ -331,7 +345,7 @@ impl Album {
 }
 
 /// Lives by the dice, then lets nothing happen any more. What there was to see.
-fn live(setup: &Setup, dice: &[Dice]) -> Result<[(&'static str, bool); 18], Broken> {
+fn live(setup: &Setup, dice: &[Dice]) -> Result<[(&'static str, bool); 20], Broken> {
     let mut life = Life::new(setup, None);
     let mut seen = sights(&life, &setup.plan);
     let mut story = Vec::new();
@@ -349,11 +363,14 @@ fn live(setup: &Setup, dice: &[Dice]) -> Result<[(&'static str, bool); 18], Brok
         steps(&mut life, choice)?;
     }
     // Far more than the looks for leftovers, or at connections, in the longest budget.
-    for _ in 0..20_000 {
+    let endless = budget_of(&setup.plan).is_none();
+    for _ in 0..if endless { 2000 } else { 20_000 } {
         let Some(choice) = life.quiet_choice().filter(|_| !life.is_over()) else { break };
         steps(&mut life, choice)?;
     }
-    let done = life.is_over() || life.ledger.phase <= PhaseName::Ready;
+    // Without a deadline the app may take for ever.
+    let lives = life.ledger.ended.is_none() && !life.ledger.cut_short;
+    let done = life.is_over() || life.ledger.phase <= PhaseName::Ready || endless && lives;
     kept(done, Promise::Terminates, || "it does not end")?;
     Ok(seen)
 }

@@ -11,7 +11,7 @@ use graceinit::machine::{Origin, Received};
 use graceinit::types::Time;
 
 use super::batch::Batch;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, budget_of};
 use super::promises::{Broken, Kept, Promise, kept};
 use super::world::{World, ms};
 
@@ -225,7 +225,7 @@ impl Ledger {
         self.readiness.failure = Some(failure);
         // Whatever it hangs in, this is the moment to say it.
         let speaks = plan.diagnose.filter(|_| failure == Failure::Watchdog);
-        batch.owed_diagnosis = speaks.map(|diagnose| (diagnose.signal, plan.grace));
+        batch.owed_diagnosis = speaks.map(|diagnose| (diagnose.signal, budget_of(plan)));
         self.owe_stopped_hooks(plan, batch);
         self.stop_begins(plan, now, batch);
         Ok(())
@@ -288,7 +288,7 @@ impl Ledger {
         &mut self,
         plan: &Plan,
         world: &World,
-        (id, until, end): (HookId, Time, Time),
+        (id, until, end): (HookId, Time, Option<Time>),
     ) -> Kept {
         let (promise, now) = (Promise::Probes, world.now);
         kept(self.is_waiting(), promise, || "nobody waits for the app")?;
@@ -303,7 +303,7 @@ impl Ledger {
         let due = probe.due.take();
         kept(due.is_some_and(|due| due <= now), promise, || format!("due: {due:?}"))?;
         let limit = now.after(plan.probe_timeout);
-        kept((until, end) == (limit, limit), promise, || format!("{until:?}, not {limit:?}"))
+        kept((until, end) == (limit, Some(limit)), promise, || format!("{until:?}, not {limit:?}"))
     }
 
     pub(super) fn probe_ended(&mut self, now: Time, id: HookId, ok: bool, batch: &mut Batch) {

@@ -329,8 +329,8 @@ impl Subject {
                 Action::SignalLeftovers { signal, group_told: true, first }
             }
             (Bug::ExitsWithZero, Action::Exit { by, .. }) => Action::Exit { code: 0, by },
-            (Bug::HooksMayUseTheWholeBudget, Action::StartHook { id, end, .. }) => {
-                Action::StartHook { id, until: end, end }
+            (Bug::HooksMayUseTheWholeBudget, Action::StartHook { id, until, end }) => {
+                Action::StartHook { id, until: end.unwrap_or(until), end }
             }
             (Bug::DiagnosesTheAppAlone, Action::SignalApp { signal, value, stop: false, .. })
                 if self.machine.plan().diagnose.is_some_and(|it| it.signal == signal) =>
@@ -341,7 +341,8 @@ impl Subject {
                 Action::Record(Fact::HookRetried { id, pause: pause / 2 })
             }
             (_, Action::StartHook { id, until, end }) => {
-                Action::StartHook { id, until: until.after(put_off), end: end.after(put_off) }
+                let end = end.map(|end| end.after(put_off));
+                Action::StartHook { id, until: until.after(put_off), end }
             }
             (_, Action::ArmDeadMan(time)) => Action::ArmDeadMan(time.after(put_off)),
             (_, action) => action,
@@ -494,7 +495,7 @@ impl Subject {
             (Bug::RetriesAfterItsPhase, Event::HookExited(id, Status::Code(1))) if late(id) => {
                 let (id, end) = (HookId { attempt: 2, ..id }, now.after(Duration::from_secs(1)));
                 out.push(Action::Record(Fact::HookStarted { id, limit: Duration::MAX }));
-                out.push(Action::StartHook { id, until: end, end });
+                out.push(Action::StartHook { id, until: end, end: Some(end) });
             }
             (Bug::StopsWithoutASignalToo, _)
                 if out
@@ -521,7 +522,7 @@ impl Subject {
                 let id = HookId { phase: HookPhase::OnStop, attempt: 9, ..newest };
                 let end = Time(u64::MAX);
                 out.push(Action::Record(Fact::HookStarted { id, limit: Duration::MAX }));
-                out.push(Action::StartHook { id, until: end, end });
+                out.push(Action::StartHook { id, until: end, end: Some(end) });
             }
             _ => mischief::append(bug, event, out),
         }

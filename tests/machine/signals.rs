@@ -10,7 +10,7 @@ use graceinit::types::{Signal, Time};
 
 use super::batch::Batch;
 use super::hooks::Turn;
-use super::ledger::{Ledger, leftovers_signal};
+use super::ledger::{Ledger, budget_of, leftovers_signal, measure};
 use super::promises::{Kept, Promise, kept};
 use super::ready::Readiness;
 use super::world::{World, ms};
@@ -167,7 +167,9 @@ impl Ledger {
         // One wake-up reads the clock once. Who ends app and graceinit with one kill(2) to their
         // group asks for a stop, whichever news is read first.
         self.asked_in_life = self.ended.is_none_or(|(_, at)| at == now);
-        let (sender, grace) = (received.origin.process(), plan.grace);
+        let sender = received.origin.process();
+        let no_app = self.ended.is_some() || !self.started;
+        let grace = if no_app { Some(measure(plan)) } else { budget_of(plan) };
         batch.owed_facts.push(Fact::StopRequested { signal, sender, grace });
         // An app that has failed is being stopped already.
         if self.ended.is_some() || self.begun {
@@ -181,7 +183,6 @@ impl Ledger {
             }
             self.stop_begins(plan, now, batch);
         } else {
-            self.deadline = Some(now.after(grace));
             self.latest = now.after(plan.grace_max);
             self.app_ended(plan, now, Ending::Forestalled(signal), batch);
         }
@@ -190,7 +191,7 @@ impl Ledger {
     /// The app is there, and will be stopped.
     pub(super) fn stop_begins(&mut self, plan: &Plan, now: Time, batch: &mut Batch) {
         self.begun = true;
-        self.deadline = Some(now.after(plan.grace));
+        self.deadline = budget_of(plan).map(|whole| now.after(whole));
         self.latest = now.after(plan.grace_max);
         self.close_work(batch);
     }

@@ -24,9 +24,10 @@ impl Ledger {
             kept(due || wake.is_none(), Promise::HookKilledAtLimit, || format!("{hook:?}"))?;
         }
         self.judge_probes(world)?;
-        match self.deadline {
-            None => self.judge_idle(plan, world, wake),
-            Some(deadline) => self.judge_waiting(plan, world, wake, deadline),
+        if self.begun || self.ended.is_some() {
+            self.judge_waiting(plan, world, wake)
+        } else {
+            self.judge_idle(plan, world, wake)
         }
     }
 
@@ -81,25 +82,40 @@ impl Ledger {
         kept(!moot, Promise::TickOnTime, || format!("{wanted:?} is nobody's business"))
     }
 
-    fn judge_waiting(
-        &self,
-        plan: &Plan,
-        world: &World,
-        wake: Option<Time>,
-        deadline: Time,
-    ) -> Kept {
-        let Some(wake) = wake else {
-            return kept(false, Promise::NoLostWakeUp, || {
-                format!("the budget runs, and no tick is due in {:?}", self.phase)
-            });
+    /// What ends a wait of a stop that has no deadline.
+    fn judge_endless_wait(&self, plan: &Plan, world: &World, wake: Option<Time>) -> Kept {
+        let limits = world.hooks.iter().filter(|hook| !hook.killed).map(|hook| hook.until);
+        let wanted = match self.phase {
+            PhaseName::PreStop => self.retry_due(HookPhase::PreStop),
+            PhaseName::Drain => self.drain_wakes(plan),
+            PhaseName::OnStop => self.retry_due(HookPhase::OnStop),
+            PhaseName::Stopping => self.rung_due,
+            phase => {
+                return kept(false, Promise::Endless, || format!("no deadline in {phase:?}"));
+            }
         };
+        let wanted = limits.chain(wanted).min();
+        kept(wanted.is_none() || wake.is_some(), Promise::NoLostWakeUp, || {
+            format!("no tick is due in {:?}", self.phase)
+        })?;
+        kept(wake.is_none() || wanted.is_some(), Promise::TickOnTime, || "for nothing")
+    }
+
+    fn judge_waiting(&self, plan: &Plan, world: &World, wake: Option<Time>) -> Kept {
+        match self.deadline {
+            Some(_) => kept(wake.is_some(), Promise::NoLostWakeUp, || {
+                format!("the budget runs, and no tick is due in {:?}", self.phase)
+            })?,
+            None => self.judge_endless_wait(plan, world, wake)?,
+        }
+        let wake = wake.unwrap_or(Time(u64::MAX));
         let due = |time: Option<Time>| time.is_none_or(|time| wake <= time);
         let unkilled = world.app_lives() && !world.app_killed
             || world.strays.iter().any(|s| !(s.killed || s.of_post_stop || s.after_kill))
             || world.hooks.iter().any(|h| !h.killed && h.id.phase != HookPhase::PostStop)
             || world.surveyor == Surveyor::Runs;
-        kept(!unkilled || wake <= deadline, Promise::KillNotLate, || {
-            format!("sleeps until {wake:?}, the deadline is {deadline:?}")
+        kept(!unkilled || due(self.deadline), Promise::KillNotLate, || {
+            format!("sleeps until {wake:?}, the deadline is {:?}", self.deadline)
         })?;
         kept(due(self.survey_due(plan)), Promise::Survey, || "too late for a look")?;
         match self.phase {
@@ -141,11 +157,13 @@ impl Ledger {
                 kept(told, Promise::LeftoversTold, || "what a post-stop hook forked away")?;
             }
         }
-        let latest = deadline.after(plan.post_stop_timeout).after(self.late);
+        let latest = self.deadline.unwrap_or_default().after(plan.post_stop_timeout);
+        let latest = latest.after(self.late);
         let covered = match self.phase {
             PhaseName::PostStop => self.dead_man == self.post_end,
             PhaseName::Killed => self.dead_man.is_some_and(|t| wake <= t && t <= latest),
-            _ => self.dead_man == Some(deadline),
+            // Where there is no end, there is nothing that it could hold.
+            _ => self.dead_man == self.deadline,
         };
         kept(covered, Promise::DeadMan, || {
             format!("set to {:?} in {:?}", self.dead_man, self.phase)

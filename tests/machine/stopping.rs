@@ -10,7 +10,7 @@ use graceinit::machine::{Target, budget};
 use graceinit::types::{Signal, Time};
 
 use super::batch::Batch;
-use super::ledger::{Ledger, leftovers_signal};
+use super::ledger::{Ledger, leftovers_signal, measure};
 use super::promises::{Kept, Promise, kept};
 use super::signals::scope_target;
 use super::world::{Surveyor, World, ms};
@@ -43,11 +43,11 @@ impl Ledger {
         kept(hooks, Promise::OnStopInOrder, || "the stop signal comes before the last hook")?;
         kept(self.phase == PhaseName::Stopping, order, || format!("in {:?}", self.phase))?;
         self.rungs += 1;
-        let left = self.deadline.unwrap_or_default().since(world.now);
+        let left = self.deadline.map(|deadline| deadline.since(world.now));
         let more = self.rungs < plan.ladder.len();
         // `rung_wait` has tests of its own.
         let wait = || budget::rung_wait(&plan.ladder, self.rungs - 1, left);
-        self.rung_due = more.then(|| world.now.after(wait()));
+        self.rung_due = wait().filter(|_| more).map(|wait| world.now.after(wait));
         Ok(())
     }
 
@@ -65,7 +65,7 @@ impl Ledger {
         plan: &Plan,
         world: &World,
         signal: Signal,
-        left: Duration,
+        left: Option<Duration>,
         batch: &mut Batch,
     ) -> Kept {
         let promise = Promise::Diagnose;
@@ -83,8 +83,7 @@ impl Ledger {
         })?;
         let right = plan.diagnose.map(|diagnose| diagnose.signal);
         kept(right == Some(signal), promise, || format!("{signal}, not {right:?}"))?;
-        let really = self.deadline.unwrap_or_default().since(world.now);
-        kept(left == really, promise, || format!("{left:?} are left, really {really:?}"))?;
+        self.judge_left(world.now, left)?;
         batch.sent_by = promise;
         batch.owed.push((signal, scope_target(plan.scope, self.rungs <= 1), None));
         Ok(())
@@ -106,7 +105,7 @@ impl Ledger {
 
     /// When somebody is to be sent to record who is still there, if that is still to be done.
     pub(super) fn survey_due(&self, plan: &Plan) -> Option<Time> {
-        let lead = (plan.grace / 10).min(ms(250));
+        let lead = (measure(plan) / 10).min(ms(250));
         let wanted = self.budget_runs() && !self.surveyed && !lead.is_zero();
         self.deadline.filter(|_| wanted).map(|deadline| deadline.before(lead))
     }
@@ -140,7 +139,8 @@ impl Ledger {
             Some(_) => Some(self.last_moment(plan, HookPhase::PostStop)),
             None => self.deadline,
         };
-        let known = self.deadline.is_some() && earliest.is_none_or(|time| time <= world.now);
+        kept(self.deadline.is_some(), Promise::Endless, || format!("in {:?}", self.phase))?;
+        let known = earliest.is_none_or(|time| time <= world.now);
         kept(known, Promise::KillNotEarly, || {
             format!("at {:?}, not before {earliest:?}", world.now)
         })?;

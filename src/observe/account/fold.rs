@@ -49,7 +49,8 @@ impl Account {
             Fact::StopRequested { signal, sender, grace } => {
                 count(&mut self.counts.stop_requests, signal);
                 let (signal, from) = (signal.to_string(), line::sender(*sender));
-                self.stop.get_or_insert(Stop { at, signal, from, budget: (*grace).into() });
+                let budget = grace.map(Span::from);
+                self.stop.get_or_insert(Stop { at, signal, from, budget });
             }
             Fact::StopAgain { signal, .. } => count(&mut self.counts.stop_requests, signal),
             Fact::Forwarded { sent: signal, .. } | Fact::StopSignal { signal, .. } => {

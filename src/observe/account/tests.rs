@@ -26,7 +26,7 @@ fn stopped() -> Account {
     account.take(at(5), &Fact::Ready { after: Duration::from_millis(4) });
     entered(&mut account, 5, PhaseName::Ready);
     let (signal, sender) = (Signal::TERM, Some(0));
-    let grace = Duration::from_secs(15);
+    let grace = Some(Duration::from_secs(15));
     account.take(at(1000), &Fact::StopRequested { signal, sender, grace });
     entered(&mut account, 1000, PhaseName::PreStop);
     account

@@ -77,7 +77,7 @@ impl Line {
             Fact::StopRequested { signal, sender: pid, grace } => {
                 info("stop-requested", format!("stop requested from {}", sender(*pid)))
                     .show("signal", signal)
-                    .span("budget", *grace)
+                    .limit("budget", *grace)
                     .known("sender", pid.map(|pid| Value::Number(pid.into())))
             }
             Fact::StopAgain { signal, kill } => stop_again(*signal, *kill),
@@ -105,10 +105,10 @@ impl Line {
                 info("stop-signal", "asking the app to stop")
                     .show("signal", signal)
                     .text("step", format!("{rung}/{of}"))
-                    .span("left", *left)
+                    .limit("left", *left)
             }
             Fact::NoStopSignal { left, .. } => {
-                info("no-stop-signal", "waiting for the app to end by itself").span("left", *left)
+                info("no-stop-signal", "waiting for the app to end by itself").limit("left", *left)
             }
             Fact::Extended { left } => {
                 info("extended", "the app has asked for more time").span("left", *left)
@@ -116,7 +116,7 @@ impl Line {
             Fact::Diagnosed { signal, left } => {
                 warn("diagnosed", "asking the app to say what it is doing")
                     .show("signal", signal)
-                    .span("left", *left)
+                    .limit("left", *left)
             }
             Fact::AppEnded { ending } => app_ended(*ending),
             Fact::LeftoversSignalled { signal, left } => {

@@ -55,20 +55,23 @@ fn facts() -> Vec<Fact> {
         Fact::DrainBegun { delay: SECOND },
         Fact::Looked { look },
         Fact::Acknowledged { acks: 3, after },
-        Fact::StopRequested { signal, sender: Some(0), grace: SECOND },
-        Fact::StopRequested { signal, sender: None, grace: SECOND },
+        Fact::StopRequested { signal, sender: Some(0), grace: Some(SECOND) },
+        Fact::StopRequested { signal, sender: None, grace: None },
         Fact::StopAgain { signal, kill: true },
         Fact::StopAgain { signal, kill: false },
         Fact::Dropped { signal },
         Fact::NoApp { signal },
-        Fact::StopSignal { signal, rung: 1, of: 2, left },
-        Fact::NoStopSignal { signal, left },
+        Fact::StopSignal { signal, rung: 1, of: 2, left: Some(left) },
+        Fact::StopSignal { signal, rung: 1, of: 1, left: None },
+        Fact::NoStopSignal { signal, left: Some(left) },
+        Fact::NoStopSignal { signal, left: None },
         Fact::Held { signal },
         Fact::ReloadRequested { signal },
         Fact::ReloadMerged { signal },
         Fact::ReloadDropped { signal },
         Fact::Extended { left },
-        Fact::Diagnosed { signal, left },
+        Fact::Diagnosed { signal, left: Some(left) },
+        Fact::Diagnosed { signal, left: None },
         Fact::HookStarted { id, limit },
         Fact::HookRetried { id, pause: SECOND },
         Fact::HookSkipped { id },
@@ -311,8 +314,8 @@ fn what_took_how_long() {
     let other = HookId { index: 1, ..id };
     let started = |id| Fact::HookStarted { id, limit: SECOND };
     let ended = |id| Fact::HookEnded { id, outcome: Outcome::Done, status: None };
-    let told = Fact::StopSignal { signal: Signal::TERM, rung: 1, of: 2, left: SECOND };
-    let again = Fact::StopSignal { signal: Signal::INT, rung: 2, of: 2, left: SECOND };
+    let told = Fact::StopSignal { signal: Signal::TERM, rung: 1, of: 2, left: Some(SECOND) };
+    let again = Fact::StopSignal { signal: Signal::INT, rung: 2, of: 2, left: Some(SECOND) };
     let gone = Fact::AppEnded { ending: Ending::Was(Status::Code(0)) };
     let exit = Fact::Exit { code: 0, reason: Reason::Signal };
     let mut began = Took::NOTHING;

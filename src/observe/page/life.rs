@@ -123,7 +123,8 @@ fn beginning(out: &mut Html, account: &Account, whole: Window) {
 fn stop(out: &mut Html, account: &Account, whole: Window, from: Span) {
     let end = end(account);
     let took = end.since(from);
-    let budget = account.stop.as_ref().map(|stop| (stop.budget, budget_end(account)));
+    let whole_budget = account.stop.as_ref().and_then(|stop| stop.budget);
+    let budget = whole_budget.zip(budget_end(account));
     // A budget of an hour would squash a stop of seconds.
     let shown = budget.filter(|(_, at)| at.since(from).0 / 5 <= took.0).map(|(_, at)| at);
     let room = Span(took.0 / 50);
@@ -182,9 +183,9 @@ fn stop(out: &mut Html, account: &Account, whole: Window, from: Span) {
     chart::draw(out, window, "The stop", rows, &limits);
 }
 
-/// The end of the budget; the app may have asked for more.
-pub(super) fn budget_end(account: &Account) -> Span {
-    let Some(stop) = &account.stop else { return Span(0) };
+/// The end of the budget, if it has one; the app may have asked for more.
+pub(super) fn budget_end(account: &Account) -> Option<Span> {
+    let stop = account.stop.as_ref()?;
     let extended = account.timeline.iter().rev().find(|entry| entry.fact == "extended");
     let left = extended.and_then(|entry| match entry.fields.get("left") {
         Some(Value::Span(left)) => Some(later(entry.at, Span::from(*left))),
@@ -194,7 +195,7 @@ pub(super) fn budget_end(account: &Account) -> Span {
         }
         Some(Value::Text(_) | Value::Unknown) | None => None,
     });
-    left.unwrap_or_else(|| later(stop.at, stop.budget))
+    left.or_else(|| stop.budget.map(|budget| later(stop.at, budget)))
 }
 
 fn phase_row(stretch: &Stretch, account: &Account) -> Row {

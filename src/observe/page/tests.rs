@@ -295,7 +295,7 @@ impl Source {
                 at: source.span(),
                 signal: source.text(),
                 from: source.text(),
-                budget: source.span(),
+                budget: source.some(Source::span),
             }),
             app: App {
                 command: self.text(),
