@@ -3,6 +3,7 @@
 mod account;
 mod blackbox;
 mod docker;
+mod dropin;
 mod k8s;
 mod machine;
 mod pty;
