@@ -6,6 +6,7 @@ mod docker;
 mod dropin;
 mod k8s;
 mod machine;
+mod packaging;
 mod pty;
 mod rollout;
 mod servers;
