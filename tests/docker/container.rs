@@ -24,26 +24,49 @@ impl Container {
     /// `docker run` with these options: `words` is the command behind the image's entry point.
     pub fn run(engine: &'static Engine, options: &[&str], words: &str) -> Outcome<Container> {
         let words: Vec<&str> = words.split_whitespace().collect();
-        Container::start(engine, options, &words)
+        Container::start(engine, &engine.image, options, &words)
     }
 
-    /// The same with flags of graceinit's own, for which the image's entry point leaves no room.
+    /// [`Container::run`] with another image.
+    pub fn of(
+        engine: &'static Engine,
+        image: &str,
+        options: &[&str],
+        words: &str,
+    ) -> Outcome<Container> {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        Container::start(engine, image, options, &words)
+    }
+
+    /// `docker run --init`: the app under the engine's own init, without the image's entry point.
+    pub fn under_init(engine: &'static Engine, options: &[&str], app: &str) -> Outcome<Container> {
+        let (program, words) = app.split_once(' ').unwrap_or((app, ""));
+        let init = ["--init", "--entrypoint", program];
+        Container::run(engine, &[&init, options].concat(), words)
+    }
+
+    /// [`Container::run`] with flags of graceinit's own, for which the image's entry point leaves no room.
     pub fn with_flags(engine: &'static Engine, flags: &[&str], app: &str) -> Outcome<Container> {
         let app: Vec<&str> = app.split_whitespace().collect();
         let words = [flags, &["--"], &app].concat();
-        Container::start(engine, &["--entrypoint", "/graceinit"], &words)
+        Container::start(engine, &engine.image, &["--entrypoint", "/graceinit"], &words)
     }
 
-    fn start(engine: &'static Engine, options: &[&str], words: &[&str]) -> Outcome<Container> {
+    fn start(
+        engine: &'static Engine,
+        image: &str,
+        options: &[&str],
+        words: &[&str],
+    ) -> Outcome<Container> {
         let name = fresh_name();
         let run = ["run", "--detach", "--name", &name];
         // A network of its own with nothing but loopback: every container may use every port.
         let alone: &[&str] =
             if options.contains(&"--network") { &[] } else { &["--network", "none"] };
-        engine.docker(&[&run, alone, options, &[&engine.image], words].concat())?;
+        engine.docker(&[&run, alone, options, &[image], words].concat())?;
         let mut follow = engine.client();
         follow.args(["logs", "--follow", &name]);
-        Ok(Container { engine, log: Running::start(follow, &format!("logs {name}"))?, name })
+        Ok(Container { engine, log: Running::start(follow, &format!("docker logs {name}"))?, name })
     }
 
     /// A docker command about this container: its name comes last.
@@ -61,7 +84,7 @@ impl Container {
     pub fn exec_beside(&self, words: &str) -> Outcome<Running> {
         let mut exec = self.engine.client();
         exec.args(["exec", &self.name]).args(words.split_whitespace());
-        Running::start(exec, &format!("exec {words}"))
+        Running::start(exec, &format!("docker exec {words}"))
     }
 
     /// Waits for its end: the exit code, as Docker knows it.

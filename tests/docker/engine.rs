@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::support::account::Account;
 use crate::support::files::Place;
-use crate::support::{Fault, Outcome, need, proc, sys};
+use crate::support::{Fault, Outcome, alias, need, proc, sys};
 
 /// Longer than anything that an engine does, on a machine that is busy compiling.
 const LONG: Duration = Duration::from_secs(90);
@@ -28,7 +28,7 @@ const OWN: &str = include_str!("engine.sh");
 
 /// Starts it, and leaves nothing of it.
 const AROUND_OWN: &str = r#"
-unshare --mount --pid --fork --kill-child --mount-proc sh -c "$2" engine "$1"
+unshare --mount --pid --fork --kill-child --mount-proc sh -c "$2" engine "$1" "$3"
 touch "$1/ended"
 read -r _
 rm -rf "$1"
@@ -60,7 +60,7 @@ pub fn engine() -> Option<&'static Engine> {
     engine.as_ref().ok()
 }
 
-/// An engine that nobody else uses, for tests that change the engine itself.
+/// An engine that nobody else uses, for tests that change the engine itself; graceinit is its `--init-path`.
 pub fn own_engine() -> Option<&'static Engine> {
     static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
     let shared = engine()?;
@@ -97,7 +97,8 @@ impl Engine {
         // Not in TMPDIR, which may be long: the address of a unix socket has 107 bytes.
         let dir = tempfile::Builder::new().prefix("engine-").tempdir_in("/tmp")?.keep();
         let host = format!("unix://{}/sock", dir.display());
-        let lifeline = guard(AROUND_OWN, &[&dir.display().to_string(), OWN])?;
+        let init = alias("docker-init").display().to_string();
+        let lifeline = guard(AROUND_OWN, &[&dir.display().to_string(), OWN, &init])?;
         let up = proc::poll_within(LONG, "an engine", || {
             let ended = dir.join("ended").exists();
             if answers(Some(&host)) { Some(true) } else { ended.then_some(false) }
@@ -123,8 +124,13 @@ impl Engine {
 
     /// The test image and what these lines of a Dockerfile add: its id. Goes with the engine.
     pub fn variant(&self, lines: &str) -> Outcome<String> {
+        self.image_of(&format!("FROM {}\n{lines}\n", self.image))
+    }
+
+    /// An image of this Dockerfile, with nothing in the directory that it is built from: its id.
+    pub fn image_of(&self, dockerfile: &str) -> Outcome<String> {
         let context = Place::new();
-        context.file("Dockerfile", format!("FROM {}\n{lines}\n", self.image), 0o644);
+        context.file("Dockerfile", dockerfile, 0o644);
         self.docker(&["build", "--quiet", &context.text(".")])
     }
 
@@ -148,13 +154,8 @@ impl Engine {
     pub fn try_docker(&self, words: &[&str]) -> Outcome<(i32, String, String)> {
         let mut command = self.client();
         command.args(words);
-        let mut running = Running::start(command, &words.join(" "))?;
-        let code = running.end()?;
-        let text = |account: &Account| -> Outcome<String> {
-            let lines: Vec<String> = account.all()?.into_iter().map(|line| line.0).collect();
-            Ok(lines.join("\n"))
-        };
-        Ok((code, text(&running.out)?, text(&running.err)?))
+        let mut running = Running::start(command, &format!("docker {}", words.join(" ")))?;
+        running.whole()
     }
 }
 
@@ -172,8 +173,8 @@ impl Running {
         let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Fault::new("no pipes"));
         };
-        let out = Account::of(&format!("stdout of docker {what}"), out);
-        let err = Account::of(&format!("stderr of docker {what}"), err);
+        let out = Account::of(&format!("stdout of {what}"), out);
+        let err = Account::of(&format!("stderr of {what}"), err);
         Ok(Running { child, out, err })
     }
 
@@ -181,8 +182,18 @@ impl Running {
     pub fn end(&mut self) -> Outcome<i32> {
         let child = &mut self.child;
         let ended = || child.try_wait().ok().flatten();
-        let status = proc::poll_within(LONG, "the end of a docker command", ended)?;
-        status.code().ok_or_else(|| Fault::new("the docker client was killed"))
+        let status = proc::poll_within(LONG, "the end of a client of the engine", ended)?;
+        status.code().ok_or_else(|| Fault::new("the client was killed"))
+    }
+
+    /// Waits for its end: exit code, output and errors.
+    pub fn whole(&mut self) -> Outcome<(i32, String, String)> {
+        let code = self.end()?;
+        let text = |account: &Account| -> Outcome<String> {
+            let lines: Vec<String> = account.all()?.into_iter().map(|line| line.0).collect();
+            Ok(lines.join("\n"))
+        };
+        Ok((code, text(&self.out)?, text(&self.err)?))
     }
 }
 
@@ -212,7 +223,7 @@ fn answers(host: Option<&str>) -> bool {
 }
 
 /// A shell that outlives this process for as long as it takes to clean up.
-fn guard(script: &str, arguments: &[&str]) -> Outcome<ChildStdin> {
+pub fn guard(script: &str, arguments: &[&str]) -> Outcome<ChildStdin> {
     let mut sh = Command::new("sh");
     sh.args(["-c", script, "guard"]).args(arguments);
     // A group of its own: a Ctrl-C at the tests must not keep it from its work.

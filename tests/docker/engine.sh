@@ -1,4 +1,5 @@
-# A Docker engine of the tests' own, in the directory $1, for as long as somebody holds stdin open.
+# A Docker engine of the tests' own, in the directory $1, for as long as somebody holds stdin open. $2 is
+# what it puts in front of the app for `docker run --init`.
 # Runs as PID 1 of a pid and a mount namespace: when it ends, for whatever reason, the kernel takes
 # every shim, container and mount with it.
 dir=$1
@@ -12,7 +13,7 @@ grep -q '^[^ ]* /sys/fs/cgroup' /proc/mounts || mount -t cgroup2 none /sys/fs/cg
 
 # No bridge and no packet filter: containers get the host's network or none, and the host keeps its own.
 exec 3<&0
-dockerd --bridge=none --iptables=false --ip6tables=false \
+dockerd --init-path "$2" --bridge=none --iptables=false --ip6tables=false \
     --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/pid" \
     --host "unix://$dir/sock" </dev/null 3<&- >"$dir/log" 2>&1 &
 engine=$!

@@ -5,15 +5,22 @@
 
 mod container;
 mod drain;
+mod dropin;
 mod engine;
 mod lack;
 mod life;
 mod plain;
+mod podman;
 mod stop;
 mod swarm;
 mod traffic;
 
 use crate::support::account::Line;
+
+/// One option for each variable.
+fn variables<'a>(pairs: &[&'a str]) -> Vec<&'a str> {
+    pairs.iter().flat_map(|pair| ["--env", *pair]).collect()
+}
 
 /// The names of the phases that graceinit logged, in order.
 fn phases(log: &[String]) -> Vec<&str> {

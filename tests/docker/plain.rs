@@ -3,15 +3,10 @@
 
 use super::container::Container;
 use super::engine::engine;
-use super::phases;
+use super::{phases, variables};
 use crate::support::Outcome;
 use crate::support::files::Place;
 use crate::{ensure, ensure_eq};
-
-/// One option for each variable.
-fn variables<'a>(pairs: &[&'a str]) -> Vec<&'a str> {
-    pairs.iter().flat_map(|pair| ["--env", *pair]).collect()
-}
 
 /// What the container has changed, as `docker diff` tells it.
 fn changed(container: &Container, what: &str) -> Outcome<bool> {
