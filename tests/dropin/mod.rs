@@ -3,6 +3,7 @@
 //! a row of `table.rs`, and its reason a line of docs/comparison.md; a row whose difference is gone fails.
 
 mod given;
+mod pause;
 mod reap;
 mod settings;
 mod signals;
