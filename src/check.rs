@@ -62,8 +62,8 @@ fn render_in(config: &Config, columns: usize) -> (String, bool) {
 /// What is not as it is everywhere by default, for the log.
 pub fn in_one_line(config: &Config) -> String {
     let told = |setting: &&Setting| match setting.source {
-        // Defaults that depend on the place say "in" it.
-        Source::Default(why) => why.starts_with("in "),
+        // Defaults that depend on the place say "in" it, those that go with a name "as" whom.
+        Source::Default(why) => why.starts_with("in ") || why.starts_with("as "),
         Source::Flag(_) | Source::Variable(_) | Source::File(..) | Source::Profile(_) => true,
     };
     let told = config.settings.iter().filter(told);

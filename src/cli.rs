@@ -46,10 +46,9 @@ pub fn parse(args: &[OsString], persona: Persona) -> Result<Given, Instead> {
         args.len().checked_sub(given.command.len() + 1).and_then(|before| args.get(before));
     // With this variable getopt(3) stops at the first word that is no option.
     let takes = persona.takes_dashes() && process::variable("POSIXLY_CORRECT").is_none();
-    if takes && dashes.is_none_or(|word| word != "--") {
-        if given.command.get(1).is_some_and(|word| word == "--") {
-            given.command.remove(1);
-        }
+    let is_second = given.command.get(1).is_some_and(|word| word == "--");
+    if takes && is_second && dashes.is_none_or(|word| word != "--") {
+        given.command.remove(1);
     }
     let refused = (persona == Persona::DumbInit).then(|| usage::of_given(&given)).flatten();
     refused.map_or(Ok(given), |text| Err(Instead::Refuse(text)))
