@@ -125,7 +125,7 @@ fn a_user_without_the_privilege_is_fatal(room: Room) -> Outcome {
 /// tini's `-p`: the parent's death is a signal. The parent is a puppet that ends when it is told.
 #[test]
 fn the_death_of_the_parent_is_a_signal() -> Outcome {
-    for program in [Program::Graceinit, Program::Tini] {
+    for program in [Program::Graceinit, Program::Tini, Program::AsTini] {
         if !need::peer(program) {
             continue;
         }
@@ -143,7 +143,7 @@ fn the_death_of_the_parent_is_a_signal() -> Outcome {
             );
             let script = match program {
                 // As a plain process it does not find it worth while otherwise; and it wants SIG.
-                Program::Tini => script.replace(";-p;", ";-s;-p;SIG"),
+                Program::Tini | Program::AsTini => script.replace(";-p;", ";-s;-p;SIG"),
                 _ => script,
             };
             let run =

@@ -44,6 +44,7 @@ const HELPERS: &str = "what the app leaves behind";
 const LOST: &str = "ILL TRAP ABRT BUS FPE SEGV SYS, 32 and 33";
 const ORDERS: &str = "TSTP, TTIN and TTOU that a process sends";
 const GROUP: &str = "the app's process group under `-c`";
+const ROOT: &str = "the init's own directory";
 
 const LINES: &str = "command_lines";
 const GETS: &str = "who_gets_a_signal";
@@ -259,6 +260,14 @@ const ROWS: &[Row] = &[
     ),
     // Where the app stands.
     row("where_init_and_app_stand", &[DumbInit], &["[-c] leads a group"], "false", "true", GROUP),
+    row(
+        "where_init_and_app_stand",
+        &[Tini, Catatonit],
+        &["[] the init's directory", "[-g] the init's directory"],
+        "as started",
+        "/",
+        ROOT,
+    ),
 ];
 
 /// The page lists what this table has, and the other way round. Lines with † come from elsewhere.
@@ -267,11 +276,10 @@ fn the_page_has_every_reason() {
     let page = include_str!("../../docs/comparison.md");
     let (_, section) = page.split_once("\n### What still differs\n").expect("the section");
     let section = section.split_once("\n#").map_or(section, |(section, _)| section);
-    let rows = section.lines().filter_map(|line| line.strip_prefix("| "));
-    let mut told: Vec<&str> = rows
-        .filter_map(|line| line.split(" | ").next())
-        .filter(|first| !first.is_empty() && !first.starts_with("---") && !first.ends_with('†'))
-        .collect();
+    // Without the head of the table.
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")).skip(1);
+    let first = rows.filter_map(|line| line.split(" | ").next());
+    let mut told: Vec<&str> = first.filter(|first| !first.ends_with('†')).collect();
     let mut known: Vec<&str> = ROWS.iter().map(|row| row.why).collect();
     told.sort_unstable();
     known.sort_unstable();
