@@ -12,18 +12,20 @@ use crate::config::{Check, Config, Ports, Setting, When};
 use crate::machine::drain::Look;
 use crate::machine::fact::Fact;
 use crate::machine::hook::{HookId, HookPhase};
-use crate::machine::phase::PhaseName;
+use crate::machine::phase::{Phase, PhaseName};
 use crate::machine::plan::OnFailure;
 use crate::machine::{Action, Event, Machine, Origin, Received};
 use crate::observe::timeline::{self, Limit, Row, seconds};
 use crate::sys::spawn::Program;
 use crate::sys::{stderr, tty};
-use crate::types::{Signal, Status, Time};
+use crate::types::{Signal, SignalSet, Status, Time};
 
 /// What Docker and Podman wait between TERM and KILL.
 const DOCKER: Duration = Duration::from_secs(10);
 /// What the dead-man timer adds in the worst case (docs/shutdown.md); a tie is lost anyhow.
 const SLACK: Duration = Duration::from_millis(500);
+/// So much is shown of a stop that has no deadline, if nothing says more.
+const HORIZON: Duration = Duration::from_secs(30);
 /// A machine that needs more steps than this is not walked any further.
 const MOST_STEPS: usize = 100_000;
 
@@ -39,16 +41,25 @@ fn render_in(config: &Config, columns: usize) -> (String, bool) {
     settings(&mut text, config);
     hooks(&mut text, config);
     readiness(&mut text, config);
-    let story = rehearse(config);
-    let end = story.last().map_or(Duration::ZERO, |(at, _)| *at);
     let limit = config.check.and_then(limit);
-    let _ = writeln!(
-        text,
-        "\nA stop in which nothing ends before it has to (a real one ends as soon as everything has \
-         ended):\n"
-    );
-    text.push_str(&timeline::draw(&rows(config, &story), limit.as_ref(), columns));
-    let fits = limit.as_ref().is_none_or(|limit| end + SLACK <= limit.at);
+    let (story, end) = rehearse(config, limit.as_ref().map_or(HORIZON, |limit| limit.at));
+    // There may be no stop that graceinit could be held against.
+    let mut fits = true;
+    if config.plan.stop_on == SignalSet::default() {
+        let _ = writeln!(text, "\n{}", no_stop(config));
+    } else {
+        let _ = writeln!(
+            text,
+            "\nA stop in which nothing ends before it has to (a real one ends as soon as everything has \
+             ended):\n"
+        );
+        text.push_str(&timeline::draw(&rows(config, &story, end), limit.as_ref(), columns));
+        let known = config.plan.budget().is_some();
+        fits = limit.as_ref().is_none_or(|limit| known && end + SLACK <= limit.at);
+        if !known {
+            let _ = writeln!(text, "\n{}", no_end(config));
+        }
+    }
     let notes = notes(config, &story, end, limit.as_ref().filter(|_| !fits));
     for note in notes.iter().chain(&config.warnings) {
         let _ = writeln!(text, "\nwarning: {note}");
@@ -155,8 +166,9 @@ fn limit(check: Check) -> Option<Limit> {
 // ---- the rehearsal ----------------------------------------------------------------------------
 
 /// The facts of a stop in which hooks hang, connections stay busy and the app does not end, with their
-/// times. (But for those built-in actions that are known to end.)
-fn rehearse(config: &Config) -> Vec<(Duration, Fact)> {
+/// times. (But for those built-in actions that are known to end.) And the end of all: where there is none,
+/// what is to be shown at least.
+fn rehearse(config: &Config, least: Duration) -> (Vec<(Duration, Fact)>, Duration) {
     let mut plan = config.plan.clone();
     // A stop is what is shown, with the pauses as they are written.
     plan.hooks.pre_start.clear();
@@ -169,17 +181,24 @@ fn rehearse(config: &Config) -> Vec<(Duration, Fact)> {
     } else {
         (1..=64).filter_map(Signal::new).find(|signal| plan.stop_on.contains(*signal))
     };
-    let Some(signal) = request else { return Vec::new() };
+    let Some(signal) = request else { return (Vec::new(), least) };
+    let (budget, delay) = (plan.budget(), plan.drain.map_or(Duration::ZERO, |drain| drain.delay));
+    let whole = budget.unwrap_or(least + delay);
     let received = Received { signal, origin: Origin::Process(0), value: None };
     let mut machine = Machine::new(plan);
     let mut rehearsal =
-        Rehearsal { config, now: Time::default(), running: Vec::new(), story: Vec::new() };
+        Rehearsal { config, whole, now: Time::default(), running: Vec::new(), story: Vec::new() };
     for event in [Event::Begun, Event::AppExecuted, Event::Signal(received)] {
         rehearsal.play(&mut machine, event);
     }
     for _ in 0..MOST_STEPS {
         let ends = rehearsal.running.iter().filter_map(|(id, end)| Some(((*end)?, *id))).min();
         let Some(due) = machine.deadline() else { break };
+        // A drain without an end looks for ever.
+        let drains = matches!(machine.phase(), Phase::Drain(_));
+        if budget.is_none() && drains && whole < due.since(Time::default()) {
+            break;
+        }
         let (now, event) = match ends {
             Some((end, id)) if end <= due => (end, Event::HookExited(id, Status::Code(0))),
             Some(_) | None => (due, Event::Tick),
@@ -190,11 +209,15 @@ fn rehearse(config: &Config) -> Vec<(Duration, Fact)> {
         }
         rehearsal.play(&mut machine, event);
     }
-    rehearsal.story
+    let last = rehearsal.story.last().map_or(Duration::ZERO, |(at, _)| *at);
+    let end = if budget.is_some() { last } else { least.max(last + last / 4) };
+    (rehearsal.story, end)
 }
 
 struct Rehearsal<'a> {
     config: &'a Config,
+    /// How long it may take, as far as it is shown.
+    whole: Duration,
     now: Time,
     /// Attempts, and when those end that do so by themselves.
     running: Vec<(HookId, Option<Time>)>,
@@ -252,7 +275,7 @@ impl Rehearsal<'_> {
                     Action::Look => events.push_back(Event::Looked(Look {
                         busy: 1,
                         silence: Some(Duration::ZERO),
-                        cost: self.config.plan.grace / 10_000,
+                        cost: self.whole / 10_000,
                         ..Look::default()
                     })),
                     Action::SeekListeners => events.push_back(Event::Listening(true)),
@@ -281,7 +304,7 @@ impl Rehearsal<'_> {
 
 // ---- the drawing ------------------------------------------------------------------------------
 
-fn rows(config: &Config, story: &[(Duration, Fact)]) -> Vec<Row> {
+fn rows(config: &Config, story: &[(Duration, Fact)], end: Duration) -> Vec<Row> {
     let mut rows = Vec::new();
     let entered: Vec<(Duration, PhaseName)> = story
         .iter()
@@ -290,18 +313,22 @@ fn rows(config: &Config, story: &[(Duration, Fact)]) -> Vec<Row> {
             _ => None,
         })
         .collect();
-    let end = story.last().map_or(Duration::ZERO, |(at, _)| *at);
     for (index, (begin, phase)) in entered.iter().enumerate() {
         let until = entered.get(index + 1).map_or(end, |(at, _)| *at);
         let hook_phase = HookPhase::ALL.into_iter().find(|one| one.as_str() == phase.as_str());
         let hooks = hook_phase.map_or(0, |phase| config.hooks.of(phase).len());
         // Phases that take no time have nothing to show: no hooks, or killed at once.
         if *phase >= PhaseName::PreStop && (until > *begin || hooks > 0) {
+            let open = config.plan.budget().is_none() && index + 1 == entered.len();
+            let note = match open {
+                true => format!("{} on, no deadline", seconds(*begin)),
+                false => span(*begin, until),
+            };
             rows.push(Row {
                 label: phase.as_str().to_owned(),
                 spans: vec![(*begin, until)],
                 ink: '=',
-                note: span(*begin, until),
+                note,
             });
         }
         if *phase == PhaseName::Drain {
@@ -391,6 +418,26 @@ fn moments(phase: PhaseName, story: &[(Duration, Fact)]) -> Vec<Row> {
 
 // ---- what to think of it ----------------------------------------------------------------------
 
+/// Why there is nothing to be drawn.
+fn no_stop(config: &Config) -> String {
+    let setting = config.settings.iter().find(|setting| setting.name == "stop-on");
+    let why = setting.map_or(String::new(), |setting| format!("; {}", setting.source));
+    format!(
+        "There is no stop in phases: signals are passed on, TERM and INT like all others (nothing else was \
+         asked for{why}). What the app leaves behind is asked to end, and killed after {}.",
+        seconds(config.plan.leftovers)
+    )
+}
+
+/// What that means where a stop has no deadline.
+fn no_end(config: &Config) -> String {
+    format!(
+        "No deadline: the app is waited for until it ends, what it leaves behind at most {}. Set \
+         GRACEINIT_GRACE to have one.",
+        seconds(config.plan.leftovers)
+    )
+}
+
 fn notes(
     config: &Config,
     story: &[(Duration, Fact)],
@@ -399,13 +446,22 @@ fn notes(
 ) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(limit) = limit {
-        notes.push(format!(
-            "this plan may take {}, but after {} {}: {}",
-            seconds(end),
-            seconds(limit.at),
-            limit.name,
-            advice(config, end, limit.at)
-        ));
+        let takes = match config.plan.budget() {
+            Some(_) => format!("may take {}", seconds(end)),
+            None => "has no deadline".to_owned(),
+        };
+        let (at, name) = (seconds(limit.at), &limit.name);
+        let advice = advice(config, end, limit.at);
+        notes.push(format!("this plan {takes}, but after {at} {name}: {advice}"));
+    }
+    let begun = |fact: &Fact| matches!(fact, Fact::StopSignal { .. } | Fact::NoStopSignal { .. });
+    let steps = story.iter().filter(|(_, fact)| begun(fact)).count();
+    if config.plan.budget().is_none() && (1..config.plan.ladder.len()).contains(&steps) {
+        notes.push(
+            "the last steps of --stop-signal never come: a share of the budget has no end where there is \
+             no deadline"
+                .to_owned(),
+        );
     }
     for (_, fact) in story {
         if let Fact::HookSkipped { id } = fact {
@@ -430,6 +486,11 @@ fn advice(config: &Config, end: Duration, limit: Duration) -> String {
     let quarter = quarter - Duration::from_nanos(quarter.subsec_nanos().into());
     let quarter = if quarter.is_zero() { room / 4 } else { quarter };
     let reserve = config.plan.post_stop_timeout.min(quarter);
+    if config.plan.budget().is_none() {
+        // Whoever starts it by another name has no flags to give.
+        let (grace, reserve) = (seconds(room - reserve), seconds(reserve));
+        return format!("set GRACEINIT_GRACE={grace} GRACEINIT_POST_STOP_TIMEOUT={reserve}");
+    }
     let outside = Duration::from_secs(end.as_secs() + 2);
     let outside = match config.check {
         Some(Check::Kubernetes(_)) => {

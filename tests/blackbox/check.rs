@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use crate::support::files::Place;
-use crate::support::{Fault, Outcome, Program};
+use crate::support::{Fault, Outcome, Program, alias};
 use crate::{ensure, ensure_eq};
 
 fn check(variables: &[(&str, &str)], words: &[&str], cwd: &std::path::Path) -> Outcome<Output> {
@@ -88,6 +88,61 @@ fn a_plan_that_does_not_fit_is_an_exit_code() -> Outcome {
     let warning = "warning: this plan may take 15s, but after 10s Docker and Podman kill PID 1: set \
                    --grace 7s --post-stop-timeout 2s, or docker stop -t 17";
     ensure!(text.contains(warning), "{text}");
+    Ok(())
+}
+
+/// Under another init's name there may be no deadline, and no stop to be drawn.
+#[test]
+fn a_plan_without_a_deadline_has_no_end() -> Outcome {
+    let hooks = ("GRACEINIT_PRE_STOP", "sleep:2s");
+    let drain = ("GRACEINIT_DRAIN", "80");
+    let all = [
+        (vec![hooks], "--check", 0, &["2s on, no deadline\n", "\nNo deadline: the app is "][..]),
+        (vec![hooks, drain], "--check", 0, &["drain  ", "2s on, no deadline\n"]),
+        (
+            vec![hooks],
+            "--check=docker",
+            1,
+            &[
+                "\nwarning: this plan has no deadline, but after 10s Docker and Podman kill PID 1: set \
+               GRACEINIT_GRACE=7s GRACEINIT_POST_STOP_TIMEOUT=2s\n",
+            ],
+        ),
+        (vec![hooks, ("GRACEINIT_GRACE", "7s")], "--check", 0, &["SIGKILL to all"]),
+        (
+            vec![],
+            "--check=docker",
+            0,
+            &["\nThere is no stop in phases: signals are passed on, TERM and INT like all others"],
+        ),
+        (
+            vec![("GRACEINIT_STOP_SIGNAL", "TERM:1s,INT:50%,QUIT")],
+            "--check",
+            0,
+            &[
+                "TERM to the app",
+                "INT to the app",
+                "\nwarning: the last steps of --stop-signal never",
+            ],
+        ),
+    ];
+    for (mut variables, flag, code, told) in all {
+        variables.extend([
+            ("GRACEINIT_CHECK", flag.strip_prefix("--check=").unwrap_or("1")),
+            ("PATH", "/usr/bin:/bin"),
+            ("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
+        ]);
+        let mut command = Command::new(alias("tini"));
+        let output = command.env_clear().envs(variables.clone()).args(["--", "true"]).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure_eq!(output.status.code(), Some(code), "{variables:?}: {text}");
+        for told in told {
+            ensure!(text.contains(told), "{told} is not in {text}");
+        }
+        let killed = text.contains("SIGKILL");
+        ensure_eq!(killed, told.contains(&"SIGKILL to all"), "SIGKILL in {text}");
+        ensure!(!text.contains("year"), "{text}");
+    }
     Ok(())
 }
 
