@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(rung_wait(&ladder, 0, None), Some(S * 10));
         assert_eq!(rung_wait(&ladder, 1, None), None);
         assert_eq!(rung_wait(&ladder, 2, None), None);
-        assert_eq!(rung_wait(&ladder, 0, Some(S * 15)), Some(S * 10));
+        assert_eq!(rung_wait(&ladder, 0, Some(S * 60)), Some(S * 10));
     }
 
     #[test]

@@ -181,6 +181,8 @@ pub struct Machine {
     rounds: u32,
     /// The app itself was killed at the deadline.
     app_killed: bool,
+    /// The app is known to be stopped: whoever stopped it, nobody has continued it through graceinit.
+    app_stopped: bool,
     /// The stop signal went to the app's whole group.
     group_told: bool,
     /// Attempts that have not been reaped. They may outlive the phase that started them.
@@ -205,6 +207,7 @@ impl Machine {
             surveyed: false,
             rounds: 0,
             app_killed: false,
+            app_stopped: false,
             group_told: false,
             runs: Vec::new(),
         }

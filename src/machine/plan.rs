@@ -160,9 +160,14 @@ impl Rewrite {
         self.0.push((from, to));
     }
 
+    /// What was said of `signal`, if anything was: what it becomes, or that it is dropped.
+    pub fn said(&self, signal: Signal) -> Option<Option<Signal>> {
+        self.0.iter().find(|(from, _)| *from == signal).map(|(_, to)| *to)
+    }
+
     /// What `signal` becomes.
     pub fn apply(&self, signal: Signal) -> Option<Signal> {
-        self.0.iter().find(|(from, _)| *from == signal).map_or(Some(signal), |(_, to)| *to)
+        self.said(signal).unwrap_or(Some(signal))
     }
 }
 
@@ -282,6 +287,8 @@ mod tests {
         rewrite.set(Signal::TERM, Some(Signal::INT));
         assert_eq!(rewrite.apply(Signal::TERM), Some(Signal::INT));
         assert_eq!(rewrite.apply(Signal::HUP), None);
+        assert_eq!(rewrite.said(Signal::HUP), Some(None));
+        assert_eq!(rewrite.said(Signal::QUIT), None);
         assert_eq!(rewrite.apply(Signal::QUIT), Some(Signal::QUIT));
     }
 

@@ -289,7 +289,7 @@ impl Machine {
             let (signal, left) = (diagnose.signal, self.left(now));
             out.push(Action::Record(Fact::Diagnosed { signal, left }));
             let target: Target = self.target(false);
-            out.push(Action::SignalApp { signal, target, value: None, stop: false });
+            self.tell_app(signal, target, None, false, out);
         }
         self.enter_pre_stop(now, None, out);
     }

@@ -31,8 +31,15 @@ impl Machine {
                 *due = now.after(interval);
             }
             out.push(Action::Record(Fact::Resumed));
+            if self.plan.session {
+                // Whom Ctrl-Z has stopped.
+                return self.continue_app(self.target(false), out);
+            }
             out.push(Action::GiveTerminal);
             return self.continue_app(Target::Group, out);
+        }
+        if origin == Origin::Kernel && signal == Signal::TSTP && self.typed_stop(out) {
+            return;
         }
         // Nothing outside this pid namespace (pid 0) is the app.
         if origin.process().is_some_and(|pid| pid != 0)
@@ -79,14 +86,60 @@ impl Machine {
                 let scope = self.plan.scope;
                 out.push(Action::Record(Fact::Forwarded { signal, sent, scope }));
                 let target = self.target(false);
-                out.push(Action::SignalApp {
-                    signal: sent,
-                    target,
-                    value: received.value,
-                    stop: false,
-                });
+                self.tell_app(sent, target, received.value, false, out);
+                // One that is stopped acts on neither, so whoever sends them would wait in vain. No
+                // other is followed by anything.
+                let asks = |signal| signal == Signal::TERM || signal == Signal::INT;
+                let stops = sent == Signal::STOP;
+                if self.app_stopped && (asks(signal) || asks(sent)) && !stops {
+                    self.continue_app(target, out);
+                }
             }
         }
+    }
+
+    /// Sends the app a signal.
+    pub(super) fn tell_app(
+        &mut self,
+        signal: Signal,
+        target: Target,
+        value: Option<usize>,
+        stop: bool,
+        out: &mut Vec<Action>,
+    ) {
+        match signal {
+            Signal::STOP => self.app_stopped = true,
+            Signal::CONT => self.app_stopped = false,
+            _ => {}
+        }
+        out.push(Action::SignalApp { signal, target, value, stop });
+    }
+
+    /// Ctrl-Z at graceinit's terminal, where the app is in a session of its own: the key does not reach it,
+    /// and its group is orphaned, for which the kernel drops TSTP (credentials(7)), so it is stopped by
+    /// STOP unless `--rewrite` knows better. Where no shell could resume both, TSTP is passed on like every
+    /// other signal: an app with a handler learns of the key, and no other is stopped by it.
+    fn typed_stop(&mut self, out: &mut Vec<Action>) -> bool {
+        let signal = Signal::TSTP;
+        let sent = match self.plan.rewrite.said(signal) {
+            None => Signal::STOP,
+            Some(Some(sent)) => sent,
+            // Dropped: then nothing at all comes of the key.
+            Some(None) => return false,
+        };
+        let job = self.plan.session && self.plan.suspendable;
+        let Phase::Running { suspended, .. } = &mut self.phase else { return false };
+        if !job {
+            return false;
+        }
+        // Again, if it is so already: a second TSTP takes back the CONT that came before it.
+        *suspended = true;
+        let (scope, target) = (self.plan.scope, self.target(false));
+        out.push(Action::Record(Fact::Forwarded { signal, sent, scope }));
+        self.tell_app(sent, target, None, false, out);
+        out.push(Action::Record(Fact::Suspended { signal }));
+        out.push(Action::SuspendSelf);
+        true
     }
 
     pub(super) fn stop_request(
@@ -193,8 +246,15 @@ impl Machine {
         }
     }
 
-    pub(super) fn continue_app(&self, target: Target, out: &mut Vec<Action>) {
-        out.push(Action::SignalApp { signal: Signal::CONT, target, value: None, stop: false });
+    pub(super) fn continue_app(&mut self, target: Target, out: &mut Vec<Action>) {
+        self.tell_app(Signal::CONT, target, None, false, out);
+    }
+
+    /// The terminal is the app's no longer. The foreground of another session is not ours to choose.
+    pub(super) fn take_terminal(&self, out: &mut Vec<Action>) {
+        if self.plan.terminal && !self.plan.session {
+            out.push(Action::TakeTerminal);
+        }
     }
 
     /// Job control. A stop by `kill -STOP` is no key of a terminal but the sender's own affair: whoever
@@ -206,7 +266,8 @@ impl Machine {
         ours: bool,
         out: &mut Vec<Action>,
     ) {
-        if !self.plan.terminal {
+        self.app_stopped = true;
+        if !self.plan.terminal || self.plan.session {
             return;
         }
         let wants_terminal = signal == Signal::TTIN || signal == Signal::TTOU;

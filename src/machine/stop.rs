@@ -17,10 +17,8 @@ impl Machine {
         out.push(Action::SetReady(false));
         self.begin_budget(now, self.plan.budget(), out);
         self.end_work(out);
-        if self.plan.terminal {
-            // From here on a Ctrl-C is for graceinit: a second stop request.
-            out.push(Action::TakeTerminal);
-        }
+        // From here on a Ctrl-C is for graceinit: a second stop request.
+        self.take_terminal(out);
     }
 
     pub(super) fn enter_pre_stop(
@@ -80,7 +78,7 @@ impl Machine {
         let target = self.target(rung > 0);
         // Another signal than the leftovers' own does not spare them that one.
         self.group_told |= target == Target::Group && signal == self.leftover_signal();
-        out.push(Action::SignalApp { signal, target, value: None, stop: true });
+        self.tell_app(signal, target, None, true, out);
         // A stopped app could not act on it.
         self.continue_app(target, out);
     }
@@ -101,9 +99,7 @@ impl Machine {
         }
         out.push(Action::Record(Fact::AppEnded { ending }));
         self.end_work(out);
-        if self.plan.terminal {
-            out.push(Action::TakeTerminal);
-        }
+        self.take_terminal(out);
         match self.phase {
             Phase::PreStart { .. }
             | Phase::Starting { .. }
@@ -235,9 +231,7 @@ impl Machine {
         if self.ending.is_none() {
             self.ending = Some(Ending::Unkillable);
             self.ended = Some(now);
-            if self.plan.terminal {
-                out.push(Action::TakeTerminal);
-            }
+            self.take_terminal(out);
         }
         self.enter_post_stop(now, Tree::GivenUp, out);
     }

@@ -185,7 +185,7 @@ impl Machine {
             *diagnose = None;
             out.push(Action::Record(Fact::Diagnosed { signal, left }));
             let target = self.scope_target();
-            out.push(Action::SignalApp { signal, target, value: None, stop: false });
+            self.tell_app(signal, target, None, false, out);
         }
     }
 

@@ -8,6 +8,7 @@ mod builtins;
 mod check;
 mod conflicts;
 mod drain;
+mod endless;
 mod exit;
 mod given;
 mod hang;

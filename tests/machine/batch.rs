@@ -48,6 +48,8 @@ pub(super) struct Batch {
     pub(super) kills: usize,
     pub(super) owed_survey: bool,
     pub(super) surveys: usize,
+    /// TERM or INT is passed on.
+    pub(super) asks: bool,
     /// Whose business the signals are that go to the app.
     pub(super) sent_by: Promise,
     /// How the attempt of the present event ended.
@@ -80,6 +82,7 @@ impl Batch {
             kills: 0,
             owed_survey: false,
             surveys: 0,
+            asks: false,
             sent_by: Promise::ForwardedOnce,
             expected_end: None,
         }
@@ -107,7 +110,12 @@ impl Batch {
             format!("at {:?}", self.event)
         })?;
         let owed: Vec<Sent> = self.owed.iter().chain(&self.owed_at_last).copied().collect();
-        kept(self.sent == owed, self.sent_by, || {
+        let without = |sent: &[Sent]| -> Vec<Sent> {
+            sent.iter().filter(|(signal, ..)| *signal != Signal::CONT).copied().collect()
+        };
+        let but_for_that = self.asks && without(&self.sent) == without(&owed);
+        let promise = if but_for_that { Promise::Continued } else { self.sent_by };
+        kept(self.sent == owed, promise, || {
             format!("{:?}, not {owed:?}, at {:?}", self.sent, self.event)
         })
     }

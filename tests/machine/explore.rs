@@ -5,6 +5,7 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::io::Write;
 
 use graceinit::machine::plan::{Scope, StopAgain};
+use graceinit::types::Signal;
 
 use super::life::Life;
 use super::promises::{Broken, Promise, kept};
@@ -290,4 +291,12 @@ explored! {
     no_deadline_but_limits: standin::no_deadline_but_limits(), 10_000;
     no_deadline_but_a_delay: standin::no_deadline_but_a_delay(), 2_000;
     no_deadline_but_ports: standin::no_deadline_but_ports(), 2_000;
+    passes_on: standin::passes_on(), 10_000;
+    passes_on_at_a_terminal: standin::passes_on_at_a_terminal(), 10_000;
+    session: standin::session(true, true), 2_000;
+    session_without_a_shell: standin::session(false, true), 2_000;
+    session_that_passes_on: standin::session(true, false), 2_000;
+    session_with_another_stop: standin::session_with_rewrites(Some(Signal::TSTP)), 300;
+    session_with_a_quit: standin::session_with_rewrites(Some(Signal::QUIT)), 300;
+    session_without_a_stop: standin::session_with_rewrites(None), 300;
 }

@@ -80,6 +80,8 @@ pub(super) struct Ledger {
     pub(super) dead_man: Option<Time>,
     /// Attempts that the account says have begun and not ended.
     pub(super) open: Vec<HookId>,
+    /// The app is known to be stopped.
+    pub(super) stopped: bool,
     /// graceinit stopped itself.
     pub(super) suspended: bool,
     /// By how much ticks came too late, all together.
@@ -142,6 +144,7 @@ impl Ledger {
             pre_stop_failed: Vec::new(),
             dead_man: None,
             open: Vec::new(),
+            stopped: false,
             suspended: false,
             late: Duration::ZERO,
             exited: false,
@@ -176,6 +179,7 @@ impl Ledger {
                 self.app_ended(plan, now, Ending::NotStarted(code), batch);
             }
             Event::AppStopped { signal, ours } => {
+                self.stopped = true;
                 self.app_is_stopped(plan, now, (signal, ours), batch);
             }
             Event::Signal(received) if plan.stop_on.contains(received.signal) => {
@@ -239,6 +243,7 @@ impl Ledger {
             Action::SignalApp { signal, target, value, stop } => {
                 let alive = world.app_lives() && self.ended.is_none();
                 kept(alive, Promise::SignalsOnlyTheLiving, || format!("{action:?}"))?;
+                self.is_sent(signal);
                 if stop {
                     self.judge_told_balancers()?;
                     self.judge_step(plan, world, Some(signal))?;
@@ -291,9 +296,13 @@ impl Ledger {
                 Ok(())
             }
             Action::GiveTerminal => {
-                kept(plan.terminal && self.ended.is_none(), Promise::Terminal, || "to nobody")
+                let shared = plan.terminal && !plan.session;
+                kept(shared && self.ended.is_none(), Promise::Terminal, || "to nobody")
             }
-            Action::TakeTerminal => kept(plan.terminal, Promise::Terminal, || "there is none"),
+            Action::TakeTerminal => {
+                let shared = plan.terminal && !plan.session;
+                kept(shared, Promise::Terminal, || "there is none to be taken")
+            }
             Action::Record(ref fact) => self.judge_fact(plan, world, fact, batch),
             Action::Exit { code, by } => self.judge_exit(plan, world, code, by),
         }

@@ -1,5 +1,8 @@
-//! Bugs of readiness, watchdog and drain.
+//! Bugs of readiness, watchdog and drain, and of a graceinit that stands in for another program.
 
+use std::time::Duration;
+
+use graceinit::machine::budget::ENDLESS;
 use graceinit::machine::drain::Look;
 use graceinit::machine::fact::Fact;
 use graceinit::machine::hook::HookPhase;
@@ -7,7 +10,7 @@ use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::Plan;
 use graceinit::machine::ready::{Failure, Notice};
 use graceinit::machine::{Action, Event, Origin, Received, Target};
-use graceinit::types::Signal;
+use graceinit::types::{Signal, SignalSet, Time};
 
 use super::sabotage::Bug;
 
@@ -43,6 +46,7 @@ pub(super) fn swallows(bug: Bug, phase: PhaseName, action: &Action) -> bool {
         (Bug::StaysReady, Action::SetReady(false))
         | (Bug::SeeksNoListeners, Action::SeekListeners)
         | (Bug::FollowsNobody, Action::FollowMain(_))
+        | (Bug::SuspendsNobody, Action::SuspendSelf)
         | (Bug::TellsNothingOfLooks, Action::Record(Fact::Looked { .. })) => true,
         (Bug::ProbesDuringTheStop, Action::KillHook(id)) => {
             id.phase == HookPhase::Ready && phase > PhaseName::Ready
@@ -62,9 +66,36 @@ pub(super) fn twice(bug: Bug, action: &Action) -> bool {
 }
 
 /// What the bug adds at the end.
-pub(super) fn append(bug: Bug, event: Event, out: &mut Vec<Action>) {
+pub(super) fn append(bug: Bug, event: Event, now: Time, out: &mut Vec<Action>) {
     let holds = |action: &Action| matches!(action, Action::Record(Fact::ConditionHolds { .. }));
+    let stop = |action: &Action| matches!(action, Action::Record(Fact::StopRequested { .. }));
+    let century = Some(ENDLESS);
     match (bug, event) {
+        (Bug::TellsOfACentury, _) => out.iter_mut().for_each(|action| match action {
+            Action::Record(Fact::StopRequested { grace: time @ None, .. })
+            | Action::Record(Fact::StopSignal { left: time @ None, .. }) => *time = century,
+            _ => {}
+        }),
+        (Bug::DeadManOfACentury, _) if out.iter().any(stop) => {
+            out.push(Action::ArmDeadMan(now.after(ENDLESS)));
+        }
+        (Bug::TakesAnothersTerminal, _) if out.iter().any(stop) => out.push(Action::TakeTerminal),
+        (Bug::ContinuesNobody, Event::Signal(received)) if received.signal != Signal::CONT => {
+            let continues =
+                |it: &Action| matches!(it, Action::SignalApp { signal: Signal::CONT, .. });
+            out.retain(|action| !continues(action));
+        }
+        (Bug::ContinuesWhoeverRuns, Event::Signal(received))
+            if received.signal == Signal::TERM && !out.iter().any(stop) && sends(out) =>
+        {
+            let (signal, target) = (Signal::CONT, Target::Group);
+            out.push(Action::SignalApp { signal, target, value: None, stop: false });
+        }
+        (Bug::StopsWithTheKeysSignal, _) => out.iter_mut().for_each(|action| {
+            if let Action::SignalApp { signal: signal @ Signal::STOP, .. } = action {
+                *signal = Signal::TSTP;
+            }
+        }),
         (Bug::ForwardsTheWord, Event::Signal(received)) if out.iter().any(holds) => {
             let (signal, target) = (received.signal, Target::Group);
             out.push(Action::SignalApp { signal, target, value: None, stop: false });
@@ -83,6 +114,10 @@ pub(super) fn append(bug: Bug, event: Event, out: &mut Vec<Action>) {
     }
 }
 
+fn sends(out: &[Action]) -> bool {
+    out.iter().any(|action| matches!(action, Action::SignalApp { .. }))
+}
+
 /// Bugs of arithmetic: the machine goes by another plan than the user's.
 pub(super) fn misread(bug: Bug, plan: &mut Plan) {
     let drain = plan.drain.as_mut();
@@ -95,6 +130,9 @@ pub(super) fn misread(bug: Bug, plan: &mut Plan) {
         Bug::ProbesForTooLong => plan.probe_timeout *= 2,
         Bug::ForgetsTheReadyLimit => plan.ready_timeout = None,
         Bug::ForgetsTheWatchdog => plan.watchdog = None,
+        Bug::EndsWhatHasNoEnd => plan.grace = plan.grace.min(Duration::from_secs(15)),
+        Bug::GivesLeftoversMore => plan.leftovers *= 2,
+        Bug::StopsAllTheSame => plan.stop_on = SignalSet::of(&[Signal::TERM, Signal::INT]),
         _ => {}
     }
 }

@@ -9,7 +9,7 @@ use super::explore::{LIMIT, explore, report, tell};
 use super::promises::Promise;
 use super::sabotage::Bug;
 use super::world::Setup;
-use super::{serving, setups};
+use super::{serving, setups, standin};
 
 #[test]
 fn every_planted_bug_is_caught() {
@@ -116,6 +116,7 @@ fn bugs() -> Vec<Planted> {
     .chain(bugs_of_readiness())
     .chain(bugs_of_the_drain())
     .chain(bugs_of_the_end())
+    .chain(bugs_of_the_stand_in())
     .collect()
 }
 
@@ -228,6 +229,34 @@ fn bugs_of_the_drain() -> Vec<Planted> {
         (Bug::ForgetsToWake(PhaseName::Drain), quiet(), Promise::NoLostWakeUp),
         (Bug::LooksTwice, quiet(), Promise::Looks),
         (Bug::LooksAfterTheDrain, serving::long_delay(), Promise::Looks),
+    ]
+}
+
+fn bugs_of_the_stand_in() -> Vec<Planted> {
+    let endless = standin::no_deadline;
+    let limits = standin::no_deadline_but_limits;
+    let passes_on = standin::passes_on;
+    let session = || standin::session(true, true);
+    vec![
+        (Bug::KillsTheTreeWithTheStopSignal, endless(), Promise::Endless),
+        (Bug::NeverKillsTheTree, passes_on(), Promise::KillNotLate),
+        (Bug::ForgetsToWake(PhaseName::Leftovers), endless(), Promise::NoLostWakeUp),
+        (Bug::ForgetsToWake(PhaseName::PreStop), limits(), Promise::NoLostWakeUp),
+        (Bug::ForgetsToWake(PhaseName::Stopping), limits(), Promise::NoLostWakeUp),
+        (Bug::WakesForNothing, endless(), Promise::TickOnTime),
+        (Bug::IgnoresSecondRequestToKill, limits(), Promise::StopAgain),
+        (Bug::TellsOfACentury, endless(), Promise::TimeTold),
+        (Bug::EndsWhatHasNoEnd, endless(), Promise::TimeTold),
+        (Bug::GivesLeftoversMore, endless(), Promise::TimeTold),
+        (Bug::DeadManOfACentury, endless(), Promise::DeadMan),
+        (Bug::StopsAllTheSame, passes_on(), Promise::ReadyFalls),
+        (Bug::ForwardsTwice, passes_on(), Promise::ForwardedOnce),
+        (Bug::ForwardsNothing, passes_on(), Promise::ForwardedOnce),
+        (Bug::ContinuesNobody, passes_on(), Promise::Continued),
+        (Bug::ContinuesWhoeverRuns, passes_on(), Promise::Continued),
+        (Bug::StopsWithTheKeysSignal, session(), Promise::Terminal),
+        (Bug::SuspendsNobody, session(), Promise::Terminal),
+        (Bug::TakesAnothersTerminal, session(), Promise::Terminal),
     ]
 }
 

@@ -65,6 +65,7 @@ promises! {
     StopSignalAlways: "the app gets the whole ladder before it is killed",
     StopSignalScope: "the stop signal goes to whom --scope says",
     ContinueAfterStop: "a stopped app is continued, so that it can act",
+    Continued: "a TERM or INT that is passed on continues an app that is stopped, and is else all there is",
     ForwardedOnce: "a signal is forwarded once, to a living app",
     LeftoversTold: "leftovers get the stop signal once before SIGKILL",
     PhasesInOrder: "phases never go back, and each is in the account",
@@ -82,7 +83,7 @@ promises! {
     LeavesAtOnce: "nothing is waited for that is not there",
     LeavesNothing: "whatever still lives at the exit was killed",
     TickOnTime: "a tick before its time changes nothing",
-    Terminal: "job control: fg resumes, and the terminal comes back",
+    Terminal: "job control: Ctrl-Z stops both, fg resumes them, and the terminal comes back",
     Account: "what begins in the account ends there, once",
     Terminates: "if nobody does anything, graceinit still leaves",
 }

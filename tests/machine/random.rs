@@ -23,7 +23,7 @@ use super::ledger::budget_of;
 use super::life::{Life, TOLD};
 use super::promises::{Broken, Promise, kept};
 use super::serving;
-use super::world::{Choice, Setup, Surveyor, ms};
+use super::world::{Choice, Setup, Surveyor, from_kernel, ms};
 
 /// Signals that mean something to the machine, and some that do not.
 const SIGNALS: [Signal; 10] = [
@@ -93,7 +93,8 @@ fn ladder() -> impl Strategy<Value = Vec<Rung>> {
 }
 
 fn rewrite() -> impl Strategy<Value = Rewrite> {
-    vec((signal(), option::of(signal())), 0..3).prop_map(|pairs| {
+    let to = prop_oneof![9 => signal(), 1 => Just(Signal::STOP)];
+    vec((signal(), option::of(to)), 0..3).prop_map(|pairs| {
         let mut rewrite = Rewrite::default();
         pairs.into_iter().for_each(|(from, to)| rewrite.set(from, to));
         rewrite
@@ -124,12 +125,14 @@ fn plan() -> impl Strategy<Value = Plan> {
     let times = (span(20_000), span(60_000), span(5000), span(9000));
     let taste = (prop::sample::select(scopes), prop::sample::select(again), any::<(bool, bool)>());
     let endless = prop::bool::weighted(0.2);
+    let kind = (prop::bool::weighted(0.9), prop::bool::weighted(0.3));
+    let usual = SignalSet::of(&[Signal::TERM, Signal::INT]);
     let jitter = prop_oneof![Just(0), any::<u64>()];
     let limit = option::weighted(0.3, span(5000));
     let serving = (conditions(), limit, draining(), option::weighted(0.2, 1..5000u64));
-    ((times, endless), sending(), taste, (every_hook(), jitter), (exit, serving)).prop_map(
-        |(
-            (times, endless),
+    ((times, endless, kind), sending(), taste, (every_hook(), jitter), (exit, serving)).prop_map(
+        move |(
+            (times, endless, (stops, session)),
             sending,
             (scope, stop_again, (terminal, suspendable)),
             hooks,
@@ -146,7 +149,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                 grace_max: ms(times.1),
                 leftovers: ms(times.3),
                 post_stop_timeout: ms(times.2),
-                stop_on: SignalSet::of(&[Signal::TERM, Signal::INT]),
+                stop_on: if stops { usual } else { SignalSet::default() },
                 ladder: sending.0,
                 scope,
                 rewrite: sending.1,
@@ -156,8 +159,8 @@ fn plan() -> impl Strategy<Value = Plan> {
                 hooks: hooks.0,
                 jitter: hooks.1,
                 exit,
-                terminal,
-                session: false,
+                terminal: terminal || session,
+                session,
                 suspendable,
             }
         },
@@ -226,17 +229,20 @@ fn setup() -> impl Strategy<Value = Setup> {
     let seen = (vec(look(), 1..6), 0..5u32, 0..6u8);
     let world = (vec(received(), 1..20), vec(any::<bool>(), 0..4), 0..4u8, 0..4u8, says, seen);
     (plan(), world).prop_map(
-        |(plan, (signals, strays, newcomers, stops, mut says, (looks, acks, not_yet)))| {
+        |(plan, (mut signals, strays, newcomers, stops, mut says, (looks, acks, not_yet)))| {
             // Of the others the supervisor tells nothing.
             says.retain(|event| match event {
                 Event::ConditionHolds(index) => plan.ready.get(*index) == Some(&Condition::Newline),
                 _ => true,
             });
+            // Keys that nobody else gets.
+            signals.extend(plan.session.then_some(from_kernel(Signal::TSTP)));
             Setup {
-                app_stops: if plan.terminal {
-                    vec![Signal::TSTP, Signal::TTIN]
+                // The group of a session's leader is orphaned.
+                app_stops: if plan.terminal && !plan.session {
+                    vec![Signal::TSTP, Signal::TTIN, Signal::STOP]
                 } else {
-                    Vec::new()
+                    vec![Signal::STOP]
                 },
                 plan,
                 endings: vec![Status::Code(0), Status::Code(3), Status::Signal(Signal::QUIT)],
@@ -295,7 +301,7 @@ fn pick(life: &Life, setup: &Setup, dice: Dice) -> Option<Choice> {
 }
 
 /// What makes a life worth living, by name.
-fn sights(life: &Life, plan: &Plan) -> [(&'static str, bool); 20] {
+fn sights(life: &Life, plan: &Plan) -> [(&'static str, bool); 22] {
     let Life { ledger, world, .. } = life;
     let waits = |turn: &Turn| matches!(turn, Turn::Running(_));
     let aborted = [&ledger.pre_start, &ledger.on_ready, &ledger.on_reload, &ledger.on_stop];
@@ -324,6 +330,11 @@ fn sights(life: &Life, plan: &Plan) -> [(&'static str, bool); 20] {
             "with an end at last",
             budget_of(plan).is_none() && ledger.was_killed() && !ledger.cut_short,
         ),
+        ("suspended in its session", ledger.suspended && plan.session),
+        (
+            "stopped where signals are passed on",
+            ledger.stopped && plan.stop_on == SignalSet::default(),
+        ),
         ("surveyed", world.surveyor == Surveyor::Runs),
     ]
 }
@@ -345,7 +356,7 @@ impl Album {
 }
 
 /// Lives by the dice, then lets nothing happen any more. What there was to see.
-fn live(setup: &Setup, dice: &[Dice]) -> Result<[(&'static str, bool); 20], Broken> {
+fn live(setup: &Setup, dice: &[Dice]) -> Result<[(&'static str, bool); 22], Broken> {
     let mut life = Life::new(setup, None);
     let mut seen = sights(&life, &setup.plan);
     let mut story = Vec::new();

@@ -137,6 +137,16 @@ pub(super) enum Bug {
     ProbesForTooLong,
     ForgetsTheReadyLimit,
     ForgetsTheWatchdog,
+    TellsOfACentury,
+    EndsWhatHasNoEnd,
+    GivesLeftoversMore,
+    DeadManOfACentury,
+    StopsAllTheSame,
+    ContinuesNobody,
+    ContinuesWhoeverRuns,
+    StopsWithTheKeysSignal,
+    SuspendsNobody,
+    TakesAnothersTerminal,
 }
 
 /// What a bug may depend on.
@@ -524,7 +534,7 @@ impl Subject {
                 out.push(Action::Record(Fact::HookStarted { id, limit: Duration::MAX }));
                 out.push(Action::StartHook { id, until: end, end: Some(end) });
             }
-            _ => mischief::append(bug, event, out),
+            _ => mischief::append(bug, event, now, out),
         }
     }
 }

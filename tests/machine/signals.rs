@@ -44,8 +44,16 @@ impl Ledger {
             // Meant for graceinit itself.
         } else if signal == Signal::CONT && self.suspended {
             batch.owed_facts.push(Fact::Resumed);
-            batch.owed.push((Signal::CONT, Target::Group, None));
+            let session = scope_target(plan.scope, true);
+            let whom = if plan.session { session } else { Target::Group };
+            batch.owed.push((Signal::CONT, whom, None));
             self.is_resumed(now);
+        } else if let Some(sent) = self.typed_stop(plan, received) {
+            let scope = plan.scope;
+            batch.owed_facts.push(Fact::Forwarded { signal, sent, scope });
+            batch.owed.push((sent, scope_target(scope, true), None));
+            batch.sent_by = Promise::Terminal;
+            batch.owed_suspends = 1;
         } else if let Some(index) = self.awaited(plan, received) {
             batch.sent_by = Promise::Readiness;
             self.app_executed(plan, now);
@@ -68,7 +76,7 @@ impl Ledger {
     fn signal_for_the_app(&mut self, plan: &Plan, received: Received, batch: &mut Batch) {
         let signal = received.signal;
         if self.begun || !plan.reload_on.contains(signal) {
-            return owe(plan, received, batch);
+            return self.owe(plan, received, batch);
         }
         batch.sent_by = Promise::Reloads;
         if self.reloads.iter().any(|waiting| waiting.signal == signal) {
@@ -104,7 +112,7 @@ impl Ledger {
                 self.reloading = None;
                 batch.sent_by = Promise::Reloads;
                 if self.on_reload != Turn::Aborted {
-                    owe(plan, received, batch);
+                    self.owe(plan, received, batch);
                 }
             } else if let Some(next) = self.reloads.pop_front() {
                 self.reloading = Some(next);
@@ -239,7 +247,8 @@ impl Ledger {
     ) {
         let wants = [Signal::TTIN, Signal::TTOU].contains(&signal);
         let key = wants || signal == Signal::TSTP;
-        if !plan.terminal || self.ended.is_some() || self.phase >= PhaseName::Killed || !key {
+        let shared = plan.terminal && !plan.session;
+        if !shared || self.ended.is_some() || self.phase >= PhaseName::Killed || !key {
             return;
         }
         self.app_executed(plan, now);
@@ -250,16 +259,40 @@ impl Ledger {
             batch.owed_at_last = Some((Signal::CONT, Target::Group, None));
         }
     }
-}
 
-fn owe(plan: &Plan, received: Received, batch: &mut Batch) {
-    let Received { signal, value, .. } = received;
-    match plan.rewrite.apply(signal) {
-        None => batch.owed_facts.push(Fact::Dropped { signal }),
-        Some(sent) => {
-            let scope = plan.scope;
-            batch.owed_facts.push(Fact::Forwarded { signal, sent, scope });
-            batch.owed.push((sent, scope_target(scope, true), value));
+    /// What a Ctrl-Z that reaches graceinit alone makes of the app, if a shell can resume both.
+    fn typed_stop(&self, plan: &Plan, received: Received) -> Option<Signal> {
+        let typed = received.signal == Signal::TSTP && received.origin == Origin::Kernel;
+        let runs = self.executed && !self.begun && self.ended.is_none();
+        let job = typed && runs && plan.session && plan.suspendable;
+        plan.rewrite.said(Signal::TSTP).unwrap_or(Some(Signal::STOP)).filter(|_| job)
+    }
+
+    /// The app is sent this.
+    pub(super) fn is_sent(&mut self, signal: Signal) {
+        match signal {
+            Signal::STOP => self.stopped = true,
+            Signal::CONT => self.stopped = false,
+            _ => {}
+        }
+    }
+
+    fn owe(&mut self, plan: &Plan, received: Received, batch: &mut Batch) {
+        let Received { signal, value, .. } = received;
+        let Some(sent) = plan.rewrite.apply(signal) else {
+            return batch.owed_facts.push(Fact::Dropped { signal });
+        };
+        let (scope, target) = (plan.scope, scope_target(plan.scope, true));
+        batch.owed_facts.push(Fact::Forwarded { signal, sent, scope });
+        batch.owed.push((sent, target, value));
+        self.is_sent(sent);
+        let asks = [Signal::TERM, Signal::INT];
+        if asks.contains(&signal) || asks.contains(&sent) {
+            batch.asks = true;
+            if self.stopped && sent != Signal::STOP {
+                batch.owed.push((Signal::CONT, target, None));
+                self.is_sent(Signal::CONT);
+            }
         }
     }
 }

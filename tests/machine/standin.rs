@@ -1,8 +1,9 @@
-//! Small configurations of a graceinit that stands in for another program: stops without a deadline.
+//! Small configurations of a graceinit that stands in for another program: stops without a deadline, no
+//! stops at all, an app in a session of its own.
 
 use graceinit::machine::budget::ENDLESS;
-use graceinit::machine::plan::{Diagnose, PerPhase, Plan, Rung, Scope, StopAgain, Wait};
-use graceinit::types::Signal;
+use graceinit::machine::plan::{Diagnose, PerPhase, Plan, Rewrite, Rung, Scope, StopAgain, Wait};
+use graceinit::types::{Signal, SignalSet};
 
 use super::serving::{calm, drain};
 use super::setups::{hook, more, plain, setup};
@@ -23,9 +24,7 @@ pub(super) fn no_deadline() -> Setup {
         ],
         says: vec![more(500)],
         strays: vec![true, false],
-        newcomers: 1,
         lingers: 1,
-        fork_fails: true,
         ..setup(Plan {
             diagnose: Some(Diagnose { signal: Signal::QUIT, lead: ms(40) }),
             ..endless()
@@ -38,15 +37,14 @@ pub(super) fn no_deadline_but_limits() -> Setup {
     let share = Rung { signal: Some(Signal::INT), wait: Some(Wait::Share(50)) };
     Setup {
         signals: vec![from_process(Signal::TERM), from_process(Signal::INT)],
-        lingers: 1,
-        fork_fails: true,
+        strays: Vec::new(),
         ..setup(Plan {
             stop_again: StopAgain::Kill,
             scope: Scope::Mixed,
             ladder: vec![rung(Signal::TERM, Some(10)), share, rung(Signal::QUIT, None)],
             hooks: PerPhase {
-                pre_stop: vec![hook(1)],
-                on_stop: vec![hook(1)],
+                pre_stop: vec![hook(0)],
+                on_stop: vec![hook(0)],
                 post_stop: vec![hook(0)],
                 ..PerPhase::default()
             },
@@ -82,5 +80,88 @@ pub(super) fn no_deadline_but_ports() -> Setup {
         not_yet: 1,
         acks: 1,
         ..setup(Plan { drain: Some(drain(true, 160, 90, Some(1))), ..endless() })
+    }
+}
+
+/// Every signal is passed on, as often as it comes. Whoever stops the app may be anybody.
+pub(super) fn passes_on() -> Setup {
+    Setup {
+        signals: vec![
+            from_process(Signal::TERM),
+            from_process(Signal::TERM),
+            from_kernel(Signal::INT),
+            from_process(Signal::HUP),
+            from_process(Signal::CONT),
+        ],
+        app_stops: vec![Signal::STOP],
+        stops: 2,
+        lingers: 1,
+        ..setup(Plan { stop_on: SignalSet::default(), ..endless() })
+    }
+}
+
+/// The same at a terminal.
+pub(super) fn passes_on_at_a_terminal() -> Setup {
+    Setup {
+        signals: vec![
+            from_process(Signal::TERM),
+            from_kernel(Signal::INT),
+            from_kernel(Signal::TSTP),
+            from_process(Signal::CONT),
+        ],
+        app_stops: vec![Signal::TSTP, Signal::TTIN, Signal::STOP],
+        stops: 2,
+        ..setup(Plan {
+            stop_on: SignalSet::default(),
+            terminal: true,
+            suspendable: true,
+            ..endless()
+        })
+    }
+}
+
+/// The app has a session of its own, and graceinit's terminal none but graceinit.
+pub(super) fn session(suspendable: bool, stops: bool) -> Setup {
+    let stop_on = if stops { plain().stop_on } else { SignalSet::default() };
+    Setup {
+        signals: vec![
+            from_kernel(Signal::TSTP),
+            from_kernel(Signal::TSTP),
+            from_process(Signal::CONT),
+            from_process(Signal::CONT),
+            from_kernel(Signal::INT),
+            from_process(Signal::TSTP),
+            from_kernel(Signal::TTOU),
+        ],
+        app_stops: vec![Signal::STOP],
+        stops: 1,
+        ..setup(Plan { stop_on, terminal: true, session: true, suspendable, ..endless() })
+    }
+}
+
+/// Somebody knows better what Ctrl-Z means to the app.
+pub(super) fn session_with_rewrites(to: Option<Signal>) -> Setup {
+    let mut rewrite = Rewrite::default();
+    rewrite.set(Signal::TSTP, to);
+    rewrite.set(Signal::ALRM, Some(Signal::STOP));
+    rewrite.set(Signal::PIPE, Some(Signal::TERM));
+    Setup {
+        signals: vec![
+            from_kernel(Signal::TSTP),
+            from_process(Signal::CONT),
+            from_process(Signal::ALRM),
+            from_process(Signal::PIPE),
+            from_process(Signal::TERM),
+        ],
+        strays: Vec::new(),
+        ..setup(Plan {
+            rewrite,
+            scope: Scope::Main,
+            stop_on: SignalSet::default(),
+            terminal: true,
+            session: true,
+            suspendable: true,
+            ..endless()
+        })
     }
 }

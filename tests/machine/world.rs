@@ -58,7 +58,7 @@ pub(super) struct Setup {
     /// How often the app may be found not to be ready yet: by an attempt of a probe that fails or
     /// hangs, or because it does not listen.
     pub(super) not_yet: u8,
-    /// What the terminal may stop the app with.
+    /// What the terminal, or somebody else, may stop the app with.
     pub(super) app_stops: Vec<Signal>,
     /// How often it does.
     pub(super) stops: u8,
@@ -141,7 +141,7 @@ pub(super) struct World {
     pub(super) now: Time,
     begun: bool,
     pub(super) app: App,
-    /// The terminal stopped the app.
+    /// The app is stopped.
     pub(super) app_stopped: bool,
     /// SIGKILL was sent to the app.
     pub(super) app_killed: bool,
@@ -517,8 +517,10 @@ impl World {
     pub(super) fn perform(&mut self, action: &Action, leftovers: Signal) {
         match *action {
             Action::SignalApp { signal, target, stop, .. } => {
-                if signal == Signal::CONT {
-                    self.app_stopped = false;
+                match signal {
+                    Signal::CONT => self.app_stopped = false,
+                    Signal::STOP => self.app_stopped = true,
+                    _ => {}
                 }
                 let told = stop && signal == leftovers;
                 for stray in self.strays.iter_mut().filter(|stray| told && reaches(target, stray)) {
