@@ -153,30 +153,50 @@ impl Hands {
             None => (None, None),
         };
         self.ready_pipe = pipe;
+        let name = self.program.name().to_string_lossy().into_owned();
+        let not_started = |error: io::Error| {
+            format!("unable to start {name}: {error}; is a limit of processes or memory reached?")
+        };
+        let session = self.config.plan.session;
+        let handed = if session { self.part_with_terminal().map_err(not_started)? } else { None };
+        // In the background (`graceinit ... &`) it is not ours to give away. What another session keeps,
+        // the app's cannot have.
+        let ours = self.terminal.as_ref().filter(|terminal| !session && terminal.is_ours());
         let variable: Vec<CString> = self.opened.variable().into_iter().collect();
         let child = spawn::spawn(
             Task::Program(&self.program),
             &Setup {
                 signals: Signals::Inherited(self.mask, &dispositions),
                 user: self.user(),
-                // In the background (`graceinit ... &`) it is not ours to give away.
-                terminal: self.terminal.as_ref().filter(|t| t.is_ours()).map(AsFd::as_fd),
+                session,
+                terminal: handed.as_ref().or(ours).map(AsFd::as_fd),
                 stdio: None,
                 variables: &variable,
                 without: &[],
                 extra: line.as_ref().map(|(line, number)| (line.as_fd(), *number)),
             },
         );
-        let name = self.program.name().to_string_lossy();
-        let child = child.map_err(|error| {
-            format!("unable to start {name}: {error}; is a limit of processes or memory reached?")
-        })?;
-        journal::met(&Met::Started { pid: child.pid, name: name.into_owned() });
+        let child = child.map_err(not_started)?;
+        journal::met(&Met::Started { pid: child.pid, name });
         self.table.add(child.pid, Role::App);
         (self.app, self.group) = (Some(child.pid), Some(child.pid));
         deadman::set_code(self.config.plan.exit.killed.unwrap_or(exit::KILLED));
         deadman::app_started(child.pid);
         Ok(child.report)
+    }
+
+    /// The terminal, once it is no longer that of this session: the app's can have it then. `None` if
+    /// there is none, or it belongs to somebody else's session.
+    fn part_with_terminal(&mut self) -> io::Result<Option<Terminal>> {
+        let Some(terminal) = self.terminal.take_if(|_| tty::leads_session()) else {
+            return Ok(None);
+        };
+        let stand_in = spawn::spawn(Task::Call(&|| 0), &Setup::CLEAN)?;
+        self.table.add(stand_in.pid, Role::StandIn);
+        if let Err(error) = terminal.part(stand_in.pid) {
+            log::debug!("unable to give up the terminal: {error}; the app's session has none");
+        }
+        Ok(Some(terminal))
     }
 
     /// graceinit's own exit codes.
@@ -420,7 +440,8 @@ impl Hands {
 
     fn give_terminal(&self) {
         let (Some(terminal), Some(group)) = (&self.terminal, self.app_group()) else { return };
-        if self.terminal_is_ours() {
+        // A group of another session cannot have it.
+        if !self.config.plan.session && self.terminal_is_ours() {
             if let Err(error) = terminal.set_foreground(group) {
                 log::debug!("unable to give the app the terminal: {error}");
             }

@@ -88,7 +88,9 @@ fn start(config: Config, birth: Birth, files: &mut Files) -> Result<Supervisor, 
     })?;
     let terminal = tty::Terminal::controlling();
     let mut plan = config.plan.clone();
-    plan.terminal = terminal.is_some();
+    // What goes to the app's session with the app is not there for us.
+    let ours = terminal.as_ref().filter(|_| !(plan.session && tty::leads_session()));
+    plan.terminal = ours.is_some();
     plan.suspendable = plan.terminal && !process::is_first() && tty::can_be_resumed();
     if HookPhase::ALL.iter().any(|phase| !plan.hooks.of(*phase).is_empty()) {
         names::set_hooks(PerPhase::each(|phase| {
@@ -103,7 +105,7 @@ fn start(config: Config, birth: Birth, files: &mut Files) -> Result<Supervisor, 
     if let Some(exposed) = config.exposed() {
         log::info!("{exposed}");
     }
-    let live = terminal.as_ref().and_then(|_| Live::new());
+    let live = ours.and_then(|_| Live::new());
     let hands = Hands::new(config, program, birth.mask, child_signal, terminal, opened);
     // ---- The border. From here on nothing is fatal: hooks have run, or the app is relying on us. ----
     Ok(Supervisor {
@@ -315,6 +317,7 @@ impl Supervisor {
                 Some(Role::Hook(id)) => self.hook(now, pid, id),
                 Some(Role::Surveyor) => self.surveyor(now, pid),
                 Some(Role::Clerk) => self.clerk(pid),
+                Some(Role::StandIn) => self.stand_in(pid),
                 None => {}
             }
         }
@@ -379,6 +382,13 @@ impl Supervisor {
             reaped(Kin::Helper, pid, status);
             self.hands.table.forget(pid);
             self.hands.clerk_ended(status);
+        }
+    }
+
+    fn stand_in(&mut self, pid: Pid) {
+        if let Some(status) = reap::reap(pid) {
+            reaped(Kin::Helper, pid, status);
+            self.hands.table.forget(pid);
         }
     }
 

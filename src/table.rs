@@ -16,6 +16,8 @@ pub enum Role {
     Surveyor,
     /// Makes or removes the ready file.
     Clerk,
+    /// Stood in the terminal's foreground while that was given up. Ends at once.
+    StandIn,
 }
 
 /// The children that graceinit started itself and that were not reaped.

@@ -106,6 +106,7 @@ impl Hands {
             // A hook has to work whatever state of signals graceinit was started in.
             signals: Signals::Clean,
             user: user.or(self.user()),
+            session: false,
             terminal: None,
             stdio: Some([stdin.as_fd(), out.as_fd(), err.as_fd()]),
             variables: &variables,

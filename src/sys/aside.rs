@@ -336,6 +336,7 @@ pub(crate) mod tests {
         let setup = Setup {
             signals: Signals::Clean,
             user: None,
+            session: false,
             terminal: None,
             stdio: Some([nothing.as_fd(), says.as_fd(), says.as_fd()]),
             variables: &[],

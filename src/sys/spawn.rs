@@ -79,7 +79,10 @@ pub struct Setup<'a> {
     pub signals: Signals<'a>,
     /// Its user, group and supplementary groups.
     pub user: Option<(u32, u32, &'a [u32])>,
-    /// A terminal whose foreground it becomes.
+    /// It leads a session of its own, and not just a group.
+    pub session: bool,
+    /// A terminal whose foreground it becomes. With a session of its own, the terminal of that; without
+    /// one, its stdin is, if no session has that.
     pub terminal: Option<BorrowedFd<'a>>,
     /// Its stdin, stdout and stderr; graceinit's own without.
     pub stdio: Option<[BorrowedFd<'a>; 3]>,
@@ -97,6 +100,7 @@ impl Setup<'_> {
     pub const CLEAN: Setup<'static> = Setup {
         signals: Signals::Clean,
         user: None,
+        session: false,
         terminal: None,
         stdio: None,
         variables: &[],
@@ -188,8 +192,8 @@ impl Report {
     }
 }
 
-/// Forks a child for `task`, leader of a process group of its own. Every signal that is not
-/// blocked for good (the dead-man's) is held back meanwhile.
+/// Forks a child for `task`, leader of a process group of its own, or of a session. Every signal that
+/// is not blocked for good (the dead-man's) is held back meanwhile.
 ///
 /// # Errors
 /// Those of fork(2) and pipe2(2): EAGAIN, ENOMEM, EMFILE.
@@ -231,10 +235,14 @@ pub fn spawn(task: Task<'_>, setup: &Setup<'_>) -> io::Result<Child> {
     if pid < 0 {
         return Err(error);
     }
-    // Also from here, so that the group exists before any signal is forwarded to it: one sent
-    // earlier would be lost with ESRCH. EACCES says that the child was quicker and has executed.
-    // SAFETY: plain numbers.
-    unsafe { libc::setpgid(pid, pid) };
+    if !setup.session {
+        // Also from here, so that the group exists before any signal is forwarded to it: one sent
+        // earlier would be lost with ESRCH. EACCES says that the child was quicker and has executed.
+        // A session cannot be made from here, and the leader of a group could not make one any more
+        // (setsid(2)): whoever signals that group asks the child itself when there is none yet.
+        // SAFETY: plain numbers.
+        unsafe { libc::setpgid(pid, pid) };
+    }
     Ok(Child { pid: Pid(pid), report: Report(read) })
 }
 
@@ -291,15 +299,25 @@ impl Variable {
     }
 }
 
-/// The child's side before it does what it is for. The order matters: the group first, so that signals find it; the terminal while
-/// SIGTTOU is blocked; the user after both; the mask last, so that a signal that came meanwhile meets
-/// the child as it was meant to be. What comes back is where failures are reported from then on.
+/// The child's side before it does what it is for. The order matters: the session or the group first, so
+/// that signals find it; the terminal while SIGTTOU is blocked; the user after both; the mask last, so
+/// that a signal that came meanwhile meets the child as it was meant to be. What comes back is where
+/// failures are reported from then on.
 fn prepare_child(setup: &Setup<'_>, mut report: RawFd) -> RawFd {
-    // SAFETY: plain numbers.
-    unsafe { libc::setpgid(0, 0) };
-    if let Some(terminal) = setup.terminal {
-        // SAFETY: plain numbers. A terminal that has gone meanwhile is no error.
-        unsafe { libc::tcsetpgrp(terminal.as_raw_fd(), tty::own_group().0) };
+    // A session brings a group of the same number. A child that was just forked leads no group, the one
+    // reason to refuse (a sandbox aside).
+    // SAFETY: takes nothing.
+    let leads = setup.session && unsafe { libc::setsid() } >= 0;
+    if leads {
+        // stdin may be one that is nobody's. dumb-init's apps get that, too.
+        tty::adopt(setup.terminal.map_or(libc::STDIN_FILENO, |terminal| terminal.as_raw_fd()));
+    } else {
+        // SAFETY: plain numbers.
+        unsafe { libc::setpgid(0, 0) };
+        if let Some(terminal) = setup.terminal {
+            // SAFETY: plain numbers. A terminal that has gone meanwhile is no error.
+            unsafe { libc::tcsetpgrp(terminal.as_raw_fd(), tty::own_group().0) };
+        }
     }
     if let Some((uid, gid, groups)) = setup.user {
         // SAFETY: the list is live and its length is what is passed on. Raw system calls: the C

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use crate::types::Pid;
@@ -74,6 +74,36 @@ impl Terminal {
             _ => Err(io::Error::last_os_error()),
         }
     }
+
+    /// Parts this session, which we lead, from its terminal, so that another can have it. The kernel tells
+    /// the terminal's foreground with HUP and CONT (disassociate_ctty in drivers/tty/tty_jobctrl.c). Were
+    /// that us, they could not be told from a HUP that somebody sends at the same time, CONT would take a
+    /// pending TSTP with it, and whoever shares our group would be hung up. So `stand_in` is put there
+    /// first, a child whose group nobody else is in and that cares for nothing.
+    ///
+    /// # Errors
+    /// Those of tcsetpgrp(3) and TIOCNOTTY: the terminal has gone.
+    pub fn part(&self, stand_in: Pid) -> io::Result<()> {
+        self.set_foreground(stand_in)?;
+        // SAFETY: takes no argument.
+        match unsafe { libc::ioctl(self.0.as_raw_fd(), libc::TIOCNOTTY) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Makes this the terminal of the session that the caller leads, and the caller's group its foreground.
+/// Where it is none, or another session's, this one has none. Async-signal-safe.
+pub fn adopt(terminal: RawFd) {
+    // SAFETY: plain numbers; 0: no terminal is stolen.
+    unsafe { libc::ioctl(terminal, libc::TIOCSCTTY, 0) };
+}
+
+/// Whether this process leads its session: only then can it part the session from its terminal.
+pub fn leads_session() -> bool {
+    // SAFETY: plain numbers.
+    unsafe { libc::getsid(0) == libc::getpid() }
 }
 
 /// Whether this descriptor is a terminal.
