@@ -134,6 +134,13 @@ impl Config {
         files || !self.listen.is_empty()
     }
 
+    /// Whether anything that comes after the app's start may depend on the working directory: a hook or a
+    /// probe that is run in it, a path that may be relative to it.
+    pub fn needs_directory(&self) -> bool {
+        let hooks = HookPhase::ALL.iter().any(|phase| !self.hooks.of(*phase).is_empty());
+        hooks || !self.ready.is_empty() || self.ready_file.is_some() || self.is_watched()
+    }
+
     /// What `--listen` lets others see who are not on this host; `None`: there are none.
     pub fn exposed(&self) -> Option<String> {
         let open: Vec<String> = self

@@ -199,6 +199,19 @@ impl Hands {
         Ok(Some(terminal))
     }
 
+    /// Whether the app's program is found from every directory.
+    pub fn is_found_anywhere(&self) -> bool {
+        self.program.is_absolute()
+    }
+
+    /// Goes where nothing keeps a mount busy, unless something that runs later or a path that is opened
+    /// later may count on the directory.
+    pub fn leave_directory(&self) {
+        if !self.config.needs_directory() {
+            process::leave_directory();
+        }
+    }
+
     /// graceinit's own exit codes.
     pub fn codes(&self) -> Codes {
         self.config.plan.exit.codes

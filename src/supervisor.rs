@@ -265,6 +265,10 @@ impl Supervisor {
                 keep.extend(self.hands.fds());
                 fd::close_inherited(&keep);
                 self.report = Some(report);
+                if self.hands.is_found_anywhere() {
+                    // At once: whoever wants to unmount it need not wait for execve.
+                    self.hands.leave_directory();
+                }
                 None
             }
             Err(message) => {
@@ -423,6 +427,7 @@ impl Supervisor {
             None | Some(Started::Pending) => {}
             Some(Started::Yes) => {
                 self.report = None;
+                self.hands.leave_directory();
                 self.handle(now, Event::AppExecuted);
             }
             // The event comes with the end of the child that tried.

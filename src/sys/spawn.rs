@@ -49,6 +49,11 @@ impl Program {
         Ok(Program { argv, candidates })
     }
 
+    /// Whether it is looked for in places that do not depend on the working directory.
+    pub fn is_absolute(&self) -> bool {
+        self.candidates.iter().all(|path| path.to_bytes().starts_with(b"/"))
+    }
+
     /// Its name, as it was written.
     pub fn name(&self) -> &OsStr {
         self.argv.first().map_or(OsStr::new(""), |word| OsStr::from_bytes(word.to_bytes()))
