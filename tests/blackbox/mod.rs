@@ -21,6 +21,7 @@ mod notify;
 mod observer;
 mod options;
 mod peers;
+mod place;
 pub(crate) mod plans;
 mod ready;
 mod reap;

@@ -15,6 +15,8 @@ pub struct Process {
     pub ppid: i32,
     pub pgid: i32,
     pub sid: i32,
+    /// The device of its session's terminal; 0: none.
+    pub tty: i32,
     pub tpgid: i32,
 }
 
@@ -27,8 +29,8 @@ pub fn process(pid: i32) -> Option<Process> {
     let mut fields = tail.split_whitespace();
     let state = fields.next()?.chars().next()?;
     let mut next = || fields.next()?.parse::<i32>().ok();
-    let (ppid, pgid, sid, _tty, tpgid) = (next()?, next()?, next()?, next()?, next()?);
-    Some(Process { pid, comm, state, ppid, pgid, sid, tpgid })
+    let (ppid, pgid, sid, tty, tpgid) = (next()?, next()?, next()?, next()?, next()?);
+    Some(Process { pid, comm, state, ppid, pgid, sid, tty, tpgid })
 }
 
 /// Every process there is.
