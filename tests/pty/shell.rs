@@ -12,10 +12,10 @@ use crate::{ensure, ensure_eq};
 use Init::{Catatonit, DumbInit, DumbInitSingle, Graceinit, Tini};
 
 /// An interactive bash on a terminal.
-struct Shell(Terminal);
+pub(super) struct Shell(pub(super) Terminal);
 
 impl Shell {
-    fn start() -> Outcome<Shell> {
+    pub(super) fn start() -> Outcome<Shell> {
         let mut shell = Shell(Terminal::start(&BASH)?);
         shell.0.expect(PROMPT)?;
         Ok(shell)
@@ -27,7 +27,7 @@ impl Shell {
     }
 
     /// What the shell makes of an expression; it must be at its prompt.
-    fn value(&mut self, expression: &str) -> Outcome<String> {
+    pub(super) fn value(&mut self, expression: &str) -> Outcome<String> {
         // The quotes keep what is typed, and echoed, apart from what is printed.
         self.0.line(&format!("echo val''ue={expression}"))?;
         self.0.expect("value=")?;
@@ -117,7 +117,7 @@ fn ctrl_c_ends_a_loop_round_the_init() {
 }
 
 /// Runs a command line at the prompt.
-fn in_a_shell(line: &str) -> Outcome<Terminal> {
+pub(super) fn in_a_shell(line: &str) -> Outcome<Terminal> {
     let mut shell = Shell::start()?;
     shell.0.line(line)?;
     Ok(shell.0)
