@@ -1,6 +1,7 @@
 //! Performs the machine's actions. Nothing in here is fatal: what cannot be done is said, and life
 //! goes on.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -81,9 +82,9 @@ pub struct Hands {
     records: Option<Records>,
     /// How the execve of each hook went.
     reports: Vec<(HookId, Report)>,
-    /// Processes that were sent a stop signal by their pid, and which.
-    told: Vec<(Pid, Signal)>,
-    /// Which stop signals the app's group was sent as a whole, and when, in the unit of
+    /// Processes that were sent a signal by their pid, and which.
+    told: BTreeSet<(Pid, Signal)>,
+    /// Which signals the app's group was sent as a whole, and when last, in the unit of
     /// [`Process::started`].
     group_told: Vec<(Signal, u64)>,
     /// When leftovers were first looked for, in the same unit.
@@ -129,7 +130,7 @@ impl Hands {
             refused: false,
             records: None,
             reports: Vec::new(),
-            told: Vec::new(),
+            told: BTreeSet::new(),
             group_told: Vec::new(),
             first_look: 0,
             next_look: (Time::default(), Duration::ZERO),
@@ -258,8 +259,8 @@ impl Hands {
     /// loop's own).
     pub fn perform(&mut self, action: Action, now: Time) {
         match action {
-            Action::SignalApp { signal, target, value, stop } => {
-                self.signal_app(signal, target, value, stop);
+            Action::SignalApp { signal, target, value, stop: _ } => {
+                self.signal_app(signal, target, value);
             }
             Action::KillHook(id) => {
                 if let Some(pid) = self.table.pid(Role::Hook(id)) {
@@ -300,8 +301,8 @@ impl Hands {
 
     // ---- signals ------------------------------------------------------------------------------
 
-    fn signal_app(&mut self, signal: Signal, target: Target, value: Option<usize>, stop: bool) {
-        let result = self.send_to_app(signal, target, value, stop);
+    fn signal_app(&mut self, signal: Signal, target: Target, value: Option<usize>) {
+        let result = self.send_to_app(signal, target, value);
         self.report("the app", signal, result);
     }
 
@@ -310,7 +311,6 @@ impl Hands {
         signal: Signal,
         target: Target,
         value: Option<usize>,
-        stop: bool,
     ) -> io::Result<()> {
         let Some(app) = self.table.pid(Role::App) else {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
@@ -322,9 +322,10 @@ impl Hands {
         match target {
             Target::App => to_app(),
             Target::Group => {
-                if stop {
-                    self.group_told.push((signal, clock::boot_ticks()));
-                }
+                // One that was merely passed on has been heard as well. The last time counts: what is
+                // sent again and again must not add up.
+                self.group_told.retain(|(told, _)| *told != signal);
+                self.group_told.push((signal, clock::boot_ticks()));
                 match signals::send_group(self.group.unwrap_or(app), signal) {
                     // It has left its group (setpgid), and nobody else is in it.
                     Err(error) if error.raw_os_error() == Some(libc::ESRCH) => to_app(),
@@ -333,7 +334,10 @@ impl Hands {
             }
             Target::Tree => match tree::descendants(&self.helpers()) {
                 Some(found) => {
-                    self.signal_each(&found, signal, stop);
+                    // Those who have gone need not be remembered.
+                    let there: BTreeSet<Pid> = found.iter().map(|process| process.pid).collect();
+                    self.told.retain(|(told, _)| there.contains(told));
+                    self.signal_each(&found, signal);
                     Ok(())
                 }
                 None => {
@@ -344,12 +348,10 @@ impl Hands {
         }
     }
 
-    fn signal_each(&mut self, found: &[Process], signal: Signal, stop: bool) {
+    fn signal_each(&mut self, found: &[Process], signal: Signal) {
         for process in found {
             let result = tree::signal_found(process, signal);
-            if stop {
-                self.told.push((process.pid, signal));
-            }
+            self.told.insert((process.pid, signal));
             match result {
                 // Gone meanwhile: as good as told.
                 Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
@@ -390,8 +392,7 @@ impl Hands {
         }
         let newcomer = |process: &Process| !is_first && process.started >= self.first_look;
         let group = self.app_group();
-        let when = self.group_told.iter().filter(|(told, _)| group_told && *told == signal);
-        let when = when.map(|(_, when)| *when).max();
+        let when = self.group_told.iter().find(|(told, _)| *told == signal).map(|(_, when)| *when);
         let told = |process: &Process| {
             // One that was started after the group was told has not heard of it.
             let with_group = Some(process.group) == group && Some(process.started) <= when;
@@ -403,9 +404,9 @@ impl Hands {
             return;
         }
         journal::met(&Met::LeftoversAsked { signal, processes: news.len() });
-        self.signal_each(&news, signal, true);
+        self.signal_each(&news, signal);
         // One that is stopped could not act on it.
-        self.signal_each(&news, Signal::CONT, false);
+        self.signal_each(&news, Signal::CONT);
     }
 
     /// Without /proc nobody can be told from another, so all are told, and only once.

@@ -80,7 +80,7 @@ impl Hands {
             hooks::Task::Builtin(action) => {
                 let signalled = match action {
                     Builtin::Signal(signal) => {
-                        self.send_to_app(*signal, machine.scope_target(), None, false)
+                        self.send_to_app(*signal, machine.scope_target(), None)
                     }
                     _ => Ok(()),
                 };
