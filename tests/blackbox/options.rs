@@ -164,6 +164,7 @@ const ROWS: &[(&str, &[&str], &str, &str)] = &[
     ("check", &["--check=k8s:45s"], "k8s:45s", ""),
     ("probe", &["--probe", "ready"], "", ""),
     ("render", &["--render", "-"], "", ""),
+    ("P", &["-P"], "", ""),
     ("l", &["-l"], "", ""),
 ];
 
@@ -194,7 +195,7 @@ fn every_option_means_the_same_as_flag_variable_and_key() -> Outcome {
         let variable = Said { flags: beside(name), variables, ..Said::default() }.build();
         match *name {
             // They say what the program is for: `options/watch.rs`.
-            "probe" | "render" => {
+            "probe" | "render" | "P" => {
                 let beside = ensure_refused(flag)?;
                 ensure!(beside[0].contains("together with the command 'app'"), "{beside:?}");
             }
