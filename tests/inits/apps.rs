@@ -1,0 +1,97 @@
+//! The apps that are more than a few instructions: this program itself, started again by the init.
+
+use std::fs::File;
+use std::io::{Read, Write};
+
+use super::sys;
+
+/// Runs the app of that name.
+pub fn run(name: &str, numbers: &[usize]) -> ! {
+    match (name, numbers) {
+        ("echo", []) => echo(),
+        ("orphans", [count, alive]) => orphans(*count, *alive),
+        ("family", [count]) => family(*count),
+        ("deaf", []) => deaf(),
+        _ => panic!("no such app: {name}"),
+    }
+}
+
+/// Tells for each USR1 when it came.
+fn echo() -> ! {
+    sys::each(libc::SIGUSR1, || println!("{}", sys::clock()))
+}
+
+/// Does not hear TERM.
+fn deaf() -> ! {
+    sys::ignore(libc::SIGTERM);
+    println!("ready");
+    loop {
+        sys::pause();
+    }
+}
+
+/// Has that many children, who end at TERM as it does itself.
+fn family(count: usize) -> ! {
+    for _ in 0..count {
+        if sys::fork() == 0 {
+            loop {
+                sys::pause();
+            }
+        }
+    }
+    println!("ready");
+    loop {
+        sys::pause();
+    }
+}
+
+/// Makes `alive` orphans that stay and then `count` that end all at once, and tells how long it was until the
+/// last of these was reaped. Those that stay come first: the kernel looks at children from the oldest on.
+fn orphans(count: usize, alive: usize) -> ! {
+    let (mut gate, open) = sys::pipe();
+    let (mut told, mut tell) = sys::pipe();
+    if sys::fork() == 0 {
+        drop(open);
+        for index in 0..count + alive {
+            let pid = sys::fork();
+            if pid == 0 {
+                drop(tell);
+                if index >= alive {
+                    // Ends when the gate does.
+                    let _ = gate.read(&mut [0]);
+                    sys::exit(0);
+                }
+                loop {
+                    sys::pause();
+                }
+            }
+            if index >= alive {
+                tell.write_all(&pid.to_ne_bytes()).expect("a reader");
+            }
+        }
+        sys::exit(0);
+    }
+    drop(tell);
+    let mut pids = Vec::new();
+    told.read_to_end(&mut pids).ok();
+    let pids: Vec<i32> =
+        pids.chunks_exact(4).map(|b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect();
+    assert_eq!(pids.len(), count);
+    // Who made them is ours.
+    sys::wait(-1);
+    let begin = sys::clock();
+    drop(open);
+    for pid in pids {
+        sys::until("an orphan reaped", || !sys::kill(pid, 0));
+    }
+    println!("{}", sys::clock() - begin);
+    sys::exit(0)
+}
+
+/// The numbers in a file of /proc that has lines like `Rss:   696 kB`.
+pub fn of_proc(pid: i32, file: &str, key: &str) -> Option<f64> {
+    let mut text = String::new();
+    File::open(format!("/proc/{pid}/{file}")).ok()?.read_to_string(&mut text).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    line.split_whitespace().next()?.parse().ok()
+}

@@ -1,0 +1,205 @@
+//! What measuring needs of the kernel: a start that costs the measured process nothing, and an app of a few
+//! instructions.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CString, c_void};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::FromRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What a child does before it becomes another program.
+struct Task {
+    path: *const libc::c_char,
+    argv: *const *const libc::c_char,
+    environ: *const *const libc::c_char,
+    stdout: i32,
+    /// The namespace's own /proc is to be mounted.
+    proc: bool,
+}
+
+/// Where a program is started.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Here.
+    Plain,
+    /// As PID 1 of a new pid namespace; /proc is still the old one's.
+    First,
+    /// The same, with a /proc of its own.
+    FirstWithProc,
+}
+
+extern "C" fn become_program(task: *mut c_void) -> i32 {
+    // SAFETY: the parent waits in clone until this child has executed or ended, so the task lives; nothing
+    // but system calls is made on the shared memory.
+    unsafe {
+        let task = &*task.cast::<Task>();
+        libc::dup2(task.stdout, 1);
+        if task.proc {
+            let (none, root) = (c"none".as_ptr(), c"/".as_ptr());
+            let flags = libc::MS_REC | libc::MS_PRIVATE;
+            libc::mount(none, root, std::ptr::null(), flags, std::ptr::null());
+            let (kind, place) = (c"proc".as_ptr(), c"/proc".as_ptr());
+            libc::mount(kind, place, kind, 0, std::ptr::null());
+        }
+        libc::execve(task.path, task.argv, task.environ);
+        libc::_exit(127)
+    }
+}
+
+/// Starts a program as posix_spawn(3) does, in the parent's memory until execve: so the page faults that the
+/// kernel counts are the program's own.
+///
+/// # Errors
+/// Those of clone(2).
+pub fn spawn(argv: &[CString], stdout: i32, room: Room) -> io::Result<i32> {
+    unsafe extern "C" {
+        static environ: *const *const libc::c_char;
+    }
+    let mut words: Vec<*const libc::c_char> = argv.iter().map(|word| word.as_ptr()).collect();
+    words.push(std::ptr::null());
+    // SAFETY: the C library's own vector, which nothing changes here.
+    let inherited = unsafe { environ };
+    let mut task = Task {
+        path: words[0],
+        argv: words.as_ptr(),
+        environ: inherited,
+        stdout,
+        proc: room == Room::FirstWithProc,
+    };
+    let mut stack = vec![0u8; 64 * 1024];
+    let namespace = match room {
+        Room::Plain => 0,
+        Room::First => libc::CLONE_NEWPID,
+        Room::FirstWithProc => libc::CLONE_NEWPID | libc::CLONE_NEWNS,
+    };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | namespace;
+    // SAFETY: the stack and the task outlive the child's use of them, as CLONE_VFORK makes us wait.
+    let pid = unsafe {
+        let top = stack.as_mut_ptr().add(stack.len());
+        let top = top.sub(top as usize % 16);
+        libc::clone(become_program, top.cast(), flags, (&raw mut task).cast())
+    };
+    if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) }
+}
+
+/// A pipe that no program inherits: (reader, writer).
+pub fn pipe() -> (File, File) {
+    let mut ends = [0; 2];
+    // SAFETY: the pointer is to two live integers.
+    let done = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) };
+    assert_eq!(done, 0, "pipe: {}", io::Error::last_os_error());
+    // SAFETY: both were just made and belong to nobody else.
+    unsafe { (File::from_raw_fd(ends[0]), File::from_raw_fd(ends[1])) }
+}
+
+/// Waits until a child has ended; its raw status.
+pub fn wait(pid: i32) -> i32 {
+    let mut status = 0;
+    // SAFETY: the pointer is to a live integer.
+    while unsafe { libc::waitpid(pid, &raw mut status, 0) } < 0 {}
+    status
+}
+
+/// kill(2)
+pub fn kill(pid: i32, signal: i32) -> bool {
+    // SAFETY: plain numbers.
+    unsafe { libc::kill(pid, signal) == 0 }
+}
+
+/// fork(2), for the apps, which have one thread. 0 is the child.
+pub fn fork() -> i32 {
+    // SAFETY: no other thread is there whose locks could be left held.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0, "fork: {}", io::Error::last_os_error());
+    pid
+}
+
+/// Ends this process at once.
+pub fn exit(code: i32) -> ! {
+    // SAFETY: never returns.
+    unsafe { libc::_exit(code) }
+}
+
+/// pause(2)
+pub fn pause() {
+    // SAFETY: takes nothing.
+    unsafe { libc::pause() };
+}
+
+/// Blocks a signal and takes the next one, again and again.
+pub fn each(signal: i32, mut then: impl FnMut()) -> ! {
+    // SAFETY: the set is initialised by the first call; all pointers are to live values.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        println!("ready");
+        loop {
+            let mut got = 0;
+            libc::sigwait(&raw const set, &raw mut got);
+            then();
+        }
+    }
+}
+
+/// Lets a signal pass by.
+pub fn ignore(signal: i32) {
+    // SAFETY: SIG_IGN is no function of ours.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// CLOCK_MONOTONIC in nanoseconds: the same for all processes.
+pub fn clock() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Spins until something holds.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < end, "not within a minute: {what}");
+        std::hint::spin_loop();
+    }
+}
+
+/// An app of a few instructions: writes one byte to stdout, and waits for a signal to end it. What is measured
+/// with it is the init.
+pub fn write_app(path: &Path) -> io::Result<()> {
+    // write(1, this code, 1); for (;;) pause();
+    const CODE: [u8; 34] = [
+        0xb8, 1, 0, 0, 0, // mov eax, 1
+        0xbf, 1, 0, 0, 0, // mov edi, 1
+        0x48, 0x8d, 0x35, 0xef, 0xff, 0xff, 0xff, // lea rsi, [rip - 17]: the code itself
+        0xba, 1, 0, 0, 0, // mov edx, 1
+        0x0f, 0x05, // syscall
+        0xb8, 34, 0, 0, 0, // mov eax, 34
+        0x0f, 0x05, // syscall
+        0xeb, 0xf7, // jmp -9
+        0x90,
+    ];
+    const BASE: u64 = 0x40_0000;
+    let mut file = Vec::new();
+    file.extend(*b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    file.extend([2, 0, 62, 0, 1, 0, 0, 0]);
+    for word in [BASE + 120, 64, 0] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend([0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 64, 0, 0, 0, 0, 0]);
+    // One segment, readable and executable.
+    file.extend([1, 0, 0, 0, 5, 0, 0, 0]);
+    let size = 120 + CODE.len() as u64;
+    for word in [0, BASE, BASE, size, size, 0x1000] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(CODE);
+    fs::write(path, file)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
