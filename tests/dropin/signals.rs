@@ -75,8 +75,11 @@ fn order(run: &Run, app: i32, signal: i32, marker: i32) -> Outcome<&'static str>
             (false, false) => None,
         }
     })?;
-    run.send(libc::SIGCONT)?;
-    proc::poll("the app going on", || through().then_some(()))?;
+    // Again and again: dumb-init may still be at the signal that froze it, and CONT comes first in its queue.
+    proc::poll("the app going on", || {
+        drop(run.send(libc::SIGCONT));
+        through().then_some(())
+    })?;
     Ok(outcome)
 }
 
