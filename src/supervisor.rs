@@ -427,7 +427,10 @@ impl Supervisor {
             None | Some(Started::Pending) => {}
             Some(Started::Yes) => {
                 self.report = None;
-                self.hands.leave_directory();
+                if !self.hands.is_found_anywhere() {
+                    // Not before: why a start has failed is looked for in it.
+                    self.hands.leave_directory();
+                }
                 self.handle(now, Event::AppExecuted);
             }
             // The event comes with the end of the child that tried.
