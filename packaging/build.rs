@@ -1,4 +1,4 @@
-//! Build script: the commit for `--version`, and the program's first instruction.
+//! Build script: the commit for `--version`, the program's first instruction, and where its functions lie.
 
 use std::process::Command;
 
@@ -8,6 +8,10 @@ fn main() {
     let target = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     if ["x86_64", "aarch64"].contains(&target.as_str()) {
         println!("cargo:rustc-link-arg-bin=graceinit=-Wl,-e,graceinit_start");
+        // What a life uses lies side by side: packaging/layout says why.
+        let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+        println!("cargo:rustc-link-arg-bin=graceinit=-Wl,-T,{root}/packaging/layout.ld");
+        println!("cargo:rerun-if-changed=packaging/layout.ld");
     }
     println!("cargo:rerun-if-env-changed=GRACEINIT_COMMIT");
     // Packagers without a checkout set GRACEINIT_COMMIT, or do without.

@@ -78,7 +78,7 @@ pub struct Config {
     pub tool: Option<Tool>,
     /// `--check`: nothing is to be started, and there may be no command.
     pub check: Option<Check>,
-    /// What is in force, in the order of [`crate::cli::OPTIONS`]; hooks are above.
+    /// What is in force, in the order of [`crate::cli::OPTIONS`]; hooks are above. Empty where nobody is told.
     pub settings: Vec<Setting>,
 }
 
@@ -240,7 +240,10 @@ pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Co
         ));
     }
     reader.unknown_variables();
-    let settings = reader.settings();
+    // Texts for those who are told what is in force: few lives have one, and all would pay for them.
+    let watched = about.watch.metrics_file.is_some() || about.watch.report.is_some();
+    let told = watched || !about.listen.is_empty() || check.is_some() || level >= LevelFilter::Info;
+    let settings = if told { reader.settings() } else { Vec::new() };
     let mistakes = reader.mistakes();
     let Reader { warnings, .. } = reader;
     if !mistakes.is_empty() {

@@ -7,7 +7,7 @@ use std::io::Write;
 
 use graceinit::cli::{self, Instead};
 use graceinit::config::watch::Tool;
-use graceinit::config::{self, Place};
+use graceinit::config::{self, Config, Place};
 use graceinit::observe::log::{self as account, Format};
 use graceinit::observe::{journal, set_trace};
 use graceinit::persona::Persona;
@@ -28,6 +28,23 @@ struct Call {
 }
 
 fn run(call: &Call, mask: Mask, parent: Pid) -> ! {
+    let config = configure(call);
+    account::init(config.level, config.log_format);
+    watch::keep_account(&config);
+    for warning in &config.warnings {
+        journal::trouble(warning.as_str());
+    }
+    if log::log_enabled!(log::Level::Info) {
+        log::info!("settings: {}", check::in_one_line(&config));
+    }
+    leave(supervisor::run(config, Birth { mask, parent }), call.persona)
+}
+
+/// What the app is to be run with. Where something else was asked for, that is done, and the end.
+///
+/// Never inlined: what it needs of the stack is to be used again by what comes later.
+#[inline(never)]
+fn configure(call: &Call) -> Box<Config> {
     let Call { persona, args } = call;
     let given = match cli::parse(args, *persona) {
         Ok(given) => given,
@@ -66,15 +83,7 @@ fn run(call: &Call, mask: Mask, parent: Pid) -> ! {
         },
         None => {}
     }
-    account::init(config.level, config.log_format);
-    watch::keep_account(&config);
-    for warning in &config.warnings {
-        journal::trouble(warning.as_str());
-    }
-    if log::log_enabled!(log::Level::Info) {
-        log::info!("settings: {}", check::in_one_line(&config));
-    }
-    leave(supervisor::run(config, Birth { mask, parent }), *persona)
+    Box::new(config)
 }
 
 fn print(text: &str, code: u8) -> ! {
@@ -83,6 +92,7 @@ fn print(text: &str, code: u8) -> ! {
     process::exit(code)
 }
 
+#[cold]
 fn refuse(call: &Call, mistakes: &[String]) -> ! {
     let Call { persona, args } = call;
     let given = cli::parse(args, *persona).unwrap_or_default();

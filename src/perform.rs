@@ -51,11 +51,11 @@ pub struct Hands {
     pub outputs: Outputs,
     /// The controlling terminal.
     pub terminal: Option<Terminal>,
-    config: Config,
+    config: Box<Config>,
     mask: Mask,
     child_signal: Disposition,
     dead_man: Option<DeadMan>,
-    program: Program,
+    program: &'static Program,
     /// The app's pid, reaped or not.
     app: Option<Pid>,
     /// The id of its process group.
@@ -100,8 +100,8 @@ pub struct Hands {
 impl Hands {
     /// Before anything runs.
     pub fn new(
-        config: Config,
-        program: Program,
+        config: Box<Config>,
+        program: &'static Program,
         mask: Mask,
         child_signal: Disposition,
         terminal: Option<Terminal>,
@@ -164,8 +164,8 @@ impl Hands {
         // the app's cannot have.
         let ours = self.terminal.as_ref().filter(|terminal| !session && terminal.is_ours());
         let variable: Vec<CString> = self.opened.variable().into_iter().collect();
-        let child = spawn::spawn(
-            Task::Program(&self.program),
+        let child = spawn::spawn_app(
+            self.program,
             &Setup {
                 signals: Signals::Inherited(self.mask, &dispositions),
                 user: self.user(),
@@ -492,7 +492,7 @@ impl Hands {
 
     /// Says why the app was not executed, and what to do.
     pub fn explain_app(&self, failure: Failure) -> String {
-        explain(&self.program, failure, self.user())
+        explain(self.program, failure, self.user())
     }
 }
 

@@ -35,7 +35,7 @@ pub struct Birth {
 }
 
 /// Runs the app to its end, and graceinit with it.
-pub fn run(config: Config, birth: Birth) -> Leave {
+pub fn run(config: Box<Config>, birth: Birth) -> Leave {
     let mut files = Files::default();
     let codes = config.plan.exit.codes;
     match start(config, birth, &mut files) {
@@ -64,7 +64,10 @@ struct Supervisor {
 }
 
 /// Everything that comes before the first child. An error in here is fatal.
-fn start(config: Config, birth: Birth, files: &mut Files) -> Result<Supervisor, String> {
+///
+/// Never inlined, and what comes back is boxed: the loop uses the same pages of the stack again.
+#[inline(never)]
+fn start(config: Box<Config>, birth: Birth, files: &mut Files) -> Result<Box<Supervisor>, String> {
     fd::reserve_stdio();
     // First, so that they tell of everything that goes wrong.
     files.open(&config)?;
@@ -86,6 +89,8 @@ fn start(config: Config, birth: Birth, files: &mut Files) -> Result<Supervisor, 
     let program = Program::new(&config.command).map_err(|word| {
         format!("unable to use the word '{}': it holds a NUL byte", word.to_string_lossy())
     })?;
+    // For as long as this process lives: the app's start reads it.
+    let program: &'static Program = Box::leak(Box::new(program));
     let terminal = tty::Terminal::controlling();
     let mut plan = config.plan.clone();
     // What goes to the app's session with the app is not there for us.
@@ -108,7 +113,7 @@ fn start(config: Config, birth: Birth, files: &mut Files) -> Result<Supervisor, 
     let live = ours.and_then(|_| Live::new());
     let hands = Hands::new(config, program, birth.mask, child_signal, terminal, opened);
     // ---- The border. From here on nothing is fatal: hooks have run, or the app is relying on us. ----
-    Ok(Supervisor {
+    Ok(Box::new(Supervisor {
         machine: Machine::new(plan),
         hands,
         source,
@@ -118,7 +123,7 @@ fn start(config: Config, birth: Birth, files: &mut Files) -> Result<Supervisor, 
         actions: Vec::new(),
         leave: None,
         live,
-    })
+    }))
 }
 
 /// The signal is lost if the parent died before it was asked for (and the setting with it when the
@@ -137,7 +142,7 @@ fn reaped(kin: Kin, pid: Pid, status: Status) {
 }
 
 impl Supervisor {
-    fn live(mut self) -> Leave {
+    fn live(mut self: Box<Self>) -> Leave {
         let mut incoming = Vec::new();
         self.hands.opened.observer.ensure(clock::now());
         self.handle(clock::now(), Event::Begun);

@@ -177,9 +177,16 @@ impl Hands {
     /// What the app has said since the last time, as far as the machine has to know. Whoever waits for
     /// an answer (`BARRIER=1`) gets it when what comes back is dropped.
     pub fn notices(&mut self, now: Time) -> (Vec<Notice>, Vec<Datagram>) {
-        let Some(socket) = &mut self.opened.socket else { return Default::default() };
+        if self.opened.socket.is_none() { Default::default() } else { self.receive(now) }
+    }
+
+    // Apart, because of the room that a message needs on the stack.
+    #[inline(never)]
+    fn receive(&mut self, now: Time) -> (Vec<Notice>, Vec<Datagram>) {
         let mut datagrams = Vec::new();
-        socket.receive(&mut datagrams);
+        if let Some(socket) = &mut self.opened.socket {
+            socket.receive(&mut datagrams);
+        }
         let mut notices = Vec::new();
         for datagram in &datagrams {
             self.datagram(datagram, now, &mut notices);

@@ -27,6 +27,14 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
+/// A pipe for a child to report through. Nobody fills it, so that the writer never blocks either is no matter.
+///
+/// # Errors
+/// As above.
+pub fn report_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?)
+}
+
 /// Takes the numbers 0, 1 and 2 if the caller left them closed, so that no descriptor of ours can be
 /// mistaken for stdio. They are closed again by execve: the app finds them as graceinit did.
 pub fn reserve_stdio() {

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub mod aside;
+mod child;
 pub mod clock;
 pub mod deadman;
 pub mod fd;
@@ -10,6 +11,7 @@ pub mod listen;
 pub mod notify;
 pub mod poll;
 pub mod process;
+mod raw;
 pub mod reap;
 pub mod signals;
 pub mod sockdiag;

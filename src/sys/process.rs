@@ -85,6 +85,19 @@ pub fn variable(name: &str) -> Option<&'static [u8]> {
     })
 }
 
+/// The version of the kernel, as (6, 18); zeroes where it says something else.
+pub fn kernel() -> (u32, u32) {
+    // SAFETY: utsname is bytes; all zeroes is a value of it.
+    let mut name: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live utsname.
+    unsafe { libc::uname(&raw mut name) };
+    let mut numbers = name.release.split(|byte| !(*byte as u8).is_ascii_digit()).map(|digits| {
+        let value = |sum: u32, digit: &libc::c_char| sum * 10 + u32::from(*digit as u8 - b'0');
+        digits.iter().take(4).fold(0, value)
+    });
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// The size of a page of memory, in bytes.
 pub fn page_size() -> u64 {
     // SAFETY: takes a plain number.

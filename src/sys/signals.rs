@@ -10,8 +10,10 @@ use crate::types::{Pid, Signal};
 
 /// The kernel's sigset_t: bit n-1 for signal n.
 const MASK_BYTES: usize = 8;
-/// How many signals one read takes. More are taken in the next round.
-const BATCH: usize = 32;
+/// How many signals one read takes: as many as cost the stack no page of its own.
+const BATCH: usize = 8;
+/// How many reads there are in a round of the loop.
+const READS: usize = 16;
 
 /// A signal mask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,13 +91,13 @@ impl Source {
     }
 
     /// Appends what is pending, in the order of the kernel: lowest number first, real-time signals
-    /// of one number in the order they were sent. Takes at most a few batches, so that a flood
+    /// of one number in the order they were sent. Takes at most some batches, so that a flood
     /// cannot keep the loop from its other work.
     pub fn read(&self, into: &mut Vec<Incoming>) {
         // SAFETY: signalfd_siginfo is plain numbers; all zeroes is a value of it.
         let mut batch: [libc::signalfd_siginfo; BATCH] = unsafe { std::mem::zeroed() };
         let one = size_of::<libc::signalfd_siginfo>();
-        for _ in 0..4 {
+        for _ in 0..READS {
             // SAFETY: the buffer is live and its size is what is passed on.
             let bytes =
                 unsafe { libc::read(self.0.as_raw_fd(), batch.as_mut_ptr().cast(), one * BATCH) };

@@ -18,9 +18,11 @@ static mut GRACEINIT_FIRST_MASK: u64 = 0;
 
 // The entry point (given to the linker by packaging/build.rs): rt_sigprocmask(SIG_SETMASK, &all,
 // &GRACEINIT_FIRST_MASK, 8), then the C library's own entry point with everything as it was. Written
-// in assembly because there is no stack to speak of and nothing is set up.
+// in assembly because there is no stack to speak of and nothing is set up. Its section has a name, so that
+// it can be put beside the rest of a start (packaging/layout).
 #[cfg(target_arch = "x86_64")]
 std::arch::global_asm!(
+    ".pushsection .text.graceinit_start, \"ax\"",
     ".globl graceinit_start",
     "graceinit_start:",
     // rdx holds the function that the dynamic linker wants to be called at exit.
@@ -35,11 +37,13 @@ std::arch::global_asm!(
     "jmp _start",
     ".balign 8",
     "3: .quad 0xffffffffffffffff",
+    ".popsection",
     first_mask = sym GRACEINIT_FIRST_MASK,
 );
 
 #[cfg(target_arch = "aarch64")]
 std::arch::global_asm!(
+    ".pushsection .text.graceinit_start, \"ax\"",
     ".globl graceinit_start",
     "graceinit_start:",
     // x0 holds the function that the dynamic linker wants to be called at exit.
@@ -55,6 +59,7 @@ std::arch::global_asm!(
     "b _start",
     ".balign 8",
     "3: .quad 0xffffffffffffffff",
+    ".popsection",
     first_mask = sym GRACEINIT_FIRST_MASK,
 );
 

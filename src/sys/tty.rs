@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use crate::types::Pid;
@@ -91,13 +91,6 @@ impl Terminal {
             _ => Err(io::Error::last_os_error()),
         }
     }
-}
-
-/// Makes this the terminal of the session that the caller leads, and the caller's group its foreground.
-/// Where it is none, or another session's, this one has none. Async-signal-safe.
-pub fn adopt(terminal: RawFd) {
-    // SAFETY: plain numbers; 0: no terminal is stolen.
-    unsafe { libc::ioctl(terminal, libc::TIOCSCTTY, 0) };
 }
 
 /// Whether this process leads its session: only then can it part the session from its terminal.

@@ -6,6 +6,7 @@
 #![allow(missing_docs, unreachable_pub)]
 
 mod apps;
+mod steps;
 mod sys;
 
 use std::ffi::CString;
@@ -16,7 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Arg, Command, value_parser};
-use sys::Room;
+use steps::Steps;
+use sys::{Room, Then};
 
 /// A program that is measured.
 #[derive(Clone)]
@@ -96,6 +98,8 @@ fn micros(nanos: u64) -> f64 {
 struct Bench {
     /// The app of a few instructions.
     app: PathBuf,
+    /// The same, but that it ends.
+    end: PathBuf,
     /// This program.
     own: PathBuf,
 }
@@ -138,6 +142,19 @@ impl Bench {
         took
     }
 
+    /// The page faults of a whole life, those of the app included (four).
+    fn faults(&self, init: &Init) -> f64 {
+        let mut life = Life::start(&init.words(&[], &[self.end.to_str().unwrap()]), Room::Plain);
+        life.byte();
+        sys::wait_and_count(life.pid).1 as f64
+    }
+
+    /// Instructions of the init until it waits.
+    fn steps(&self, init: &Init, more: &[&str]) -> Steps {
+        let (_read, write) = sys::pipe();
+        Steps::of(&init.words(more, &self.app()), write.as_raw_fd())
+    }
+
     fn stop(&self, init: &Init) -> f64 {
         let mut life = Life::start(&init.words(&[], &self.app()), Room::FirstWithProc);
         life.byte();
@@ -145,15 +162,13 @@ impl Bench {
         life.stop()
     }
 
-    /// Faults, RSS, PSS and anonymous memory of an init that waits.
-    fn idle(&self, init: &Init) -> [f64; 4] {
+    /// RSS, PSS and anonymous memory of an init that waits.
+    fn idle(&self, init: &Init) -> [f64; 3] {
         let mut life = Life::start(&init.words(&[], &self.app()), Room::Plain);
         life.byte();
         life.settle();
-        let stat = fs::read_to_string(format!("/proc/{}/stat", life.pid)).unwrap();
-        let faults = stat.rsplit(") ").next().unwrap().split(' ').nth(7).unwrap().parse().unwrap();
         let kib = |key| apps::of_proc(life.pid, "smaps_rollup", key).expect(key);
-        let found = [faults, kib("Rss:"), kib("Pss:"), kib("Anonymous:")];
+        let found = [kib("Rss:"), kib("Pss:"), kib("Anonymous:")];
         life.stop();
         found
     }
@@ -307,6 +322,9 @@ fn main() {
         .arg(
             Arg::new("only").long("only").help("the lines with this in their name, as in \"stop\""),
         )
+        .arg(Arg::new("places").long("places").num_args(0..).allow_hyphen_values(true).help(
+            "no table: where the instructions lie that graceinit executes with these options until it waits",
+        ))
         .arg(Arg::new("graceinit").long("graceinit").help("another file than the one just built"))
         .arg(Arg::new("other").long("other").help("a second graceinit to compare with"))
         // cargo bench hands it to every benchmark.
@@ -317,9 +335,16 @@ fn main() {
     let file = |name| asked.get_one::<String>(name).map(PathBuf::from);
     let ours = file("graceinit").unwrap_or_else(|| env!("CARGO_BIN_EXE_graceinit").into());
     let dir = tempfile::tempdir().unwrap();
-    let bench = Bench { app: dir.path().join("app"), own: std::env::current_exe().unwrap() };
-    sys::write_app(&bench.app).unwrap();
+    let own = std::env::current_exe().unwrap();
+    let bench = Bench { app: dir.path().join("app"), end: dir.path().join("end"), own };
+    sys::write_app(&bench.app, Then::Wait).unwrap();
+    sys::write_app(&bench.end, Then::End).unwrap();
     let mut inits = vec![Init { name: "graceinit", path: ours, flags: &[] }];
+    if let Some(options) = asked.get_many::<String>("places") {
+        let options: Vec<&str> = options.map(String::as_str).collect();
+        bench.steps(&inits[0], &options).places.iter().for_each(|place| println!("{place:x}"));
+        return;
+    }
     inits.extend(file("other").map(|path| Init { name: "graceinit, other", path, flags: &[] }));
     for (name, path, flags) in [
         ("tini", "/usr/bin/tini", &["-s", "-g"][..]),
@@ -334,6 +359,12 @@ fn main() {
             eprintln!("{path}: not installed, left out");
         }
     }
+    let floor = dir.path().join("floor");
+    if build_floor(&floor) {
+        inits.push(Init { name: "floor", path: floor, flags: &[] });
+    } else {
+        eprintln!("no C compiler: no floor");
+    }
     let only = asked.get_one::<String>("only").cloned().unwrap_or_default();
     let mut table = Table { inits, only, rows: Vec::new() };
     table.measure("size of the program (kB)", 1, |i| {
@@ -344,14 +375,11 @@ fn main() {
     let hooks =
         |init: &Init| bench.launch(init, if init.is_ours() { &HOOKS } else { &[] }, Room::First);
     table.measure("launch, three hooks and a grace as flags (µs)", rounds, hooks);
-    for (index, what) in [
-        "page faults of a launch",
-        "RSS, idle (KiB)",
-        "PSS, idle (KiB)",
-        "anonymous memory, idle (KiB)",
-    ]
-    .into_iter()
-    .enumerate()
+    table.measure("page faults, init and app", 21, |init| bench.faults(init));
+    table.measure("user instructions of a launch", 1, |init| bench.steps(init, &[]).count as f64);
+    for (index, what) in ["RSS, idle (KiB)", "PSS, idle (KiB)", "anonymous memory, idle (KiB)"]
+        .into_iter()
+        .enumerate()
     {
         table.measure(what, 21, |init| bench.idle(init)[index]);
     }
@@ -389,6 +417,16 @@ fn main() {
         sys::wait(pid);
     }
     table.print();
+}
+
+/// An init of nothing but system calls.
+fn build_floor(to: &Path) -> bool {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/inits/floor.c");
+    let built = std::process::Command::new("cc")
+        .args(["-O2", "-static", "-nostdlib", "-s", "-o"])
+        .args([to, &source])
+        .status();
+    built.is_ok_and(|status| status.success())
 }
 
 fn wakes(table: &mut Table, bench: &Bench, seconds: usize) {

@@ -17,8 +17,7 @@ struct Task {
     argv: *const *const libc::c_char,
     environ: *const *const libc::c_char,
     stdout: i32,
-    /// The namespace's own /proc is to be mounted.
-    proc: bool,
+    room: Room,
 }
 
 /// Where a program is started.
@@ -26,6 +25,8 @@ struct Task {
 pub enum Room {
     /// Here.
     Plain,
+    /// Here, stopped by ptrace(2) at its first instruction.
+    Traced,
     /// As PID 1 of a new pid namespace; /proc is still the old one's.
     First,
     /// The same, with a /proc of its own.
@@ -38,7 +39,10 @@ extern "C" fn become_program(task: *mut c_void) -> i32 {
     unsafe {
         let task = &*task.cast::<Task>();
         libc::dup2(task.stdout, 1);
-        if task.proc {
+        if task.room == Room::Traced {
+            libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0);
+        }
+        if task.room == Room::FirstWithProc {
             let (none, root) = (c"none".as_ptr(), c"/".as_ptr());
             let flags = libc::MS_REC | libc::MS_PRIVATE;
             libc::mount(none, root, std::ptr::null(), flags, std::ptr::null());
@@ -63,16 +67,10 @@ pub fn spawn(argv: &[CString], stdout: i32, room: Room) -> io::Result<i32> {
     words.push(std::ptr::null());
     // SAFETY: the C library's own vector, which nothing changes here.
     let inherited = unsafe { environ };
-    let mut task = Task {
-        path: words[0],
-        argv: words.as_ptr(),
-        environ: inherited,
-        stdout,
-        proc: room == Room::FirstWithProc,
-    };
+    let mut task = Task { path: words[0], argv: words.as_ptr(), environ: inherited, stdout, room };
     let mut stack = vec![0u8; 64 * 1024];
     let namespace = match room {
-        Room::Plain => 0,
+        Room::Plain | Room::Traced => 0,
         Room::First => libc::CLONE_NEWPID,
         Room::FirstWithProc => libc::CLONE_NEWPID | libc::CLONE_NEWNS,
     };
@@ -98,10 +96,21 @@ pub fn pipe() -> (File, File) {
 
 /// Waits until a child has ended; its raw status.
 pub fn wait(pid: i32) -> i32 {
+    wait_and_count(pid).0
+}
+
+/// The same, and the page faults of the child and of all children that it has waited for.
+pub fn wait_and_count(pid: i32) -> (i32, i64) {
     let mut status = 0;
-    // SAFETY: the pointer is to a live integer.
-    while unsafe { libc::waitpid(pid, &raw mut status, 0) } < 0 {}
-    status
+    // SAFETY: rusage is plain numbers; all zeroes is a value of it.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: both pointers are to live values.
+        let ended = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
+        if ended >= 0 && !libc::WIFSTOPPED(status) {
+            return (status, usage.ru_minflt + usage.ru_majflt);
+        }
+    }
 }
 
 /// kill(2)
@@ -170,9 +179,17 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// An app of a few instructions: writes one byte to stdout, and waits for a signal to end it. What is measured
-/// with it is the init.
-pub fn write_app(path: &Path) -> io::Result<()> {
+/// What an app of a few instructions does once it has written one byte to stdout.
+#[derive(Clone, Copy)]
+pub enum Then {
+    /// Waits for a signal to end it.
+    Wait,
+    /// Ends.
+    End,
+}
+
+/// An app of a few instructions. What is measured with it is the init.
+pub fn write_app(path: &Path, then: Then) -> io::Result<()> {
     // write(1, this code, 1); for (;;) pause();
     const CODE: [u8; 34] = [
         0xb8, 1, 0, 0, 0, // mov eax, 1
@@ -185,7 +202,13 @@ pub fn write_app(path: &Path) -> io::Result<()> {
         0xeb, 0xf7, // jmp -9
         0x90,
     ];
+    // The number of pause(2), and of exit(2), whose argument is the 1 in edi.
+    const NUMBER: usize = 25;
     const BASE: u64 = 0x40_0000;
+    let mut code = CODE;
+    if let Then::End = then {
+        code[NUMBER] = 60;
+    }
     let mut file = Vec::new();
     file.extend(*b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     file.extend([2, 0, 62, 0, 1, 0, 0, 0]);
@@ -195,11 +218,11 @@ pub fn write_app(path: &Path) -> io::Result<()> {
     file.extend([0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 64, 0, 0, 0, 0, 0]);
     // One segment, readable and executable.
     file.extend([1, 0, 0, 0, 5, 0, 0, 0]);
-    let size = 120 + CODE.len() as u64;
+    let size = 120 + code.len() as u64;
     for word in [0, BASE, BASE, size, size, 0x1000] {
         file.extend(word.to_le_bytes());
     }
-    file.extend(CODE);
+    file.extend(code);
     fs::write(path, file)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
