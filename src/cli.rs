@@ -9,6 +9,7 @@ use crate::persona::Persona;
 use crate::sys::process;
 
 mod options;
+mod quick;
 mod usage;
 
 pub use options::{Group, Kind, OPTIONS, Opt};
@@ -66,6 +67,15 @@ fn union(args: &[OsString], persona: Persona) -> Result<Given, Instead> {
         }
         _ => {}
     }
+    match quick::read(args) {
+        Some(given) => Ok(given),
+        None => by_clap(args, persona),
+    }
+}
+
+/// By the parser that knows what was meant where something is wrong.
+#[cold]
+fn by_clap(args: &[OsString], persona: Persona) -> Result<Given, Instead> {
     let mut matches =
         command(persona).try_get_matches_from(args).map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp => help(persona, args, error.to_string()),

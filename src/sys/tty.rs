@@ -27,8 +27,11 @@ impl Terminal {
         };
         // /dev/tty is the controlling terminal whatever stdio is; an image without a /dev still has
         // it on stdio. A terminal that is not the controlling one refuses TIOCGPGRP (ENOTTY).
-        if let Ok(file) = open("/dev/tty") {
-            return Some(Terminal(file.into()));
+        match open("/dev/tty") {
+            Ok(file) => return Some(Terminal(file.into())),
+            // There is none (tty_open_current_tty in drivers/tty/tty_io.c).
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return None,
+            Err(_) => {}
         }
         (0..3).find_map(|fd| {
             // SAFETY: only asks about a number; answers -1 if it is no descriptor.
