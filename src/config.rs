@@ -29,6 +29,7 @@ mod parse;
 pub mod profiles;
 mod reader;
 mod ready;
+mod silence;
 pub mod source;
 pub mod watch;
 
@@ -220,9 +221,19 @@ const GRACE_EXIT_TIMEOUT: &str = "GRACE_EXIT_TIMEOUT";
 /// # Errors
 /// Every mistake, each a sentence that names its source and what to write instead.
 pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Config, Vec<String>> {
+    let silent = given.options.is_empty() && variables.is_empty();
+    if let Some(config) = silent.then(|| silence::config(&given.command, place)).flatten() {
+        return Ok(config);
+    }
     if watch::wants_tool(&given) {
         return instead(&given, variables);
     }
+    in_full(given, variables, place)
+}
+
+/// The same, from what every option is found to be.
+#[cold]
+fn in_full(given: Given, variables: &Variables<'_>, place: Place) -> Result<Config, Vec<String>> {
     let mut reader = Reader::new(&given, variables, place);
     let plain = reader.is_plain();
     let (plan, hooks, about) = plan(&mut reader, plain);

@@ -313,17 +313,9 @@ impl<'a> Reader<'a> {
             self.read_of(name, &hidden, &parse);
         }
         if !found.is_empty() {
-            self.remember(name, found);
-        }
-        parsed
-    }
-
-    /// Where nobody has said anything there is nothing to be told of later; but Kubernetes' log begins with
-    /// the settings.
-    fn remember(&mut self, name: &'static str, found: Vec<Found>) {
-        if !self.is_silent() || self.place.kubernetes {
             self.found.push((name, found));
         }
+        parsed
     }
 
     /// The value of an option; the last word counts.
@@ -358,13 +350,13 @@ impl<'a> Reader<'a> {
         let (value, why) = default?;
         let found = vec![Found::new(Source::Default(why), value)];
         let parsed = self.read(name, &found, parse).pop();
-        self.remember(name, found);
+        self.found.push((name, found));
         parsed
     }
 
     /// Makes known a default that is no text of its option.
     pub(super) fn note(&mut self, name: &'static str, value: &str, why: &'static str) {
-        self.remember(name, vec![Found::new(Source::Default(why), value)]);
+        self.found.push((name, vec![Found::new(Source::Default(why), value)]));
     }
 
     /// Whether there was something that could not be read.

@@ -145,6 +145,22 @@ pub fn wait_pid(pid: i32, flags: i32) -> io::Result<(i32, i32)> {
     }
 }
 
+/// Waits for the end of a child: its raw status, and its page faults with those of all children that it has
+/// waited for itself.
+pub fn wait_counting(pid: i32) -> io::Result<(i32, i64)> {
+    let mut status: c_int = 0;
+    // SAFETY: rusage is plain numbers; all zeroes is a value of it.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: both pointers are to live values.
+        let result = unsafe { libc::wait4(pid, &mut status, 0, &mut usage) };
+        match check(result as c_long) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            other => return other.map(|_| (status, usage.ru_minflt + usage.ru_majflt)),
+        }
+    }
+}
+
 /// execve(2) with raw bytes; returns only when it failed.
 pub fn exec(path: &CStr, argv: &[CString], environ: &[CString]) -> io::Error {
     let pointers = |list: &[CString]| -> Vec<*const c_char> {

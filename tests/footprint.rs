@@ -1,0 +1,97 @@
+//! What the program costs, in counts that are the same on a busy machine: its size, the page faults of a life, the memory
+//! that it keeps. (That it never wakes up is in `blackbox::still`; times are the benchmark's business.) When one
+//! of these fails after a change of code, run packaging/layout, which puts what is used side by side again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::ensure;
+use crate::support::{Fault, Outcome, need, proc, sys};
+
+const TRUE: &str = "/bin/true";
+
+/// As it is delivered: the tests' own build is another.
+fn release() -> Option<PathBuf> {
+    let debug = Path::new(env!("CARGO_BIN_EXE_graceinit"));
+    let path = debug.parent()?.parent()?.join("release/graceinit");
+    need::met(path.exists(), "the release build (cargo build --release)").then_some(path)
+}
+
+fn command(words: &[&str]) -> Command {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).env_clear().stdin(Stdio::null());
+    command
+}
+
+/// The median of the page faults of a command and of all children that it has waited for. (One more or less comes of
+/// where the kernel puts the stack.)
+fn faults(words: &[&str]) -> Outcome<i64> {
+    let mut counts = Vec::new();
+    for _ in 0..15 {
+        let child = command(words).spawn().map_err(|error| Fault::new(error.to_string()))?;
+        let (status, faults) = sys::wait_counting(child.id() as i32)
+            .map_err(|error| Fault::new(format!("{words:?}: {error}")))?;
+        ensure!(status == 0, "{words:?} ended with {status:#x}");
+        counts.push(faults);
+    }
+    counts.sort_unstable();
+    Ok(counts[counts.len() / 2])
+}
+
+#[test]
+fn a_life_costs_fewer_page_faults_than_with_tini() -> Outcome {
+    let Some(ours) = release() else { return Ok(()) };
+    let ours = ours.to_string_lossy().into_owned();
+    let app = faults(&[TRUE])?;
+    let plain = faults(&[&ours, "--", TRUE])? - app;
+    let hooks = "--pre-stop a --on-stop b --post-stop rm:/nonexistent/file";
+    let hooks: Vec<&str> = hooks.split(' ').collect();
+    let flags = [&[&ours[..], "--grace", "5s"], &hooks[..4], &["--", TRUE]].concat();
+    let flags = faults(&flags)? - app;
+    println!("page faults: {plain}, with flags {flags}, the app {app}");
+    ensure!(plain <= 40, "a plain life costs {plain} page faults");
+    ensure!(flags <= 50, "a life with flags costs {flags} page faults");
+    let tini = "/usr/bin/tini-static";
+    if !need::program(tini) {
+        return Ok(());
+    }
+    let theirs = faults(&[tini, "-s", "--", TRUE])? - app;
+    ensure!(plain <= theirs, "a plain life costs {plain} page faults, tini-static {theirs}");
+    Ok(())
+}
+
+#[test]
+fn the_memory_that_stays_is_less_than_tinis() -> Outcome {
+    let Some(ours) = release() else { return Ok(()) };
+    let ours = ours.to_string_lossy().into_owned();
+    let anonymous = |words: &[&str]| -> Outcome<u64> {
+        let child = command(words).spawn().map_err(|error| Fault::new(error.to_string()))?;
+        let pid = child.id() as i32;
+        // Once it waits and its app is another program.
+        let found = proc::poll("an idle init", || {
+            let [app] = &proc::children(pid)[..] else { return None };
+            let is_there = app.comm == "sleep" && app.state == 'S';
+            let asleep = proc::process(pid).is_some_and(|process| process.state == 'S');
+            let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix("Anonymous:"))?;
+            (is_there && asleep).then(|| line.split_whitespace().next()?.parse().ok()).flatten()
+        });
+        sys::kill(pid, 15).map_err(|error| Fault::new(error.to_string()))?;
+        sys::wait_counting(pid).map_err(|error| Fault::new(error.to_string()))?;
+        found
+    };
+    let kept = anonymous(&[&ours, "--", "/bin/sleep", "1000"])?;
+    println!("anonymous memory: {kept} KiB");
+    ensure!(kept <= 72, "{kept} KiB of anonymous memory stay");
+    Ok(())
+}
+
+#[test]
+fn the_program_has_not_grown() -> Outcome {
+    let Some(ours) = release() else { return Ok(()) };
+    let size = fs::metadata(&ours).map_err(|error| Fault::new(error.to_string()))?.len();
+    println!("size: {size} bytes");
+    ensure!(size <= 2_500_000, "the program has {size} bytes");
+    Ok(())
+}
