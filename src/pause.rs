@@ -35,7 +35,11 @@ pub fn run() -> Result<(), String> {
     loop {
         while let Some(finding) = reaper.next(clock::now()) {
             match finding {
-                Finding::Ended(pid) => drop(reap::reap(pid)),
+                Finding::Ended(pid) => {
+                    if reap::reap(pid).is_some() {
+                        reaper.reaped(pid);
+                    }
+                }
                 Finding::NoChild => {}
             }
         }

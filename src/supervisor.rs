@@ -304,17 +304,24 @@ impl Supervisor {
                 Finding::Ended(pid) if self.hands.table.role(pid).is_some() => {
                     self.own_children(now);
                 }
-                Finding::Ended(pid) => self.stray(pid),
+                Finding::Ended(pid) => {
+                    if self.stray(pid) {
+                        self.reaper.reaped(pid);
+                    }
+                }
                 Finding::NoChild => return true,
             }
         }
         false
     }
 
-    fn stray(&mut self, pid: Pid) {
-        if let Some(status) = reap::reap(pid) {
+    /// Reaps this orphan if it has ended.
+    fn stray(&mut self, pid: Pid) -> bool {
+        let status = reap::reap(pid);
+        if let Some(status) = status {
             self.hands.stray_reaped(pid, status);
         }
+        status.is_some()
     }
 
     /// The app and the hooks: each asked for by its pid, so that none is missed although signals of
@@ -333,11 +340,13 @@ impl Supervisor {
     }
 
     fn app(&mut self, now: Time, pid: Pid) {
-        if let Some(signal) = reap::stopped(pid) {
-            let ours = self.hands.terminal_is_ours();
-            self.handle(now, Event::AppStopped { signal, ours });
-        }
-        let Some(status) = reap::peek(pid) else { return };
+        let Some(status) = reap::peek(pid) else {
+            if let Some(signal) = reap::stopped(pid) {
+                let ours = self.hands.terminal_is_ours();
+                self.handle(now, Event::AppStopped { signal, ours });
+            }
+            return;
+        };
         self.report(now);
         // One that takes over after the stop signal would never have heard of it: it is a leftover, which
         // is told.
@@ -455,10 +464,9 @@ impl Supervisor {
     }
 
     fn signals(&mut self, now: Time, incoming: &[Incoming]) {
-        let own = process::own_pid();
         for incoming in incoming {
             // A broken pipe of our own makes the kernel send us SIGPIPE; it is not the app's.
-            let own_pipe = incoming.signal == Signal::PIPE && incoming.pid == own;
+            let own_pipe = incoming.signal == Signal::PIPE && incoming.pid == process::own_pid();
             if incoming.signal == Signal::CHLD || own_pipe {
                 continue;
             }

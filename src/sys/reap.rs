@@ -27,6 +27,15 @@ pub fn look() -> Look {
     }
 }
 
+/// Whether any child is alive, and with it any descendant: those of one that ends come to us in the same step
+/// in which it becomes a zombie (exit_notify in kernel/exit.c). A child that was made aside does not count.
+///
+/// Asked for stops alone, the kernel passes over zombies and knows no child if there is nobody else
+/// (wait_consider_task in kernel/exit.c). With WNOWAIT no stop is taken away from those who ask later.
+pub fn is_any_alive() -> bool {
+    wait(libc::P_ALL, 0, libc::WSTOPPED | libc::WNOWAIT).is_ok()
+}
+
 /// How this child ended, if it has. It stays a zombie: its pid and its group id cannot be reused
 /// until it is reaped.
 pub fn peek(pid: Pid) -> Option<Status> {
@@ -97,4 +106,42 @@ fn wait(kind: libc::idtype_t, id: i32, options: i32) -> io::Result<Option<Info>>
     };
     let stopped = (info.si_code == libc::CLD_STOPPED).then(|| Signal::new(status)).flatten();
     Ok(Some(Info { pid: Pid(pid), ended, stopped }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// The other tests of this process have children of their own: an extra process has none but these.
+    #[test]
+    fn zombies_are_not_alive() {
+        let name = "sys::reap::tests::in_a_process_of_its_own";
+        let own = std::env::current_exe().expect("this program");
+        let done =
+            Command::new(own).args(["--exact", name, "--ignored"]).output().expect("a start");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+        assert!(String::from_utf8_lossy(&done.stdout).contains("1 passed"));
+    }
+
+    #[test]
+    #[ignore = "run by the one above"]
+    #[allow(clippy::zombie_processes, reason = "it is reaped by what is tested")]
+    fn in_a_process_of_its_own() {
+        assert!(!is_any_alive(), "no child");
+        let mut cat = Command::new("cat").stdin(Stdio::piped()).spawn().expect("cat");
+        let pid = Pid(cat.id() as i32);
+        assert!(is_any_alive(), "a child");
+        drop(cat.stdin.take());
+        let mut left = 1_000_000;
+        while peek(pid).is_none() {
+            left -= 1;
+            assert!(left > 0, "cat does not end");
+            std::thread::yield_now();
+        }
+        assert!(!is_any_alive(), "a zombie");
+        assert_eq!(reap(pid), Some(Status::Code(0)));
+        assert!(!is_any_alive(), "no child any more");
+    }
 }

@@ -132,6 +132,23 @@ fn without_proc(room: Room) -> Outcome {
     Ok(())
 }
 
+/// Whether anybody is left is known without /proc: nobody is told of what it would be needed for.
+fn without_proc_and_leftovers(room: Room) -> Outcome {
+    if !need::root() {
+        return Ok(());
+    }
+    let mut run = Launch::graceinit(room)
+        .wrapped_by(prepared("mount -t tmpfs none /proc"))
+        .app("block ready echo=TERM:3")
+        .start()?;
+    run.ready()?;
+    run.signal("TERM")?;
+    run.exits(3)?;
+    let warnings = run.err.so_far();
+    ensure!(!warnings.iter().any(|line| line.0.contains("/proc")), "told: {warnings:?}");
+    Ok(())
+}
+
 /// Without /proc the direct children and the app's group are still known.
 #[test]
 fn without_proc_the_group_is_still_swept() -> Outcome {
@@ -318,6 +335,7 @@ both_rooms!(
     a_hook_that_cannot_be_forked_is_a_warning,
     an_app_that_cannot_be_forked_is_fatal,
     without_proc,
+    without_proc_and_leftovers,
     on_a_read_only_root,
     as_nobody_without_any_privilege,
     what_may_not_be_killed_does_not_hold_up_the_end

@@ -1,6 +1,6 @@
 //! The apps that are more than a few instructions: this program itself, started again by the init.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 
 use super::sys;
@@ -45,8 +45,8 @@ fn family(count: usize) -> ! {
     }
 }
 
-/// Makes `alive` orphans that stay and then `count` that end all at once, and tells how long it was until the
-/// last of these was reaped. Those that stay come first: the kernel looks at children from the oldest on.
+/// Makes `alive` orphans that stay and then `count` that end all at once while the init is stopped, and tells when
+/// the last of these was reaped. Those that stay come first: the kernel looks at children from the oldest on.
 fn orphans(count: usize, alive: usize) -> ! {
     let (mut gate, open) = sys::pipe();
     let (mut told, mut tell) = sys::pipe();
@@ -79,13 +79,24 @@ fn orphans(count: usize, alive: usize) -> ! {
     assert_eq!(pids.len(), count);
     // Who made them is ours.
     sys::wait(-1);
-    let begin = sys::clock();
+    println!("made");
+    sys::until("a stopped init", || state(1) == Some('T'));
     drop(open);
+    for pid in &pids {
+        sys::until_ended(*pid);
+    }
+    println!("ended");
     for pid in pids {
         sys::until("an orphan reaped", || !sys::kill(pid, 0));
     }
-    println!("{}", sys::clock() - begin);
+    println!("{}", sys::clock());
     sys::exit(0)
+}
+
+/// The letter in /proc/PID/stat.
+fn state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// The numbers in a file of /proc that has lines like `Rss:   696 kB`.

@@ -179,6 +179,19 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until a process that is no child has become a zombie. Not through /proc: the kernel would have to throw
+/// away what it keeps of each entry when the process is reaped, and that costs more than to reap it.
+pub fn until_ended(pid: i32) {
+    // SAFETY: plain numbers, and a pointer to a live pollfd; the descriptor is ours alone.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0) as i32;
+        assert!(fd >= 0, "pidfd_open: {}", io::Error::last_os_error());
+        let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        assert_eq!(libc::poll(&raw mut poll, 1, 60_000), 1, "{pid} has not ended");
+        libc::close(fd);
+    }
+}
+
 /// What an app of a few instructions does once it has written one byte to stdout.
 #[derive(Clone, Copy)]
 pub enum Then {
