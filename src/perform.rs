@@ -272,7 +272,11 @@ impl Hands {
                     self.report("a hook", signal, signals::send_group(pid, signal));
                 }
             }
-            Action::Survey => self.survey(),
+            Action::Survey => {
+                // The deadline is near, and must not find us waiting for a processor.
+                process::hurry(None);
+                self.survey();
+            }
             Action::SignalLeftovers { signal, group_told, first } => {
                 self.signal_leftovers(signal, group_told, first);
             }
@@ -281,6 +285,10 @@ impl Hands {
                 let groups: Vec<Pid> =
                     self.app_group().into_iter().chain(self.table.helpers()).collect();
                 let spare: Vec<Pid> = self.opened.aside().collect();
+                // Who is killed has to run once more to die.
+                if let Some(app) = self.table.pid(Role::App) {
+                    process::hurry(Some(app));
+                }
                 let reach = tree::kill_everything(&groups, &spare);
                 self.warn_of_proc(reach);
             }
