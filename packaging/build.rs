@@ -8,6 +8,7 @@ fn main() {
     let target = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     if ["x86_64", "aarch64"].contains(&target.as_str()) {
         println!("cargo:rustc-link-arg-bin=graceinit=-Wl,-e,graceinit_start");
+        println!("cargo:rustc-link-arg-bin=graceinit=-Wl,--wrap=__register_frame_info");
         // What a life uses lies side by side: packaging/layout says why.
         let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
         println!("cargo:rustc-link-arg-bin=graceinit=-Wl,-T,{root}/packaging/layout.ld");

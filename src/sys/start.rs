@@ -5,7 +5,7 @@
 //! blocking comes before everything else, the C library's own start included.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, OsStr, c_char, c_int};
+use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 
 use graceinit::persona::Persona;
@@ -62,6 +62,12 @@ std::arch::global_asm!(
     ".popsection",
     first_mask = sym GRACEINIT_FIRST_MASK,
 );
+
+/// What the C runtime's start calls in place of `__register_frame_info` (the linker is told so by
+/// packaging/build.rs): to make known where the unwinder's tables begin, it would read them, which is a
+/// page fault and 64 KiB. The unwinder finds them by the program's headers (PT_GNU_EH_FRAME).
+#[unsafe(no_mangle)]
+extern "C" fn __wrap___register_frame_info(_tables: *const c_void, _room: *mut c_void) {}
 
 /// Called by the C library in place of std's own start, which would ignore SIGPIPE and open closed
 /// descriptors: both are the app's to decide.
