@@ -237,7 +237,10 @@ impl Terminal {
 
     /// Everything that was started on this terminal and lives.
     pub fn processes(&self) -> Vec<Process> {
-        proc::with_environ(&self.mark).into_iter().filter_map(proc::process).collect()
+        proc::with_environ(&self.mark, self.leader.id() as i32)
+            .into_iter()
+            .filter_map(proc::process)
+            .collect()
     }
 
     /// Waits up to `patience` for output and takes it.
@@ -263,7 +266,7 @@ impl Drop for Terminal {
         let end = Instant::now() + PATIENCE;
         // Again until nothing is found: one may fork while the others are looked at.
         while Instant::now() < end {
-            let processes = proc::with_environ(&self.mark);
+            let processes = proc::with_environ(&self.mark, self.leader.id() as i32);
             if processes.is_empty() {
                 break;
             }

@@ -402,9 +402,7 @@ impl Run {
         let outer = self.child.id() as i32;
         let pid = match self.room {
             Room::Plain => outer,
-            Room::PidNs => proc::poll("the child of unshare", || {
-                proc::children(outer).first().map(|child| child.pid)
-            })?,
+            Room::PidNs => proc::poll("the child of unshare", || proc::first_child(outer))?,
         };
         Ok(*self.init.get_or_init(|| pid))
     }
@@ -448,7 +446,7 @@ impl Run {
 
     /// Every living process of this run, wherever it went.
     pub fn processes(&self) -> Vec<i32> {
-        proc::with_environ(&self.marker)
+        proc::with_environ(&self.marker, self.outer_pid())
     }
 
     /// Living processes other than the one that the test started: after the end, those left behind.
@@ -493,7 +491,8 @@ impl Drop for Run {
         // process may fork while it is looked at; bounded, since one in D state never dies.
         let end = Instant::now() + PATIENCE;
         loop {
-            let pids = proc::with_environ(&self.marker);
+            let look = Instant::now();
+            let pids = proc::with_environ(&self.marker, self.outer_pid());
             if pids.is_empty() || Instant::now() > end {
                 break;
             }
@@ -501,7 +500,7 @@ impl Drop for Run {
                 drop(sys::kill(pid, libc::SIGKILL));
             }
             drop(self.child.try_wait());
-            std::thread::yield_now();
+            proc::pause_after(look);
         }
         drop(self.child.kill());
         drop(self.child.wait());

@@ -33,18 +33,27 @@ pub fn process(pid: i32) -> Option<Process> {
     Some(Process { pid, comm, state, ppid, pgid, sid, tty, tpgid })
 }
 
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
 /// Every process there is.
 pub fn all() -> Vec<Process> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(process)
-        .collect()
+    pids().filter_map(process).collect()
 }
 
 /// The children of `pid`, zombies included.
 pub fn children(pid: i32) -> Vec<Process> {
     all().into_iter().filter(|p| p.ppid == pid).collect()
+}
+
+/// A child of `pid`, if there is one. Its own list tells at once, where the kernel keeps one.
+pub fn first_child(pid: i32) -> Option<i32> {
+    match fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")) {
+        Ok(list) => list.split_whitespace().next()?.parse().ok(),
+        Err(_) => children(pid).first().map(|child| child.pid),
+    }
 }
 
 /// The dead children of `pid` that nobody has waited for.
@@ -77,13 +86,19 @@ pub fn inner_pid(pid: i32) -> Option<i32> {
 }
 
 /// Pids of living processes whose environment has this entry: how a test knows its own processes
-/// again, wherever they have gone (double-forked, another session, reparented).
-pub fn with_environ(entry: &str) -> Vec<i32> {
+/// again, wherever they have gone (double-forked, another session, reparented). `first` is the one that the
+/// test started: later ones have higher numbers, unless the numbers have begun anew.
+pub fn with_environ(entry: &str, first: i32) -> Vec<i32> {
+    let last = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let last = last.split_whitespace().last().and_then(|pid| pid.parse::<i32>().ok());
+    let first = if last.is_some_and(|last| last >= first) { first } else { 0 };
+    // Of a zombie it is empty.
     let has = |pid: &i32| {
         fs::read(format!("/proc/{pid}/environ"))
             .is_ok_and(|bytes| bytes.split(|b| *b == 0).any(|e| e == entry.as_bytes()))
     };
-    all().into_iter().filter(|p| p.state != 'Z').map(|p| p.pid).filter(has).collect()
+    // Many are there that have nothing to do with the tests, and this is asked again and again.
+    pids().filter(|pid| *pid >= first).filter(has).collect()
 }
 
 /// Processor time used by `pid`, user and system.
@@ -95,8 +110,13 @@ pub fn cpu_time(pid: i32) -> Option<Duration> {
     Some(Duration::from_millis(ticks * 10))
 }
 
-/// Polls until `probe` gives something; a fault naming `what` when it does not in time. The pause
-/// between two looks is no synchronisation: it only leaves the processor to others.
+/// The pause between two looks is no synchronisation: it only leaves the processor to others, and half of it
+/// where a look takes long, as one at all processes of a busy machine does.
+pub fn pause_after(look: Instant) {
+    std::thread::sleep(look.elapsed().clamp(Duration::from_millis(2), Duration::from_millis(50)));
+}
+
+/// Polls until `probe` gives something; a fault naming `what` when it does not in time.
 pub fn poll<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> Outcome<T> {
     poll_within(PATIENCE, what, &mut probe)
 }
@@ -109,12 +129,13 @@ pub fn poll_within<T>(
 ) -> Outcome<T> {
     let end = Instant::now() + patience;
     loop {
+        let look = Instant::now();
         if let Some(found) = probe() {
             return Ok(found);
         }
         if Instant::now() >= end {
             return Err(Fault::new(format!("not in {patience:?}: {what}")));
         }
-        std::thread::sleep(Duration::from_millis(2));
+        pause_after(look);
     }
 }

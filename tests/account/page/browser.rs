@@ -200,7 +200,7 @@ impl Drop for Browser {
         drop(self.driver.wait());
         // A driver that is killed leaves its browser behind.
         let mark = format!("{MARK}={}", self.profile.text("."));
-        for pid in proc::with_environ(&mark) {
+        for pid in proc::with_environ(&mark, self.driver.id() as i32) {
             drop(sys::kill(pid, libc::SIGKILL));
         }
     }
