@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("server: {error}");
+            complain(&error);
             ExitCode::FAILURE
         }
     }
@@ -63,6 +63,11 @@ fn address(place: &str) -> io::Result<SocketAddrV4> {
     }
     let listen = std::env::var("LISTEN").unwrap_or_default();
     listen.parse().map_err(|_| usage(&format!("LISTEN is '{listen}', which is no IP:PORT")))
+}
+
+/// One line with one write: graceinit writes to the same pipe.
+fn complain(error: &io::Error) {
+    drop(io::stderr().write_all(format!("server: {error}\n").as_bytes()));
 }
 
 /// One line, whole and at once: a test waits for it.
@@ -106,7 +111,7 @@ fn serve(address: SocketAddrV4, options: &[&str]) -> io::Result<()> {
             requests.retain(|request| !request.is_finished());
             requests.push(thread::spawn(move || {
                 if let Err(error) = answer(stream, slow) {
-                    eprintln!("server: {error}");
+                    complain(&error);
                 }
             }));
         }

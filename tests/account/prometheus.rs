@@ -1,7 +1,7 @@
 //! A Prometheus scrapes a life, and what happened in it can be asked afterwards.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,6 +12,7 @@ use crate::servers::common::free_address;
 use crate::support::account::Account;
 use crate::support::files::{Fifo, Place};
 use crate::support::init::puppet_line;
+use crate::support::port::free_port;
 use crate::support::{Fault, Launch, Outcome, PATIENCE, Room, need, proc};
 use crate::{ensure, ensure_eq};
 
@@ -118,11 +119,6 @@ impl Drop for Prometheus {
     }
 }
 
-/// The app's port. Its clients come over 127.0.0.1.
-fn a_port() -> Outcome<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
@@ -139,7 +135,7 @@ fn a_recorded_stop_can_be_queried() -> Outcome {
     }
     let place = Place::new();
     let [leave, gate, bye] = ["leave", "gate", "bye"].map(|name| place.fifo(name));
-    let (target, port) = (free_address()?, a_port()?.to_string());
+    let (target, port) = (free_address()?, free_port()?.to_string());
     let server = Prometheus::scraping(&place, target)?;
     let begun = now();
     let app = [PYTHON, "-IS", "-c", APP, &port, "4"].map(str::to_owned).into_iter();

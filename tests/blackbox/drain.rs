@@ -4,11 +4,11 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
-use std::sync::Mutex;
 
 use crate::support::account::Line;
 use crate::support::files::{Fifo, Place};
 use crate::support::init::puppet_line;
+use crate::support::port::free_port;
 use crate::support::{Fault, Launch, Outcome, PATIENCE, Room, Run, Status, need};
 use crate::{both_rooms, ensure, ensure_eq};
 
@@ -29,22 +29,6 @@ macro_rules! needs {
     };
 }
 
-/// A port that no other test of this run is given, and that the kernel gives to no client: it lies
-/// below the usual range of those (ip_local_port_range of ip(7)).
-fn a_port() -> Outcome<u16> {
-    static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
-    let mut given = GIVEN.lock().expect("nobody panics with it");
-    let begin = 12_000 + (std::process::id() % 100) as u16 * 100;
-    let free = |port: &u16| {
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-        tcp && UdpSocket::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()
-    };
-    let port = (begin..22_100).filter(|port| !given.contains(port)).find(free);
-    let port = port.ok_or_else(|| Fault::new("no free port"))?;
-    given.push(port);
-    Ok(port)
-}
-
 /// A server that is drained, and what is needed round it.
 struct Drained {
     place: Place,
@@ -63,7 +47,7 @@ impl Drained {
         let place = Place::new();
         let listen = format!("unix:{}", place.text("sock"));
         let launch = Launch::graceinit(room).flags("--log-level debug").flags(flags);
-        Ok(Drained { launch: launch.flag("--listen", listen), place, port: a_port()?, family })
+        Ok(Drained { launch: launch.flag("--listen", listen), place, port: free_port()?, family })
     }
 
     fn flags(mut self, flags: &str) -> Drained {

@@ -1,11 +1,11 @@
 //! Readiness: each condition, all of them together, what hangs on it, and what happens when it does
 //! not come. (The notify socket has tests of its own.)
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
 use crate::support::files::Place;
 use crate::support::init::{puppet, puppet_line};
+use crate::support::port::free_port;
 use crate::support::{Launch, Outcome, Room, Run};
 use crate::{both_rooms, ensure, ensure_eq};
 
@@ -116,7 +116,6 @@ fn a_descriptor_that_is_closed_without_a_newline(room: Room) -> Outcome {
 fn a_port(room: Room) -> Outcome {
     let place = Place::new();
     let server = puppet().with_file_name("server");
-    // The port is free at this moment, and it is in nobody's way until the server takes it.
     let port = free_port()?;
     let gate = place.fifo("gate");
     let script = format!("read x < {}; exec {} {port}", gate.path().display(), server.display());
@@ -133,12 +132,6 @@ fn a_port(room: Room) -> Outcome {
     ensure_eq!(place.wait_for("notes")?, "ready\n", "the on-ready hook");
     run.signal("TERM")?;
     run.exits(0)
-}
-
-fn free_port() -> Outcome<u16> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(crate::support::Fault::new)?;
-    listener.local_addr().map(|address| address.port()).map_err(crate::support::Fault::new)
 }
 
 /// All have to hold.

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use super::{ORPHANED, SLOTS, Slot};
 use crate::ensure;
 use crate::support::files::Place;
+use crate::support::port::free_port;
 use crate::support::{Outcome, proc};
 
 pub(crate) const HAPROXY: &str = "/usr/sbin/haproxy";
@@ -39,7 +40,7 @@ impl Balancer {
         check: &str,
         pool: bool,
     ) -> Outcome<Balancer> {
-        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, super::free_port()?);
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port()?);
         let admin = place.path("admin");
         let (check, state) = match notice {
             Notice::Told => (String::new(), "disabled"),

@@ -24,11 +24,6 @@ mod generator;
 #[cfg(test)]
 mod short;
 
-use std::net::{Ipv4Addr, TcpListener};
-use std::sync::{Mutex, PoisonError};
-
-use crate::support::{Outcome, proc};
-
 /// Replicas in service.
 pub(crate) const REPLICAS: usize = 3;
 /// Places for replicas: a round moves all from one half to the other.
@@ -44,19 +39,4 @@ pub(crate) struct Slot {
     pub(crate) port: u16,
     /// What the balancer checks.
     pub(crate) check: u16,
-}
-
-/// A port that nobody listens on, and not twice the same. It lies below those that the kernel gives to
-/// connections, of which there are thousands here.
-pub(crate) fn free_port() -> Outcome<u16> {
-    static NEXT: Mutex<Option<u16>> = Mutex::new(None);
-    let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
-    // Two runs at the same time begin at different places.
-    let mut port = next.unwrap_or(10_000 + (std::process::id() % 1000) as u16 * 20);
-    let free = proc::poll("a free port", || {
-        port = if port < 30_000 { port + 1 } else { 10_000 };
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok().map(|_| port)
-    })?;
-    *next = Some(free);
-    Ok(free)
 }

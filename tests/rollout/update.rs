@@ -8,7 +8,8 @@ use super::balancer::{Balancer, Notice};
 use super::load::{Load, Mix, Plan};
 use super::replica::{Replica, Setup, Stop};
 use super::tally::Tally;
-use super::{REPLICAS, SLOTS, Slot, free_port};
+use super::{REPLICAS, SLOTS, Slot};
+use crate::support::port::free_port;
 use crate::support::{Fault, Outcome, Status, proc};
 
 /// What happens to whom.

@@ -10,6 +10,7 @@ pub mod alias;
 pub mod files;
 pub mod init;
 pub mod need;
+pub mod port;
 pub mod proc;
 pub mod signals;
 pub mod sys;
