@@ -170,7 +170,7 @@ fn one_that_ends_after_its_dump_is_no_survivor(room: Room) -> Outcome {
     let script = "trap '' TERM; trap 'echo what it is doing >&2; exit 2' QUIT; echo serving; \
                   while :; do sleep 0.1; done";
     let launch = Launch::graceinit(room)
-        .flags("-v --grace 20s --diagnose QUIT@19s")
+        .flags("-v --grace 10s --diagnose QUIT@9s")
         .flags("--scope main")
         .command(["sh", "-c", script]);
     let mut container = Container::start(launch)?;

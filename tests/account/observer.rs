@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use serde_json::Value as Json;
 
 use crate::support::files::Place;
 use crate::support::init::puppet_line;
+use crate::support::port::free_port;
 use crate::support::{Fault, Launch, Outcome, PATIENCE, Room, Run, Status, need, proc, sys};
 use crate::{both_rooms, ensure, ensure_eq};
 
@@ -45,8 +46,7 @@ pub(super) struct Answer {
 impl Door {
     /// One of each kind.
     pub(super) fn both(place: &Place) -> Outcome<[Door; 2]> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        Ok([Door::Unix(place.path("sock")), Door::Tcp(port)])
+        Ok([Door::Unix(place.path("sock")), Door::Tcp(free_port()?)])
     }
 
     pub(super) fn address(&self) -> String {
@@ -121,8 +121,12 @@ fn observer(run: &Run) -> Outcome<i32> {
     })
 }
 
+fn figures() -> bool {
+    std::env::var_os("GRACEINIT_TEST_FIGURES").is_some()
+}
+
 fn figure(text: &str) {
-    if std::env::var_os("GRACEINIT_TEST_FIGURES").is_some() {
+    if figures() {
         eprintln!("{text}");
     }
 }
@@ -380,7 +384,10 @@ fn answered_again(run: &Run, door: &Door, harm: Harm, body: &str) -> Outcome<Dur
     Ok(took)
 }
 
-const TIMES: usize = 5;
+/// How often each harm is done; more often for figures.
+fn times() -> usize {
+    if figures() { 5 } else { 2 }
+}
 
 fn probes_are_answered_again(room: Room) -> Outcome {
     let place = Place::new();
@@ -402,7 +409,7 @@ fn probes_are_answered_again(room: Room) -> Outcome {
         for door in &doors {
             for harm in HARMS {
                 let mut longest = Duration::ZERO;
-                for _ in 0..TIMES {
+                for _ in 0..times() {
                     let before = observer(&run)?;
                     longest = longest.max(answered_again(&run, door, harm, body)?);
                     // Who was stopped goes on; nobody takes its place.
