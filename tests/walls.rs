@@ -4,10 +4,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
 
 fn sources(dir: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(dir)];
+    let mut dirs = vec![root().join(dir)];
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(&dir).expect("a folder").map(|entry| entry.expect("an entry")) {
             let path = entry.path();
@@ -114,10 +119,37 @@ fn files_stay_readable() {
     }
 }
 
+/// `tests/run` runs many tests at a time, and those of the list `tests/alone` one by one afterwards. A name in
+/// there must be one, and who burdens the whole machine must be in there.
+#[test]
+fn who_needs_the_machine_alone_is_listed() {
+    let list =
+        include_str!("alone").lines().map(|line| line.split('#').next().unwrap_or("").trim());
+    let list: Vec<&str> = list.filter(|name| !name.is_empty()).collect();
+    let own = std::env::current_exe().expect("a program");
+    let all = Command::new(own).args(["--list", "--format=terse"]).output().expect("the names");
+    let all = String::from_utf8(all.stdout).expect("UTF-8 text");
+    for name in &list {
+        assert!(all.lines().any(|test| test.starts_with(name)), "tests/alone: no test {name}");
+    }
+    let burdens = ["spin_loop()", "available_parallelism()", "live-orphans="];
+    // What the tests start, and what is no test.
+    let others = ["walls.rs", "puppet.rs", "inits"];
+    for (path, text) in sources("tests") {
+        let path = path.strip_prefix(root().join("tests")).expect("a file in there").to_path_buf();
+        if others.iter().any(|other| path.starts_with(other)) {
+            continue;
+        }
+        let module = path.with_extension("").to_string_lossy().replace('/', "::") + "::";
+        let listed = list.iter().any(|name| name.starts_with(&module));
+        let burden = burdens.iter().find(|word| text.contains(*word));
+        assert!(listed || burden.is_none(), "{module} is not in tests/alone: {burden:?}");
+    }
+}
+
 #[test]
 fn every_option_is_explained_to_users() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/options.md"))
-        .expect("docs/options.md");
+    let readme = fs::read_to_string(root().join("docs/options.md")).expect("docs/options.md");
     for opt in graceinit::cli::OPTIONS {
         let name = if opt.long { format!("`--{}", opt.name) } else { format!("`-{}", opt.name) };
         assert!(readme.contains(&name) || readme.contains(&format!(", --{}", opt.name)), "{name}");
