@@ -276,6 +276,8 @@ impl Drop for Terminal {
             drop(self.leader.try_wait());
             let _ = poll(&mut [], PollTimeout::from(10u8));
         }
+        // In the middle of an exec it has no environment to be known by.
+        drop(self.leader.kill());
         drop(self.leader.wait());
     }
 }
