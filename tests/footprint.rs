@@ -49,7 +49,6 @@ fn a_life_costs_fewer_page_faults_than_with_tini() -> Outcome {
     let hooks: Vec<&str> = hooks.split(' ').collect();
     let flags = [&[&ours[..], "--grace", "5s"], &hooks[..4], &["--", TRUE]].concat();
     let flags = faults(&flags)? - app;
-    println!("page faults: {plain}, with flags {flags}, the app {app}");
     ensure!(plain <= 40, "a plain life costs {plain} page faults");
     ensure!(flags <= 50, "a life with flags costs {flags} page faults");
     let tini = "/usr/bin/tini-static";
@@ -82,7 +81,6 @@ fn the_memory_that_stays_is_less_than_tinis() -> Outcome {
         found
     };
     let kept = anonymous(&[&ours, "--", "/bin/sleep", "1000"])?;
-    println!("anonymous memory: {kept} KiB");
     ensure!(kept <= 72, "{kept} KiB of anonymous memory stay");
     Ok(())
 }
@@ -91,7 +89,6 @@ fn the_memory_that_stays_is_less_than_tinis() -> Outcome {
 fn the_program_has_not_grown() -> Outcome {
     let Some(ours) = release() else { return Ok(()) };
     let size = fs::metadata(&ours).map_err(|error| Fault::new(error.to_string()))?.len();
-    println!("size: {size} bytes");
     ensure!(size <= 2_500_000, "the program has {size} bytes");
     Ok(())
 }

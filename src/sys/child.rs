@@ -28,7 +28,8 @@ pub(super) struct Orders {
     argv: Vec<*const libc::c_char>,
     /// For a file that execve does not know the format of, execvp(3) runs a shell on it.
     script: Vec<*const libc::c_char>,
-    environment: Vec<*const libc::c_char>,
+    /// `None`: as it was given.
+    environment: Option<Vec<*const libc::c_char>>,
     numbers: [Option<Variable>; 2],
     /// Held for `environment`.
     _variables: Vec<CString>,
@@ -82,7 +83,10 @@ fn environment(
     variables: &[CString],
     without: &[&str],
     numbers: &[Option<Variable>],
-) -> Vec<*const libc::c_char> {
+) -> Option<Vec<*const libc::c_char>> {
+    if variables.is_empty() && without.is_empty() && numbers.iter().all(Option::is_none) {
+        return None;
+    }
     let name =
         |entry: &CStr| entry.to_bytes().split(|byte| *byte == b'=').next().map(<[u8]>::to_vec);
     let replaced: Vec<Option<Vec<u8>>> = variables
@@ -101,7 +105,7 @@ fn environment(
     }
     list.extend(variables.iter().map(|variable| variable.as_ptr()));
     list.push(ptr::null());
-    list
+    Some(list)
 }
 
 /// A variable that named graceinit by its pid has to name the app. The number is known only after
@@ -183,9 +187,8 @@ impl Orders {
     /// that signals find it; the terminal while SIGTTOU is blocked; the user after both; the mask last, so
     /// that a signal that came meanwhile meets the child as it was meant to be.
     pub(super) fn prepare(&mut self) {
-        let own = process::own_pid().0;
         for variable in self.numbers.iter_mut().flatten() {
-            variable.set_number(own);
+            variable.set_number(process::own_pid().0);
         }
         // A session brings a group of the same number. A child that was just forked leads no group, the one
         // reason to refuse (a sandbox aside).
@@ -202,6 +205,7 @@ impl Orders {
             // SAFETY: plain numbers.
             let _ = unsafe { raw::call(libc::SYS_setpgid, [0, 0]) };
             if let Some(terminal) = self.terminal {
+                let own = process::own_pid().0;
                 let (request, group) = (libc::TIOCSPGRP as usize, &raw const own);
                 // SAFETY: the pointer is to a live number. A terminal that has gone meanwhile is no error.
                 let _ = unsafe {
@@ -249,15 +253,17 @@ impl Orders {
     /// Prepares, and becomes the program.
     pub(super) fn execute(&mut self) -> ! {
         self.prepare();
+        let environment =
+            self.environment.as_ref().map_or(process::environ(), |list| list.as_ptr());
         let mut last = libc::ENOENT;
         let mut denied = false;
         for candidate in self.candidates.iter().copied() {
-            last = become_program(candidate, &self.argv, &self.environment);
+            last = become_program(candidate, &self.argv, environment);
             match last {
                 libc::ENOEXEC => {
                     if is_script(candidate) {
                         self.script[1] = candidate;
-                        become_program(self.script[0], &self.script, &self.environment);
+                        become_program(self.script[0], &self.script, environment);
                     }
                     // Where there is no shell either, the format is what is wrong.
                     break;
@@ -326,9 +332,9 @@ unsafe fn control(fd: RawFd, request: i32, argument: RawFd) -> Result<usize, i32
 fn become_program(
     path: *const libc::c_char,
     argv: &[*const libc::c_char],
-    environment: &[*const libc::c_char],
+    environment: *const *const libc::c_char,
 ) -> i32 {
-    let words = [path as usize, argv.as_ptr() as usize, environment.as_ptr() as usize];
+    let words = [path as usize, argv.as_ptr() as usize, environment as usize];
     // SAFETY: the path is terminated; both lists hold terminated strings and end with a null
     // pointer; all of them live.
     unsafe { raw::call(libc::SYS_execve, words) }.err().unwrap_or(0)

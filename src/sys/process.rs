@@ -59,11 +59,18 @@ pub fn exists(path: &CStr) -> bool {
     unsafe { libc::access(path.as_ptr(), libc::F_OK) == 0 }
 }
 
-/// The environment as it was given, entries without `=` included.
-pub fn environment() -> impl Iterator<Item = &'static CStr> {
+/// The environment as it was given: as execve(2) takes it.
+pub(super) fn environ() -> *const *const libc::c_char {
     unsafe extern "C" {
         static environ: *const *const libc::c_char;
     }
+    // SAFETY: the C library sets it before `main`, and nothing here ever does.
+    unsafe { environ }
+}
+
+/// The environment as it was given, entries without `=` included.
+pub fn environment() -> impl Iterator<Item = &'static CStr> {
+    let environ = environ();
     let mut index = 0;
     std::iter::from_fn(move || {
         // SAFETY: one thread, and nothing here ever changes the environment: `environ` points to an
