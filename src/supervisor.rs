@@ -152,6 +152,9 @@ impl Supervisor {
                 files.begin_last(clock::now());
                 observer.close();
                 files.finish(clock::now());
+                self.hands.opened.close_socket();
+                // All else the kernel takes back at once.
+                std::mem::forget(self);
                 return leave;
             }
             self.show();

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::{Given, Kind, OPTIONS, Opt};
 
 /// What `args` say; `None`: that is for clap to tell.
+#[inline(never)] // A life without options does not bring it in.
 pub(super) fn read(args: &[OsString]) -> Option<Given> {
     let mut found: Vec<(&'static Opt, OsString)> = Vec::new();
     let mut words = args.iter();

@@ -400,6 +400,11 @@ impl Opened {
         self.socket.as_ref().map(Socket::variable)
     }
 
+    /// The app's socket goes, and its name with it if it has one in a directory.
+    pub fn close_socket(&mut self) {
+        self.socket = None;
+    }
+
     /// When something of it is due.
     pub fn due(&self) -> Option<Time> {
         let upward = self.upward.as_ref().and_then(Upward::due);
