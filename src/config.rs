@@ -225,15 +225,32 @@ pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Co
     if let Some(config) = silent.then(|| silence::config(&given.command, place)).flatten() {
         return Ok(config);
     }
+    in_full(given, variables, place, false)
+}
+
+/// The same, and what is in force is told whoever is there to hear it.
+///
+/// # Errors
+/// The same.
+pub fn build_told(
+    given: Given,
+    variables: &Variables<'_>,
+    place: Place,
+) -> Result<Config, Vec<String>> {
+    in_full(given, variables, place, true)
+}
+
+/// From what every option is found to be.
+#[cold]
+fn in_full(
+    given: Given,
+    variables: &Variables<'_>,
+    place: Place,
+    told: bool,
+) -> Result<Config, Vec<String>> {
     if watch::wants_tool(&given) {
         return instead(&given, variables);
     }
-    in_full(given, variables, place)
-}
-
-/// The same, from what every option is found to be.
-#[cold]
-fn in_full(given: Given, variables: &Variables<'_>, place: Place) -> Result<Config, Vec<String>> {
     let mut reader = Reader::new(&given, variables, place);
     let plain = reader.is_plain();
     let (plan, hooks, about) = plan(&mut reader, plain);
@@ -253,7 +270,11 @@ fn in_full(given: Given, variables: &Variables<'_>, place: Place) -> Result<Conf
     reader.unknown_variables();
     // Texts for those who are told what is in force: few lives have one, and all would pay for them.
     let watched = about.watch.metrics_file.is_some() || about.watch.report.is_some();
-    let told = watched || !about.listen.is_empty() || check.is_some() || level >= LevelFilter::Info;
+    let told = told
+        || watched
+        || !about.listen.is_empty()
+        || check.is_some()
+        || level >= LevelFilter::Info;
     let settings = if told { reader.settings() } else { Vec::new() };
     let mistakes = reader.mistakes();
     let Reader { warnings, .. } = reader;

@@ -488,6 +488,13 @@ impl Hands {
         }
     }
 
+    /// Makes now what a stop will need, while nobody waits for it. What fails is told when it is needed.
+    pub fn foresee(&mut self) {
+        if self.dead_man.is_none() {
+            self.dead_man = DeadMan::new().ok();
+        }
+    }
+
     fn arm_dead_man(&mut self, deadline: Time) {
         self.deadline = deadline;
         if self.dead_man.is_none() {
@@ -500,7 +507,7 @@ impl Hands {
                 }
             }
         }
-        if let Some(dead_man) = &self.dead_man {
+        if let Some(dead_man) = &mut self.dead_man {
             dead_man.arm(deadline);
         }
     }

@@ -449,6 +449,7 @@ impl Supervisor {
                     self.hands.leave_directory();
                 }
                 self.handle(now, Event::AppExecuted);
+                self.hands.foresee();
             }
             // The event comes with the end of the child that tried.
             Some(Started::No(failure)) => {

@@ -85,6 +85,31 @@ fn the_memory_that_stays_is_less_than_tinis() -> Outcome {
     Ok(())
 }
 
+/// The list for the linker moves sections: a variable among functions would make all of them writable.
+#[test]
+fn no_part_of_the_program_is_both_writable_and_executable() -> Outcome {
+    let Some(ours) = release() else { return Ok(()) };
+    let bytes = fs::read(&ours).map_err(|error| Fault::new(error.to_string()))?;
+    // elf(5): e_phoff, e_phentsize and e_phnum of a 64-bit program; p_type and p_flags of each entry.
+    let number = |at: usize, size: usize| -> usize {
+        let digits = bytes.get(at..at + size).unwrap_or_default();
+        digits.iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+    };
+    let (table, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+    const LOAD: usize = 1;
+    let loads: Vec<usize> = (0..count)
+        .map(|index| table + index * size)
+        .filter(|entry| number(*entry, 4) == LOAD)
+        .map(|entry| number(entry + 4, 4))
+        .collect();
+    let (executable, writable) = (1, 2);
+    ensure!(loads.iter().any(|flags| flags & executable != 0), "no code in {loads:?}");
+    for flags in &loads {
+        ensure!(flags & executable == 0 || flags & writable == 0, "flags of the parts: {loads:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn the_program_has_not_grown() -> Outcome {
     let Some(ours) = release() else { return Ok(()) };

@@ -85,7 +85,7 @@ mod tests {
             for terminal in [false, true] {
                 let place = Place { container, terminal, ..Place::default() };
                 let given = Given { options: Vec::new(), command: command() };
-                let full = in_full(given, &[], place).expect("nothing is wrong");
+                let full = in_full(given, &[], place, false).expect("nothing is wrong");
                 let quick = config(&command(), place).expect("a silent place");
                 assert_eq!(format!("{quick:?}"), format!("{full:?}"));
             }

@@ -30,7 +30,8 @@ pub(super) struct Orders {
     script: Vec<*const libc::c_char>,
     /// `None`: as it was given.
     environment: Option<Vec<*const libc::c_char>>,
-    numbers: [Option<Variable>; 2],
+    /// On the heap: `environment` points to their texts.
+    numbers: Vec<Variable>,
     /// Held for `environment`.
     _variables: Vec<CString>,
 }
@@ -45,9 +46,11 @@ impl Orders {
             Signals::Clean => (Mask::NONE, None),
         };
         // Only for the app, the one that is given all as graceinit was; for a hook they name nobody.
-        let numbers = match setup.signals {
-            Signals::Inherited(..) => Variable::NAMES.map(Variable::of_ours),
-            Signals::Clean => [None, None],
+        let numbers: Vec<Variable> = match setup.signals {
+            Signals::Inherited(..) => {
+                Variable::NAMES.into_iter().filter_map(Variable::of_ours).collect()
+            }
+            Signals::Clean => Vec::new(),
         };
         let variables = setup.variables.to_vec();
         let (mut argv, mut candidates) = (Vec::new(), Vec::new());
@@ -82,9 +85,9 @@ fn pointers(words: &[CString]) -> Vec<*const libc::c_char> {
 fn environment(
     variables: &[CString],
     without: &[&str],
-    numbers: &[Option<Variable>],
+    numbers: &[Variable],
 ) -> Option<Vec<*const libc::c_char>> {
-    if variables.is_empty() && without.is_empty() && numbers.iter().all(Option::is_none) {
+    if variables.is_empty() && without.is_empty() && numbers.is_empty() {
         return None;
     }
     let name =
@@ -98,7 +101,7 @@ fn environment(
         .filter(|entry| replaced.is_empty() || !replaced.contains(&name(entry)))
         .map(CStr::as_ptr)
         .collect();
-    for variable in numbers.iter().flatten() {
+    for variable in numbers {
         if let Some(place) = list.iter_mut().find(|entry| **entry == variable.original) {
             *place = variable.text.as_ptr().cast();
         }
@@ -187,7 +190,7 @@ impl Orders {
     /// that signals find it; the terminal while SIGTTOU is blocked; the user after both; the mask last, so
     /// that a signal that came meanwhile meets the child as it was meant to be.
     pub(super) fn prepare(&mut self) {
-        for variable in self.numbers.iter_mut().flatten() {
+        for variable in &mut self.numbers {
             variable.set_number(process::own_pid().0);
         }
         // A session brings a group of the same number. A child that was just forked leads no group, the one

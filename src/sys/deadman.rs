@@ -1,7 +1,7 @@
 //! The dead-man timer: a POSIX timer whose handler needs nothing of the main loop. If the loop is
 //! stuck (a blocked write, a hung file system, a bug) the tree still dies and graceinit exits.
 //!
-//! It uses SIGALRM, which is unblocked from the first arming on. An alarm that a process sends is told
+//! It uses SIGALRM, which is unblocked from the first arming on (and not when the timer is made). An alarm that a process sends is told
 //! from the timer's by the time, and handed to the loop as a signal like any other.
 
 use std::io;
@@ -29,7 +29,10 @@ static CODE: AtomicI32 = AtomicI32::new(137);
 
 /// The timer. One for the whole life.
 #[derive(Debug)]
-pub struct DeadMan(());
+pub struct DeadMan {
+    /// Its signal is unblocked.
+    heard: bool,
+}
 
 // Here, because the handler arms it once more. A plain number behind a pointer type.
 static TIMER: AtomicU64 = AtomicU64::new(0);
@@ -55,19 +58,21 @@ impl DeadMan {
             return Err(io::Error::last_os_error());
         }
         TIMER.store(timer as u64, SeqCst);
-        signals::set_mask(Self::mask());
-        Ok(DeadMan(()))
+        Ok(DeadMan { heard: false })
     }
 
-    /// The mask of graceinit while there is a dead-man.
-    pub fn mask() -> Mask {
+    /// The mask of graceinit while there is an armed dead-man.
+    fn mask() -> Mask {
         Mask::ALL.without(Signal::ALRM)
     }
 
     /// Sets it to `deadline` plus its slack. Whatever it was set to before no longer counts.
-    pub fn arm(&self, deadline: Time) {
+    pub fn arm(&mut self, deadline: Time) {
         CHANCES.store(0, SeqCst);
         set(deadline.after(CHANCE));
+        if !std::mem::replace(&mut self.heard, true) {
+            signals::set_mask(Self::mask());
+        }
     }
 }
 

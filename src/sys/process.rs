@@ -190,6 +190,14 @@ mod tests {
         attr
     }
 
+    #[test]
+    fn the_kernel_has_a_version() {
+        let (major, minor) = kernel();
+        let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel");
+        assert!(text.starts_with(&format!("{major}.{minor}")), "{text}: {major}.{minor}");
+        assert!(major >= 3, "{major}");
+    }
+
     /// The scheduler knows threads: this one is the test's own.
     #[test]
     fn who_hurries_is_what_it_was_and_does_not_hand_it_on() {

@@ -7,6 +7,7 @@ mod around;
 mod builtins;
 mod check;
 mod conflicts;
+mod copy;
 mod drain;
 mod endless;
 mod exit;
