@@ -202,14 +202,14 @@ impl Supervisor {
         let mut fds: Vec<_> = read.map(|fd| (fd, Want::Read)).collect();
         fds.extend(self.hands.opened.observer.fds());
         fds.extend(self.hands.opened.files.fds().map(|fd| (fd, Want::Read)));
-        poll::wait_for(&fds, until, now);
+        poll::wait_for_some(&fds, until, now);
     }
 
     /// Hands one event to the machine and does what it says. An action that fails at once is an
     /// event in its turn.
     fn handle(&mut self, now: Time, event: Event) {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
+        let (mut next, mut events) = (Some(event), VecDeque::new());
+        while let Some(event) = next {
             let lived = self.machine.ending().is_none();
             self.machine.handle(now, event, &mut self.actions);
             let ended = lived && self.machine.ending().is_some();
@@ -224,7 +224,8 @@ impl Supervisor {
             }
             // Before anything is done: from a stop request on nobody is to be sent here.
             self.hands.publish(&self.machine);
-            for action in std::mem::take(&mut self.actions) {
+            let mut actions = std::mem::take(&mut self.actions);
+            for action in actions.drain(..) {
                 match action {
                     Action::Exit { code, by } => {
                         // Without a terminal nobody looks for more than the code.
@@ -262,6 +263,9 @@ impl Supervisor {
                     other => self.hands.perform(other, now),
                 }
             }
+            // For the next time, with the room that it has.
+            self.actions = actions;
+            next = events.pop_front();
         }
     }
 

@@ -22,13 +22,23 @@ pub enum Want {
 /// ever if there is no `until`. Does not tell which: all of them are read without blocking.
 pub fn wait(fds: &[BorrowedFd<'_>], until: Option<Time>, now: Time) {
     let wanted: Vec<_> = fds.iter().map(|fd| (*fd, Want::Read)).collect();
-    wait_for(&wanted, until, now);
+    sleep(&mut polled(&wanted), until, now);
 }
 
-/// The same, for descriptors that want something else too. Tells which of them have news.
+/// The same, for descriptors that want something else too.
+pub fn wait_for_some(fds: &[(BorrowedFd<'_>, Want)], until: Option<Time>, now: Time) {
+    sleep(&mut polled(fds), until, now);
+}
+
+/// The same, and tells which of them have news.
 pub fn wait_for(fds: &[(BorrowedFd<'_>, Want)], until: Option<Time>, now: Time) -> Vec<bool> {
-    let mut polled: Vec<PollFd<'_>> = fds
-        .iter()
+    let mut polled = polled(fds);
+    sleep(&mut polled, until, now);
+    polled.iter().map(|fd| fd.any().unwrap_or(true)).collect()
+}
+
+fn polled<'a>(fds: &[(BorrowedFd<'a>, Want)]) -> Vec<PollFd<'a>> {
+    fds.iter()
         .map(|(fd, want)| {
             let flags = match want {
                 Want::Read => PollFlags::POLLIN,
@@ -37,10 +47,12 @@ pub fn wait_for(fds: &[(BorrowedFd<'_>, Want)], until: Option<Time>, now: Time) 
             };
             PollFd::new(*fd, flags)
         })
-        .collect();
+        .collect()
+}
+
+fn sleep(polled: &mut [PollFd<'_>], until: Option<Time>, now: Time) {
     let timeout = until.map(|until| TimeSpec::from_duration(until.since(now)));
     // EINTR (the handler of the dead-man timer ran) and ENOMEM are no reason to do anything but to
     // come round again.
-    let _ = ppoll(&mut polled, timeout, None);
-    polled.iter().map(|fd| fd.any().unwrap_or(true)).collect()
+    let _ = ppoll(polled, timeout, None);
 }

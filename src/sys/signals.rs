@@ -4,6 +4,7 @@
 //! (its own thread signals), and they have to be forwarded like all others.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::types::{Pid, Signal};
@@ -94,15 +95,19 @@ impl Source {
     /// of one number in the order they were sent. Takes at most some batches, so that a flood
     /// cannot keep the loop from its other work.
     pub fn read(&self, into: &mut Vec<Incoming>) {
-        // SAFETY: signalfd_siginfo is plain numbers; all zeroes is a value of it.
-        let mut batch: [libc::signalfd_siginfo; BATCH] = unsafe { std::mem::zeroed() };
+        // Written by the kernel; to fill it with zeroes first would cost as much as all the rest.
+        let mut batch: [MaybeUninit<libc::signalfd_siginfo>; BATCH] =
+            [const { MaybeUninit::uninit() }; BATCH];
         let one = size_of::<libc::signalfd_siginfo>();
         for _ in 0..READS {
             // SAFETY: the buffer is live and its size is what is passed on.
             let bytes =
                 unsafe { libc::read(self.0.as_raw_fd(), batch.as_mut_ptr().cast(), one * BATCH) };
             let count = usize::try_from(bytes).unwrap_or(0) / one;
-            into.extend(batch[..count].iter().filter_map(incoming));
+            into.extend(batch[..count].iter().filter_map(|info| {
+                // SAFETY: the kernel has written `count` of them as a whole (signalfd(2)).
+                incoming(unsafe { info.assume_init_ref() })
+            }));
             if count < BATCH {
                 return;
             }
