@@ -27,6 +27,8 @@ const ROUND: Duration = Duration::from_millis(5);
 
 /// What it costs about to ask for one pid.
 const ASK: Duration = Duration::from_nanos(500);
+/// A look that was over so soon was cheap, whoever else had the processor meanwhile.
+const QUICK: Duration = Duration::from_micros(20);
 
 /// The schedule of looks.
 #[derive(Debug, Default)]
@@ -41,6 +43,8 @@ pub struct Reaper {
     behind: Option<(Pid, u32)>,
     /// How many of them have the price of the last look.
     patience: u32,
+    /// The last look was not quick: what the next one costs is measured.
+    dear: bool,
 }
 
 /// What is to be done next.
@@ -88,10 +92,23 @@ impl Reaper {
             self.behind = following(pid, left);
             return Some(Finding::Ended(pid));
         }
-        let cost = clock::cpu();
+        // To ask for the processor time is a system call, before and after: twice what a quick look costs.
+        let measured = self.dear.then(clock::cpu);
         let found = look();
-        let (cost, after) = (clock::cpu().since(cost), clock::now());
-        self.patience = u32::try_from(cost.as_nanos() / ASK.as_nanos()).unwrap_or(u32::MAX);
+        let after = clock::now();
+        let cost = match measured {
+            Some(begun) => clock::cpu().since(begun),
+            None => after.since(before),
+        };
+        self.dear = cost > QUICK;
+        let known = measured.is_some() || !self.dear;
+        if !known && found == Look::AllAlive {
+            // It may have been another who had the processor. The next round measures that.
+            self.round = None;
+            return None;
+        }
+        let price = if known { cost.as_nanos() / ASK.as_nanos() } else { 0 };
+        self.patience = u32::try_from(price).unwrap_or(u32::MAX).max(1);
         if let Look::Ended(pid) = found {
             return Some(Finding::Ended(pid));
         }
@@ -141,8 +158,8 @@ mod tests {
         let price = Duration::from_millis(1);
         // And the look that finds nothing more.
         assert_eq!(looks_and_misses((6000..7000).collect(), price).0, 2);
-        // Each third lives.
-        assert_eq!(looks_and_misses((6000..7000).filter(|pid| pid % 3 > 0).collect(), price).0, 2);
+        // Each third lives: that it is worth while to ask on is known after the second look.
+        assert_eq!(looks_and_misses((6000..7000).filter(|pid| pid % 3 > 0).collect(), price).0, 3);
     }
 
     #[test]
@@ -151,8 +168,8 @@ mod tests {
             (1..20).map(|count| count * 100_000_000).chain([i32::MAX]).collect();
         let (looks, misses) = looks_and_misses(pids, Duration::from_micros(100));
         assert_eq!(looks, 21);
-        // 200 for each of the 19 that others could follow: as many as a look is worth.
-        assert!(misses >= 19 * 200, "{misses}");
+        // 200 for each that others could follow: as many as a look is worth. One for the first.
+        assert!(misses > 18 * 200, "{misses}");
     }
 
     #[test]

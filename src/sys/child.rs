@@ -5,6 +5,7 @@ use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, c_void};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::signals::{self, Disposition, Mask};
 use super::spawn::{Program, Setup, Signals, Step};
@@ -150,6 +151,7 @@ const STACK: usize = 32 * 1024;
 unsafe impl Sync for Stack {}
 
 static CHILD_STACK: Stack = Stack(UnsafeCell::new([0; STACK]));
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// Whether this kernel lets a child be a guest without harm. Before Linux 5.16 one that dumps core (a QUIT that
 /// comes between its mask and its execve) takes all who share its memory with it (zap_threads in
@@ -159,15 +161,18 @@ pub(super) fn can_share() -> bool {
 }
 
 /// Starts a child as vfork(2) does, but goes on beside it: execve may take for ever on a file system that hangs,
-/// and a stop must not. Where the kernel refuses, the orders come back. To be called once.
+/// and a stop must not. Where the kernel refuses, and the second time, the orders come back.
 pub(super) fn share(orders: &'static mut Orders) -> Result<i32, &'static mut Orders> {
     extern "C" fn guest(orders: *mut c_void) -> i32 {
         // SAFETY: the one reference to them was handed over.
         unsafe { (*orders.cast::<Orders>()).execute() }
     }
+    if IS_TAKEN.swap(true, Relaxed) {
+        return Err(orders);
+    }
     let flags = libc::CLONE_VM | libc::SIGCHLD;
     let orders = ptr::from_mut(orders);
-    // SAFETY: the stack is the child's alone, since nobody calls this twice; what it reads is never freed. It makes
+    // SAFETY: the stack is the child's alone, since nobody comes here twice; what it reads is never freed. It makes
     // raw system calls only, so the C library's state (errno, locks) is left alone.
     let pid = unsafe {
         let top = CHILD_STACK.0.get().cast::<u8>().add(STACK);
@@ -179,7 +184,7 @@ pub(super) fn share(orders: &'static mut Orders) -> Result<i32, &'static mut Ord
 
 /// Gives the pages back that the child's stack has used.
 pub(super) fn forget_stack() {
-    // SAFETY: the child has executed or ended, and no other will use it.
+    // SAFETY: the one child that was on it has executed or ended.
     unsafe { libc::madvise(CHILD_STACK.0.get().cast(), STACK, libc::MADV_DONTNEED) };
 }
 

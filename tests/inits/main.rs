@@ -373,6 +373,9 @@ fn main() {
     } else {
         eprintln!("no C compiler: no floor");
     }
+    for init in &inits {
+        sys::read_anew(&init.path).unwrap();
+    }
     let only = asked.get_one::<String>("only").cloned().unwrap_or_default();
     let mut table = Table { inits, only, rows: Vec::new() };
     table.measure("size of the program (kB)", 1, |i| {

@@ -6,7 +6,7 @@
 use std::ffi::{CString, c_void};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -110,6 +110,18 @@ pub fn wait_and_count(pid: i32) -> (i32, i64) {
         if ended >= 0 && !libc::WIFSTOPPED(status) {
             return (status, usage.ru_minflt + usage.ru_majflt);
         }
+    }
+}
+
+/// Has a program's file read from the disk again: what a linker has just written lies in the cache in larger
+/// pieces than what was read, and is mapped in these.
+pub fn read_anew(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    file.sync_all()?;
+    // SAFETY: plain numbers.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
     }
 }
 
