@@ -4,7 +4,7 @@
 use super::{Name, Subject};
 use crate::support::files::Place;
 use crate::support::init::puppet_line;
-use crate::support::{Launch, Line, Outcome, Program, Room, Run, Status, need, proc, sys};
+use crate::support::{Fault, Launch, Line, Outcome, Program, Room, Run, Status, need, proc, sys};
 use crate::{ensure, ensure_eq};
 
 /// Every case, under each name.
@@ -51,10 +51,10 @@ fn a_deadline_is_kept(subject: Subject) -> Outcome {
     Ok(())
 }
 
-/// Whether an end of the stop is set: the dead-man's timer is made with the first deadline.
+/// Whether an end of the stop is set: with the first deadline the dead-man's alarm is no longer blocked.
 fn has_a_deadline(run: &Run) -> Outcome<bool> {
-    let timers = std::fs::read_to_string(format!("/proc/{}/timers", run.init()?))?;
-    Ok(!timers.is_empty())
+    let blocked = proc::mask(run.init()?, "SigBlk").ok_or(Fault::new("no mask"))?;
+    Ok(blocked & sys::bit(libc::SIGALRM) == 0)
 }
 
 /// Without one there is none: in plain mode nothing but the signal happens, in phases the stop waits for
