@@ -60,14 +60,13 @@ extern "C" fn become_program(task: *mut c_void) -> i32 {
 /// # Errors
 /// Those of clone(2).
 pub fn spawn(argv: &[CString], stdout: i32, room: Room) -> io::Result<i32> {
-    unsafe extern "C" {
-        static environ: *const *const libc::c_char;
-    }
+    // As in a container. Ours has what cargo says of the package, which graceinit would take for settings.
+    let path = c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let environment = [path.as_ptr(), c"HOME=/root".as_ptr(), std::ptr::null()];
     let mut words: Vec<*const libc::c_char> = argv.iter().map(|word| word.as_ptr()).collect();
     words.push(std::ptr::null());
-    // SAFETY: the C library's own vector, which nothing changes here.
-    let inherited = unsafe { environ };
-    let mut task = Task { path: words[0], argv: words.as_ptr(), environ: inherited, stdout, room };
+    let mut task =
+        Task { path: words[0], argv: words.as_ptr(), environ: environment.as_ptr(), stdout, room };
     let mut stack = vec![0u8; 64 * 1024];
     let namespace = match room {
         Room::Plain | Room::Traced => 0,
