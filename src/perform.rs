@@ -378,9 +378,6 @@ impl Hands {
     /// TERM means "die now" to some.
     fn signal_leftovers(&mut self, signal: Signal, group_told: bool, is_first: bool) {
         let now = clock::boot_ticks();
-        // A look costs as much as the machine has processes (a second where there are ten thousand and
-        // little processor). So further looks take a twentieth of the time at most, and none begins
-        // that might not be over when the deadline comes.
         // As a rule nobody is left, and a look would be half of what the whole stop costs.
         if !reap::is_any_alive() {
             if is_first {
@@ -388,6 +385,9 @@ impl Hands {
             }
             return;
         }
+        // A look costs as much as the machine has processes (a second where there are ten thousand and
+        // little processor). So further looks take a twentieth of the time at most, and none begins
+        // that might not be over when the deadline comes.
         let begun = clock::now();
         let (next, cost) = self.next_look;
         if !is_first && (begun < next || self.deadline < begun.after(cost * 2)) {
