@@ -131,8 +131,7 @@ pub enum Ports {
 impl Config {
     /// Somebody reads the account.
     pub fn is_watched(&self) -> bool {
-        let files = self.watch.metrics_file.is_some() || self.watch.report.is_some();
-        files || !self.listen.is_empty()
+        self.watch.writes_files() || !self.listen.is_empty()
     }
 
     /// Whether anything that comes after the app's start may depend on the working directory: a hook or a
@@ -221,9 +220,8 @@ const GRACE_EXIT_TIMEOUT: &str = "GRACE_EXIT_TIMEOUT";
 /// # Errors
 /// Every mistake, each a sentence that names its source and what to write instead.
 pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Config, Vec<String>> {
-    let silent = given.options.is_empty() && variables.is_empty();
-    if let Some(config) = silent.then(|| silence::config(&given.command, place)).flatten() {
-        return Ok(config);
+    if silence::reigns(&given, variables, place) {
+        return Ok(silence::config(given.command, place.container));
     }
     in_full(given, variables, place, false)
 }
@@ -269,9 +267,8 @@ fn in_full(
     }
     reader.unknown_variables();
     // Texts for those who are told what is in force: few lives have one, and all would pay for them.
-    let watched = about.watch.metrics_file.is_some() || about.watch.report.is_some();
     let told = told
-        || watched
+        || about.watch.writes_files()
         || !about.listen.is_empty()
         || check.is_some()
         || level >= LevelFilter::Info;

@@ -30,7 +30,7 @@ pub(super) fn read(args: &[OsString]) -> Option<Given> {
                     (Kind::Flag | Kind::Count, None) | (Kind::Perhaps(_), None) => OsStr::new(""),
                     (Kind::Flag | Kind::Count, Some(_)) => return None,
                     (_, Some(value)) => some(value)?,
-                    (_, None) => some(words.next()?.as_bytes()).filter(|word| is_value(word))?,
+                    (_, None) => next(&mut words)?,
                 };
                 found.push((opt, value.to_owned()));
             }
@@ -70,16 +70,12 @@ fn letters(
         let value = match opt.kind {
             Kind::Flag | Kind::Count => OsStr::new(""),
             Kind::Perhaps(_) => return None,
-            Kind::One(_) | Kind::List(_) | Kind::Many(_) => {
-                let value = match std::mem::take(&mut rest) {
-                    [] => some(words.next()?.as_bytes()).filter(|word| is_value(word))?,
-                    // clap takes the sign away.
-                    [b'=', ..] => return None,
-                    behind => OsStr::from_bytes(behind),
-                };
-                found.push((opt, value.to_owned()));
-                return Some(());
-            }
+            Kind::One(_) | Kind::List(_) | Kind::Many(_) => match std::mem::take(&mut rest) {
+                [] => next(words)?,
+                // clap takes the sign away.
+                [b'=', ..] => return None,
+                behind => OsStr::from_bytes(behind),
+            },
         };
         found.push((opt, value.to_owned()));
     }
@@ -105,9 +101,9 @@ fn some(value: &[u8]) -> Option<&OsStr> {
     (!value.is_empty()).then(|| OsStr::from_bytes(value))
 }
 
-/// A word that begins like an option may be one, and the value missing.
-fn is_value(word: &OsStr) -> bool {
-    !word.as_bytes().starts_with(b"-")
+/// The next word, as a value. One that begins like an option may be one, and the value missing.
+fn next<'a>(words: &mut std::slice::Iter<'a, OsString>) -> Option<&'a OsStr> {
+    some(words.next()?.as_bytes()).filter(|word| !word.as_bytes().starts_with(b"-"))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use super::file::{Contents, File};
 use super::found::Found;
 use super::profiles::{PROFILES, Profile};
+use super::silence;
 use super::source::Source;
 use super::{GRACE_EXIT_TIMEOUT, Place, Setting, Variables};
 use crate::cli::{Given, Group, Kind, OPTIONS};
@@ -70,7 +71,7 @@ impl<'a> Reader<'a> {
 
     /// Whether nobody has said anything: then the defaults are all there is.
     pub(super) fn is_silent(&self) -> bool {
-        self.given.options.is_empty() && self.variables.is_empty()
+        silence::is_kept(self.given, self.variables)
     }
 
     // Kept apart, as other things that a plain life does not need: their room on the stack is a page.

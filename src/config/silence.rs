@@ -8,18 +8,26 @@ use log::LevelFilter;
 
 use super::draining::Drain;
 use super::watch::Watch;
-use super::{Config, Format, Persona, Place};
+use super::{Config, Format, Persona, Place, Variables};
+use crate::cli::Given;
 use crate::exit::Codes;
 use crate::machine::plan::{ExitRules, PerPhase, Plan, Rewrite, Scope, StopAgain};
 use crate::types::{Signal, SignalSet};
 
-/// The configuration; `None`: this is no such place.
-pub(super) fn config(command: &[OsString], place: Place) -> Option<Config> {
-    let (kubernetes, stranger) = (place.kubernetes, place.persona != Persona::Graceinit);
-    if command.is_empty() || kubernetes || stranger {
-        return None;
-    }
-    let (grace, post_stop) = if place.container { (7, 2) } else { (15, 5) };
+/// Whether nobody has said anything.
+pub(super) fn is_kept(given: &Given, variables: &Variables<'_>) -> bool {
+    given.options.is_empty() && variables.is_empty()
+}
+
+/// Whether that means what [`config`] says: neither Kubernetes nor another program's name has its own defaults.
+pub(super) fn reigns(given: &Given, variables: &Variables<'_>, place: Place) -> bool {
+    let ordinary = !place.kubernetes && place.persona == Persona::Graceinit;
+    is_kept(given, variables) && ordinary && !given.command.is_empty()
+}
+
+/// The configuration, in a container of Docker or Podman and elsewhere.
+pub(super) fn config(command: Vec<OsString>, container: bool) -> Config {
+    let (grace, post_stop) = if container { (7, 2) } else { (15, 5) };
     let grace = Duration::from_secs(grace);
     let plan = Plan {
         grace,
@@ -50,8 +58,8 @@ pub(super) fn config(command: &[OsString], place: Place) -> Option<Config> {
         session: false,
         suspendable: false,
     };
-    Some(Config {
-        command: command.to_vec(),
+    Config {
+        command,
         plan,
         hooks: PerPhase::each(|_| Vec::new()),
         user: None,
@@ -69,24 +77,27 @@ pub(super) fn config(command: &[OsString], place: Place) -> Option<Config> {
         tool: None,
         check: None,
         settings: Vec::new(),
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::in_full;
     use super::*;
-    use crate::cli::Given;
+
+    fn given(words: &[&str]) -> Given {
+        Given { options: Vec::new(), command: words.iter().map(OsString::from).collect() }
+    }
 
     #[test]
     fn silence_means_what_the_texts_of_the_defaults_say() {
-        let command = || vec![OsString::from("app"), OsString::from("-x")];
+        let given = || given(&["app", "-x"]);
         for container in [false, true] {
             for terminal in [false, true] {
                 let place = Place { container, terminal, ..Place::default() };
-                let given = Given { options: Vec::new(), command: command() };
-                let full = in_full(given, &[], place, false).expect("nothing is wrong");
-                let quick = config(&command(), place).expect("a silent place");
+                assert!(reigns(&given(), &[], place), "a silent place");
+                let full = in_full(given(), &[], place, false).expect("nothing is wrong");
+                let quick = config(given().command, container);
                 assert_eq!(format!("{quick:?}"), format!("{full:?}"));
             }
         }
@@ -94,11 +105,11 @@ mod tests {
 
     #[test]
     fn elsewhere_somebody_has_spoken() {
-        let command = [OsString::from("app")];
         let tini = Place { persona: Persona::Tini, ..Place::default() };
         for place in [Place { kubernetes: true, ..Place::default() }, tini] {
-            assert!(config(&command, place).is_none());
+            assert!(!reigns(&given(&["app"]), &[], place));
         }
-        assert!(config(&[], Place::default()).is_none());
+        assert!(!reigns(&given(&[]), &[], Place::default()));
+        assert!(!reigns(&given(&["app"]), &[("GRACEINIT_GRACE", b"3s")], Place::default()));
     }
 }

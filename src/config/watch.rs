@@ -22,6 +22,13 @@ pub struct Watch {
     pub report: Option<CString>,
 }
 
+impl Watch {
+    /// Whether there is such a place.
+    pub fn writes_files(&self) -> bool {
+        self.metrics_file.is_some() || self.report.is_some()
+    }
+}
+
 /// What is done instead of running an app.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Tool {

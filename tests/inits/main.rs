@@ -80,12 +80,10 @@ impl Life {
 
     /// Waits until the init sleeps in the kernel.
     fn settle(&self) {
-        let state = || fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        let is_asleep = |stat: &str| stat.rsplit(") ").next().is_some_and(|s| s.starts_with('S'));
         let mut asleep = 0;
         // Seen so often in a row: one that is about to wait for something else is awake in between.
         sys::until("an idle init", || {
-            asleep = if is_asleep(&state()) { asleep + 1 } else { 0 };
+            asleep = if sys::is_asleep(self.pid) { asleep + 1 } else { 0 };
             asleep > 200
         });
     }

@@ -5,7 +5,6 @@
 
 use std::collections::HashSet;
 use std::ffi::CString;
-use std::fs;
 
 use super::sys::{self, Room};
 
@@ -68,9 +67,7 @@ impl Steps {
             if pid > 0 {
                 return true;
             }
-            let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-            let sleeps = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'));
-            asleep = if sleeps { asleep + 1 } else { 0 };
+            asleep = if sys::is_asleep(self.pid) { asleep + 1 } else { 0 };
             if asleep > 1000 {
                 return false;
             }

@@ -112,6 +112,12 @@ pub fn wait_and_count(pid: i32) -> (i32, i64) {
     }
 }
 
+/// Whether a process sleeps in the kernel.
+pub fn is_asleep(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
+}
+
 /// Has a program's file read from the disk again: what a linker has just written lies in the cache in larger
 /// pieces than what was read, and is mapped in these.
 pub fn read_anew(path: &Path) -> io::Result<()> {
