@@ -38,6 +38,10 @@ impl Machine {
             out.push(Action::GiveTerminal);
             return self.continue_app(Target::Group, out);
         }
+        if let (Signal::CONT, Phase::Starting { typed_stop, .. }) = (signal, &mut self.phase) {
+            // As the kernel has it, it takes back a stop that is pending.
+            *typed_stop = false;
+        }
         if origin == Origin::Kernel && signal == Signal::TSTP && self.typed_stop(out) {
             return;
         }
@@ -119,7 +123,7 @@ impl Machine {
     /// and its group is orphaned, for which the kernel drops TSTP (credentials(7)), so it is stopped by
     /// STOP unless `--rewrite` knows better. Where no shell could resume both, TSTP is passed on like every
     /// other signal: an app with a handler learns of the key, and no other is stopped by it.
-    fn typed_stop(&mut self, out: &mut Vec<Action>) -> bool {
+    pub(super) fn typed_stop(&mut self, out: &mut Vec<Action>) -> bool {
         let signal = Signal::TSTP;
         let sent = match self.plan.rewrite.said(signal) {
             None => Signal::STOP,
@@ -127,13 +131,20 @@ impl Machine {
             // Dropped: then nothing at all comes of the key.
             Some(None) => return false,
         };
-        let job = self.plan.session && self.plan.suspendable;
-        let Phase::Running { suspended, .. } = &mut self.phase else { return false };
-        if !job {
+        if !(self.plan.session && self.plan.suspendable) {
             return false;
         }
-        // Again, if it is so already: a second TSTP takes back the CONT that came before it.
-        *suspended = true;
+        match &mut self.phase {
+            // Again, if it is so already: a second TSTP takes back the CONT that came before it.
+            Phase::Running { suspended, .. } => *suspended = true,
+            // Its session may not be there yet, and whether it becomes an app at all is not known.
+            Phase::Starting { typed_stop, .. } => {
+                *typed_stop = true;
+                out.push(Action::Record(Fact::Held { signal }));
+                return true;
+            }
+            _ => return false,
+        }
         let (scope, target) = (self.plan.scope, self.target(false));
         out.push(Action::Record(Fact::Forwarded { signal, sent, scope }));
         self.tell_app(sent, target, None, false, out);

@@ -84,6 +84,8 @@ pub(super) struct Ledger {
     pub(super) stopped: bool,
     /// graceinit stopped itself.
     pub(super) suspended: bool,
+    /// Ctrl-Z was typed before the app was executed.
+    pub(super) typed_early: bool,
     /// By how much ticks came too late, all together.
     pub(super) late: Duration,
     pub(super) exited: bool,
@@ -146,6 +148,7 @@ impl Ledger {
             open: Vec::new(),
             stopped: false,
             suspended: false,
+            typed_early: false,
             late: Duration::ZERO,
             exited: false,
         }

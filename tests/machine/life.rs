@@ -86,6 +86,7 @@ impl Life {
             self.world.perform(action, leftovers_signal(plan));
         }
         self.world.reap_app();
+        self.ledger.typed_stop_comes(plan, &mut batch);
         self.ledger.judge_batch(plan, self.world.now, &batch, self.subject.phase())
     }
 

@@ -256,6 +256,7 @@ fn bugs_of_the_stand_in() -> Vec<Planted> {
         (Bug::ContinuesWhoeverRuns, passes_on(), Promise::Continued),
         (Bug::StopsWithTheKeysSignal, session(), Promise::Terminal),
         (Bug::SuspendsNobody, session(), Promise::Terminal),
+        (Bug::LosesAKeyTypedEarly, session(), Promise::Terminal),
         (Bug::TakesAnothersTerminal, session(), Promise::Terminal),
     ]
 }

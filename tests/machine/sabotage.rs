@@ -146,6 +146,7 @@ pub(super) enum Bug {
     ContinuesWhoeverRuns,
     StopsWithTheKeysSignal,
     SuspendsNobody,
+    LosesAKeyTypedEarly,
     TakesAnothersTerminal,
 }
 
@@ -420,6 +421,9 @@ impl Subject {
             (Bug::ForwardsNothing, Action::SignalApp { stop: false, .. }) => !after_stop,
             (Bug::LosesWhatItHeld, Action::SignalApp { .. }) => {
                 matches!(self.machine.phase(), Phase::Starting { .. })
+            }
+            (Bug::LosesAKeyTypedEarly, Action::SignalApp { .. } | Action::SuspendSelf) => {
+                event == Event::AppExecuted
             }
             (Bug::LosesTheReload, Action::SignalApp { stop: false, .. }) => {
                 self.newest.is_some_and(|id| id.phase == HookPhase::OnReload) && !after_stop

@@ -38,6 +38,9 @@ impl Ledger {
     ) {
         let Received { signal, origin, .. } = received;
         let typed = origin == Origin::Kernel;
+        if signal == Signal::CONT {
+            self.typed_early = false;
+        }
         if self.ended.is_some() {
             batch.owed_facts.push(Fact::NoApp { signal });
         } else if typed && [Signal::TTIN, Signal::TTOU].contains(&signal) {
@@ -49,11 +52,12 @@ impl Ledger {
             batch.owed.push((Signal::CONT, whom, None));
             self.is_resumed(now);
         } else if let Some(sent) = self.typed_stop(plan, received) {
-            let scope = plan.scope;
-            batch.owed_facts.push(Fact::Forwarded { signal, sent, scope });
-            batch.owed.push((sent, scope_target(scope, true), None));
-            batch.sent_by = Promise::Terminal;
-            batch.owed_suspends = 1;
+            if self.executed {
+                self.owe_typed_stop(plan, sent, batch);
+            } else {
+                batch.owed_facts.push(Fact::Held { signal });
+                self.typed_early = true;
+            }
         } else if let Some(index) = self.awaited(plan, received) {
             batch.sent_by = Promise::Readiness;
             self.app_executed(plan, now);
@@ -95,6 +99,15 @@ impl Ledger {
             if !self.begun {
                 self.waits_until_ready(plan, now);
             }
+        }
+    }
+
+    /// Ctrl-Z that was typed too early comes when the app is there, after all else that waited for it.
+    pub(super) fn typed_stop_comes(&mut self, plan: &Plan, batch: &mut Batch) {
+        let due = self.executed || self.begun || self.ended.is_some();
+        if due && std::mem::take(&mut self.typed_early) && !self.begun && self.ended.is_none() {
+            let sent = plan.rewrite.said(Signal::TSTP).unwrap_or(Some(Signal::STOP));
+            sent.into_iter().for_each(|sent| self.owe_typed_stop(plan, sent, batch));
         }
     }
 
@@ -263,9 +276,17 @@ impl Ledger {
     /// What a Ctrl-Z that reaches graceinit alone makes of the app, if a shell can resume both.
     fn typed_stop(&self, plan: &Plan, received: Received) -> Option<Signal> {
         let typed = received.signal == Signal::TSTP && received.origin == Origin::Kernel;
-        let runs = self.executed && !self.begun && self.ended.is_none();
+        let runs = self.started && !self.begun && self.ended.is_none();
         let job = typed && runs && plan.session && plan.suspendable;
         plan.rewrite.said(Signal::TSTP).unwrap_or(Some(Signal::STOP)).filter(|_| job)
+    }
+
+    fn owe_typed_stop(&self, plan: &Plan, sent: Signal, batch: &mut Batch) {
+        let (signal, scope) = (Signal::TSTP, plan.scope);
+        batch.owed_facts.push(Fact::Forwarded { signal, sent, scope });
+        batch.owed.push((sent, scope_target(scope, true), None));
+        batch.sent_by = Promise::Terminal;
+        batch.owed_suspends = 1;
     }
 
     /// The app is sent this.
