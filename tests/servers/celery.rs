@@ -48,8 +48,12 @@ fn stopping(how: How, gate: &Gate) -> Outcome<(Run, File)> {
         .app_arg("--without-mingle")
         .app_arg("--without-gossip")
         .app_arg("--without-heartbeat")
+        .app_arg("--loglevel=DEBUG")
         .start()?;
     let held = proc::poll_within(PATIENCE, "the task", || gate.begun().ok())?;
+    // Not before the main process knows who has the task: if that one is killed earlier, the task is given
+    // to another (on_job_process_down in celery/concurrency/asynpool.py).
+    said(&run, "Task accepted: app.slow")?;
     run.signal("TERM")?;
     said(&run, "worker: Warm shutdown")?;
     Ok((run, held))
