@@ -2,13 +2,16 @@
 //! what they do there, but for what is listed here. Every case of this folder that is shared with them is
 //! gone through by name as well (`compare`); here are those that only matter to whoever replaces one.
 
+use std::fs::File;
 use std::time::Duration;
 
 use super::pid1::as_pid_1;
 use super::shell::{Shell, in_a_shell};
 use super::{
-    BASH, BLOCKED, CTRL_C, Init, PROMPT, Terminal, bare, compare, jobs_of_a_bash, telling_app,
+    BASH, BLOCKED, CTRL_C, CTRL_Z, Init, PROMPT, Terminal, bare, compare, jobs_of_a_bash,
+    telling_app,
 };
+use crate::ensure_eq;
 use crate::support::files::Place;
 use crate::support::init::puppet_line;
 use crate::support::{Outcome, need, sys};
@@ -259,6 +262,32 @@ fn nobody_else_is_hung_up_when_the_terminal_changes_hands() {
             (Catatonit, "left alone", ""),
         ],
     );
+}
+
+/// The app is forked, but its file cannot be opened yet (a slow disk, a network): the key must not be lost
+/// meanwhile.
+#[test]
+fn ctrl_z_before_the_app_is_executed_stops_it_then() -> Outcome {
+    let place = Place::new();
+    let script = place.file("app", "#!/bin/sh\nexec sleep 1000\n", 0o755);
+    let lease = File::open(&script)?;
+    sys::lease(&lease)?;
+    let mut shell = Shell::start()?;
+    shell.0.line(
+        &Init::Named(&DumbInit).wrap(&script.display().to_string()).replace(" -- ", " -v -- "),
+    )?;
+    shell.0.until("the app's execve", |_| sys::is_lease_wanted(&lease).then_some(()))?;
+    shell.0.send(CTRL_Z)?;
+    shell.0.expect("keeping a signal until the app is started")?;
+    drop(lease);
+    shell.0.expect("Stopped")?;
+    shell.0.expect(PROMPT)?;
+    let init = shell.0.process("dumb-init")?;
+    shell.0.line("fg")?;
+    let sleep = shell.0.process("sleep")?;
+    ensure_eq!(sleep.ppid, init.pid, "whose child the app is");
+    shell.0.state(sleep.pid, 'S')?;
+    Ok(())
 }
 
 /// `tini -- bash` typed at a prompt.

@@ -7,7 +7,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_ulong};
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Size of the kernel's signal set in bytes: 64 signals.
@@ -294,6 +294,27 @@ pub fn foreground_group(fd: i32) -> Option<i32> {
     // SAFETY: takes an integer.
     let group = unsafe { libc::tcgetpgrp(fd) };
     (group >= 0).then_some(group)
+}
+
+/// Makes everybody who opens this file (execve does) wait until it is closed here, or for as long as
+/// /proc/sys/fs/lease-break-time says: a write lease (fcntl(2)).
+pub fn lease(file: &impl AsRawFd) -> io::Result<()> {
+    /// include/uapi/asm-generic/fcntl.h
+    const F_SETSIG: i32 = 10;
+    // By default the kernel tells of somebody who waits with SIGIO, which ends the process; this one is
+    // ignored.
+    for (request, word) in [(F_SETSIG, libc::SIGURG), (libc::F_SETLEASE, libc::F_WRLCK)] {
+        // SAFETY: plain numbers.
+        check(unsafe { libc::fcntl(file.as_raw_fd(), request, word) }.into())?;
+    }
+    Ok(())
+}
+
+/// Whether somebody waits for that.
+pub fn is_lease_wanted(file: &impl AsRawFd) -> bool {
+    // SAFETY: plain numbers. While it is waited for, the answer is what the lease is to become.
+    let lease = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) };
+    lease != libc::F_WRLCK
 }
 
 /// prctl(PR_GET_NO_NEW_PRIVS)
