@@ -84,9 +84,9 @@ pub struct Hands {
     reports: Vec<(HookId, Report)>,
     /// Processes that were sent a signal by their pid, and which.
     told: BTreeSet<(Pid, Signal)>,
-    /// Which signals the app's group was sent as a whole, and when last, in the unit of
+    /// When the app's group as a whole was last sent the signal that leftovers get, in the unit of
     /// [`Process::started`].
-    group_told: Vec<(Signal, u64)>,
+    group_told: Option<u64>,
     /// When leftovers were first looked for, in the same unit.
     first_look: u64,
     /// No further look before this, and how long the last one took.
@@ -131,7 +131,7 @@ impl Hands {
             records: None,
             reports: Vec::new(),
             told: BTreeSet::new(),
-            group_told: Vec::new(),
+            group_told: None,
             first_look: 0,
             next_look: (Time::default(), Duration::ZERO),
             deadline: Time::default(),
@@ -330,10 +330,10 @@ impl Hands {
         match target {
             Target::App => to_app(),
             Target::Group => {
-                // One that was merely passed on has been heard as well. The last time counts: what is
-                // sent again and again must not add up.
-                self.group_told.retain(|(told, _)| *told != signal);
-                self.group_told.push((signal, clock::boot_ticks()));
+                // One that was merely passed on has been heard as well.
+                if signal == self.config.plan.leftover_signal() {
+                    self.group_told = Some(clock::boot_ticks());
+                }
                 match signals::send_group(self.group.unwrap_or(app), signal) {
                     // It has left its group (setpgid), and nobody else is in it.
                     Err(error) if error.raw_os_error() == Some(libc::ESRCH) => to_app(),
@@ -407,10 +407,10 @@ impl Hands {
         }
         let newcomer = |process: &Process| !is_first && process.started >= self.first_look;
         let group = self.app_group();
-        let when = self.group_told.iter().find(|(told, _)| *told == signal).map(|(_, when)| *when);
         let told = |process: &Process| {
             // One that was started after the group was told has not heard of it.
-            let with_group = Some(process.group) == group && Some(process.started) <= when;
+            let heard = Some(process.started) <= self.group_told;
+            let with_group = Some(process.group) == group && heard;
             with_group || self.told.contains(&(process.pid, signal))
         };
         let news: Vec<Process> =

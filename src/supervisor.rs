@@ -17,10 +17,10 @@ use crate::observe::{journal, names};
 use crate::perform::{Hands, Leave, Opened};
 use crate::reaper::{Finding, Reaper};
 use crate::sys::notify::watchdog_from_environment;
-use crate::sys::poll::Want;
+use crate::sys::poll::{Waiter, Want};
 use crate::sys::signals::{Disposition, Incoming, Mask, Source};
 use crate::sys::spawn::{Failure, Program, Report, Started, Step};
-use crate::sys::{clock, deadman, fd, poll, process, reap, signals, tty};
+use crate::sys::{clock, deadman, fd, process, reap, signals, tty};
 use crate::table::Role;
 use crate::types::{Pid, Signal, Status, Time};
 use crate::watch::Files;
@@ -52,6 +52,7 @@ struct Supervisor {
     machine: Machine,
     hands: Hands,
     source: Source,
+    waiter: Waiter,
     reaper: Reaper,
     /// How the app's execve went; `None` once that is known.
     report: Option<Report>,
@@ -117,6 +118,7 @@ fn start(config: Box<Config>, birth: Birth, files: &mut Files) -> Result<Box<Sup
         machine: Machine::new(plan),
         hands,
         source,
+        waiter: Waiter::default(),
         reaper: Reaper::default(),
         report: None,
         failure: None,
@@ -192,17 +194,15 @@ impl Supervisor {
         }
     }
 
-    fn wait(&self) {
+    fn wait(&mut self) {
         let now = clock::now();
         let live = self.live.as_ref().and_then(Live::due);
         let dues = [self.machine.deadline(), self.reaper.due(), live, self.hands.opened.due()];
         let until = dues.into_iter().flatten().min();
         let report = self.report.as_ref().map(AsFd::as_fd);
         let read = [self.source.as_fd()].into_iter().chain(report).chain(self.hands.pipes());
-        let mut fds: Vec<_> = read.map(|fd| (fd, Want::Read)).collect();
-        fds.extend(self.hands.opened.observer.fds());
-        fds.extend(self.hands.opened.files.fds().map(|fd| (fd, Want::Read)));
-        poll::wait_for_some(&fds, until, now);
+        let read = read.chain(self.hands.opened.files.fds()).map(|fd| (fd, Want::Read));
+        self.waiter.wait(read.chain(self.hands.opened.observer.fds()), until, now);
     }
 
     /// Hands one event to the machine and does what it says. An action that fails at once is an
@@ -419,6 +419,9 @@ impl Supervisor {
 
     /// What the app says of itself.
     fn notices(&mut self, now: Time) {
+        if !self.hands.is_spoken_to() {
+            return;
+        }
         let (notices, answered) = self.hands.notices(now);
         for notice in notices {
             self.handle(now, Event::Notice(notice));

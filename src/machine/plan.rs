@@ -273,6 +273,14 @@ impl Plan {
     pub(super) fn measure(&self) -> Duration {
         self.budget().unwrap_or(self.leftovers)
     }
+
+    /// What leftovers are sent: the configured stop signal if it ends a process that has no handler for it;
+    /// TERM otherwise. A signal as received is no guide: background jobs of a shell ignore INT. `--rewrite` is
+    /// for the app and does not touch this.
+    pub fn leftover_signal(&self) -> Signal {
+        let configured = self.ladder.first().and_then(|rung| rung.signal);
+        configured.filter(|signal| signal.ends_by_default()).unwrap_or(Signal::TERM)
+    }
 }
 
 #[cfg(test)]

@@ -88,9 +88,10 @@ impl Machine {
             None => out.push(Action::Record(Fact::Dropped { signal })),
             Some(sent) => {
                 let scope = self.plan.scope;
-                out.push(Action::Record(Fact::Forwarded { signal, sent, scope }));
                 let target = self.target(false);
+                // First: nothing keeps it waiting, not even the account.
                 self.tell_app(sent, target, received.value, false, out);
+                out.push(Action::Record(Fact::Forwarded { signal, sent, scope }));
                 // One that is stopped acts on neither, so whoever sends them would wait in vain. No
                 // other is followed by anything.
                 let asks = |signal| signal == Signal::TERM || signal == Signal::INT;

@@ -77,7 +77,7 @@ impl Machine {
         out.push(Action::Record(Fact::StopSignal { signal, rung: rung + 1, of, left }));
         let target = self.target(rung > 0);
         // Another signal than the leftovers' own does not spare them that one.
-        self.group_told |= target == Target::Group && signal == self.leftover_signal();
+        self.group_told |= target == Target::Group && signal == self.plan.leftover_signal();
         self.tell_app(signal, target, None, true, out);
         // A stopped app could not act on it.
         self.continue_app(target, out);
@@ -128,7 +128,7 @@ impl Machine {
 
     /// One look for processes that have to go.
     pub(super) fn sweep(&mut self, now: Time, out: &mut Vec<Action>) {
-        let signal = self.leftover_signal();
+        let signal = self.plan.leftover_signal();
         let left = self.left(now).unwrap_or_default();
         match &mut self.phase {
             Phase::Leftovers(sweep) => {
@@ -155,14 +155,6 @@ impl Machine {
             | Phase::PostStop { .. }
             | Phase::Exited => {}
         }
-    }
-
-    /// The configured stop signal if it ends a process that has no handler for it; TERM otherwise.
-    /// A signal as received is no guide: background jobs of a shell ignore INT. `--rewrite` is for
-    /// the app and does not touch this.
-    pub(super) fn leftover_signal(&self) -> Signal {
-        let configured = self.plan.ladder.first().and_then(|rung| rung.signal);
-        configured.filter(|signal| signal.ends_by_default()).unwrap_or(Signal::TERM)
     }
 
     pub(super) fn kill_all(&mut self, now: Time, out: &mut Vec<Action>) {
@@ -220,7 +212,9 @@ impl Machine {
             | Phase::Exited => now,
         };
         let end = begin.after(self.plan.post_stop_timeout);
-        out.push(Action::ArmDeadMan(end));
+        if tree != Tree::Empty || !self.plan.hooks.post_stop.is_empty() {
+            out.push(Action::ArmDeadMan(end));
+        }
         let queue = Queue::first();
         self.enter(Phase::PostStop { queue, end, tree, told: false, killed: false }, out);
         self.run_queue(now, out);
@@ -261,7 +255,7 @@ impl Machine {
 
     /// Leaves once the last post-stop hook is through and nothing that it forked away is left.
     pub(super) fn leave_when_done(&mut self, out: &mut Vec<Action>) {
-        let (signal, group_told) = (self.leftover_signal(), self.group_told);
+        let (signal, group_told) = (self.plan.leftover_signal(), self.group_told);
         let Phase::PostStop { queue, tree, told, .. } = &mut self.phase else { return };
         if queue.index < self.plan.hooks.post_stop.len() {
             return;

@@ -97,7 +97,7 @@ impl Machine {
     /// after the pre-stop hook that takes it out there.
     pub(super) fn end_work(&mut self, out: &mut Vec<Action>) {
         self.end_probes(out);
-        let signal = self.leftover_signal();
+        let signal = self.plan.leftover_signal();
         let running = self.runs.iter().filter(|run| !run.killed);
         let stop = running.map(|run| Action::StopHook { id: run.id, signal });
         match &mut self.phase {

@@ -174,6 +174,11 @@ impl Hands {
 
     // ---- what the app says --------------------------------------------------------------------
 
+    /// Whether the app has somewhere to say something.
+    pub fn is_spoken_to(&self) -> bool {
+        self.opened.socket.is_some() || self.ready_pipe.is_some()
+    }
+
     /// What the app has said since the last time, as far as the machine has to know. Whoever waits for
     /// an answer (`BARRIER=1`) gets it when what comes back is dropped.
     pub fn notices(&mut self, now: Time) -> (Vec<Notice>, Vec<Datagram>) {
