@@ -13,6 +13,7 @@ const CELERY: &str = "/usr/bin/celery";
 const APP: &str = "import os
 from celery import Celery
 from celery.signals import worker_ready
+from celery.worker.request import Request
 
 PLACE = os.environ['PLACE']
 app = Celery('app', broker='filesystem://')
@@ -27,6 +28,14 @@ def slow():
         gate.read()
     with open(PLACE + '/done', 'w') as done:
         done.write('done')
+
+known = Request.on_accepted
+
+def on_accepted(self, *args):
+    known(self, *args)
+    print('accepted', flush=True)
+
+Request.on_accepted = on_accepted
 
 @worker_ready.connect
 def ready(**_):
@@ -48,12 +57,11 @@ fn stopping(how: How, gate: &Gate) -> Outcome<(Run, File)> {
         .app_arg("--without-mingle")
         .app_arg("--without-gossip")
         .app_arg("--without-heartbeat")
-        .app_arg("--loglevel=DEBUG")
         .start()?;
     let held = proc::poll_within(PATIENCE, "the task", || gate.begun().ok())?;
     // Not before the main process knows who has the task: if that one is killed earlier, the task is given
     // to another (on_job_process_down in celery/concurrency/asynpool.py).
-    said(&run, "Task accepted: app.slow")?;
+    said(&run, "accepted")?;
     run.signal("TERM")?;
     said(&run, "worker: Warm shutdown")?;
     Ok((run, held))
