@@ -6,13 +6,20 @@ fn main() {
     println!("cargo:rerun-if-changed=packaging/build.rs");
     // Signals are blocked there, before the C library starts: see src/sys/start.rs.
     let target = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
-    if ["x86_64", "aarch64"].contains(&target.as_str()) {
+    let target_can = ["x86_64", "aarch64"].contains(&target.as_str());
+    if target_can {
         println!("cargo:rustc-link-arg-bin=graceinit=-Wl,-e,graceinit_start");
         println!("cargo:rustc-link-arg-bin=graceinit=-Wl,--wrap=__register_frame_info");
         // What a life uses lies side by side: packaging/layout says why.
         let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
         println!("cargo:rustc-link-arg-bin=graceinit=-Wl,-T,{root}/packaging/layout.ld");
         println!("cargo:rerun-if-changed=packaging/layout.ld");
+    }
+    // A build without any optimization copies whatever it moves by memcpy(3), which is not there yet when the
+    // app is started early: see src/sys/early.rs.
+    println!("cargo:rustc-check-cfg=cfg(app_first)");
+    if target_can && std::env::var("OPT_LEVEL").is_ok_and(|level| level != "0") {
+        println!("cargo:rustc-cfg=app_first");
     }
     println!("cargo:rerun-if-env-changed=GRACEINIT_COMMIT");
     // Packagers without a checkout set GRACEINIT_COMMIT, or do without.

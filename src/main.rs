@@ -12,9 +12,8 @@ use graceinit::observe::log::{self as account, Format};
 use graceinit::observe::{journal, set_trace};
 use graceinit::persona::Persona;
 use graceinit::supervisor::{self, Birth};
-use graceinit::sys::signals::Mask;
 use graceinit::sys::{process, stderr};
-use graceinit::types::{Pid, Signal};
+use graceinit::types::Signal;
 use graceinit::{check, exit, hookenv, pause, perform::Leave, probe, render, watch};
 
 #[path = "sys/start.rs"]
@@ -27,7 +26,7 @@ struct Call {
     args: Vec<OsString>,
 }
 
-fn run(call: &Call, mask: Mask, parent: Pid) -> ! {
+fn run(call: &Call, birth: Birth) -> ! {
     let config = configure(call);
     account::init(config.level, config.log_format);
     watch::keep_account(&config);
@@ -37,7 +36,7 @@ fn run(call: &Call, mask: Mask, parent: Pid) -> ! {
     if log::log_enabled!(log::Level::Info) {
         log::info!("settings: {}", check::in_one_line(&config));
     }
-    leave(supervisor::run(config, Birth { mask, parent }), call.persona)
+    leave(supervisor::run(config, birth), call.persona)
 }
 
 /// What the app is to be run with. Where something else was asked for, that is done, and the end.

@@ -26,7 +26,7 @@ use crate::survey::Records;
 use crate::sys::deadman::{self, DeadMan};
 use crate::sys::notify::ReadyPipe;
 use crate::sys::signals::{Disposition, Mask};
-use crate::sys::spawn::{Failure, Program, Report, Setup, Signals, Step, Task};
+use crate::sys::spawn::{Child, Failure, Program, Report, Setup, Signals, Step, Task};
 use crate::sys::tree::{Process, Reach};
 use crate::sys::tty::Terminal;
 use crate::sys::{clock, process, reap, signals, spawn, tree, tty};
@@ -56,6 +56,8 @@ pub struct Hands {
     child_signal: Disposition,
     dead_man: Option<DeadMan>,
     program: &'static Program,
+    /// The app's child, if it was started before all else.
+    pub early: Option<Child>,
     /// The app's pid, reaped or not.
     app: Option<Pid>,
     /// The id of its process group.
@@ -116,6 +118,7 @@ impl Hands {
             child_signal,
             dead_man: None,
             program,
+            early: None,
             app: None,
             group: None,
             heir: None,
@@ -144,6 +147,20 @@ impl Hands {
     /// # Errors
     /// Why it could not even be forked, and what to do.
     pub fn start_app(&mut self) -> Result<Report, String> {
+        let name = self.program.name().to_string_lossy().into_owned();
+        let child = match self.early.take() {
+            Some(child) => child,
+            None => self.spawn_app(&name)?,
+        };
+        journal::met(&Met::Started { pid: child.pid, name });
+        self.table.add(child.pid, Role::App);
+        (self.app, self.group) = (Some(child.pid), Some(child.pid));
+        deadman::set_code(self.config.plan.exit.killed.unwrap_or(exit::KILLED));
+        deadman::app_started(child.pid);
+        Ok(child.report)
+    }
+
+    fn spawn_app(&mut self, name: &str) -> Result<Child, String> {
         let dispositions = [(Signal::CHLD, self.child_signal)];
         let (pipe, line) = match self.ready_number() {
             Some(number) => {
@@ -154,7 +171,6 @@ impl Hands {
             None => (None, None),
         };
         self.ready_pipe = pipe;
-        let name = self.program.name().to_string_lossy().into_owned();
         let not_started = |error: io::Error| {
             format!("unable to start {name}: {error}; is a limit of processes or memory reached?")
         };
@@ -177,13 +193,7 @@ impl Hands {
                 extra: line.as_ref().map(|(line, number)| (line.as_fd(), *number)),
             },
         );
-        let child = child.map_err(not_started)?;
-        journal::met(&Met::Started { pid: child.pid, name });
-        self.table.add(child.pid, Role::App);
-        (self.app, self.group) = (Some(child.pid), Some(child.pid));
-        deadman::set_code(self.config.plan.exit.killed.unwrap_or(exit::KILLED));
-        deadman::app_started(child.pid);
-        Ok(child.report)
+        child.map_err(not_started)
     }
 
     /// The terminal, once it is no longer that of this session: the app's can have it then. `None` if

@@ -16,6 +16,7 @@ use crate::observe::met::{Kin, Met};
 use crate::observe::{journal, names};
 use crate::perform::{Hands, Leave, Opened};
 use crate::reaper::{Finding, Reaper};
+use crate::sys::early::First;
 use crate::sys::notify::watchdog_from_environment;
 use crate::sys::poll::{Waiter, Want};
 use crate::sys::signals::{Disposition, Incoming, Mask, Source};
@@ -26,21 +27,27 @@ use crate::types::{Pid, Signal, Status, Time};
 use crate::watch::Files;
 
 /// What was found out in the first instructions, before anything else ran.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Birth {
     /// The mask that graceinit was started with. Since then every signal is blocked.
     pub mask: Mask,
     /// The parent at that time.
     pub parent: Pid,
+    /// The app, if it was started early: then `config` says nothing that it would have to know.
+    pub first: Option<First>,
 }
 
 /// Runs the app to its end, and graceinit with it.
 pub fn run(config: Box<Config>, birth: Birth) -> Leave {
     let mut files = Files::default();
     let codes = config.plan.exit.codes;
+    let early = birth.first.as_ref().map(|first| first.child.pid);
     match start(config, birth, &mut files) {
         Ok(supervisor) => supervisor.live(),
         Err(message) => {
+            if let Some(app) = early {
+                let _ = signals::send(app, Signal::KILL);
+            }
             // It is said as one that is fatal.
             files.never_started(message, codes.own);
             Leave { code: codes.own, by: None }
@@ -69,21 +76,16 @@ struct Supervisor {
 /// Never inlined, and what comes back is boxed: the loop uses the same pages of the stack again.
 #[inline(never)]
 fn start(config: Box<Config>, birth: Birth, files: &mut Files) -> Result<Box<Supervisor>, String> {
-    fd::reserve_stdio();
-    // First, so that they tell of everything that goes wrong.
-    files.open(&config)?;
-    let source = Source::open().map_err(|error| {
-        format!("unable to open a signalfd: {error}; raise the limit of open files")
-    })?;
-    // Inherited as ignored, SIGCHLD would make the kernel throw every exit status away.
-    let child_signal = signals::set_disposition(Signal::CHLD, Disposition::Default);
-    if !process::is_first() {
-        if let Err(error) = process::become_subreaper() {
-            journal::trouble(format!(
-                "unable to become a child subreaper: {error}; orphans of the app are not reaped"
-            ));
+    let (source, child_signal, app) = match birth.first {
+        Some(First { child, source }) => (source, Disposition::Default, Some(child)),
+        None => {
+            fd::reserve_stdio();
+            // First, so that they tell of everything that goes wrong.
+            files.open(&config)?;
+            let (source, child_signal) = take_charge()?;
+            (source, child_signal, None)
         }
-    }
+    };
     if let Some(signal) = config.parent_signal {
         ask_for_parent_death(signal, birth.parent)?;
     }
@@ -92,7 +94,8 @@ fn start(config: Box<Config>, birth: Birth, files: &mut Files) -> Result<Box<Sup
     })?;
     // For as long as this process lives: the app's start reads it.
     let program: &'static Program = Box::leak(Box::new(program));
-    let terminal = tty::Terminal::controlling();
+    // (An app that was started early has none.)
+    let terminal = if app.is_none() { tty::Terminal::controlling() } else { None };
     let mut plan = config.plan.clone();
     // What goes to the app's session with the app is not there for us.
     let ours = terminal.as_ref().filter(|_| !(plan.session && tty::leads_session()));
@@ -112,7 +115,8 @@ fn start(config: Box<Config>, birth: Birth, files: &mut Files) -> Result<Box<Sup
         log::info!("{exposed}");
     }
     let live = ours.and_then(|_| Live::new());
-    let hands = Hands::new(config, program, birth.mask, child_signal, terminal, opened);
+    let mut hands = Hands::new(config, program, birth.mask, child_signal, terminal, opened);
+    hands.early = app;
     // ---- The border. From here on nothing is fatal: hooks have run, or the app is relying on us. ----
     Ok(Box::new(Supervisor {
         machine: Machine::new(plan),
@@ -126,6 +130,23 @@ fn start(config: Box<Config>, birth: Birth, files: &mut Files) -> Result<Box<Sup
         leave: None,
         live,
     }))
+}
+
+/// Of signals and of orphans. How SIGCHLD was handled before.
+fn take_charge() -> Result<(Source, Disposition), String> {
+    let source = Source::open().map_err(|error| {
+        format!("unable to open a signalfd: {error}; raise the limit of open files")
+    })?;
+    // Inherited as ignored, SIGCHLD would make the kernel throw every exit status away.
+    let child_signal = signals::set_disposition(Signal::CHLD, Disposition::Default);
+    if !process::is_first() {
+        if let Err(error) = process::become_subreaper() {
+            journal::trouble(format!(
+                "unable to become a child subreaper: {error}; orphans of the app are not reaped"
+            ));
+        }
+    }
+    Ok((source, child_signal))
 }
 
 /// The signal is lost if the parent died before it was asked for (and the setting with it when the

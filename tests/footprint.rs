@@ -12,7 +12,7 @@ use crate::support::{Fault, Outcome, need, proc, sys};
 const TRUE: &str = "/bin/true";
 
 /// As it is delivered: the tests' own build is another.
-fn release() -> Option<PathBuf> {
+pub(crate) fn release() -> Option<PathBuf> {
     let debug = Path::new(env!("CARGO_BIN_EXE_graceinit"));
     let path = debug.parent()?.parent()?.join("release/graceinit");
     need::met(path.exists(), "the release build (cargo build --release)").then_some(path)

@@ -4,6 +4,7 @@ mod account;
 mod blackbox;
 mod docker;
 mod dropin;
+mod first;
 mod footprint;
 mod k8s;
 mod machine;

@@ -82,8 +82,12 @@ pub(super) fn config(command: Vec<OsString>, container: bool) -> Config {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::super::in_full;
     use super::*;
+    use crate::cli;
+    use crate::sys::early;
 
     fn given(words: &[&str]) -> Given {
         Given { options: Vec::new(), command: words.iter().map(OsString::from).collect() }
@@ -111,5 +115,59 @@ mod tests {
         }
         assert!(!reigns(&given(&[]), &[], Place::default()));
         assert!(!reigns(&given(&["app"]), &[("GRACEINIT_GRACE", b"3s")], Place::default()));
+    }
+
+    /// Whoever starts the app before anything is read must not be contradicted by what is read then.
+    #[test]
+    fn an_app_that_is_started_early_would_be_started_like_this() {
+        let lines: &[&[&str]] = &[
+            &["graceinit"],
+            &["graceinit", ""],
+            &["graceinit", "--"],
+            &["graceinit", "--", ""],
+            &["graceinit", "app"],
+            &["graceinit", "app", "--grace", "3s"],
+            &["graceinit", "app", "--", "-x"],
+            &["graceinit", "--", "app", "-x"],
+            &["graceinit", "--", "-x"],
+            &["graceinit", "--", "--", "app"],
+            &["graceinit", "-", "app"],
+            &["graceinit", "-v", "app"],
+            &["graceinit", "--grace=3s", "app"],
+            &["graceinit", "-x"],
+            &["/sbin/g", "app"],
+            &["/g/", "app"],
+            &["", "app"],
+        ];
+        let named = crate::persona::NAMES.iter().map(|(name, _)| vec![*name, "--", "app"]);
+        let environments: &[&[&str]] = &[
+            &[],
+            &["PATH=/bin", "HOME=/root", "GR=1", "=", "WATCHDOG=1", "LISTEN=1"],
+            &["PATH=/bin", "GRACEINIT_GRACE=3s"],
+            &["GRACE_EXIT_TIMEOUT=3"],
+            &["KUBERNETES_SERVICE_HOST=10.0.0.1"],
+            &["NOTIFY_SOCKET=/run/x"],
+            &["WATCHDOG_USEC=1"],
+            &["WATCHDOG_PID=7"],
+            &["LISTEN_PID=7"],
+            &["GLIBC_TUNABLES=x"],
+        ];
+        let mut early = 0;
+        for words in lines.iter().map(|words| words.to_vec()).chain(named) {
+            for variables in environments {
+                let Some((_, command)) = early::would_start(&words, variables) else { continue };
+                early += 1;
+                let persona = Persona::of(OsStr::new(words[0]));
+                let args: Vec<OsString> = words[1..].iter().map(OsString::from).collect();
+                let Ok(given) = cli::parse(&args, persona) else { panic!("{words:?} is wrong") };
+                let place = Place { persona, ..Place::default() };
+                assert!(reigns(&given, &[], place), "{words:?}");
+                assert_eq!(given.command, command.iter().map(OsString::from).collect::<Vec<_>>());
+                assert!(variables.is_empty() || variables.contains(&"GR=1"), "{variables:?}");
+            }
+        }
+        // In both of the first environments: the six lines with an app and without an option, by graceinit's name and
+        // by one that is nobody's.
+        assert_eq!(early, 2 * 7);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, c_void};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,6 +12,9 @@ use super::signals::{self, Disposition, Mask};
 use super::spawn::{Program, Setup, Signals, Step};
 use super::{fd, process, raw};
 use crate::types::Signal;
+
+/// A terminated string.
+pub(super) type Text = *const libc::c_char;
 
 /// All that the child needs to know: numbers, and pointers to what outlives it.
 #[derive(Debug)]
@@ -25,12 +29,12 @@ pub(super) struct Orders {
     extra: Option<(RawFd, RawFd)>,
     /// Where failures are reported.
     report: RawFd,
-    candidates: Vec<*const libc::c_char>,
-    argv: Vec<*const libc::c_char>,
+    candidates: Vec<Text>,
+    argv: Vec<Text>,
     /// For a file that execve does not know the format of, execvp(3) runs a shell on it.
-    script: Vec<*const libc::c_char>,
+    script: Vec<Text>,
     /// `None`: as it was given.
-    environment: Option<Vec<*const libc::c_char>>,
+    environment: Option<Vec<Text>>,
     /// On the heap: `environment` points to their texts.
     numbers: Vec<Variable>,
     /// Held for `environment`.
@@ -59,7 +63,7 @@ impl Orders {
             argv = pointers(&program.argv);
             candidates = program.candidates.iter().map(|path| path.as_ptr()).collect();
         }
-        let script = [c"/bin/sh".as_ptr()].into_iter().chain(argv.iter().copied()).collect();
+        let script = [ptr::null()].into_iter().chain(argv.iter().copied()).collect();
         Orders {
             mask,
             dispositions,
@@ -79,15 +83,11 @@ impl Orders {
     }
 }
 
-fn pointers(words: &[CString]) -> Vec<*const libc::c_char> {
+fn pointers(words: &[CString]) -> Vec<Text> {
     words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect()
 }
 
-fn environment(
-    variables: &[CString],
-    without: &[&str],
-    numbers: &[Variable],
-) -> Option<Vec<*const libc::c_char>> {
+fn environment(variables: &[CString], without: &[&str], numbers: &[Variable]) -> Option<Vec<Text>> {
     if variables.is_empty() && without.is_empty() && numbers.is_empty() {
         return None;
     }
@@ -98,7 +98,7 @@ fn environment(
         .map(|variable| name(variable))
         .chain(without.iter().map(|name| Some(name.as_bytes().to_vec())))
         .collect();
-    let mut list: Vec<*const libc::c_char> = process::environment()
+    let mut list: Vec<Text> = process::environment()
         .filter(|entry| replaced.is_empty() || !replaced.contains(&name(entry)))
         .map(CStr::as_ptr)
         .collect();
@@ -116,7 +116,7 @@ fn environment(
 /// fork, where nothing may be allocated any more.
 #[derive(Debug)]
 struct Variable {
-    original: *const libc::c_char,
+    original: Text,
     name: &'static str,
     text: [u8; 32],
 }
@@ -157,29 +157,42 @@ static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 /// comes between its mask and its execve) takes all who share its memory with it (zap_threads in
 /// fs/coredump.c).
 pub(super) fn can_share() -> bool {
-    cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) && process::kernel() >= (5, 16)
+    cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) && is_recent(process::kernel())
+}
+
+/// Whether a kernel of this version does.
+pub(super) fn is_recent(version: (u32, u32)) -> bool {
+    version >= (5, 16)
+}
+
+/// The top of that stack, with so much room above it (a multiple of 16); `None` if it was taken before.
+pub(super) fn take_stack(room: usize) -> Option<*mut u8> {
+    // SAFETY: far less than there is.
+    let top = unsafe { CHILD_STACK.0.get().cast::<u8>().add(STACK - room) };
+    (!IS_TAKEN.swap(true, Relaxed)).then_some(top)
+}
+
+/// Nobody came to use it.
+pub(super) fn return_stack() {
+    IS_TAKEN.store(false, Relaxed);
 }
 
 /// Starts a child as vfork(2) does, but goes on beside it: execve may take for ever on a file system that hangs,
 /// and a stop must not. Where the kernel refuses, and the second time, the orders come back.
 pub(super) fn share(orders: &'static mut Orders) -> Result<i32, &'static mut Orders> {
-    extern "C" fn guest(orders: *mut c_void) -> i32 {
+    extern "C" fn guest(orders: *mut c_void) -> ! {
         // SAFETY: the one reference to them was handed over.
         unsafe { (*orders.cast::<Orders>()).execute() }
     }
-    if IS_TAKEN.swap(true, Relaxed) {
-        return Err(orders);
-    }
-    let flags = libc::CLONE_VM | libc::SIGCHLD;
+    let Some(top) = take_stack(0) else { return Err(orders) };
     let orders = ptr::from_mut(orders);
     // SAFETY: the stack is the child's alone, since nobody comes here twice; what it reads is never freed. It makes
     // raw system calls only, so the C library's state (errno, locks) is left alone.
-    let pid = unsafe {
-        let top = CHILD_STACK.0.get().cast::<u8>().add(STACK);
-        libc::clone(guest, top.cast(), flags, orders.cast())
-    };
-    // SAFETY: without a child the one reference is ours again.
-    if pid > 0 { Ok(pid) } else { Err(unsafe { &mut *orders }) }
+    match unsafe { raw::clone(top, guest, orders.cast()) } {
+        Ok(pid) => Ok(pid as i32),
+        // SAFETY: without a child the one reference is ours again.
+        Err(_) => Err(unsafe { &mut *orders }),
+    }
 }
 
 /// Gives the pages back that the child's stack has used.
@@ -263,39 +276,68 @@ impl Orders {
         self.prepare();
         let environment =
             self.environment.as_ref().map_or(process::environ(), |list| list.as_ptr());
-        let mut last = libc::ENOENT;
-        let mut denied = false;
-        for candidate in self.candidates.iter().copied() {
-            last = become_program(candidate, &self.argv, environment);
-            match last {
-                libc::ENOEXEC => {
-                    if is_script(candidate) {
-                        self.script[1] = candidate;
-                        become_program(self.script[0], &self.script, environment);
-                    }
-                    // Where there is no shell either, the format is what is wrong.
-                    break;
-                }
-                // The same as execvp(3): look further, but remember that something was there.
-                libc::EACCES => denied = true,
-                libc::ENOENT | libc::ENOTDIR | libc::ENODEV | libc::ESTALE | libc::ETIMEDOUT => {}
-                _ => break,
-            }
-        }
-        if denied && [libc::ENOENT, libc::ENOTDIR].contains(&last) {
-            last = libc::EACCES;
-        }
-        self.fail(Step::Execute, last)
+        let (argv, words) = (self.argv.as_ptr(), &mut self.script);
+        let errno = become_one_of(&self.candidates, argv, environment, |shell, script| {
+            (words[0], words[1]) = (shell, script);
+            become_program(shell, words.as_ptr(), environment);
+        });
+        self.fail(Step::Execute, errno)
     }
 
     fn fail(&self, step: Step, errno: i32) -> ! {
-        let mut bytes = [0u8; 8];
-        bytes[..4].copy_from_slice(&(step as i32).to_ne_bytes());
-        bytes[4..].copy_from_slice(&errno.to_ne_bytes());
-        let words = [self.report as usize, bytes.as_ptr() as usize, bytes.len()];
-        // SAFETY: the buffer is live and its length is what is passed on.
-        let _ = unsafe { raw::call(libc::SYS_write, words) };
-        process::exit(crate::exit::Codes::GRACEINIT.not_found)
+        fail(self.report, step, errno)
+    }
+}
+
+/// Becomes the first of these programs that is there. `run_script`: a shell (the first) on the file (the second).
+/// Why that could not be.
+pub(super) fn become_one_of(
+    candidates: &[Text],
+    argv: *const Text,
+    environment: *const Text,
+    run_script: impl FnOnce(Text, Text),
+) -> i32 {
+    let mut last = libc::ENOENT;
+    let mut denied = false;
+    for candidate in candidates {
+        last = become_program(*candidate, argv, environment);
+        if last == libc::ENOEXEC {
+            if is_script(*candidate) {
+                run_script(c"/bin/sh".as_ptr(), *candidate);
+            }
+            // Where there is no shell either, the format is what is wrong.
+            break;
+        }
+        // The same as execvp(3): look further, but remember that something was there.
+        denied |= last == libc::EACCES;
+        if last != libc::EACCES && !is_absent(last) {
+            break;
+        }
+    }
+    if denied && (last == libc::ENOENT || last == libc::ENOTDIR) {
+        last = libc::EACCES;
+    }
+    last
+}
+
+/// Whether this says that there is no such file, at least for now.
+fn is_absent(errno: i32) -> bool {
+    errno == libc::ENOENT
+        || errno == libc::ENOTDIR
+        || errno == libc::ENODEV
+        || errno == libc::ESTALE
+        || errno == libc::ETIMEDOUT
+}
+
+/// Says why no program runs, and ends.
+pub(super) fn fail(report: RawFd, step: Step, errno: i32) -> ! {
+    let words = [step as i32, errno];
+    let code = usize::from(crate::exit::Codes::GRACEINIT.not_found);
+    // SAFETY: the buffer is live and its length is what is passed on.
+    let _ = unsafe { raw::call(libc::SYS_write, [report as usize, words.as_ptr() as usize, 8]) };
+    loop {
+        // SAFETY: a plain number. It never returns.
+        let _ = unsafe { raw::call(libc::SYS_exit_group, [code]) };
     }
 }
 
@@ -337,28 +379,35 @@ unsafe fn control(fd: RawFd, request: i32, argument: RawFd) -> Result<usize, i32
 }
 
 /// execve(2): why it failed.
-fn become_program(
-    path: *const libc::c_char,
-    argv: &[*const libc::c_char],
-    environment: *const *const libc::c_char,
-) -> i32 {
-    let words = [path as usize, argv.as_ptr() as usize, environment as usize];
+pub(super) fn become_program(path: Text, argv: *const Text, environment: *const Text) -> i32 {
     // SAFETY: the path is terminated; both lists hold terminated strings and end with a null
     // pointer; all of them live.
-    unsafe { raw::call(libc::SYS_execve, words) }.err().unwrap_or(0)
+    unsafe { raw::call(libc::SYS_execve, [path as usize, argv as usize, environment as usize]) }
+        .err()
+        .unwrap_or(0)
 }
 
 /// Whether a file that execve does not know the format of can be meant for a shell. A program for
 /// another machine is not: a shell would make nonsense of it.
-fn is_script(path: *const libc::c_char) -> bool {
-    let mut head = [0u8; 128];
+fn is_script(path: Text) -> bool {
+    // (Neither filled nor searched as slices are: see `early`, which has no memset(3) and no memcmp(3).)
+    let mut head = MaybeUninit::<[u8; 128]>::uninit();
+    let head: *mut u8 = head.as_mut_ptr().cast();
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-    // SAFETY: the path is terminated, the buffer is live and its size is passed on.
-    let length = unsafe {
-        raw::call(libc::SYS_openat, [libc::AT_FDCWD as usize, path as usize, flags as usize])
-            .and_then(|fd| raw::call(libc::SYS_read, [fd, head.as_mut_ptr() as usize, head.len()]))
-    };
-    // One that may be executed but not read is left to the shell to judge.
-    let head = &head[..length.unwrap_or(0)];
-    !head.starts_with(b"\x7fELF") && !head.contains(&0)
+    // SAFETY: the path is terminated, the buffer is live and its size is passed on; what is looked at was read.
+    unsafe {
+        let length =
+            raw::call(libc::SYS_openat, [libc::AT_FDCWD as usize, path as usize, flags as usize])
+                .and_then(|fd| raw::call(libc::SYS_read, [fd, head as usize, 128]));
+        // One that may be executed but not read is left to the shell to judge.
+        let length = length.unwrap_or(0);
+        let byte = |at: usize| ptr::read_volatile(head.add(at));
+        let is_elf =
+            length >= 4 && byte(0) == 0x7f && byte(1) == b'E' && byte(2) == b'L' && byte(3) == b'F';
+        let mut is_text = true;
+        for at in 0..length {
+            is_text &= byte(at) != 0;
+        }
+        is_text && !is_elf
+    }
 }

@@ -6,6 +6,7 @@ pub mod aside;
 mod child;
 pub mod clock;
 pub mod deadman;
+pub mod early;
 pub mod fd;
 pub mod listen;
 pub mod notify;

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::mem::MaybeUninit;
 
 use crate::types::{Pid, Signal};
 
@@ -94,15 +95,27 @@ pub fn variable(name: &str) -> Option<&'static [u8]> {
 
 /// The version of the kernel, as (6, 18); zeroes where it says something else.
 pub fn kernel() -> (u32, u32) {
-    // SAFETY: utsname is bytes; all zeroes is a value of it.
-    let mut name: libc::utsname = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a live utsname.
-    unsafe { libc::uname(&raw mut name) };
-    let mut numbers = name.release.split(|byte| !(*byte as u8).is_ascii_digit()).map(|digits| {
-        let value = |sum: u32, digit: &libc::c_char| sum * 10 + u32::from(*digit as u8 - b'0');
-        digits.iter().take(4).fold(0, value)
-    });
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    // Without the C library: `early` asks before there is one.
+    let mut name = MaybeUninit::<libc::utsname>::uninit();
+    // SAFETY: room for an utsname, which the call fills; the release is terminated.
+    unsafe {
+        if super::raw::call(libc::SYS_uname, [name.as_mut_ptr() as usize]).is_err() {
+            return (0, 0);
+        }
+        let release: *const u8 = (&raw const (*name.as_ptr()).release).cast();
+        let (mut at, mut numbers) = (0, [0u32; 2]);
+        for number in &mut numbers {
+            while (*release.add(at)).is_ascii_digit() && *number < 1000 {
+                *number = *number * 10 + u32::from(*release.add(at) - b'0');
+                at += 1;
+            }
+            if *release.add(at) != b'.' {
+                break;
+            }
+            at += 1;
+        }
+        (numbers[0], numbers[1])
+    }
 }
 
 /// The size of a page of memory, in bytes.

@@ -73,6 +73,13 @@ impl AsFd for Source {
     }
 }
 
+impl From<OwnedFd> for Source {
+    /// One that was opened before.
+    fn from(fd: OwnedFd) -> Source {
+        Source(fd)
+    }
+}
+
 impl Source {
     /// A signalfd for every signal. They must be blocked already.
     ///

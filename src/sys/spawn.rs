@@ -131,6 +131,13 @@ pub struct Child {
     pub report: Report,
 }
 
+impl Child {
+    /// One that uses our memory meanwhile.
+    pub(super) fn guest(pid: Pid, pipe: OwnedFd) -> Child {
+        Child { pid, report: Report { pipe, guest: true } }
+    }
+}
+
 /// The pipe that tells how execve went.
 #[derive(Debug)]
 pub struct Report {

@@ -9,15 +9,24 @@ use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 
 use graceinit::persona::Persona;
+use graceinit::supervisor::Birth;
+use graceinit::sys::early;
+#[cfg(app_first)]
+use graceinit::sys::early::begin;
 use graceinit::sys::process;
 use graceinit::sys::signals::Mask;
+
+/// The app is started when it always was.
+#[cfg(all(not(app_first), any(target_arch = "x86_64", target_arch = "aarch64")))]
+extern "C" fn begin(_stack: *const usize, _mask: u64) {}
 
 /// Where the first instructions leave the mask that we were started with, and whether they ran.
 #[unsafe(no_mangle)]
 static mut GRACEINIT_FIRST_MASK: u64 = 0;
 
 // The entry point (given to the linker by packaging/build.rs): rt_sigprocmask(SIG_SETMASK, &all,
-// &GRACEINIT_FIRST_MASK, 8), then the C library's own entry point with everything as it was. Written
+// &GRACEINIT_FIRST_MASK, 8), then the app if it can be started so early (`sys::early`), then the C library's own
+// entry point with everything as it was. Written
 // in assembly because there is no stack to speak of and nothing is set up. Its section has a name, so that
 // it can be put beside the rest of a start (packaging/layout).
 #[cfg(target_arch = "x86_64")]
@@ -29,16 +38,25 @@ std::arch::global_asm!(
     "mov r12, rdx",
     "mov eax, 14",
     "mov edi, 2",
-    "lea rsi, [rip + 3f]",
+    "push -1",
+    "mov rsi, rsp",
     "lea rdx, [rip + {first_mask}]",
     "mov r10d, 8",
     "syscall",
+    "pop rsi",
+    "mov rbx, rsp",
+    "mov rdi, rsp",
+    "mov rsi, [rip + {first_mask}]",
+    "and rsp, -16",
+    "call {begin}",
+    "mov rsp, rbx",
     "mov rdx, r12",
+    // As the kernel had it: nobody called.
+    "xor ebp, ebp",
     "jmp _start",
-    ".balign 8",
-    "3: .quad 0xffffffffffffffff",
     ".popsection",
     first_mask = sym GRACEINIT_FIRST_MASK,
+    begin = sym begin,
 );
 
 #[cfg(target_arch = "aarch64")]
@@ -50,17 +68,23 @@ std::arch::global_asm!(
     "mov x12, x0",
     "mov x8, #135",
     "mov x0, #2",
-    "adr x1, 3f",
+    "mov x1, #-1",
+    "str x1, [sp, #-16]!",
+    "mov x1, sp",
     "adrp x2, {first_mask}",
     "add x2, x2, :lo12:{first_mask}",
     "mov x3, #8",
     "svc #0",
-    "mov x0, x12",
+    "add sp, sp, #16",
+    "mov x19, x12",
+    "ldr x1, [x2]",
+    "mov x0, sp",
+    "bl {begin}",
+    "mov x0, x19",
     "b _start",
-    ".balign 8",
-    "3: .quad 0xffffffffffffffff",
     ".popsection",
     first_mask = sym GRACEINIT_FIRST_MASK,
+    begin = sym begin,
 );
 
 /// What the C runtime's start calls in place of `__register_frame_info` (the linker is told so by
@@ -86,5 +110,5 @@ extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
     });
     let persona = words.next().map_or(Persona::Graceinit, Persona::of);
     let call = super::Call { persona, args: words.map(OsStr::to_owned).collect() };
-    super::run(&call, mask, parent)
+    super::run(&call, Birth { mask, parent, first: early::take() })
 }

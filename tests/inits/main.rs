@@ -393,7 +393,7 @@ fn main() {
         table.measure(what, 21, |init| bench.idle(init)[index]);
     }
     wakes(&mut table, &bench, idle);
-    table.measure("signal latency, p50 (µs)", 5, |init| median(&mut bench.latency(init, 200)));
+    table.measure("signal latency, p50 (µs)", 11, |init| median(&mut bench.latency(init, 200)));
     table.measure("signal latency, p99 (µs)", 5, |init| {
         quantile(&mut bench.latency(init, 200), 0.99)
     });

@@ -374,3 +374,54 @@ fn read_word(pid: i32, address: u64) -> io::Result<u32> {
     std::fs::File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut word, address)?;
     Ok(u32::from_ne_bytes(word))
 }
+
+/// The numbers of the system calls that a command makes until it has a child, which is then killed with it. Empty if
+/// it ends without one.
+#[cfg(target_arch = "x86_64")]
+pub fn calls_until_a_child(command: &mut std::process::Command) -> io::Result<Vec<i64>> {
+    use std::os::unix::process::CommandExt;
+    let none: *mut libc::c_void = std::ptr::null_mut();
+    // SAFETY: one system call between fork and exec, without a pointer.
+    unsafe {
+        command.pre_exec(|| check(libc::ptrace(libc::PTRACE_TRACEME, 0, 0usize, 0usize)).map(drop));
+    }
+    let child = command.spawn()?;
+    let pid = child.id() as i32;
+    let mut calls = Vec::new();
+    let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACEFORK | libc::PTRACE_O_EXITKILL;
+    let mut wanted = Some((libc::PTRACE_SETOPTIONS, options as usize));
+    let mut entry = true;
+    loop {
+        let (_, status) = wait_pid(pid, libc::__WALL)?;
+        if !libc::WIFSTOPPED(status) {
+            return Ok(Vec::new());
+        }
+        if let Some((request, data)) = wanted.take() {
+            // SAFETY: takes an integer.
+            check(unsafe { libc::ptrace(request, pid, none, data) })?;
+        }
+        if status >> 16 == libc::PTRACE_EVENT_FORK {
+            break;
+        }
+        if libc::WSTOPSIG(status) == libc::SIGTRAP | 0x80 {
+            if entry {
+                // SAFETY: plain data for which zeros are a value; GETREGS fills it.
+                let mut regs: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+                // SAFETY: as above.
+                check(unsafe { libc::ptrace(libc::PTRACE_GETREGS, pid, none, &mut regs) })?;
+                calls.push(regs.orig_rax as i64);
+            }
+            entry = !entry;
+        }
+        // SAFETY: takes an integer.
+        check(unsafe { libc::ptrace(libc::PTRACE_SYSCALL, pid, none, 0usize) })?;
+    }
+    let mut other = 0u64;
+    // SAFETY: fills a number.
+    check(unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG, pid, none, &mut other) })?;
+    for pid in [other as i32, pid] {
+        kill(pid, libc::SIGKILL)?;
+        while wait_pid(pid, libc::__WALL).is_ok_and(|(_, status)| libc::WIFSTOPPED(status)) {}
+    }
+    Ok(calls)
+}
