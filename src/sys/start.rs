@@ -26,9 +26,8 @@ static mut GRACEINIT_FIRST_MASK: u64 = 0;
 
 // The entry point (given to the linker by packaging/build.rs): rt_sigprocmask(SIG_SETMASK, &all,
 // &GRACEINIT_FIRST_MASK, 8), then the app if it can be started so early (`sys::early`), then the C library's own
-// entry point with everything as it was. Written
-// in assembly because there is no stack to speak of and nothing is set up. Its section has a name, so that
-// it can be put beside the rest of a start (packaging/layout).
+// entry point with everything as it was. In assembly, because what the kernel hands over lies on the stack and
+// nothing is set up. Its section has a name, so that it can be put beside the rest of a start (packaging/layout).
 #[cfg(target_arch = "x86_64")]
 std::arch::global_asm!(
     ".pushsection .text.graceinit_start, \"ax\"",
@@ -65,7 +64,7 @@ std::arch::global_asm!(
     ".globl graceinit_start",
     "graceinit_start:",
     // x0 holds the function that the dynamic linker wants to be called at exit.
-    "mov x12, x0",
+    "mov x19, x0",
     "mov x8, #135",
     "mov x0, #2",
     "mov x1, #-1",
@@ -76,7 +75,6 @@ std::arch::global_asm!(
     "mov x3, #8",
     "svc #0",
     "add sp, sp, #16",
-    "mov x19, x12",
     "ldr x1, [x2]",
     "mov x0, sp",
     "bl {begin}",
