@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::machine::fact::Fact;
@@ -37,6 +38,9 @@ pub struct Birth {
     pub first: Option<First>,
 }
 
+/// Signals that come faster than this are read together.
+const ALONE: Duration = Duration::from_millis(1);
+
 /// Runs the app to its end, and graceinit with it.
 pub fn run(config: Box<Config>, birth: Birth) -> Leave {
     let mut files = Files::default();
@@ -66,6 +70,8 @@ struct Supervisor {
     /// It went wrong.
     failure: Option<Failure>,
     actions: Vec<Action>,
+    /// When a signal was last dealt with before others were asked for.
+    stood_alone: Time,
     leave: Option<Leave>,
     /// The line at the terminal.
     live: Option<Live>,
@@ -127,6 +133,7 @@ fn start(config: Box<Config>, birth: Birth, files: &mut Files) -> Result<Box<Sup
         report: None,
         failure: None,
         actions: Vec::new(),
+        stood_alone: Time::default(),
         leave: None,
         live,
     }))
@@ -183,14 +190,16 @@ impl Supervisor {
             self.show();
             self.hands.opened.files.update(clock::now());
             self.hands.opened.observer.feed();
-            self.wait();
+            incoming.clear();
+            incoming.extend(self.wait());
             let now = clock::now();
             // First, while whoever has said something and has ended since can still be looked up.
             self.notices(now);
             // The order is fixed: exits first, so that nothing that signals can meet a pid that is
             // about to be reaped; then signals, descriptors, and the time.
-            incoming.clear();
-            self.source.read(&mut incoming);
+            if !incoming.first().is_some_and(|only| self.stands_alone(now, only)) {
+                self.source.read(&mut incoming);
+            }
             let alone = self.exits(now, &incoming);
             self.signals(now, &incoming);
             self.report(now);
@@ -215,15 +224,35 @@ impl Supervisor {
         }
     }
 
-    fn wait(&mut self) {
+    /// Whether it makes no difference what has come with this signal: it is merely passed on. Not so soon after
+    /// another one: the kernel gives the lowest number first, and whoever sends that again and again must not keep
+    /// all others waiting.
+    fn stands_alone(&mut self, now: Time, incoming: &Incoming) -> bool {
+        let stop = self.machine.plan().stop_on.contains(incoming.signal);
+        let rare = now.since(self.stood_alone) > ALONE;
+        let alone = incoming.signal != Signal::CHLD && !stop && rare;
+        if alone {
+            self.stood_alone = now;
+        }
+        alone
+    }
+
+    /// A signal, if nothing else was waited for.
+    fn wait(&mut self) -> Option<Incoming> {
         let now = clock::now();
         let live = self.live.as_ref().and_then(Live::due);
         let dues = [self.machine.deadline(), self.reaper.due(), live, self.hands.opened.due()];
         let until = dues.into_iter().flatten().min();
         let report = self.report.as_ref().map(AsFd::as_fd);
-        let read = [self.source.as_fd()].into_iter().chain(report).chain(self.hands.pipes());
-        let read = read.chain(self.hands.opened.files.fds()).map(|fd| (fd, Want::Read));
-        self.waiter.wait(read.chain(self.hands.opened.observer.fds()), until, now);
+        let read =
+            report.into_iter().chain(self.hands.pipes()).chain(self.hands.opened.files.fds());
+        let others = read.map(|fd| (fd, Want::Read)).chain(self.hands.opened.observer.fds());
+        let mut others = others.peekable();
+        if others.peek().is_none() {
+            return self.source.wait(until, now);
+        }
+        self.waiter.wait(others.chain([(self.source.as_fd(), Want::Read)]), until, now);
+        None
     }
 
     /// Hands one event to the machine and does what it says. An action that fails at once is an

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::signals::{self, Mask};
@@ -26,13 +26,12 @@ static CHANCES: AtomicU32 = AtomicU32::new(0);
 static ALARMS: AtomicU32 = AtomicU32::new(0);
 static APP: AtomicI32 = AtomicI32::new(0);
 static CODE: AtomicI32 = AtomicI32::new(137);
+/// Its signal is unblocked.
+static HEARD: AtomicBool = AtomicBool::new(false);
 
 /// The timer. One for the whole life.
 #[derive(Debug)]
-pub struct DeadMan {
-    /// Its signal is unblocked.
-    heard: bool,
-}
+pub struct DeadMan(());
 
 // Here, because the handler arms it once more. A plain number behind a pointer type.
 static TIMER: AtomicU64 = AtomicU64::new(0);
@@ -58,22 +57,23 @@ impl DeadMan {
             return Err(io::Error::last_os_error());
         }
         TIMER.store(timer as u64, SeqCst);
-        Ok(DeadMan { heard: false })
-    }
-
-    /// The mask of graceinit while there is an armed dead-man.
-    fn mask() -> Mask {
-        Mask::ALL.without(Signal::ALRM)
+        Ok(DeadMan(()))
     }
 
     /// Sets it to `deadline` plus its slack. Whatever it was set to before no longer counts.
     pub fn arm(&mut self, deadline: Time) {
         CHANCES.store(0, SeqCst);
         set(deadline.after(CHANCE));
-        if !std::mem::replace(&mut self.heard, true) {
-            signals::set_mask(Self::mask());
+        if !HEARD.load(SeqCst) {
+            HEARD.store(true, SeqCst);
+            signals::set_mask(blocked());
         }
     }
+}
+
+/// What graceinit blocks: all, but for the dead-man's signal once that was armed.
+pub fn blocked() -> Mask {
+    if HEARD.load(SeqCst) { Mask::ALL.without(Signal::ALRM) } else { Mask::ALL }
 }
 
 /// Sets what the handler exits with if it has to kill the app.

@@ -39,13 +39,7 @@ impl Waiter {
             };
             self.0.push(libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 });
         }
-        let timeout = until.map(|until| {
-            let left = until.since(now);
-            libc::timespec {
-                tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            }
-        });
+        let timeout = until.map(|until| left(until, now));
         let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
         // SAFETY: the list is live, of the length that is passed on, and its descriptors are borrowed for as long
         // as this takes; the time is null or live. EINTR (the handler of the dead-man timer ran) and ENOMEM are no
@@ -56,6 +50,15 @@ impl Waiter {
     /// Which of them had news the last time.
     pub fn news(&self) -> Vec<bool> {
         self.0.iter().map(|fd| fd.revents != 0).collect()
+    }
+}
+
+/// How long it is until then, for the kernel.
+pub(super) fn left(until: Time, now: Time) -> libc::timespec {
+    let left = until.since(now);
+    libc::timespec {
+        tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: left.subsec_nanos().into(),
     }
 }
 

@@ -6,8 +6,10 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
 
-use crate::types::{Pid, Signal};
+use super::poll;
+use crate::types::{Pid, Signal, Time};
 
 /// The kernel's sigset_t: bit n-1 for signal n.
 const MASK_BYTES: usize = 8;
@@ -98,6 +100,34 @@ impl Source {
         Ok(Source(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
     }
 
+    /// Waits for the next signal, or until `until`, as long as nothing else is waited for: one system call, where poll(2)
+    /// and a read are two. `None`: a handler ran, or it is time.
+    pub fn wait(&self, until: Option<Time>, now: Time) -> Option<Incoming> {
+        let limit = until.map(|until| poll::left(until, now));
+        let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
+        // A handler has to run, where there is one (the dead-man's), and would not for a signal that is waited for.
+        let mask = super::deadman::blocked();
+        let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
+        // SAFETY: live values of the sizes that the kernel expects; the time is null or live. What is filled is looked at
+        // only after the kernel has filled it (sigwaitinfo(2)).
+        unsafe {
+            let (set, into) = (&raw const mask.0, info.as_mut_ptr());
+            let call = libc::SYS_rt_sigtimedwait;
+            let number = libc::syscall(call, set, into, limit, MASK_BYTES);
+            if number <= 0 {
+                return None;
+            }
+            let info = info.assume_init_ref();
+            let by_queue = info.si_code == libc::SI_QUEUE;
+            Some(Incoming {
+                signal: Signal::new(number as i32)?,
+                pid: Pid(info.si_pid()),
+                by_process: is_by_process(info.si_code),
+                value: by_queue.then(|| info.si_value().sival_ptr as usize),
+            })
+        }
+    }
+
     /// Appends what is pending, in the order of the kernel: lowest number first, real-time signals
     /// of one number in the order they were sent. Takes at most some batches, so that a flood
     /// cannot keep the loop from its other work.
@@ -123,13 +153,16 @@ impl Source {
 }
 
 fn incoming(info: &libc::signalfd_siginfo) -> Option<Incoming> {
-    let by_process = [libc::SI_USER, libc::SI_QUEUE, libc::SI_TKILL].contains(&info.ssi_code);
     Some(Incoming {
         signal: Signal::new(info.ssi_signo as i32)?,
         pid: Pid(info.ssi_pid as i32),
-        by_process,
+        by_process: is_by_process(info.ssi_code),
         value: (info.ssi_code == libc::SI_QUEUE).then_some(info.ssi_ptr as usize),
     })
+}
+
+fn is_by_process(code: i32) -> bool {
+    [libc::SI_USER, libc::SI_QUEUE, libc::SI_TKILL].contains(&code)
 }
 
 /// Sends a signal to a process.

@@ -290,7 +290,7 @@ fn the_dead_man(room: Room) -> Outcome {
     proc::poll("on-stop in the report", || {
         report(&place).ok().filter(|account| account.phase == "on-stop")
     })?;
-    sys::wedge_in_ppoll(init)?;
+    sys::wedge(init)?;
     run.exits(137)?;
     let account = report(&place)?;
     let exit = account.exit.clone().unwrap_or_default();

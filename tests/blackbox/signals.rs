@@ -1,5 +1,6 @@
 //! Forwarding: who gets a signal, how often, with what.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::peers::{Subject, shared};
@@ -171,6 +172,31 @@ fn a_signal_from_the_app_itself_comes_back(subject: Subject) -> Outcome {
     Ok(())
 }
 
+/// The kernel gives the lowest number first: somebody who sends HUP again and again must hold up neither a stop
+/// request nor the news that the app has ended.
+fn a_flood_of_one_signal_keeps_no_other_waiting(room: Room) -> Outcome {
+    let mut run = Launch::graceinit(room)
+        .flags("--stop-on RTMAX")
+        .app("mask=RTMAX ignore=HUP ready echo=RTMAX:7")
+        .start()?;
+    run.ready()?;
+    let (init, ended) = (run.init()?, AtomicBool::new(false));
+    let status = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..10_000_000 {
+                if ended.load(Relaxed) || sys::kill(init, libc::SIGHUP).is_err() {
+                    break;
+                }
+            }
+        });
+        let status = run.signal("RTMAX").and_then(|()| run.wait());
+        ended.store(true, Relaxed);
+        status
+    })?;
+    ensure_eq!(status, crate::support::Status::Code(7), "the end");
+    Ok(())
+}
+
 /// CHLD is the kernel's word about children; one that a process sends concerns nobody else.
 fn chld_is_not_forwarded(room: Room) -> Outcome {
     let run = Launch::graceinit(room).app("block ready echo").start()?;
@@ -204,6 +230,7 @@ shared!(
 both_rooms!(
     values_reach_the_app_alone,
     scopes,
+    a_flood_of_one_signal_keeps_no_other_waiting,
     chld_is_not_forwarded,
     job_control_signals_from_a_process_do_not_stop_graceinit
 );

@@ -79,7 +79,7 @@ fn a_stuck_loop_is_ended_by_the_dead_man(room: Room) -> Outcome {
     let start = Instant::now();
     run.signal("TERM")?;
     let _held = fifo.hold()?;
-    sys::wedge_in_ppoll(init)?;
+    sys::wedge(init)?;
     // Proof that it is stuck: it does not even forward any more. Only the timer can end it now.
     run.signal("USR1")?;
     let status = run.wait_within(Duration::from_secs(20))?;

@@ -323,11 +323,11 @@ pub fn no_new_privileges() -> bool {
     unsafe { libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 }
 }
 
-/// Swallows the next `ppoll` of process `pid`: it waits on a lock that nobody ever opens instead, as
+/// Swallows the next wait of process `pid`: it waits on a lock that nobody ever opens instead, as
 /// if its main loop were deadlocked. A signal handler still runs, and the lock is waited for again
 /// after it. The calling thread traces the process for that moment only.
 #[cfg(target_arch = "x86_64")]
-pub fn wedge_in_ppoll(pid: i32) -> io::Result<()> {
+pub fn wedge(pid: i32) -> io::Result<()> {
     const TRACE_STOP: i32 = libc::SIGTRAP | 0x80;
     let none: *mut libc::c_void = std::ptr::null_mut();
     let request = |request: libc::c_uint, data: usize| {
@@ -350,7 +350,8 @@ pub fn wedge_in_ppoll(pid: i32) -> io::Result<()> {
             check(unsafe { libc::ptrace(libc::PTRACE_GETREGS, pid, none, &mut regs) })?;
             // At the entry of a call the result register holds -ENOSYS (ptrace(2)).
             let entry = regs.rax as i64 == -i64::from(libc::ENOSYS);
-            if entry && regs.orig_rax as i64 == libc::SYS_ppoll {
+            let waits = [libc::SYS_ppoll, libc::SYS_rt_sigtimedwait];
+            if entry && waits.contains(&(regs.orig_rax as i64)) {
                 let word = read_word(pid, regs.rsp)?;
                 // futex(2): sleep while the word on top of the stack is what it is; no timeout.
                 regs.orig_rax = libc::SYS_futex as u64;
