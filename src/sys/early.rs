@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 use super::child::{self, Text};
 use super::signals::Source;
-use super::spawn::{Child, Step};
+use super::spawn::{Child, DEFAULT_PATH, Step};
 use super::{process, raw};
 use crate::types::{Pid, Signal};
 
@@ -106,7 +106,6 @@ fn after_last(text: Text, wanted: u8) -> (bool, Text) {
 static TELLING: [u8; 79] =
     *b"GRACE\0KUBERNETES_SERVICE_HOST=\0NOTIFY_SOCKET=\0WATCHDOG_\0LISTEN_\0GLIBC_TUNABLES=";
 static PATH: [u8; 5] = *b"PATH=";
-static DEFAULT_PATH: [u8; 14] = *b"/bin:/usr/bin\0";
 static TERMINAL: [u8; 9] = *b"/dev/tty\0";
 
 /// Whether a variable begins like one of those.
@@ -233,7 +232,7 @@ impl Given {
                 (*orders).count = 1;
                 return Some(());
             }
-            let path = self.path.unwrap_or(DEFAULT_PATH.as_ptr().cast());
+            let path = self.path.unwrap_or(DEFAULT_PATH.as_ptr());
             let letters: *mut u8 = (&raw mut (*orders).letters).cast();
             let (mut from, mut to) = (0, 0);
             let mut write = |letter: u8| {

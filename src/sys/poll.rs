@@ -44,7 +44,9 @@ impl Waiter {
         // SAFETY: the list is live, of the length that is passed on, and its descriptors are borrowed for as long
         // as this takes; the time is null or live. EINTR (the handler of the dead-man timer ran) and ENOMEM are no
         // reason to do anything but to come round again.
-        unsafe { libc::ppoll(self.0.as_mut_ptr(), self.0.len() as u64, timeout, ptr::null()) };
+        unsafe {
+            libc::ppoll(self.0.as_mut_ptr(), self.0.len() as libc::nfds_t, timeout, ptr::null())
+        };
     }
 
     /// Which of them had news the last time.

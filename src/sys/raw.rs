@@ -37,7 +37,12 @@ pub(super) unsafe fn call<const N: usize>(
             options(nostack),
         );
     }
-    // The last page of numbers is errors.
+    outcome(result)
+}
+
+/// What the kernel's answer means: the last page of numbers is errors.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn outcome(result: isize) -> Result<usize, i32> {
     if (-4095..0).contains(&result) { Err(-result as i32) } else { Ok(result as usize) }
 }
 
@@ -88,7 +93,7 @@ pub(super) unsafe fn clone(
             in("x1") stack, in("x2") 0, in("x3") 0, in("x4") 0, in("x9") run, in("x10") argument,
         );
     }
-    if (-4095..0).contains(&result) { Err(-result as i32) } else { Ok(result as usize) }
+    outcome(result)
 }
 
 /// Elsewhere no memory is shared.

@@ -1,6 +1,6 @@
 //! Starting processes: everything is prepared before fork(2), and what comes after it is in `sys::child`. A start never waits: how it went comes through a pipe.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -12,7 +12,7 @@ use super::signals::{self, Disposition, Mask};
 use crate::types::{Pid, Signal};
 
 /// Where execvp(3) looks when there is no PATH (confstr(3), _CS_PATH).
-const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
+pub(super) const DEFAULT_PATH: &CStr = c"/bin:/usr/bin";
 
 /// A command, ready for execve.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Program {
             .map(|word| CString::new(word.clone().into_vec()).map_err(|_| word.clone()))
             .collect::<Result<_, _>>()?;
         let name = words.first().map_or(&b""[..], |word| word.as_bytes());
-        let path = process::variable("PATH").unwrap_or(DEFAULT_PATH);
+        let path = process::variable("PATH").unwrap_or(DEFAULT_PATH.to_bytes());
         let candidates = if name.contains(&b'/') || name.is_empty() {
             argv.first().cloned().into_iter().collect()
         } else {
