@@ -185,6 +185,8 @@ pub struct Machine {
     app_stopped: bool,
     /// The stop signal went to the app's whole group.
     group_told: bool,
+    /// Ctrl-Z was typed before the app was executed, and is for an app that only we can tell of it.
+    typed_early: bool,
     /// Attempts that have not been reaped. They may outlive the phase that started them.
     runs: Vec<Run>,
 }
@@ -209,6 +211,7 @@ impl Machine {
             app_killed: false,
             app_stopped: false,
             group_told: false,
+            typed_early: false,
             runs: Vec::new(),
         }
     }
@@ -355,6 +358,11 @@ impl Machine {
             Event::Acknowledged(acks) => self.acknowledged(now, acks, out),
             Event::TreeEmpty => self.tree_empty(now, out),
             Event::Tick => self.tick(now, out),
+        }
+        // After all else that has waited for the app.
+        if self.typed_early && !matches!(self.phase, Phase::Starting { .. }) {
+            self.typed_early = false;
+            self.typed_stop(out);
         }
     }
 

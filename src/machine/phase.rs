@@ -22,8 +22,6 @@ pub enum Phase {
     Starting {
         /// Reload signals that came meanwhile.
         reloads: VecDeque<Received>,
-        /// Ctrl-Z was typed meanwhile, and is for an app that only we can tell of it.
-        typed_stop: bool,
     },
     /// The app runs.
     Running {

@@ -38,9 +38,9 @@ impl Machine {
             out.push(Action::GiveTerminal);
             return self.continue_app(Target::Group, out);
         }
-        if let (Signal::CONT, Phase::Starting { typed_stop, .. }) = (signal, &mut self.phase) {
+        if signal == Signal::CONT {
             // As the kernel has it, it takes back a stop that is pending.
-            *typed_stop = false;
+            self.typed_early = false;
         }
         if origin == Origin::Kernel && signal == Signal::TSTP && self.typed_stop(out) {
             return;
@@ -139,8 +139,8 @@ impl Machine {
             // Again, if it is so already: a second TSTP takes back the CONT that came before it.
             Phase::Running { suspended, .. } => *suspended = true,
             // Its session may not be there yet, and whether it becomes an app at all is not known.
-            Phase::Starting { typed_stop, .. } => {
-                *typed_stop = true;
+            Phase::Starting { .. } => {
+                self.typed_early = true;
                 out.push(Action::Record(Fact::Held { signal }));
                 return true;
             }

@@ -19,7 +19,7 @@ impl Machine {
     pub(super) fn start_app(&mut self, now: Time, out: &mut Vec<Action>) {
         let Phase::PreStart { held, .. } = &mut self.phase else { return };
         let held = std::mem::take(held);
-        self.phase = Phase::Starting { reloads: VecDeque::new(), typed_stop: false };
+        self.phase = Phase::Starting { reloads: VecDeque::new() };
         out.push(Action::StartApp);
         // Not the app's own word of its readiness: it was sent before there was an app.
         for received in held {
@@ -46,17 +46,14 @@ impl Machine {
 
     pub(super) fn app_executed(&mut self, now: Time, out: &mut Vec<Action>) {
         // Otherwise a stop request overtook the news.
-        if let Phase::Starting { reloads, typed_stop } = &mut self.phase {
-            let (reloads, typed_stop) = (std::mem::take(reloads), *typed_stop);
+        if let Phase::Starting { reloads } = &mut self.phase {
+            let reloads = std::mem::take(reloads);
             let readiness = Readiness::Waiting(self.waiting(now));
             let phase =
                 Phase::Running { suspended: false, work: None, reloads, readiness, watchdog: None };
             self.enter(phase, out);
             self.seek(now, out);
             self.ready_if_nothing_is_missing(now, out);
-            if typed_stop {
-                self.typed_stop(out);
-            }
         }
     }
 
@@ -64,7 +61,7 @@ impl Machine {
     pub(super) fn reload(&mut self, now: Time, received: Received, out: &mut Vec<Action>) {
         let signal = received.signal;
         let (reloads, begun) = match &mut self.phase {
-            Phase::Starting { reloads, .. } => (reloads, 0),
+            Phase::Starting { reloads } => (reloads, 0),
             Phase::Running { work: Some(work), reloads, .. }
                 if work.phase == HookPhase::OnReload =>
             {
@@ -106,7 +103,7 @@ impl Machine {
                 let lost = held.drain(..).map(|Received { signal, .. }| Fact::NoApp { signal });
                 out.extend(lost.map(Action::Record));
             }
-            Phase::Starting { reloads, .. } | Phase::Running { reloads, .. } => {
+            Phase::Starting { reloads } | Phase::Running { reloads, .. } => {
                 out.extend(stop);
                 let dropped = reloads.drain(..);
                 let dropped = dropped.map(|Received { signal, .. }| Fact::ReloadDropped { signal });
