@@ -224,13 +224,15 @@ impl Supervisor {
         }
     }
 
-    /// Whether it makes no difference what has come with this signal: it is merely passed on. Not so soon after
+    /// Whether it makes no difference what has come with this signal: it is merely passed on. Not one of those that
+    /// an app has to be continued for: the news that it was stopped may be right behind. Not so soon after
     /// another one: the kernel gives the lowest number first, and whoever sends that again and again must not keep
     /// all others waiting.
     fn stands_alone(&mut self, now: Time, incoming: &Incoming) -> bool {
         let stop = self.machine.plan().stop_on.contains(incoming.signal);
         let rare = now.since(self.stood_alone) > ALONE;
-        let alone = incoming.signal != Signal::CHLD && !stop && rare;
+        let asks = self.machine.asks_for_an_end(incoming.signal);
+        let alone = incoming.signal != Signal::CHLD && !stop && !asks && rare;
         if alone {
             self.stood_alone = now;
         }
@@ -355,6 +357,10 @@ impl Supervisor {
             self.reaper.ask();
             self.own_children(now);
             self.hands.opened.observer.resume();
+        } else if incoming.iter().any(|incoming| self.machine.asks_for_an_end(incoming.signal)) {
+            // An app is seen to be stopped before we are told of it (do_signal_stop in kernel/signal.c), and
+            // whoever has seen that may have asked for its end since.
+            self.own_children(now);
         }
         while let Some(finding) = self.reaper.next(now) {
             match finding {

@@ -81,6 +81,14 @@ impl Machine {
         }
     }
 
+    /// Whether this signal asks the app for its end, once it is passed on. One that is stopped does not act on it,
+    /// so whoever sends it would wait in vain.
+    pub fn asks_for_an_end(&self, signal: Signal) -> bool {
+        let asks = |signal| signal == Signal::TERM || signal == Signal::INT;
+        let sent = self.plan.rewrite.apply(signal).filter(|_| !self.plan.stop_on.contains(signal));
+        sent.is_some_and(|sent| (asks(signal) || asks(sent)) && sent != Signal::STOP)
+    }
+
     /// Passes a signal on to the app.
     pub(super) fn forward(&mut self, received: Received, out: &mut Vec<Action>) {
         let signal = received.signal;
@@ -92,11 +100,8 @@ impl Machine {
                 // First: nothing keeps it waiting, not even the account.
                 self.tell_app(sent, target, received.value, false, out);
                 out.push(Action::Record(Fact::Forwarded { signal, sent, scope }));
-                // One that is stopped acts on neither, so whoever sends them would wait in vain. No
-                // other is followed by anything.
-                let asks = |signal| signal == Signal::TERM || signal == Signal::INT;
-                let stops = sent == Signal::STOP;
-                if self.app_stopped && (asks(signal) || asks(sent)) && !stops {
+                // No other is followed by anything.
+                if self.app_stopped && self.asks_for_an_end(signal) {
                     self.continue_app(target, out);
                 }
             }

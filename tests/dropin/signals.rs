@@ -1,8 +1,10 @@
 //! Forwarding: which signals, to whom, how often, rewritten to what.
 
+use std::time::Instant;
+
 use super::{Name, Seen, Subject, pairs};
 use crate::support::signals::{forwardable, name_of};
-use crate::support::{Launch, Line, Outcome, Room, Run, Status, proc, sys};
+use crate::support::{Launch, Line, Outcome, PATIENCE, Room, Run, Status, proc, sys};
 use crate::{ensure, ensure_eq};
 
 /// Flags and variables that choose who receives a signal.
@@ -232,6 +234,48 @@ fn rewriting_by_names_is_understood_under_every_name() -> Outcome {
         run.signal("TERM")?;
         ensure_eq!(run.wait()?, Status::Code(4), "{name:?}");
         ensure_eq!(run.out.count("got HUP"), 0, "HUP under {name:?}");
+    }
+    Ok(())
+}
+
+/// One that is stopped is continued for a request to end, however late we learn of the stop: TERM comes before
+/// CHLD where both have waited.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_stop_that_waits_with_the_request_counts() -> Outcome {
+    for name in Name::ALL {
+        let subject = Subject { name, program: name.ours() };
+        let mut run = subject.launch(Room::Plain).app("block ready echo=TERM:3").start()?;
+        let (app, init) = (run.outer(run.ready()?.number("pid")?)?, run.init()?);
+        sys::hold(init)?;
+        stop(app)?;
+        run.signal("TERM")?;
+        sys::let_go(init)?;
+        ensure_eq!(run.wait()?, Status::Code(3), "{name:?}");
+    }
+    Ok(())
+}
+
+/// And so it is at the moment at which it is seen to be stopped, when we are not told yet.
+#[test]
+fn a_stop_counts_as_soon_as_it_is_seen() -> Outcome {
+    let subject = Subject { name: Name::DumbInit, program: Name::DumbInit.ours() };
+    let run = subject.launch(Room::Plain).app("block ready echo").start()?;
+    let app = run.outer(run.ready()?.number("pid")?)?;
+    for _ in 0..300 {
+        stop(app)?;
+        run.signal("TERM")?;
+        run.out.until("got TERM ")?;
+    }
+    Ok(())
+}
+
+/// Stops a process and waits only until that is seen.
+fn stop(pid: i32) -> Outcome {
+    sys::kill(pid, libc::SIGSTOP)?;
+    let end = Instant::now() + PATIENCE;
+    while proc::process(pid).is_none_or(|process| process.state != 'T') {
+        ensure!(Instant::now() < end, "{pid} does not stop");
     }
     Ok(())
 }

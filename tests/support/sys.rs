@@ -323,19 +323,50 @@ pub fn no_new_privileges() -> bool {
     unsafe { libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 }
 }
 
+/// Holds process `pid` at the entry of its next wait until it is let go. The calling thread traces it, and only that
+/// thread can let it go.
+#[cfg(target_arch = "x86_64")]
+pub fn hold(pid: i32) -> io::Result<()> {
+    hold_with_registers(pid).map(drop)
+}
+
+/// Lets a process go that [`hold`] holds.
+#[cfg(target_arch = "x86_64")]
+pub fn let_go(pid: i32) -> io::Result<()> {
+    trace(libc::PTRACE_DETACH, pid, 0)
+}
+
 /// Swallows the next wait of process `pid`: it waits on a lock that nobody ever opens instead, as
 /// if its main loop were deadlocked. A signal handler still runs, and the lock is waited for again
 /// after it. The calling thread traces the process for that moment only.
 #[cfg(target_arch = "x86_64")]
 pub fn wedge(pid: i32) -> io::Result<()> {
+    let mut regs = hold_with_registers(pid)?;
+    let word = read_word(pid, regs.rsp)?;
+    // futex(2): sleep while the word on top of the stack is what it is; no timeout.
+    regs.orig_rax = libc::SYS_futex as u64;
+    (regs.rdi, regs.rdx, regs.r10) = (regs.rsp, u64::from(word), 0);
+    regs.rsi = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as u64;
+    let none: *mut libc::c_void = std::ptr::null_mut();
+    // SAFETY: SETREGS reads a user_regs_struct, which lives through the call.
+    check(unsafe { libc::ptrace(libc::PTRACE_SETREGS, pid, none, &regs) })?;
+    let_go(pid)
+}
+
+/// A request of ptrace(2) that takes an integer.
+#[cfg(target_arch = "x86_64")]
+fn trace(request: libc::c_uint, pid: i32, data: usize) -> io::Result<()> {
+    let none: *mut libc::c_void = std::ptr::null_mut();
+    // SAFETY: these requests take the pid and an integer, no pointer into this process.
+    check(unsafe { libc::ptrace(request as _, pid, none, data) }).map(drop)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn hold_with_registers(pid: i32) -> io::Result<libc::user_regs_struct> {
     const TRACE_STOP: i32 = libc::SIGTRAP | 0x80;
     let none: *mut libc::c_void = std::ptr::null_mut();
-    let request = |request: libc::c_uint, data: usize| {
-        // SAFETY: these requests take the pid and an integer, no pointer into this process.
-        check(unsafe { libc::ptrace(request as _, pid, none, data) }).map(drop)
-    };
-    request(libc::PTRACE_SEIZE, libc::PTRACE_O_TRACESYSGOOD as usize)?;
-    request(libc::PTRACE_INTERRUPT, 0)?;
+    trace(libc::PTRACE_SEIZE, pid, libc::PTRACE_O_TRACESYSGOOD as usize)?;
+    trace(libc::PTRACE_INTERRUPT, pid, 0)?;
     loop {
         let (_, status) = wait_pid(pid, libc::__WALL)?;
         if !libc::WIFSTOPPED(status) {
@@ -352,18 +383,11 @@ pub fn wedge(pid: i32) -> io::Result<()> {
             let entry = regs.rax as i64 == -i64::from(libc::ENOSYS);
             let waits = [libc::SYS_ppoll, libc::SYS_rt_sigtimedwait];
             if entry && waits.contains(&(regs.orig_rax as i64)) {
-                let word = read_word(pid, regs.rsp)?;
-                // futex(2): sleep while the word on top of the stack is what it is; no timeout.
-                regs.orig_rax = libc::SYS_futex as u64;
-                (regs.rdi, regs.rdx, regs.r10) = (regs.rsp, u64::from(word), 0);
-                regs.rsi = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as u64;
-                // SAFETY: SETREGS reads a user_regs_struct, which lives through the call.
-                check(unsafe { libc::ptrace(libc::PTRACE_SETREGS, pid, none, &regs) })?;
-                return request(libc::PTRACE_DETACH, 0);
+                return Ok(regs);
             }
         }
         let pass_on = if signal == TRACE_STOP || event != 0 { 0 } else { signal as usize };
-        request(libc::PTRACE_SYSCALL, pass_on)?;
+        trace(libc::PTRACE_SYSCALL, pid, pass_on)?;
     }
 }
 
