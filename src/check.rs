@@ -169,7 +169,7 @@ fn limit(check: Check) -> Option<Limit> {
 /// times. (But for those built-in actions that are known to end.) And the end of all: where there is none,
 /// what is to be shown at least.
 fn rehearse(config: &Config, least: Duration) -> (Vec<(Duration, Fact)>, Duration) {
-    let mut plan = config.plan.clone();
+    let mut plan = (*config.plan).clone();
     // A stop is what is shown, with the pauses as they are written.
     plan.hooks.pre_start.clear();
     plan.hooks.on_ready.clear();

@@ -2,6 +2,7 @@
 //! once, each with its source: later code cannot meet a bad value.
 
 use std::ffi::{CString, OsString};
+use std::rc::Rc;
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -46,8 +47,8 @@ use watch::{Tool, Watch};
 pub struct Config {
     /// The app.
     pub command: Vec<OsString>,
-    /// What the machine is told.
-    pub plan: Plan,
+    /// What the machine is told, and shares with us.
+    pub plan: Rc<Plan>,
     /// The hooks, in the order of the plan's limits.
     pub hooks: PerPhase<Vec<Hook>>,
     /// Who the app and the hooks run as.
@@ -281,7 +282,7 @@ fn in_full(
     let command = given.command;
     Ok(Config {
         command,
-        plan,
+        plan: plan.into(),
         hooks,
         user,
         parent_signal,

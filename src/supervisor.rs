@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -81,7 +82,11 @@ struct Supervisor {
 ///
 /// Never inlined, and what comes back is boxed: the loop uses the same pages of the stack again.
 #[inline(never)]
-fn start(config: Box<Config>, birth: Birth, files: &mut Files) -> Result<Box<Supervisor>, String> {
+fn start(
+    mut config: Box<Config>,
+    birth: Birth,
+    files: &mut Files,
+) -> Result<Box<Supervisor>, String> {
     let (source, child_signal, app) = match birth.first {
         Some(First { child, source }) => (source, Disposition::Default, Some(child)),
         None => {
@@ -102,7 +107,10 @@ fn start(config: Box<Config>, birth: Birth, files: &mut Files) -> Result<Box<Sup
     let program: &'static Program = Box::leak(Box::new(program));
     // (An app that was started early has none.)
     let terminal = if app.is_none() { tty::Terminal::controlling() } else { None };
-    let mut plan = config.plan.clone();
+    // In place of another program it is the app's own business, as it is there.
+    let watchdog = if config.plain { None } else { watchdog_from_environment() };
+    // Nobody else has it yet.
+    let plan = Rc::make_mut(&mut config.plan);
     // What goes to the app's session with the app is not there for us.
     let ours = terminal.as_ref().filter(|_| !(plan.session && tty::leads_session()));
     plan.terminal = ours.is_some();
@@ -113,8 +121,8 @@ fn start(config: Box<Config>, birth: Birth, files: &mut Files) -> Result<Box<Sup
         }));
         plan.jitter = u64::from_ne_bytes(process::random());
     }
-    // In place of another program it is the app's own business, as it is there.
-    plan.watchdog = if config.plain { None } else { watchdog_from_environment() };
+    plan.watchdog = watchdog;
+    let plan = Rc::clone(&config.plan);
     names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
     let opened = Opened::open(&config, plan.watchdog.is_some(), files)?;
     if let Some(exposed) = config.exposed() {

@@ -60,7 +60,7 @@ pub(super) fn config(command: Vec<OsString>, container: bool) -> Config {
     };
     Config {
         command,
-        plan,
+        plan: plan.into(),
         hooks: PerPhase::each(|_| Vec::new()),
         user: None,
         parent_signal: None,

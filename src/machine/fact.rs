@@ -141,7 +141,8 @@ pub enum Fact {
     /// The budget is over: SIGKILL to all.
     DeadlineReached { early: bool },
     /// Who was still there then.
-    StillThere(Survivor),
+    /// (Behind a pointer, so that a fact is no larger than others need.)
+    StillThere(Box<Survivor>),
     /// So many more were.
     MoreStillThere(usize),
     /// Who that was is not known: there was no time to look.

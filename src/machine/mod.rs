@@ -13,6 +13,7 @@ mod signal;
 mod stop;
 mod work;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::types::{Pid, Signal, Status, Time};
@@ -155,7 +156,7 @@ pub enum Action {
 /// The state of one life.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Machine {
-    plan: Plan,
+    plan: Rc<Plan>,
     phase: Phase,
     /// What became of the app; `None` while it lives.
     ending: Option<Ending>,
@@ -193,7 +194,8 @@ pub struct Machine {
 
 impl Machine {
     /// A machine that waits for [`Event::Begun`].
-    pub fn new(plan: Plan) -> Machine {
+    pub fn new(plan: impl Into<Rc<Plan>>) -> Machine {
+        let plan = plan.into();
         Machine {
             watchdog: plan.watchdog,
             failure: None,

@@ -203,7 +203,7 @@ impl Hands {
             return journal::record(&Fact::NotSurveyed);
         }
         for survivor in survivors {
-            journal::record(&Fact::StillThere(survivor));
+            journal::record(&Fact::StillThere(Box::new(survivor)));
         }
         if more > 0 {
             journal::record(&Fact::MoreStillThere(more));

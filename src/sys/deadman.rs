@@ -42,9 +42,7 @@ impl DeadMan {
     /// # Errors
     /// Those of timer_create(2) and sigaction(2): EAGAIN when no memory is left.
     pub fn new() -> io::Result<DeadMan> {
-        // SAFETY: the handler below is async-signal-safe: it uses atomics, and functions that say
-        // they are.
-        unsafe { signal_hook::low_level::register(Signal::ALRM.number(), on_alarm)? };
+        listen()?;
         // SAFETY: sigevent is plain numbers; all zeroes is a value of it.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = libc::SIGEV_SIGNAL;
@@ -112,8 +110,32 @@ fn set(due: Time) {
     unsafe { libc::timer_settime(timer, libc::TIMER_ABSTIME, &raw const spec, ptr::null_mut()) };
 }
 
+/// Sets the handler. By ourselves: signal-hook's list of handlers, of which there is one here, would take half a page of
+/// memory that is there as long as we are.
+fn listen() -> io::Result<()> {
+    // SAFETY: sigaction is plain numbers and a set; all zeroes is a value of it, with an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    let handler: extern "C" fn(i32) = on_alarm;
+    action.sa_sigaction = handler as libc::sighandler_t;
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: the pointer is to a live value. The handler is async-signal-safe: it uses atomics, and functions that
+    // say they are.
+    match unsafe { libc::sigaction(Signal::ALRM.number(), &raw const action, ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The handler. Everything in here is async-signal-safe.
-fn on_alarm() {
+extern "C" fn on_alarm(_: i32) {
+    // SAFETY: the place is this thread's for as long as it lives. Whoever was interrupted may be about to read it.
+    let errno = unsafe { *libc::__errno_location() };
+    alarm();
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+fn alarm() {
     let now = clock::now();
     if now.0 < DUE.load(SeqCst) {
         ALARMS.fetch_add(1, SeqCst);

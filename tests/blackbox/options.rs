@@ -297,8 +297,9 @@ fn what_can_be_repeated_is_replaced_as_a_whole() -> Outcome {
         let want = (source.to_owned(), value.to_owned());
         ensure_eq!(setting(&said(flags, file), "e"), want, "{flags:?}");
     }
-    let ok =
-        |flags: &[&'static str], file| said(flags, file).build().expect("fine").plan.exit.stop_ok;
+    let ok = |flags: &[&'static str], file| {
+        said(flags, file).build().expect("fine").plan.exit.stop_ok.clone()
+    };
     ensure_eq!(ok(&["--profile", "jvm"], None), [143], "the profile alone");
     ensure_eq!(ok(&["--profile", "jvm"], Some("stop-exit-ok = [3]")), [3], "the file");
     ensure_eq!(ok(&["--profile", "jvm"], Some("stop-exit-ok = []")), [0_u8; 0], "none at all");

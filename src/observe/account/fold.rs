@@ -77,7 +77,7 @@ impl Account {
                 let killed = self.killed.get_or_insert_default();
                 (killed.at, killed.early) = (at, *early);
             }
-            Fact::StillThere(survivor) => self.survivors.push(Survivor::from(survivor)),
+            Fact::StillThere(survivor) => self.survivors.push(Survivor::from(&**survivor)),
             Fact::MoreStillThere(count) => self.killed_mut().more = *count as u64,
             Fact::NotSurveyed => self.killed_mut().unseen = true,
             Fact::Unkillable => self.killed_mut().unkillable = true,

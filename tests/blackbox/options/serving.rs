@@ -58,7 +58,11 @@ fn nothing_said_is_ready_when_started_and_no_drain() -> Outcome {
         [&[][..], &["--ready", "started"], &["--log-level", "warn"], &["--drain-delay", "0"]]
     {
         let config = config(flags);
-        ensure_eq!((config.plan.ready, config.plan.ready_timeout), (vec![], None), "{flags:?}");
+        ensure_eq!(
+            (config.plan.ready.clone(), config.plan.ready_timeout),
+            (vec![], None),
+            "{flags:?}"
+        );
         ensure_eq!((config.plan.drain, config.drain), (None, None), "{flags:?}");
     }
     let (none, file) = (Said::default(), Some("ready = []"));
