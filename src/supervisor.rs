@@ -42,6 +42,10 @@ pub struct Birth {
 /// Signals that come faster than this are read together.
 const ALONE: Duration = Duration::from_millis(1);
 
+/// Room for so many signals, and for so many actions, is there from the start: a stop without hooks needs no more, and
+/// goes without the allocator.
+const BATCH: usize = 12;
+
 /// Runs the app to its end, and graceinit with it.
 pub fn run(config: Box<Config>, birth: Birth) -> Leave {
     let mut files = Files::default();
@@ -140,7 +144,7 @@ fn start(
         reaper: Reaper::default(),
         report: None,
         failure: None,
-        actions: Vec::new(),
+        actions: Vec::with_capacity(BATCH),
         stood_alone: Time::default(),
         leave: None,
         live,
@@ -181,7 +185,7 @@ fn reaped(kin: Kin, pid: Pid, status: Status) {
 
 impl Supervisor {
     fn live(mut self: Box<Self>) -> Leave {
-        let mut incoming = Vec::new();
+        let mut incoming = Vec::with_capacity(BATCH);
         self.hands.opened.observer.ensure(clock::now());
         self.handle(clock::now(), Event::Begun);
         loop {
