@@ -80,7 +80,7 @@ fn orphans(count: usize, alive: usize) -> ! {
     // Who made them is ours.
     sys::wait(-1);
     println!("made");
-    sys::until("a stopped init", || state(1) == Some('T'));
+    sys::until("an init that is held", || state(1) == Some('t'));
     drop(open);
     for pid in &pids {
         sys::until_ended(*pid);

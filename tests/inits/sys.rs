@@ -136,6 +136,23 @@ pub fn kill(pid: i32, signal: i32) -> bool {
     unsafe { libc::kill(pid, signal) == 0 }
 }
 
+/// Holds a process wherever it is (ptrace(2)). No signal is taken up for that.
+pub fn hold(pid: i32) {
+    trace(libc::PTRACE_SEIZE, pid);
+    trace(libc::PTRACE_INTERRUPT, pid);
+}
+
+/// Lets a process go that is held.
+pub fn let_go(pid: i32) {
+    trace(libc::PTRACE_DETACH, pid);
+}
+
+fn trace(request: libc::c_uint, pid: i32) {
+    // SAFETY: these requests take a pid, and no pointer into this process.
+    let done = unsafe { libc::ptrace(request as _, pid, 0usize, 0usize) };
+    assert_eq!(done, 0, "ptrace({request}): {}", io::Error::last_os_error());
+}
+
 /// fork(2), for the apps, which have one thread. 0 is the child.
 pub fn fork() -> i32 {
     // SAFETY: no other thread is there whose locks could be left held.
