@@ -15,8 +15,9 @@ use graceinit::observe::report;
 use serde_json::Value as Json;
 
 use super::tally::Tally;
-use crate::blackbox::plans::{Dice, Plan};
+use crate::blackbox::plans::Plan;
 use crate::machine::life::Told;
+use crate::support::dice::Dice;
 use crate::support::files::Place;
 use crate::support::{Fault, Outcome, Program, need};
 use crate::{ensure, ensure_eq};

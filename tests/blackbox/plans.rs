@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::dice::Dice;
 use crate::support::files::Place;
 use crate::support::init::puppet_line;
 use crate::support::{Fault, Launch, Outcome, Room, Status, need, proc};
@@ -19,26 +20,6 @@ const PLANS: usize = 200;
 const SIDE_BY_SIDE: usize = 4;
 /// What the dead-man timer allows a stuck loop (docs/shutdown.md).
 const SLACK: Duration = Duration::from_millis(500);
-
-/// xorshift64*: the same plans in every run.
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % sides
-    }
-
-    fn between(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(from + self.roll(to - from))
-    }
-
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[self.roll(of.len() as u64) as usize]
-    }
-}
 
 #[derive(Debug)]
 pub(crate) struct Plan {

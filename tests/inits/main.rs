@@ -6,6 +6,9 @@
 #![allow(missing_docs, unreachable_pub)]
 
 mod apps;
+#[path = "../support/dice.rs"]
+#[allow(dead_code)]
+mod dice;
 mod steps;
 mod sys;
 
@@ -17,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Arg, Command, value_parser};
+use dice::Dice;
 use steps::Steps;
 use sys::{Room, Then};
 
@@ -228,18 +232,6 @@ impl Bench {
     }
 }
 
-/// Marsaglia's xorshift: the same numbers in each run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 33) as usize % limit
-    }
-}
-
 fn median(values: &mut [f64]) -> f64 {
     quantile(values, 0.5)
 }
@@ -263,7 +255,7 @@ struct Table {
 }
 
 impl Table {
-    /// Measures all in turn, in another order each time, and keeps the medians.
+    /// Measures all in turn, in a random order each time, and keeps the medians.
     fn measure(&mut self, what: &'static str, rounds: usize, with: impl Fn(&Init) -> f64) {
         self.some(what, rounds, |_| true, with);
     }
@@ -282,11 +274,11 @@ impl Table {
         let count = self.inits.len();
         let mut found = vec![Vec::new(); count];
         let mut order: Vec<usize> = (0..count).collect();
-        let mut random = Random(1);
+        let mut dice = Dice(1);
         for _ in 0..rounds {
             // Nobody always comes after the same one, whose traces are in the caches.
             for left in (1..count).rev() {
-                order.swap(left, random.below(left + 1));
+                order.swap(left, dice.roll(left as u64 + 1) as usize);
             }
             for &place in &order {
                 if takes(&self.inits[place]) {
