@@ -49,11 +49,9 @@ impl DeadMan {
         event.sigev_signo = Signal::ALRM.number();
         let mut timer: libc::timer_t = ptr::null_mut();
         // SAFETY: both pointers are to live values.
-        let made =
-            unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) };
-        if made != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        signals::check(unsafe {
+            libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer)
+        })?;
         TIMER.store(timer as u64, SeqCst);
         Ok(DeadMan(()))
     }
@@ -120,10 +118,9 @@ fn listen() -> io::Result<()> {
     action.sa_flags = libc::SA_RESTART;
     // SAFETY: the pointer is to a live value. The handler is async-signal-safe: it uses atomics, and functions that
     // say they are.
-    match unsafe { libc::sigaction(Signal::ALRM.number(), &raw const action, ptr::null_mut()) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    signals::check(unsafe {
+        libc::sigaction(Signal::ALRM.number(), &raw const action, ptr::null_mut())
+    })
 }
 
 /// The handler. Everything in here is async-signal-safe.

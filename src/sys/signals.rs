@@ -212,7 +212,7 @@ pub fn queue(pid: Pid, signal: Signal, value: usize) -> io::Result<()> {
     check(unsafe { libc::sigqueue(pid.0, signal.number(), value) })
 }
 
-fn check(result: i32) -> io::Result<()> {
+pub(super) fn check(result: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
