@@ -286,6 +286,9 @@ impl Rehearsal<'_> {
                     | Action::StopHook { .. }
                     | Action::SignalLeftovers { .. }
                     | Action::Survey
+                    | Action::ReportSurvivors
+                    | Action::TellMoreTime(_)
+                    | Action::PrepareReport
                     | Action::ArmDeadMan(_)
                     | Action::SuspendSelf
                     | Action::GiveTerminal

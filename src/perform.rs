@@ -291,7 +291,6 @@ impl Hands {
                 self.signal_leftovers(signal, group_told, first);
             }
             Action::KillTree => {
-                self.tell_survivors();
                 let groups: Vec<Pid> =
                     self.app_group().into_iter().chain(self.table.helpers()).collect();
                 let spare: Vec<Pid> = self.opened.aside().collect();
@@ -308,7 +307,10 @@ impl Hands {
             Action::TakeTerminal => self.take_terminal(),
             Action::SetReady(ready) => self.set_ready(ready, now),
             Action::FollowMain(pid) => self.follow_main(pid),
-            Action::StartApp
+            Action::ReportSurvivors
+            | Action::TellMoreTime(_)
+            | Action::PrepareReport
+            | Action::StartApp
             | Action::Look
             | Action::SeekListeners
             | Action::StartHook { .. }

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::machine::fact::Fact;
 use crate::machine::hook::{HookId, HookPhase};
 use crate::machine::phase::PhaseName;
 use crate::machine::plan::{Condition, PerPhase};
@@ -299,21 +298,12 @@ impl Supervisor {
                         }
                         self.leave = Some(Leave { code, by });
                     }
-                    Action::Record(fact) => {
-                        if let Fact::Extended { left } = fact {
-                            // Until graceinit itself has gone.
-                            let all = left + self.machine.plan().post_stop_timeout;
-                            self.hands.tell(now, &Message::MoreTime(all));
-                        }
-                        if let Fact::DeadlineReached { .. } = fact {
-                            // Who it is comes before their end, in the phase in which they hung.
-                            self.hands.tell_survivors();
-                        }
-                        journal::record(&fact);
-                        if matches!(fact, Fact::Entered(phase) if phase >= PhaseName::Leftovers) {
-                            self.hands.opened.files.foresee();
-                        }
+                    Action::Record(fact) => journal::record(&fact),
+                    Action::ReportSurvivors => self.hands.report_survivors(),
+                    Action::TellMoreTime(span) => {
+                        self.hands.tell(now, &Message::MoreTime(span));
                     }
+                    Action::PrepareReport => self.hands.opened.files.foresee(),
                     Action::Look => events.push_back(Event::Looked(self.hands.look(now))),
                     Action::SeekListeners => {
                         events.push_back(Event::Listening(self.hands.listening()));
@@ -449,9 +439,11 @@ impl Supervisor {
 
     fn hook(&mut self, now: Time, pid: Pid, id: HookId) {
         let Some(status) = reap::reap(pid) else { return };
-        reaped(Kin::Hook, pid, status);
         self.hands.table.forget(pid);
-        let event = match self.hands.hook_ended(id) {
+        // Its last lines are recorded before its end.
+        let failure = self.hands.hook_ended(id);
+        reaped(Kin::Hook, pid, status);
+        let event = match failure {
             Some(failure) => {
                 self.hands.explain_hook(id, failure);
                 Event::HookNotStarted(id)

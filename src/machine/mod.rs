@@ -20,7 +20,7 @@ use crate::types::{Pid, Signal, Status, Time};
 use drain::Look;
 use fact::{Fact, Reason};
 use hook::{HookId, HookPhase, Outcome, Queue, Run};
-use phase::{Phase, Readiness};
+use phase::{Phase, PhaseName, Readiness};
 use plan::{Ending, Plan, StopAgain};
 use ready::{Failure, Notice};
 
@@ -135,8 +135,14 @@ pub enum Action {
     SeekListeners,
     /// Look at the connections of those ports.
     Look,
-    /// Begin to record who is still there: they will be killed.
+    /// Start the child that records which processes are still there: they will be killed.
     Survey,
+    /// Report the recorded processes, before SIGKILL ends them.
+    ReportSurvivors,
+    /// Tell the service manager that the stop takes up to this much longer.
+    TellMoreTime(Duration),
+    /// Prepare the report that the dead-man's handler would write: what follows may get stuck.
+    PrepareReport,
     /// SIGKILL to every process of the tree, hooks included.
     KillTree,
     /// Set the dead-man timer: if the loop is stuck then, the tree dies and graceinit exits.
@@ -370,7 +376,12 @@ impl Machine {
 
     fn enter(&mut self, phase: Phase, out: &mut Vec<Action>) {
         self.phase = phase;
-        out.push(Action::Record(Fact::Entered(self.phase.name())));
+        let name = self.phase.name();
+        out.push(Action::Record(Fact::Entered(name)));
+        if name >= PhaseName::Leftovers {
+            // These phases read the whole process tree.
+            out.push(Action::PrepareReport);
+        }
     }
 
     fn tick(&mut self, now: Time, out: &mut Vec<Action>) {

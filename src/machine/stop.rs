@@ -166,6 +166,8 @@ impl Machine {
         // A wake-up that came late (`docker pause`) must not cost the post-stop hooks their reserve.
         self.deadline = Some(now);
         let give_up = now.after(budget::dying(self.plan.post_stop_timeout));
+        // Before their end, while the account is still in the phase in which they hung.
+        out.push(Action::ReportSurvivors);
         out.push(Action::Record(Fact::DeadlineReached { early: self.hurried }));
         self.enter(Phase::Killed { give_up, sweep: Sweep { looks: 0, next: now } }, out);
         // The dead-man must not cut off the post-stop that is still to come.

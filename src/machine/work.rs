@@ -174,7 +174,10 @@ impl Machine {
         if let Phase::Stopping { diagnose: Some(due), .. } = &mut self.phase {
             *due = due.after(wanted.since(deadline));
         }
-        out.push(Action::Record(Fact::Extended { left: wanted.since(now) }));
+        let left = wanted.since(now);
+        // The service manager waits until graceinit itself has exited.
+        out.push(Action::TellMoreTime(left + self.plan.post_stop_timeout));
+        out.push(Action::Record(Fact::Extended { left }));
         out.push(Action::ArmDeadMan(wanted));
     }
 

@@ -15,9 +15,9 @@ use crate::machine::hook::{HookId, HookPhase};
 use crate::machine::{Event, Machine};
 use crate::observe::{journal, names};
 use crate::survey::{self, Records};
-use crate::sys::fd;
 use crate::sys::spawn::{self, Failure, Program, Setup, Signals, Started, Task};
 use crate::sys::tree::Reach;
+use crate::sys::{fd, signals};
 use crate::table::Role;
 use crate::types::{Pid, Status, Time};
 use crate::user::User;
@@ -194,15 +194,16 @@ impl Hands {
         }
     }
 
-    /// Says who is about to be killed, if they were looked for.
-    pub fn tell_survivors(&mut self) {
+    /// Reports the processes that are about to be killed, as far as they were recorded. A process that has ended
+    /// since then is no survivor.
+    pub fn report_survivors(&mut self) {
         let Some(mut records) = self.records.take() else { return };
         records.read();
         let (survivors, more) = records.survivors();
         if survivors.is_empty() && !records.complete() {
             return journal::record(&Fact::NotSurveyed);
         }
-        for survivor in survivors {
+        for survivor in survivors.into_iter().filter(|survivor| signals::exists(survivor.pid)) {
             journal::record(&Fact::StillThere(Box::new(survivor)));
         }
         if more > 0 {

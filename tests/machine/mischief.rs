@@ -47,6 +47,9 @@ pub(super) fn swallows(bug: Bug, phase: PhaseName, action: &Action) -> bool {
         | (Bug::SeeksNoListeners, Action::SeekListeners)
         | (Bug::FollowsNobody, Action::FollowMain(_))
         | (Bug::SuspendsNobody, Action::SuspendSelf)
+        | (Bug::ReportsNoSurvivors, Action::ReportSurvivors)
+        | (Bug::PreparesNoReport, Action::PrepareReport)
+        | (Bug::TellsNobodyOfMoreTime, Action::TellMoreTime(_))
         | (Bug::TellsNothingOfLooks, Action::Record(Fact::Looked { .. })) => true,
         (Bug::ProbesDuringTheStop, Action::KillHook(id)) => {
             id.phase == HookPhase::Ready && phase > PhaseName::Ready
@@ -76,6 +79,13 @@ pub(super) fn append(bug: Bug, event: Event, now: Time, out: &mut Vec<Action>) {
             | Action::Record(Fact::StopSignal { left: time @ None, .. }) => *time = century,
             _ => {}
         }),
+        (Bug::ReportsSurvivorsAtEveryKill, _) => {
+            if let Some(place) = out.iter().position(|action| *action == Action::KillTree) {
+                if !out.contains(&Action::ReportSurvivors) {
+                    out.insert(place, Action::ReportSurvivors);
+                }
+            }
+        }
         (Bug::DeadManOfACentury, _) if out.iter().any(stop) => {
             out.push(Action::ArmDeadMan(now.after(ENDLESS)));
         }

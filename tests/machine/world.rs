@@ -568,6 +568,9 @@ impl World {
             Action::StopHook { .. }
             | Action::ArmDeadMan(_)
             | Action::SuspendSelf
+            | Action::ReportSurvivors
+            | Action::TellMoreTime(_)
+            | Action::PrepareReport
             | Action::SetReady(true)
             | Action::FollowMain(_)
             | Action::Record(_)
