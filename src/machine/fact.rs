@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::drain::Look;
-use super::hook::{HookId, Outcome};
+use super::connections::Look;
+use super::hooks::{HookId, Outcome};
 use super::phase::PhaseName;
 use super::plan::{Ending, Scope};
 use crate::types::{Pid, Signal, Status};

@@ -2,14 +2,14 @@
 //! clock, no I/O, no log, nothing unsafe. `docs/shutdown.md` has its state table.
 
 pub mod budget;
-pub mod drain;
-mod draining;
+pub mod connections;
+mod drain;
 pub mod fact;
-pub mod hook;
+pub mod hooks;
 pub mod phase;
 pub mod plan;
 pub mod ready;
-mod signal;
+mod signals;
 mod stop;
 mod work;
 
@@ -17,9 +17,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::types::{Pid, Signal, Status, Time};
-use drain::Look;
+use connections::Look;
 use fact::{Fact, Reason};
-use hook::{HookId, HookPhase, Outcome, Queue, Run};
+use hooks::{HookId, HookPhase, Outcome, Queue, Run};
 use phase::{Phase, PhaseName, Readiness};
 use plan::{Ending, Plan, StopAgain};
 use ready::{Failure, Notice};
@@ -401,7 +401,7 @@ impl Machine {
             run.killed = true;
             let id = run.id;
             out.push(Action::KillHook(id));
-            hook::tell_end(id, Outcome::TimedOut, None, out);
+            hooks::tell_end(id, Outcome::TimedOut, None, out);
             self.hook_judged(now, id, Outcome::TimedOut, out);
         }
         match &self.phase {

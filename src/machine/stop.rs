@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fact::Fact;
-use super::hook::{self, HookId, HookPhase, Outcome, Queue, Run};
+use super::hooks::{self, HookId, HookPhase, Outcome, Queue, Run};
 use super::phase::{Phase, Serving, Sweep, Tree};
 use super::plan::Ending;
 use super::ready::Failure;
@@ -161,7 +161,7 @@ impl Machine {
         self.app_killed = self.ending.is_none();
         for run in self.runs.iter_mut().filter(|run| !run.killed) {
             run.killed = true;
-            hook::tell_end(run.id, Outcome::TimedOut, None, out);
+            hooks::tell_end(run.id, Outcome::TimedOut, None, out);
         }
         // A wake-up that came late (`docker pause`) must not cost the post-stop hooks their reserve.
         self.deadline = Some(now);

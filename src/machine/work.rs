@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::fact::Fact;
-use super::hook::{HookId, HookPhase, Queue};
+use super::hooks::{HookId, HookPhase, Queue};
 use super::phase::{Phase, Readiness, Work};
 use super::plan::Ending;
 use super::{Action, Machine, Origin, Received, budget};

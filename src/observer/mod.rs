@@ -23,12 +23,12 @@ pub use crate::sys::listen::{Address, Listener};
 pub use server::{Limits, serve};
 pub use snapshot::Snapshot;
 
-use crate::observe::account::Account;
-use crate::observe::met::Met;
-use crate::observe::{journal, report};
-use crate::sys::aside::{Aside, End, Given, Sent};
+use crate::account::account::Account;
+use crate::account::met::Met;
+use crate::account::{journal, report};
 use crate::sys::clock;
 use crate::sys::fd::Read;
+use crate::sys::helper::{Aside, End, Given, Sent};
 use crate::sys::poll::Want;
 use crate::types::{Pid, Time};
 

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use proptest::prelude::*;
 
 use super::*;
-use crate::sys::{aside, clock, poll, reap, signals};
+use crate::sys::{clock, helper, poll, reap, signals};
 use crate::types::Signal;
 
 /// Longer than anything here takes.
@@ -309,7 +309,7 @@ fn probe(port: u16) -> String {
 
 #[test]
 fn a_killed_observer_is_back_before_a_second_has_passed() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
@@ -336,7 +336,7 @@ fn a_killed_observer_is_back_before_a_second_has_passed() {
 
 #[test]
 fn acks_outlive_the_observer() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
@@ -356,7 +356,7 @@ fn acks_outlive_the_observer() {
 
 #[test]
 fn a_stopped_observer_stops_nobody() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
@@ -396,7 +396,7 @@ fn has(port: u16, trouble: &str) -> bool {
 
 #[test]
 fn the_account_follows_and_outlives_the_observer() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
@@ -420,7 +420,7 @@ fn the_account_follows_and_outlives_the_observer() {
 
 #[test]
 fn what_changes_often_is_shown_seldom_and_a_phase_at_once() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let mut observer = Observer::new(vec![any_port()], None);
         journal::keep(Account::default(), clock::now());
         observer.ensure(clock::now());
@@ -450,7 +450,7 @@ fn stop(observer: &Observer) {
 /// room beside it.
 #[test]
 fn documents_leave_room_for_snapshots() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
@@ -473,7 +473,7 @@ fn documents_leave_room_for_snapshots() {
 
 #[test]
 fn a_document_that_is_too_long_for_the_socket_harms_nobody() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
@@ -492,7 +492,7 @@ fn a_document_that_is_too_long_for_the_socket_harms_nobody() {
 
 #[test]
 fn a_stopped_observer_goes_on() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use graceinit::machine::drain::Look;
+use graceinit::account::account::{Account, Hook, Setting, Span, VERSION, Wall};
+use graceinit::account::met::{Kin, Met};
+use graceinit::account::metrics::{self, Form};
+use graceinit::machine::connections::Look;
 use graceinit::machine::fact::{DrainEnd, Fact, Reason};
-use graceinit::machine::hook::{HookId, HookPhase, Outcome as End};
+use graceinit::machine::hooks::{HookId, HookPhase, Outcome as End};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Ending, Scope};
-use graceinit::observe::account::{Account, Hook, Setting, Span, VERSION, Wall};
-use graceinit::observe::met::{Kin, Met};
-use graceinit::observe::metrics::{self, Form};
 use graceinit::types::{Pid, Signal, Status};
 
 use crate::support::files::Place;

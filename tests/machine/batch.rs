@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use graceinit::machine::fact::Fact;
-use graceinit::machine::hook::{HookId, Outcome};
+use graceinit::machine::hooks::{HookId, Outcome};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::ready::Failure;
 use graceinit::machine::{Event, Target};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use graceinit::machine::drain::Look;
+use graceinit::machine::connections::Look;
 use graceinit::machine::fact::{DrainEnd, Fact};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::Plan;

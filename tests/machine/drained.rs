@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use graceinit::machine::drain::{Look, Sight};
+use graceinit::machine::connections::{Look, Sight};
 use graceinit::machine::fact::{DrainEnd, Fact};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::Plan;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use graceinit::machine::budget::ENDLESS;
 use graceinit::machine::fact::{Fact, Reason};
-use graceinit::machine::hook::{HookId, HookPhase, Outcome};
+use graceinit::machine::hooks::{HookId, HookPhase, Outcome};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Ending, Plan};
 use graceinit::machine::ready::Failure;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use graceinit::machine::budget::ENDLESS;
-use graceinit::machine::drain::Look;
+use graceinit::machine::connections::Look;
 use graceinit::machine::fact::Fact;
-use graceinit::machine::hook::HookPhase;
+use graceinit::machine::hooks::HookPhase;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::Plan;
 use graceinit::machine::ready::{Failure, Notice};

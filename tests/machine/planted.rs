@@ -1,6 +1,6 @@
 //! Bugs, planted one at a time. Each must break a promise, or the exploration proves nothing.
 
-use graceinit::machine::hook::HookPhase;
+use graceinit::machine::hooks::HookPhase;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Scope, StopAgain};
 use graceinit::machine::ready::Failure;

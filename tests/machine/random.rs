@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use graceinit::machine::budget::ENDLESS;
-use graceinit::machine::drain::{self, Look};
+use graceinit::machine::connections::{self, Look};
 use graceinit::machine::fact::DrainEnd;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{
@@ -203,7 +203,7 @@ fn conditions() -> impl Strategy<Value = Vec<Condition>> {
     prop_oneof![2 => Just(Vec::new()), 1 => all]
 }
 
-fn draining() -> impl Strategy<Value = Option<drain::Plan>> {
+fn draining() -> impl Strategy<Value = Option<connections::Plan>> {
     let times = (span(3000), span(400), option::of(0..4u32));
     let drain = (prop::bool::weighted(0.7), times)
         .prop_map(|(looks, (delay, quiet, acks))| serving::drain(looks, delay, quiet, acks));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use graceinit::machine::fact::Fact;
-use graceinit::machine::hook::{HookId, HookPhase};
+use graceinit::machine::hooks::{HookId, HookPhase};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Condition, Plan};
 use graceinit::machine::ready::{Failure, Notice};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use graceinit::machine::fact::{Fact, Reason};
-use graceinit::machine::hook::{HookId, HookPhase};
+use graceinit::machine::hooks::{HookId, HookPhase};
 use graceinit::machine::phase::{Phase, PhaseName};
 use graceinit::machine::plan::{Ending, OnFailure, Plan};
 use graceinit::machine::ready::{Failure, Notice};

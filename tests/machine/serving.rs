@@ -1,6 +1,6 @@
 //! Small configurations of readiness, watchdog and drain.
 
-use graceinit::machine::drain::{self, Look, Rules, Sight};
+use graceinit::machine::connections::{self, Look, Rules, Sight};
 use graceinit::machine::plan::{Condition, Diagnose, PerPhase, Plan, Scope, StopAgain};
 use graceinit::machine::ready::Notice;
 use graceinit::machine::{Event, Origin, Received};
@@ -21,9 +21,9 @@ fn notice(notice: Notice) -> Event {
     Event::Notice(notice)
 }
 
-pub(super) fn drain(looks: bool, delay: u64, quiet: u64, acks: Option<u32>) -> drain::Plan {
+pub(super) fn drain(looks: bool, delay: u64, quiet: u64, acks: Option<u32>) -> connections::Plan {
     let rules = Rules { idle: ms(1000), owed: None };
-    drain::Plan { looks, delay: ms(delay), acks, quiet: ms(quiet), rules }
+    connections::Plan { looks, delay: ms(delay), acks, quiet: ms(quiet), rules }
 }
 
 /// Nothing is under way, and nothing has come in for so long.

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use graceinit::machine::drain::Look;
-use graceinit::machine::hook::{HookId, HookPhase};
+use graceinit::machine::connections::Look;
+use graceinit::machine::hooks::{HookId, HookPhase};
 use graceinit::machine::plan::{self, Plan, Rung};
 use graceinit::machine::{Action, Event, Origin, Received, Target};
 use graceinit::types::{Signal, Status, Time};

@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 
 use graceinit::config::Ports;
-use graceinit::machine::drain::Sight;
-use graceinit::sight::Eyes;
+use graceinit::machine::connections::Sight;
+use graceinit::sockets::Eyes;
 use graceinit::sys::clock;
 use graceinit::types::Pid;
 

@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use graceinit::machine::drain::Look;
+use graceinit::machine::connections::Look;
 
 use super::{eyes, until};
 use crate::support::{Outcome, PATIENCE};

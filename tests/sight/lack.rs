@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use graceinit::config::Ports;
-use graceinit::machine::drain::Sight;
-use graceinit::sight::Eyes;
+use graceinit::machine::connections::Sight;
+use graceinit::sockets::Eyes;
 use graceinit::sys::clock;
 
 use super::{RULES, connect, counts, listen, poor_eyes, until};

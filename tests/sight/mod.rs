@@ -16,8 +16,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use graceinit::config::Ports;
-use graceinit::machine::drain::{Look, Rules};
-use graceinit::sight::Eyes;
+use graceinit::machine::connections::{Look, Rules};
+use graceinit::sockets::Eyes;
 use graceinit::sys::clock;
 
 use crate::support::{Fault, Outcome, PATIENCE};

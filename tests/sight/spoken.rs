@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use graceinit::config::Ports;
-use graceinit::machine::drain::{Look, Rules, Sight};
-use graceinit::sight::Eyes;
+use graceinit::machine::connections::{Look, Rules, Sight};
+use graceinit::sockets::Eyes;
 use graceinit::sys::clock;
 
 use super::{RULES, connect, connect_to, counts, eyes, listen, say, until};
