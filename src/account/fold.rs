@@ -11,7 +11,7 @@ use crate::account::line::{self, Line};
 use crate::account::log::level_name;
 use crate::account::met::Met;
 use crate::account::names;
-use crate::machine::connections::Look;
+use crate::machine::connections::Sample;
 use crate::machine::fact::{self, DrainEnd, Fact};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
 use crate::machine::phase::PhaseName;
@@ -64,7 +64,7 @@ impl Account {
             Fact::DrainBegun { delay } => {
                 self.drain = Some(Drain { at, delay: (*delay).into(), ..Drain::default() });
             }
-            Fact::Looked { look } => self.looked(at, look),
+            Fact::Sampled { sample } => self.sampled(at, sample),
             Fact::Acknowledged { acks, .. } => {
                 if let Some(drain) = &mut self.drain {
                     drain.acks = Some(*acks);
@@ -233,11 +233,11 @@ impl Account {
         }
     }
 
-    fn looked(&mut self, at: Span, look: &Look) {
+    fn sampled(&mut self, at: Span, sample: &Sample) {
         let Some(drain) = &mut self.drain else { return };
-        let Look { busy, owed, idle, new, queued, .. } = *look;
+        let Sample { busy, owed, idle, new, queued, .. } = *sample;
         let seen = Seen { at, busy, owed, idle, new, queued };
-        // A power of two: every look, every second, every fourth…
+        // A power of two: every sample, every second, every fourth…
         let stride = (drain.looks / LOOKS as u64 + 1).next_power_of_two();
         if drain.looks % stride == 0 {
             drain.series.push(seen.clone());
@@ -307,7 +307,7 @@ pub(crate) fn outcome_name(outcome: Outcome) -> &'static str {
 
 /// What has a place of its own in the account, and comes in numbers.
 fn is_told_elsewhere(fact: &Fact) -> bool {
-    matches!(fact, Fact::Forwarded { .. } | Fact::Looked { .. } | Fact::StillThere(_))
+    matches!(fact, Fact::Forwarded { .. } | Fact::Sampled { .. } | Fact::StillThere(_))
 }
 
 fn count(counts: &mut BTreeMap<String, u64>, name: impl ToString) {

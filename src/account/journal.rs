@@ -63,7 +63,7 @@ pub fn record(fact: &Fact) {
 /// cost lines that nobody reads.
 fn floor(fact: &Fact) -> LevelFilter {
     match fact {
-        Fact::Forwarded { .. } | Fact::Looked { .. } | Fact::LeftoversSignalled { .. } => {
+        Fact::Forwarded { .. } | Fact::Sampled { .. } | Fact::LeftoversSignalled { .. } => {
             LevelFilter::Debug
         }
         Fact::Entered(_)
@@ -145,7 +145,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::machine::connections::Look;
+    use crate::machine::connections::Sample;
     use crate::machine::fact::Reason;
     use crate::machine::phase::PhaseName;
     use crate::machine::plan::Scope;
@@ -168,7 +168,7 @@ mod tests {
         let mut facts: Vec<Fact> = PhaseName::ALL.into_iter().map(Fact::Entered).collect();
         facts.extend([
             Fact::Forwarded { signal, sent: signal, scope: Scope::Tree },
-            Fact::Looked { look: Look::default() },
+            Fact::Sampled { sample: Sample::default() },
             Fact::LeftoversSignalled { signal, left: span },
             Fact::Ready { after: span },
             Fact::StopRequested { signal, sender: None, grace: Some(span) },

@@ -10,7 +10,7 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::account::Span;
-use crate::machine::connections::Look;
+use crate::machine::connections::Sample;
 use crate::machine::hooks::HookPhase;
 use crate::types::Status;
 
@@ -178,8 +178,8 @@ impl Line {
     }
 
     /// What was seen of the ports.
-    fn seen(self, look: Option<&Look>) -> Line {
-        let Some(Look { busy, owed, idle, new, queued, .. }) = look else { return self };
+    fn seen(self, look: Option<&Sample>) -> Line {
+        let Some(Sample { busy, owed, idle, new, queued, .. }) = look else { return self };
         let counts =
             [("busy", busy), ("owed", owed), ("idle", idle), ("new", new), ("queued", queued)];
         counts.into_iter().fold(self, |line, (name, count)| line.number(name, *count))

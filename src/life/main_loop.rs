@@ -304,7 +304,7 @@ impl Supervisor {
                         self.hands.tell(now, &Message::MoreTime(span));
                     }
                     Action::PrepareReport => self.hands.opened.files.foresee(),
-                    Action::Look => events.push_back(Event::Looked(self.hands.look(now))),
+                    Action::TakeSample => events.push_back(Event::Sampled(self.hands.look(now))),
                     Action::SeekListeners => {
                         events.push_back(Event::Listening(self.hands.listening()));
                     }

@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use crate::sys::clock;
-use crate::sys::reap::{self, Look};
+use crate::sys::reap::{self, Found};
 use crate::types::{Pid, Time};
 
 /// The share of the time that looks may take: one in so many.
@@ -69,7 +69,7 @@ impl Reaper {
 
     /// Looks, if a look is wanted and due. `None` ends the round.
     pub fn next(&mut self, now: Time) -> Option<Finding> {
-        self.next_by(now, reap::look)
+        self.next_by(now, reap::find)
     }
 
     /// This one had ended and was reaped.
@@ -77,7 +77,7 @@ impl Reaper {
         self.behind = following(pid, self.patience);
     }
 
-    fn next_by(&mut self, now: Time, look: impl FnOnce() -> Look) -> Option<Finding> {
+    fn next_by(&mut self, now: Time, look: impl FnOnce() -> Found) -> Option<Finding> {
         if !self.wanted || self.earliest > now {
             return None;
         }
@@ -102,20 +102,20 @@ impl Reaper {
         };
         self.dear = cost > QUICK;
         let known = measured.is_some() || !self.dear;
-        if !known && found == Look::AllAlive {
+        if !known && found == Found::AllAlive {
             // It may have been another who had the processor. The next round measures that.
             self.round = None;
             return None;
         }
         let price = if known { cost.as_nanos() / ASK.as_nanos() } else { 0 };
         self.patience = u32::try_from(price).unwrap_or(u32::MAX).max(1);
-        if let Look::Ended(pid) = found {
+        if let Found::Ended(pid) = found {
             return Some(Finding::Ended(pid));
         }
         self.round = None;
         self.wanted = false;
         self.earliest = after.after((cost * SHARE).min(LONGEST));
-        (found == Look::NoChild).then_some(Finding::NoChild)
+        (found == Found::NoChild).then_some(Finding::NoChild)
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
                 looks += 1;
                 let begun = clock::cpu();
                 while clock::cpu().since(begun) < price {}
-                ended.first().map_or(Look::AllAlive, |pid| Look::Ended(Pid(*pid)))
+                ended.first().map_or(Found::AllAlive, |pid| Found::Ended(Pid(*pid)))
             });
             match finding {
                 Some(Finding::Ended(pid)) if ended.remove(&pid.0) => reaper.reaped(pid),
@@ -180,7 +180,7 @@ mod tests {
         let mut looked = false;
         let found = reaper.next_by(clock::now(), || {
             looked = true;
-            Look::NoChild
+            Found::NoChild
         });
         assert_eq!((found, looked), (Some(Finding::NoChild), true));
         assert_eq!(reaper.due(), None);

@@ -42,7 +42,7 @@ pub enum Sight {
 
 /// What one look at the ports has shown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Look {
+pub struct Sample {
     /// Connections with bytes on their way, or that something moved on just now.
     pub busy: u32,
     /// Connections whose client spoke last: an answer is owed.
@@ -64,7 +64,7 @@ pub struct Look {
     pub cost: Duration,
 }
 
-impl Look {
+impl Sample {
     /// Nothing is under way: nobody would notice if the app stopped now.
     pub fn calm(&self) -> bool {
         match self.sight {
@@ -200,13 +200,13 @@ pub struct Tally {
     waiting: u32,
     /// What the listeners say of these.
     backlog: u32,
-    look: Look,
+    look: Sample,
 }
 
 impl Tally {
     /// Nothing was seen yet.
     pub fn new(rules: Rules) -> Tally {
-        let (seen, look) = (Vec::new(), Look::default());
+        let (seen, look) = (Vec::new(), Sample::default());
         Tally { rules, former: None, seen, waiting: 0, backlog: 0, look }
     }
 
@@ -214,7 +214,7 @@ impl Tally {
     pub fn restart(&mut self) {
         self.seen.clear();
         (self.waiting, self.backlog) = (0, 0);
-        self.look = Look::default();
+        self.look = Sample::default();
     }
 
     /// One of the connections.
@@ -264,7 +264,7 @@ impl Tally {
     }
 
     /// The look is over.
-    pub fn end(&mut self, sight: Sight) -> Look {
+    pub fn end(&mut self, sight: Sight) -> Sample {
         let mut look = std::mem::take(&mut self.look);
         // A listener's number and its connections were not read in the same moment.
         look.queued = look.queued.saturating_add(self.waiting.max(self.backlog));

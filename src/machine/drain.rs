@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::connections::Look;
+use super::connections::Sample;
 use super::fact::{DrainEnd, Fact};
 use super::hooks::Queue;
 use super::phase::{Draining, Phase, Serving};
@@ -67,7 +67,7 @@ impl Machine {
                 if let Phase::Drain(draining) = &mut self.phase {
                     draining.next = now.after(PERIOD);
                 }
-                out.push(Action::Look);
+                out.push(Action::TakeSample);
             }
         } else if self.delay_end(serving).is_none_or(|end| end <= now) {
             self.leave_drain(now, DrainEnd::Delay, out);
@@ -75,25 +75,25 @@ impl Machine {
     }
 
     /// The ports were looked at.
-    pub(super) fn looked(&mut self, now: Time, look: Look, out: &mut Vec<Action>) {
+    pub(super) fn sampled(&mut self, now: Time, sample: Sample, out: &mut Vec<Action>) {
         let Some(plan) = self.plan.drain else { return };
         let Phase::Drain(draining) = &mut self.phase else { return };
-        if let Some(silence) = look.silence {
+        if let Some(silence) = sample.silence {
             draining.noise = draining.noise.max(now.before(silence));
         }
-        draining.last = Some(look);
+        draining.last = Some(sample);
         let quiet_at = draining.noise.after(plan.quiet);
         let serving = draining.serving;
-        out.push(Action::Record(Fact::Looked { look }));
+        out.push(Action::Record(Fact::Sampled { sample }));
         let delay_end = self.delay_end(serving).unwrap_or(now);
-        if look.calm() && quiet_at <= now && delay_end <= now {
+        if sample.calm() && quiet_at <= now && delay_end <= now {
             return self.leave_drain(now, DrainEnd::Quiet, out);
         }
         // If possible, at the moment at which it may be over. A look that costs much is not made
         // often: a tenth of the time at most.
         let edges = [delay_end, quiet_at].into_iter().filter(|edge| now < *edge);
         let next = edges.fold(now.after(PERIOD), Time::min);
-        let pause = SHORTEST_PAUSE.max(look.cost.saturating_mul(10));
+        let pause = SHORTEST_PAUSE.max(sample.cost.saturating_mul(10));
         if let Phase::Drain(draining) = &mut self.phase {
             draining.next = next.max(now.after(pause));
         }

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::types::{Pid, Signal, Status, Time};
-use connections::Look;
+use connections::Sample;
 use fact::{Fact, Reason};
 use hooks::{HookId, HookPhase, Outcome, Queue, Run};
 use phase::{Phase, PhaseName, Readiness};
@@ -88,7 +88,7 @@ pub enum Event {
     /// Whether the app listens on the ports that are to be drained.
     Listening(bool),
     /// The ports were looked at.
-    Looked(Look),
+    Sampled(Sample),
     /// So many readiness probes were answered "not ready" since readiness fell.
     Acknowledged(u32),
     /// graceinit has no child left.
@@ -134,7 +134,7 @@ pub enum Action {
     /// See whether the app listens on the ports that are to be drained.
     SeekListeners,
     /// Look at the connections of those ports.
-    Look,
+    TakeSample,
     /// Start the child that records which processes are still there: they will be killed.
     Survey,
     /// Report the recorded processes, before SIGKILL ends them.
@@ -362,7 +362,7 @@ impl Machine {
             Event::Notice(notice) => self.notice(now, notice, out),
             Event::ConditionHolds(index) => self.condition_holds(now, index, out),
             Event::Listening(yes) => self.listening(now, yes, out),
-            Event::Looked(look) => self.looked(now, look, out),
+            Event::Sampled(sample) => self.sampled(now, sample, out),
             Event::Acknowledged(acks) => self.acknowledged(now, acks, out),
             Event::TreeEmpty => self.tree_empty(now, out),
             Event::Tick => self.tick(now, out),

@@ -324,7 +324,7 @@ fn a_killed_observer_is_back_before_a_second_has_passed() {
             assert_eq!(status(&probe(port)), "200");
             let took = clock::now().since(began);
             assert!(took < Duration::from_secs(5), "{took:?}");
-            assert_eq!(reap::look(), reap::Look::NoChild);
+            assert_eq!(reap::find(), reap::Found::NoChild);
         }
         let pid = observer.pid().expect("a pid");
         observer.close();

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::account::journal;
 use crate::config::Ports;
-use crate::machine::connections::{Look, Rules, Sight, Tally};
+use crate::machine::connections::{Rules, Sample, Sight, Tally};
 use crate::sys::clock;
 use crate::sys::sockdiag::{Effort, Extent, States};
 use crate::types::{Pid, Time};
@@ -126,7 +126,7 @@ impl Eyes {
     /// Looks at the connections of the ports. The first look of `auto` finds out which they are; what
     /// [`Eyes::listening`] has found before stays among them, because a listener may be closed while
     /// its connections live on. `helpers`: as above.
-    pub fn look(&mut self, now: Time, helpers: &[Pid]) -> Look {
+    pub fn look(&mut self, now: Time, helpers: &[Pid]) -> Sample {
         let begun = clock::cpu();
         if self.ports == Ports::Auto && !self.found {
             self.found = true;
@@ -137,11 +137,11 @@ impl Eyes {
         look
     }
 
-    fn ports_seen(&mut self, now: Time) -> Look {
+    fn ports_seen(&mut self, now: Time) -> Sample {
         if self.known.is_empty() {
             let blind = self.refused || self.window.sight() == Sight::Blind;
             let sight = if blind { Sight::Blind } else { self.window.sight() };
-            return Look { listening: blind, sight, ..Look::default() };
+            return Sample { listening: blind, sight, ..Sample::default() };
         }
         let Eyes { window, tally, known, .. } = self;
         let mut listeners = Vec::new();

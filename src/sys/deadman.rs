@@ -193,10 +193,10 @@ fn pause() {
 /// Reaps what has ended; whether a child is left.
 fn reap_all() -> bool {
     loop {
-        match super::reap::look() {
-            super::reap::Look::Ended(pid) => super::reap::reap(pid),
-            super::reap::Look::AllAlive => return true,
-            super::reap::Look::NoChild => return false,
+        match super::reap::find() {
+            super::reap::Found::Ended(pid) => super::reap::reap(pid),
+            super::reap::Found::AllAlive => return true,
+            super::reap::Found::NoChild => return false,
         };
     }
 }

@@ -376,7 +376,7 @@ pub(crate) mod tests {
             .expect("a helper");
             poll::wait(&[ours.as_fd()], None, clock::now());
             // While it lives.
-            assert_eq!(reap::look(), reap::Look::NoChild);
+            assert_eq!(reap::find(), reap::Found::NoChild);
             assert!(helper.reap().is_none());
             // Not TERM, nor one that a process sends to all.
             signals::send(helper.pid(), Signal::TERM).expect("sent");
@@ -385,7 +385,7 @@ pub(crate) mod tests {
             drop(ours);
             // When it has ended. Its socket's end tells.
             assert_eq!(helper.ended(), Some(Status::Code(7)));
-            assert_eq!(reap::look(), reap::Look::NoChild);
+            assert_eq!(reap::find(), reap::Found::NoChild);
         });
     }
 
@@ -398,7 +398,7 @@ pub(crate) mod tests {
             drop(theirs);
             helper.wait_for_end(Duration::from_secs(10));
             assert_eq!(ours.receive(&mut [0]), Read::End);
-            assert_eq!(reap::look(), reap::Look::NoChild);
+            assert_eq!(reap::find(), reap::Found::NoChild);
             assert_eq!(reap::peek(helper.pid()), None);
             assert_eq!(reap::reap(helper.pid()), None);
             assert_eq!(helper.reap(), Some(Status::Code(3)));

@@ -10,7 +10,7 @@ use crate::account::timeline::{self, Limit, Row, seconds};
 use crate::config::hooks::{Builtin, Task};
 use crate::config::source::Source;
 use crate::config::{Check, Config, Ports, Setting, When};
-use crate::machine::connections::Look;
+use crate::machine::connections::Sample;
 use crate::machine::fact::Fact;
 use crate::machine::hooks::{HookId, HookPhase};
 use crate::machine::phase::{Phase, PhaseName};
@@ -272,11 +272,11 @@ impl Rehearsal<'_> {
                     }
                     // Nothing gets quiet. Looks that cost much are not made often, and a drain of
                     // hours is not to be walked in steps of 100 ms.
-                    Action::Look => events.push_back(Event::Looked(Look {
+                    Action::TakeSample => events.push_back(Event::Sampled(Sample {
                         busy: 1,
                         silence: Some(Duration::ZERO),
                         cost: self.whole / 10_000,
-                        ..Look::default()
+                        ..Sample::default()
                     })),
                     Action::SeekListeners => events.push_back(Event::Listening(true)),
                     Action::StartApp

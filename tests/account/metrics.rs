@@ -11,7 +11,7 @@ use std::time::Duration;
 use graceinit::account::account::{Account, Hook, Setting, Span, VERSION, Wall};
 use graceinit::account::met::{Kin, Met};
 use graceinit::account::metrics::{self, Form};
-use graceinit::machine::connections::Look;
+use graceinit::machine::connections::Sample;
 use graceinit::machine::fact::{DrainEnd, Fact, Reason};
 use graceinit::machine::hooks::{HookId, HookPhase, Outcome as End};
 use graceinit::machine::phase::PhaseName;
@@ -135,8 +135,8 @@ fn rich() -> Account {
             }
             PhaseName::Drain => {
                 account.take(now(), &Fact::DrainBegun { delay: seconds(2) });
-                let look = Look { busy: 1, owed: 2, idle: 3, queued: 4, ..Look::default() };
-                account.take(now(), &Fact::Looked { look });
+                let look = Sample { busy: 1, owed: 2, idle: 3, queued: 4, ..Sample::default() };
+                account.take(now(), &Fact::Sampled { sample: look });
                 let (why, after, last) = (DrainEnd::Quiet, seconds(1), Some(look));
                 account.take(now(), &Fact::DrainEnded { why, after, last });
             }

@@ -206,7 +206,7 @@ impl Ledger {
                 self.condition_holds(now, index, batch);
             }
             Event::Listening(yes) => self.listening(now, yes, batch),
-            Event::Looked(look) => self.looked(plan, now, look, batch),
+            Event::Sampled(look) => self.looked(plan, now, look, batch),
             Event::Acknowledged(acks) => self.acknowledged(plan, now, acks, batch),
             Event::Tick => self.time_passes(plan, now, batch),
             Event::Begun | Event::TreeEmpty => {}
@@ -286,7 +286,7 @@ impl Ledger {
                 Ok(())
             }
             Action::SeekListeners => self.judge_seek(world.now),
-            Action::Look => self.judge_look(plan, world.now),
+            Action::TakeSample => self.judge_look(plan, world.now),
             Action::Survey => self.judge_survey(plan, world.now, batch),
             Action::ReportSurvivors => {
                 batch.survivor_reports += 1;
@@ -390,7 +390,7 @@ impl Ledger {
             | Fact::StopsItself
             | Fact::MainPid { .. }
             | Fact::DrainBegun { .. }
-            | Fact::Looked { .. }
+            | Fact::Sampled { .. }
             | Fact::Acknowledged { .. } => {
                 batch.news.push(fact.clone());
                 Ok(())

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use graceinit::machine::budget::ENDLESS;
-use graceinit::machine::connections::{self, Look};
+use graceinit::machine::connections::{self, Sample};
 use graceinit::machine::fact::DrainEnd;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{
@@ -210,11 +210,11 @@ fn draining() -> impl Strategy<Value = Option<connections::Plan>> {
     option::weighted(0.7, drain)
 }
 
-fn look() -> impl Strategy<Value = Look> {
+fn look() -> impl Strategy<Value = Sample> {
     let few = || prop_oneof![9 => Just(0u32), 1 => 1..4u32];
     let cost = prop_oneof![3 => Just(0u64), 1 => 1..90u64];
     (few(), few(), few(), option::of(span(5000)), cost).prop_map(
-        |(busy, owed, queued, silence, cost)| Look {
+        |(busy, owed, queued, silence, cost)| Sample {
             busy,
             owed,
             queued,

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use graceinit::machine::connections::Look;
+use graceinit::machine::connections::Sample;
 use graceinit::machine::hooks::{HookId, HookPhase};
 use graceinit::machine::plan::{self, Plan, Rung};
 use graceinit::machine::{Action, Event, Origin, Received, Target};
@@ -52,7 +52,7 @@ pub(super) struct Setup {
     /// What the app, or one of its other processes, may say of itself: each of these once, at any time.
     pub(super) says: Vec<Event>,
     /// What a look at the ports may show.
-    pub(super) looks: Vec<Look>,
+    pub(super) looks: Vec<Sample>,
     /// How many probes may be answered "not ready" during a stop.
     pub(super) acks: u32,
     /// How often the app may be found not to be ready yet: by an attempt of a probe that fails or
@@ -463,7 +463,7 @@ impl World {
             }
             Choice::Sees(place) => {
                 self.looking = false;
-                Some(Event::Looked(setup.looks[place]))
+                Some(Event::Sampled(setup.looks[place]))
             }
             Choice::Listens(yes) => {
                 self.seeking = false;
@@ -561,7 +561,7 @@ impl World {
             }
             Action::SetReady(false) => self.fell = true,
             Action::SeekListeners => self.seeking = true,
-            Action::Look => self.looking = true,
+            Action::TakeSample => self.looking = true,
             Action::GiveTerminal => self.terminal_is_ours = false,
             Action::TakeTerminal => self.terminal_is_ours = true,
             // Whoever is asked may live on.

@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use graceinit::machine::connections::Look;
+use graceinit::machine::connections::Sample;
 
 use super::{eyes, until};
 use crate::support::{Outcome, PATIENCE};
@@ -14,7 +14,7 @@ fn unread_datagrams_are_queued_and_read_ones_break_the_silence() -> Outcome {
     app.set_read_timeout(Some(PATIENCE))?;
     let mut eyes = eyes(&[app.local_addr()?.port()]);
     let still = Duration::from_millis(50);
-    let silent = |look: &Look| look.silence.is_some_and(|s| s > still);
+    let silent = |look: &Sample| look.silence.is_some_and(|s| s > still);
     until(&mut eyes, "silence", silent)?;
     let client = UdpSocket::bind("127.0.0.1:0")?;
     client.send_to(b"something", app.local_addr()?)?;

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use graceinit::config::Ports;
-use graceinit::machine::connections::{Look, Rules};
+use graceinit::machine::connections::{Rules, Sample};
 use graceinit::sockets::Eyes;
 use graceinit::sys::clock;
 
@@ -35,7 +35,7 @@ pub fn poor_eyes(ports: &[u16]) -> Eyes {
 }
 
 /// Looks until it is as expected.
-pub fn until(eyes: &mut Eyes, what: &str, expected: impl Fn(&Look) -> bool) -> Outcome<Look> {
+pub fn until(eyes: &mut Eyes, what: &str, expected: impl Fn(&Sample) -> bool) -> Outcome<Sample> {
     let begun = Instant::now();
     loop {
         let look = eyes.look(clock::now(), &[]);
@@ -78,6 +78,6 @@ pub fn say(from: &mut TcpStream, to: &mut TcpStream) -> Outcome {
     Ok(())
 }
 
-pub fn counts(look: &Look) -> (u32, u32, u32, u32) {
+pub fn counts(look: &Sample) -> (u32, u32, u32, u32) {
     (look.busy, look.owed, look.idle, look.queued)
 }

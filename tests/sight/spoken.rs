@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use graceinit::config::Ports;
-use graceinit::machine::connections::{Look, Rules, Sight};
+use graceinit::machine::connections::{Rules, Sample, Sight};
 use graceinit::sockets::Eyes;
 use graceinit::sys::clock;
 
@@ -22,7 +22,7 @@ fn a_long_poll_is_owed_its_answer_and_idle_after_it() -> Outcome {
     until(&mut eyes, "one that never asked", |look| look.idle == 1)?;
     say(&mut client, &mut app)?;
     until(&mut eyes, "a request", |look| look.owed == 1)?;
-    let later = |look: &Look| look.silence.is_some_and(|silence| silence > RULES.idle * 3);
+    let later = |look: &Sample| look.silence.is_some_and(|silence| silence > RULES.idle * 3);
     let look = until(&mut eyes, "a request that was waiting", later)?;
     ensure_eq!(counts(&look), (0, 1, 0, 0), "for as long as it takes");
     ensure!(!look.calm() && look.sight == Sight::Full && look.listening, "{look:?}");
@@ -84,7 +84,7 @@ fn a_body_that_the_client_does_not_read_is_busy() -> Outcome {
         }
     }
     let mut eyes = eyes(&[port]);
-    let quiet = |look: &Look| look.silence.is_some_and(|silence| silence > RULES.idle * 2);
+    let quiet = |look: &Sample| look.silence.is_some_and(|silence| silence > RULES.idle * 2);
     let look = until(&mut eyes, "a body on its way", quiet)?;
     ensure_eq!(counts(&look), (1, 0, 0, 0), "however long nothing moves");
     // Closed by the app, the kernel still has to deliver it.
@@ -162,7 +162,7 @@ fn new_connections_are_counted_and_break_the_silence() -> Outcome {
     let (listener, port) = listen("127.0.0.1:0")?;
     let _first = connect(&listener)?;
     let mut eyes = eyes(&[port]);
-    let quiet = |look: &Look| look.silence.is_some_and(|silence| silence > RULES.idle);
+    let quiet = |look: &Sample| look.silence.is_some_and(|silence| silence > RULES.idle);
     until(&mut eyes, "silence", quiet)?;
     let look = eyes.look(clock::now(), &[]);
     ensure_eq!(look.new, 0, "seen before");

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::account::met::{Kin, Met};
-use crate::machine::connections::Look;
+use crate::machine::connections::Sample;
 use crate::machine::fact::{DrainEnd, Fact, Reason};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
 use crate::machine::phase::PhaseName;
@@ -120,7 +120,7 @@ fn whatever_happens_the_account_stays_small() {
         account.take(at(n), &Fact::HookEnded { id, outcome, status });
         account.meet(at(n), &Met::Says { text: long.clone() });
         account.meet(at(n), &Met::Trouble { text: long.clone() });
-        account.take(at(n), &Fact::Looked { look: Look { busy: 1, ..Look::default() } });
+        account.take(at(n), &Fact::Sampled { sample: Sample { busy: 1, ..Sample::default() } });
         let signal = Signal::new(1 + (n % 64) as i32).expect("a signal");
         account.take(at(n), &Fact::Forwarded { signal, sent: signal, scope: Scope::Main });
         let (kin, pid, status) = (Kin::Orphan, Pid(n as i32), Status::Code(0));
@@ -148,10 +148,10 @@ fn the_json_form_reads_back() {
     let mut account = stopped();
     account.began = Wall(1_795_394_521_123_456);
     account.take(at(1001), &Fact::DrainBegun { delay: Duration::from_secs(1) });
-    let look = Look { busy: 2, idle: 9, ..Look::default() };
-    account.take(at(1002), &Fact::Looked { look });
+    let sample = Sample { busy: 2, idle: 9, ..Sample::default() };
+    account.take(at(1002), &Fact::Sampled { sample });
     let (why, after) = (DrainEnd::Budget, Duration::from_millis(900));
-    account.take(at(1900), &Fact::DrainEnded { why, after, last: Some(look) });
+    account.take(at(1900), &Fact::DrainEnded { why, after, last: Some(sample) });
     account.take(at(2000), &Fact::DeadlineReached { early: false });
     let ending = Ending::Was(Status::Signal(Signal::KILL));
     account.take(at(2001), &Fact::AppEnded { ending });

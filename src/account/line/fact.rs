@@ -8,7 +8,7 @@ use log::Level;
 use super::{Line, Value, debug, error, info, warn};
 use crate::account::account::outcome_name;
 use crate::account::names;
-use crate::machine::connections::{Look, Sight};
+use crate::machine::connections::{Sample, Sight};
 use crate::machine::fact::{DrainEnd, Fact, Survivor};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
 use crate::machine::phase::PhaseName;
@@ -42,8 +42,8 @@ impl Line {
             Fact::DrainBegun { delay } => {
                 info("drain-begun", "draining: the app serves on").span("delay", *delay)
             }
-            Fact::Looked { look } => {
-                debug("looked", "connections").seen(Some(look)).span("took", look.cost)
+            Fact::Sampled { sample } => {
+                debug("looked", "connections").seen(Some(sample)).span("took", sample.cost)
             }
             Fact::Acknowledged { acks, after } => {
                 info("acknowledged", "load balancers have been told \"not ready\"")
@@ -167,9 +167,9 @@ fn not_ready(after: Duration, missing: u64, ports: bool) -> Line {
         .text("missing", missing)
 }
 
-fn drain_ended(why: DrainEnd, after: Duration, last: Option<&Look>) -> Line {
+fn drain_ended(why: DrainEnd, after: Duration, last: Option<&Sample>) -> Line {
     let blind = last.is_some_and(|look| look.sight == Sight::Blind);
-    let calm = last.is_some_and(Look::calm);
+    let calm = last.is_some_and(Sample::calm);
     let name = match why {
         DrainEnd::Quiet => "quiet",
         DrainEnd::Delay => "delay",

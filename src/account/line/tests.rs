@@ -10,7 +10,7 @@ use crate::account::account::Span;
 use crate::account::journal;
 use crate::account::log::level_name;
 use crate::account::met::{Kin, Met};
-use crate::machine::connections::{Look, Sight};
+use crate::machine::connections::{Sample, Sight};
 use crate::machine::fact::{DrainEnd, Fact, Reason, Survivor};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
 use crate::machine::phase::PhaseName;
@@ -25,9 +25,9 @@ fn facts() -> Vec<Fact> {
     let signal = Signal::TERM;
     let [left, after, limit] = [SECOND; 3];
     let id = HookId::first(HookPhase::OnStop, 0);
-    let look = Look { busy: 1, sight: Sight::Full, ..Look::default() };
-    let blind = Look { sight: Sight::Blind, ..look };
-    let idle = Look { busy: 0, ..look };
+    let sample = Sample { busy: 1, sight: Sight::Full, ..Sample::default() };
+    let blind = Sample { sight: Sight::Blind, ..sample };
+    let idle = Sample { busy: 0, ..sample };
     let survivor = Survivor {
         pid: Pid(7),
         parent: Pid(1),
@@ -53,7 +53,7 @@ fn facts() -> Vec<Fact> {
         Fact::WatchdogMissed { interval: SECOND },
         Fact::MainPid { pid: Pid(2) },
         Fact::DrainBegun { delay: SECOND },
-        Fact::Looked { look },
+        Fact::Sampled { sample },
         Fact::Acknowledged { acks: 3, after },
         Fact::StopRequested { signal, sender: Some(0), grace: Some(SECOND) },
         Fact::StopRequested { signal, sender: None, grace: None },
@@ -102,7 +102,7 @@ fn facts() -> Vec<Fact> {
             .map(|(outcome, status)| Fact::HookEnded { id, outcome, status }),
     );
     for why in [DrainEnd::Quiet, DrainEnd::Delay, DrainEnd::Budget] {
-        let looks = [None, Some(look), Some(blind), Some(idle)];
+        let looks = [None, Some(sample), Some(blind), Some(idle)];
         facts.extend(looks.map(|last| Fact::DrainEnded { why, after, last }));
     }
     facts.extend(
@@ -158,7 +158,7 @@ fn place(fact: &Fact) -> usize {
         Fact::WatchdogMissed { .. } => 6,
         Fact::MainPid { .. } => 7,
         Fact::DrainBegun { .. } => 8,
-        Fact::Looked { .. } => 9,
+        Fact::Sampled { .. } => 9,
         Fact::Acknowledged { .. } => 10,
         Fact::DrainEnded { .. } => 11,
         Fact::StopRequested { .. } => 12,
@@ -353,7 +353,7 @@ fn no_line_is_made_for_nobody() {
         Met::Reaped { kin: Kin::Orphan, pid: Pid(2), status: Status::Code(0), warn: false };
     log::set_max_level(LevelFilter::Warn);
     assert_eq!(made(&forwarded), 0);
-    assert_eq!(made(&Fact::Looked { look: Look::default() }), 0);
+    assert_eq!(made(&Fact::Sampled { sample: Sample::default() }), 0);
     assert_eq!(made(&Fact::NotSurveyed), 1);
     let before = MADE.get();
     journal::met(&reaped);

@@ -50,7 +50,7 @@ impl Took {
             | Fact::WatchdogMissed { .. }
             | Fact::MainPid { .. }
             | Fact::DrainBegun { .. }
-            | Fact::Looked { .. }
+            | Fact::Sampled { .. }
             | Fact::Acknowledged { .. }
             | Fact::DrainEnded { .. }
             | Fact::StopRequested { .. }

@@ -2,16 +2,16 @@
 
 use super::Hands;
 use crate::machine::Machine;
-use crate::machine::connections::Look;
+use crate::machine::connections::Sample;
 use crate::machine::phase::{Phase, Readiness};
 use crate::sockets::Eyes;
 use crate::types::Time;
 
 impl Hands {
     /// Looks at the connections.
-    pub fn look(&mut self, now: Time) -> Look {
+    pub fn look(&mut self, now: Time) -> Sample {
         let helpers = self.helpers();
-        self.eyes().map_or(Look::default(), |eyes| eyes.look(now, &helpers))
+        self.eyes().map_or(Sample::default(), |eyes| eyes.look(now, &helpers))
     }
 
     /// Whether the app listens on the ports.

@@ -312,7 +312,7 @@ impl Hands {
             | Action::TellMoreTime(_)
             | Action::PrepareReport
             | Action::StartApp
-            | Action::Look
+            | Action::TakeSample
             | Action::SeekListeners
             | Action::StartHook { .. }
             | Action::Record(_)

@@ -415,16 +415,21 @@ fn a_handshake_is_waited_for_until_the_next_look() {
 
 #[test]
 fn calm_is_nothing_busy_owed_or_queued() {
-    let nothing = Look::default();
-    let all = |sight| Look { sight, ..nothing };
+    let nothing = Sample::default();
+    let all = |sight| Sample { sight, ..nothing };
     assert!(all(Sight::Full).calm() && all(Sight::Counts).calm());
-    assert!(Look { idle: 1000, new: 1, ..nothing }.calm());
-    for look in
-        [Look { busy: 1, ..nothing }, Look { owed: 1, ..nothing }, Look { queued: 1, ..nothing }]
-    {
+    assert!(Sample { idle: 1000, new: 1, ..nothing }.calm());
+    for look in [
+        Sample { busy: 1, ..nothing },
+        Sample { owed: 1, ..nothing },
+        Sample { queued: 1, ..nothing },
+    ] {
         assert!(!look.calm());
-        assert!(!Look { sight: Sight::Counts, ..look }.calm());
-        assert!(Look { sight: Sight::Blind, ..look }.calm(), "what is not seen is not waited for");
+        assert!(!Sample { sight: Sight::Counts, ..look }.calm());
+        assert!(
+            Sample { sight: Sight::Blind, ..look }.calm(),
+            "what is not seen is not waited for"
+        );
     }
 }
 
