@@ -6,10 +6,10 @@ use super::account::{
     Account, Attempt, Drain, Ended, Entry, Exit, Hook, Killed, Said, Seen, Span, Stop, Stretch,
     Survivor,
 };
+use crate::account::incident::Incident;
 use crate::account::json;
 use crate::account::line::{self, Line};
 use crate::account::log::level_name;
-use crate::account::met::Met;
 use crate::account::names;
 use crate::machine::connections::Sample;
 use crate::machine::fact::{self, DrainEnd, Fact};
@@ -110,34 +110,36 @@ impl Account {
     }
 
     /// Takes in what was met.
-    pub fn meet(&mut self, at: Span, met: &Met) {
-        let elsewhere =
-            matches!(met, Met::HookSaid { .. } | Met::Reaped { .. } | Met::LinesDropped { .. });
-        self.note(at, || Line::of_met(met), elsewhere);
-        match met {
-            Met::Started { pid, .. } => {
+    pub fn take_incident(&mut self, at: Span, incident: &Incident) {
+        let elsewhere = matches!(
+            incident,
+            Incident::HookSaid { .. } | Incident::Reaped { .. } | Incident::LinesDropped { .. }
+        );
+        self.note(at, || Line::of_incident(incident), elsewhere);
+        match incident {
+            Incident::Started { pid, .. } => {
                 self.app.pid = Some(pid.0);
                 self.app.started = Some(at);
             }
-            Met::TookOver { pid } => self.app.pid = Some(pid.0),
-            Met::Reaped { kin, .. } => count(&mut self.counts.reaped, kin.as_str()),
-            Met::HookSaid { id, stderr, text } => {
+            Incident::TookOver { pid } => self.app.pid = Some(pid.0),
+            Incident::Reaped { kin, .. } => count(&mut self.counts.reaped, kin.as_str()),
+            Incident::HookSaid { id, stderr, text } => {
                 let stream = if *stderr { "stderr" } else { "stdout" }.to_owned();
                 if id.phase != HookPhase::Ready {
                     let said = Said { at, stream, text: cut(text) };
                     push(&mut self.hook(*id).output, said, OUTPUT);
                 }
             }
-            Met::LinesDropped { lines } => self.counts.lines_dropped += u64::from(*lines),
-            Met::NotExecuted { .. }
-            | Met::LeftoversAsked { .. }
-            | Met::Says { .. }
-            | Met::Reloads
-            | Met::Failed { .. }
-            | Met::Unheard { .. }
-            | Met::ForeignMain { .. }
-            | Met::ObserverEnded { .. }
-            | Met::Trouble { .. } => {}
+            Incident::LinesDropped { lines } => self.counts.lines_dropped += u64::from(*lines),
+            Incident::NotExecuted { .. }
+            | Incident::LeftoversAsked { .. }
+            | Incident::Says { .. }
+            | Incident::Reloads
+            | Incident::Failed { .. }
+            | Incident::Unheard { .. }
+            | Incident::ForeignMain { .. }
+            | Incident::ObserverEnded { .. }
+            | Incident::Trouble { .. } => {}
         }
     }
 

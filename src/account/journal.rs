@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use log::LevelFilter;
 
 use super::account::{Account, Span};
+use super::incident::Incident;
 use super::line::{Line, Took};
-use super::met::Met;
 use super::{json, log as account_log};
 use crate::machine::fact::Fact;
 use crate::machine::plan::Ending;
@@ -83,29 +83,29 @@ fn at() -> Span {
 }
 
 /// Records what was met.
-pub fn met(met: &Met) {
-    let floor = match met {
-        Met::Reaped { warn: false, .. } => LevelFilter::Trace,
-        Met::Started { .. } => LevelFilter::Info,
+pub fn incident(incident: &Incident) {
+    let floor = match incident {
+        Incident::Reaped { warn: false, .. } => LevelFilter::Trace,
+        Incident::Started { .. } => LevelFilter::Info,
         _ => LevelFilter::Error,
     };
-    match met {
+    match incident {
         // Not subject to the level: there is nothing else to tell of.
-        Met::NotExecuted { why } => account_log::fatal_fact("not-executed", why),
+        Incident::NotExecuted { why } => account_log::fatal_fact("not-executed", why),
         // The log itself says it, when it has room again.
-        Met::LinesDropped { .. } => {}
-        _ if log::max_level() >= floor => tell(&Line::of_met(met)),
+        Incident::LinesDropped { .. } => {}
+        _ if log::max_level() >= floor => tell(&Line::of_incident(incident)),
         _ => {}
     }
     if IS_KEPT.load(Relaxed) {
         let at = at();
-        change(|account| account.meet(at, met));
+        change(|account| account.take_incident(at, incident));
     }
 }
 
 /// Something could not be done; life goes on.
 pub fn trouble(text: impl Into<String>) {
-    met(&Met::Trouble { text: text.into() });
+    incident(&Incident::Trouble { text: text.into() });
 }
 
 fn tell(line: &Line) {

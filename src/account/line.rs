@@ -15,13 +15,13 @@ use crate::machine::hooks::HookPhase;
 use crate::types::Status;
 
 mod fact;
-mod met;
+mod incident;
 #[cfg(test)]
 mod tests;
 mod took;
 
 pub use fact::{ENTERED, sender};
-pub use met::HOOK_SAID;
+pub use incident::HOOK_SAID;
 pub use took::Took;
 
 /// A particular.

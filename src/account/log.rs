@@ -12,8 +12,8 @@ use env_logger::{Builder, Logger, Target};
 use log::kv::{Key, Source, VisitSource, VisitValue};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use super::incident::Incident;
 use super::line::{HOOK_SAID, Line, Value, is_said};
-use super::met::Met;
 use super::{journal, json};
 use crate::sys::stderr;
 
@@ -122,7 +122,7 @@ fn put(line: &[u8]) {
 
 fn drop_one() {
     DROPPED.fetch_add(1, Relaxed);
-    journal::met(&Met::LinesDropped { lines: 1 });
+    journal::incident(&Incident::LinesDropped { lines: 1 });
 }
 
 fn news_of(dropped: u32) -> String {

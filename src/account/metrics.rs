@@ -4,7 +4,7 @@
 //! scraper that changes its mind goes on where it was. docs/metrics.md is the list for users.
 
 use super::account::{Account, Histogram, Span};
-use super::met::Kin;
+use super::incident::Kin;
 use crate::machine::phase::PhaseName;
 use crate::types::Signal;
 

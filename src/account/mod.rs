@@ -2,12 +2,12 @@
 
 pub mod account;
 mod fold;
+pub mod incident;
 pub mod journal;
 mod json;
 pub mod line;
 pub mod live;
 pub mod log;
-pub mod met;
 pub mod metrics;
 pub mod names;
 pub mod page;

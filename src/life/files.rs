@@ -13,8 +13,8 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::account::account::{self, Account, Span};
+use crate::account::incident::Incident;
 use crate::account::log::Format;
-use crate::account::met::Met;
 use crate::account::metrics::{self, Form};
 use crate::account::{journal, report, set_trace};
 use crate::cli::VERSION;
@@ -213,7 +213,7 @@ impl Files {
 
     /// The app was never started: an error that is fatal.
     pub fn never_started(&mut self, why: String, code: u8) {
-        journal::met(&Met::NotExecuted { why });
+        journal::incident(&Incident::NotExecuted { why });
         journal::record(&Fact::AppEnded { ending: Ending::NotStarted(code) });
         journal::record(&Fact::Exit { code, reason: Reason::Crash });
         let now = clock::now();

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::account::incident::{Incident, Kin};
 use crate::account::live::Live;
-use crate::account::met::{Kin, Met};
 use crate::account::{journal, names};
 use crate::config::Config;
 use crate::life::children::Role;
@@ -179,7 +179,7 @@ fn ask_for_parent_death(signal: Signal, parent: Pid) -> Result<(), String> {
 }
 
 fn reaped(kin: Kin, pid: Pid, status: Status) {
-    journal::met(&Met::Reaped { kin, pid, status, warn: false });
+    journal::incident(&Incident::Reaped { kin, pid, status, warn: false });
 }
 
 impl Supervisor {
@@ -338,7 +338,7 @@ impl Supervisor {
                 None
             }
             Err(message) => {
-                journal::met(&Met::NotExecuted { why: message });
+                journal::incident(&Incident::NotExecuted { why: message });
                 Some(Event::AppNotExecuted(self.hands.codes().own))
             }
         }
@@ -527,7 +527,7 @@ impl Supervisor {
     }
 
     fn explain(&self, failure: Failure) -> u8 {
-        journal::met(&Met::NotExecuted { why: self.hands.explain_app(failure) });
+        journal::incident(&Incident::NotExecuted { why: self.hands.explain_app(failure) });
         match failure.step {
             Step::Execute => self.hands.codes().of_exec(failure.errno),
             Step::User | Step::Stdio | Step::Extra => self.hands.codes().own,

@@ -24,7 +24,7 @@ pub use server::{Limits, serve};
 pub use snapshot::Snapshot;
 
 use crate::account::account::Account;
-use crate::account::met::Met;
+use crate::account::incident::Incident;
 use crate::account::{journal, report};
 use crate::sys::clock;
 use crate::sys::fd::Read;
@@ -127,7 +127,7 @@ impl Observer {
             }
             match child.reap() {
                 Some(status) => {
-                    journal::met(&Met::ObserverEnded { status });
+                    journal::incident(&Incident::ObserverEnded { status });
                     self.state = State::Down;
                 }
                 None => {

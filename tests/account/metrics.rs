@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use graceinit::account::account::{Account, Hook, Setting, Span, VERSION, Wall};
-use graceinit::account::met::{Kin, Met};
+use graceinit::account::incident::{Incident, Kin};
 use graceinit::account::metrics::{self, Form};
 use graceinit::machine::connections::Sample;
 use graceinit::machine::fact::{DrainEnd, Fact, Reason};
@@ -119,7 +119,8 @@ fn rich() -> Account {
         account.take(now(), &Fact::Entered(phase));
         match phase {
             PhaseName::Starting => {
-                account.meet(now(), &Met::Started { pid: Pid(7), name: "app".into() });
+                account
+                    .take_incident(now(), &Incident::Started { pid: Pid(7), name: "app".into() });
             }
             PhaseName::Ready => account.take(now(), &Fact::Ready { after: seconds(1) }),
             PhaseName::PreStop => {
@@ -154,9 +155,9 @@ fn rich() -> Account {
     }
     for kin in [Kin::App, Kin::Hook, Kin::Orphan, Kin::Helper] {
         let status = Status::Code(0);
-        account.meet(now(), &Met::Reaped { kin, pid: Pid(9), status, warn: false });
+        account.take_incident(now(), &Incident::Reaped { kin, pid: Pid(9), status, warn: false });
     }
-    account.meet(now(), &Met::LinesDropped { lines: 4 });
+    account.take_incident(now(), &Incident::LinesDropped { lines: 4 });
     for phase in HookPhase::ALL {
         for (round, outcome) in (0..).zip([End::Done, End::Failed, End::TimedOut, End::NotStarted])
         {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::account::met::{Kin, Met};
+use crate::account::incident::{Incident, Kin};
 use crate::machine::connections::Sample;
 use crate::machine::fact::{DrainEnd, Fact, Reason};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
@@ -22,7 +22,7 @@ fn entered(account: &mut Account, millis: u64, phase: PhaseName) {
 fn stopped() -> Account {
     let mut account = Account { v: VERSION, ..Account::default() };
     entered(&mut account, 0, PhaseName::Running);
-    account.meet(at(1), &Met::Started { pid: Pid(7), name: "app".to_owned() });
+    account.take_incident(at(1), &Incident::Started { pid: Pid(7), name: "app".to_owned() });
     account.take(at(5), &Fact::Ready { after: Duration::from_millis(4) });
     entered(&mut account, 5, PhaseName::Ready);
     let (signal, sender) = (Signal::TERM, Some(0));
@@ -115,16 +115,19 @@ fn whatever_happens_the_account_stays_small() {
         let id =
             HookId { attempt: n as u32 + 1, ..HookId::first(HookPhase::PreStop, (n % 3) as usize) };
         account.take(at(n), &Fact::HookStarted { id, limit });
-        account.meet(at(n), &Met::HookSaid { id, stderr: n % 2 == 0, text: long.clone() });
+        account.take_incident(
+            at(n),
+            &Incident::HookSaid { id, stderr: n % 2 == 0, text: long.clone() },
+        );
         let (outcome, status) = (Outcome::TimedOut, None);
         account.take(at(n), &Fact::HookEnded { id, outcome, status });
-        account.meet(at(n), &Met::Says { text: long.clone() });
-        account.meet(at(n), &Met::Trouble { text: long.clone() });
+        account.take_incident(at(n), &Incident::Says { text: long.clone() });
+        account.take_incident(at(n), &Incident::Trouble { text: long.clone() });
         account.take(at(n), &Fact::Sampled { sample: Sample { busy: 1, ..Sample::default() } });
         let signal = Signal::new(1 + (n % 64) as i32).expect("a signal");
         account.take(at(n), &Fact::Forwarded { signal, sent: signal, scope: Scope::Main });
         let (kin, pid, status) = (Kin::Orphan, Pid(n as i32), Status::Code(0));
-        account.meet(at(n), &Met::Reaped { kin, pid, status, warn: true });
+        account.take_incident(at(n), &Incident::Reaped { kin, pid, status, warn: true });
     }
     let size = serde_json::to_vec(&account).expect("JSON").len();
     assert!(size < 300_000, "{size}");

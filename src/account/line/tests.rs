@@ -7,9 +7,9 @@ use log::LevelFilter;
 
 use super::{Line, MADE, Took, Value};
 use crate::account::account::Span;
+use crate::account::incident::{Incident, Kin};
 use crate::account::journal;
 use crate::account::log::level_name;
-use crate::account::met::{Kin, Met};
 use crate::machine::connections::{Sample, Sight};
 use crate::machine::fact::{DrainEnd, Fact, Reason, Survivor};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
@@ -118,31 +118,31 @@ fn facts() -> Vec<Fact> {
     facts
 }
 
-fn mets() -> Vec<Met> {
+fn mets() -> Vec<Incident> {
     let pid = Pid(3);
     let status = Status::Code(0);
     let why = || "because".to_owned();
     let ready = HookId::first(HookPhase::Ready, 0);
     let id = HookId::first(HookPhase::PreStop, 0);
     vec![
-        Met::Started { pid, name: "app".to_owned() },
-        Met::NotExecuted { why: why() },
-        Met::TookOver { pid },
-        Met::Reaped { kin: Kin::Orphan, pid, status, warn: true },
-        Met::Reaped { kin: Kin::App, pid, status: Status::Signal(Signal::KILL), warn: false },
-        Met::LeftoversAsked { signal: Signal::TERM, processes: 2 },
-        Met::HookSaid { id, stderr: true, text: why() },
-        Met::HookSaid { id, stderr: false, text: why() },
-        Met::HookSaid { id: ready, stderr: true, text: why() },
-        Met::Says { text: why() },
-        Met::Reloads,
-        Met::Failed { errno: 5 },
-        Met::Unheard { pid, uid: 1, why: why(), again: false },
-        Met::Unheard { pid, uid: 1, why: why(), again: true },
-        Met::ForeignMain { pid },
-        Met::ObserverEnded { status },
-        Met::Trouble { text: why() },
-        Met::LinesDropped { lines: 2 },
+        Incident::Started { pid, name: "app".to_owned() },
+        Incident::NotExecuted { why: why() },
+        Incident::TookOver { pid },
+        Incident::Reaped { kin: Kin::Orphan, pid, status, warn: true },
+        Incident::Reaped { kin: Kin::App, pid, status: Status::Signal(Signal::KILL), warn: false },
+        Incident::LeftoversAsked { signal: Signal::TERM, processes: 2 },
+        Incident::HookSaid { id, stderr: true, text: why() },
+        Incident::HookSaid { id, stderr: false, text: why() },
+        Incident::HookSaid { id: ready, stderr: true, text: why() },
+        Incident::Says { text: why() },
+        Incident::Reloads,
+        Incident::Failed { errno: 5 },
+        Incident::Unheard { pid, uid: 1, why: why(), again: false },
+        Incident::Unheard { pid, uid: 1, why: why(), again: true },
+        Incident::ForeignMain { pid },
+        Incident::ObserverEnded { status },
+        Incident::Trouble { text: why() },
+        Incident::LinesDropped { lines: 2 },
     ]
 }
 
@@ -192,22 +192,22 @@ fn place(fact: &Fact) -> usize {
     }
 }
 
-fn place_met(met: &Met) -> usize {
+fn place_met(met: &Incident) -> usize {
     match met {
-        Met::Started { .. } => 0,
-        Met::NotExecuted { .. } => 1,
-        Met::TookOver { .. } => 2,
-        Met::Reaped { .. } => 3,
-        Met::LeftoversAsked { .. } => 4,
-        Met::HookSaid { .. } => 5,
-        Met::Says { .. } => 6,
-        Met::Reloads => 7,
-        Met::Failed { .. } => 8,
-        Met::Unheard { .. } => 9,
-        Met::ForeignMain { .. } => 10,
-        Met::ObserverEnded { .. } => 11,
-        Met::Trouble { .. } => 12,
-        Met::LinesDropped { .. } => 13,
+        Incident::Started { .. } => 0,
+        Incident::NotExecuted { .. } => 1,
+        Incident::TookOver { .. } => 2,
+        Incident::Reaped { .. } => 3,
+        Incident::LeftoversAsked { .. } => 4,
+        Incident::HookSaid { .. } => 5,
+        Incident::Says { .. } => 6,
+        Incident::Reloads => 7,
+        Incident::Failed { .. } => 8,
+        Incident::Unheard { .. } => 9,
+        Incident::ForeignMain { .. } => 10,
+        Incident::ObserverEnded { .. } => 11,
+        Incident::Trouble { .. } => 12,
+        Incident::LinesDropped { .. } => 13,
     }
 }
 
@@ -219,7 +219,7 @@ fn samples() -> Vec<Line> {
     assert_eq!(places, (0..14).collect(), "what was met without a sample");
     let mut began = Took::NOTHING;
     let lines = facts.iter().map(|fact| Line::of(fact).took(began.take(Span(5), fact)));
-    lines.chain(mets.iter().map(Line::of_met)).collect()
+    lines.chain(mets.iter().map(Line::of_incident)).collect()
 }
 
 /// The rows of the table: levels, and fields with their types.
@@ -350,17 +350,17 @@ fn no_line_is_made_for_nobody() {
     let signal = Signal::HUP;
     let forwarded = Fact::Forwarded { signal, sent: signal, scope: Scope::Group };
     let reaped =
-        Met::Reaped { kin: Kin::Orphan, pid: Pid(2), status: Status::Code(0), warn: false };
+        Incident::Reaped { kin: Kin::Orphan, pid: Pid(2), status: Status::Code(0), warn: false };
     log::set_max_level(LevelFilter::Warn);
     assert_eq!(made(&forwarded), 0);
     assert_eq!(made(&Fact::Sampled { sample: Sample::default() }), 0);
     assert_eq!(made(&Fact::NotSurveyed), 1);
     let before = MADE.get();
-    journal::met(&reaped);
+    journal::incident(&reaped);
     assert_eq!(MADE.get(), before);
     log::set_max_level(LevelFilter::Trace);
     assert_eq!(made(&forwarded), 1);
-    journal::met(&reaped);
+    journal::incident(&reaped);
     assert_eq!(MADE.get(), before + 2);
     log::set_max_level(LevelFilter::Off);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::account::account::{App, Drain, Ended, Hook, Seen, Setting, Stretch, Wall};
-use crate::account::met::Met;
+use crate::account::incident::Incident;
 use crate::machine::fact::Fact;
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
 use crate::types::{Pid, Status};
@@ -231,7 +231,7 @@ fn every_outcome_and_every_kind_is_shown() {
     }
     for kin in [Kin::App, Kin::Hook, Kin::Orphan, Kin::Helper] {
         let status = Status::Code(0);
-        account.meet(Span(8), &Met::Reaped { kin, pid: Pid(9), status, warn: false });
+        account.take_incident(Span(8), &Incident::Reaped { kin, pid: Pid(9), status, warn: false });
     }
     let text = render(&account, Form::Text);
     assert_eq!(values(&text, "graceinit_hook_attempts_total"), [1.0; 4]);

@@ -13,8 +13,8 @@ mod ready;
 
 pub use ready::Opened;
 
+use crate::account::incident::{Incident, Kin};
 use crate::account::journal;
-use crate::account::met::{Kin, Met};
 use crate::config::Config;
 use crate::config::user::User;
 use crate::exit::{self, Codes};
@@ -153,7 +153,7 @@ impl Hands {
             Some(child) => child,
             None => self.spawn_app(&name)?,
         };
-        journal::met(&Met::Started { pid: child.pid, name });
+        journal::incident(&Incident::Started { pid: child.pid, name });
         self.table.add(child.pid, Role::App);
         (self.app, self.group) = (Some(child.pid), Some(child.pid));
         deadman::set_code(self.config.plan.exit.killed.unwrap_or(exit::KILLED));
@@ -263,7 +263,7 @@ impl Hands {
     pub fn stray_reaped(&mut self, pid: Pid, status: Status) {
         self.told.retain(|(told, _)| *told != pid);
         let warn = self.config.warn_on_reap;
-        journal::met(&Met::Reaped { kin: Kin::Orphan, pid, status, warn });
+        journal::incident(&Incident::Reaped { kin: Kin::Orphan, pid, status, warn });
     }
 
     /// Performs an action (all but the start of a hook, which has a result, and those that are the
@@ -431,7 +431,7 @@ impl Hands {
         if news.is_empty() {
             return;
         }
-        journal::met(&Met::LeftoversAsked { signal, processes: news.len() });
+        journal::incident(&Incident::LeftoversAsked { signal, processes: news.len() });
         self.signal_each(&news, signal);
         // One that is stopped could not act on it.
         self.signal_each(&news, Signal::CONT);

@@ -11,8 +11,8 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use super::Hands;
+use crate::account::incident::{Incident, Kin};
 use crate::account::journal;
-use crate::account::met::{Kin, Met};
 use crate::config::user::User;
 use crate::config::{Config, When};
 use crate::life::background_write::exit_code;
@@ -221,7 +221,7 @@ impl Hands {
     fn refuse(&mut self, sender: Sender, why: &str) {
         let again = std::mem::replace(&mut self.refused, true);
         let Sender { pid, uid, .. } = sender;
-        journal::met(&Met::Unheard { pid, uid, why: why.to_owned(), again });
+        journal::incident(&Incident::Unheard { pid, uid, why: why.to_owned(), again });
     }
 
     fn heard(&mut self, said: notify::Notice, now: Time) -> Option<Notice> {
@@ -234,13 +234,13 @@ impl Hands {
             }
             notify::Notice::Stopping => Some(Notice::Stopping),
             notify::Notice::Reloading => {
-                journal::met(&Met::Reloads);
+                journal::incident(&Incident::Reloads);
                 self.reloading = true;
                 self.tell(now, &Message::Reloading(now));
                 None
             }
             notify::Notice::Status(text) => {
-                journal::met(&Met::Says { text: text.clone() });
+                journal::incident(&Incident::Says { text: text.clone() });
                 self.tell(now, &Message::Status(text));
                 None
             }
@@ -262,7 +262,7 @@ impl Hands {
                 (self.app != Some(Pid(pid))).then_some(Notice::MainPid(Pid(pid)))
             }
             notify::Notice::Errno(errno) => {
-                journal::met(&Met::Failed { errno });
+                journal::incident(&Incident::Failed { errno });
                 None
             }
             notify::Notice::Barrier => None,
@@ -294,7 +294,7 @@ impl Hands {
         if socket::may_be_main(&self.family(&helpers), pid) {
             self.heir = Some(pid);
         } else {
-            journal::met(&Met::ForeignMain { pid });
+            journal::incident(&Incident::ForeignMain { pid });
         }
     }
 
@@ -304,14 +304,14 @@ impl Hands {
         let heir = self.heir.take().filter(|heir| *heir != ended)?;
         let group = reap::is_alive(heir).then(|| crate::sys::tree::look_up(heir))??.group;
         let status = reap::reap(ended)?;
-        journal::met(&Met::Reaped { kin: Kin::App, pid: ended, status, warn: false });
+        journal::incident(&Incident::Reaped { kin: Kin::App, pid: ended, status, warn: false });
         self.table.forget(ended);
         self.table.add(heir, Role::App);
         self.app = Some(heir);
         // In ours it is not to be signalled as a group.
         let group = if group == crate::sys::tty::own_group() { heir } else { group };
         self.group = Some(group);
-        journal::met(&Met::TookOver { pid: heir });
+        journal::incident(&Incident::TookOver { pid: heir });
         Some(group)
     }
 

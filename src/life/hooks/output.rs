@@ -4,9 +4,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::account::incident::Incident;
 use crate::account::journal;
 use crate::account::log::printable;
-use crate::account::met::Met;
 use crate::machine::hooks::{HookId, HookPhase};
 use crate::sys::fd::{self, Read};
 
@@ -97,7 +97,7 @@ impl Output {
 
     fn say(&self) {
         let (id, stderr, text) = (self.hook, self.is_stderr, printable(&self.line));
-        journal::met(&Met::HookSaid { id, stderr, text });
+        journal::incident(&Incident::HookSaid { id, stderr, text });
     }
 
     /// A last line without its newline.

@@ -3,7 +3,7 @@
 use log::Level;
 
 use super::{Line, info, warn};
-use crate::account::met::Met;
+use crate::account::incident::Incident;
 use crate::account::names;
 use crate::machine::hooks::{HookId, HookPhase};
 
@@ -12,16 +12,16 @@ pub const HOOK_SAID: &str = "hook-said";
 
 impl Line {
     /// The line of what was met.
-    pub fn of_met(met: &Met) -> Line {
-        match met {
-            Met::Started { pid, name } => {
+    pub fn of_incident(incident: &Incident) -> Line {
+        match incident {
+            Incident::Started { pid, name } => {
                 info("started", format!("started {name}")).number("pid", pid.0)
             }
-            Met::NotExecuted { why } => Line::new(Level::Error, "not-executed", why.clone()),
-            Met::TookOver { pid } => {
+            Incident::NotExecuted { why } => Line::new(Level::Error, "not-executed", why.clone()),
+            Incident::TookOver { pid } => {
                 info("took-over", "the app goes on as another process").number("pid", pid.0)
             }
-            Met::Reaped { kin, pid, status, warn } => {
+            Incident::Reaped { kin, pid, status, warn } => {
                 let level = if *warn { Level::Warn } else { Level::Trace };
                 let msg = format!("reaped the {} {pid}, which ended with {status}", kin.as_str());
                 Line::new(level, "reaped", msg)
@@ -29,32 +29,32 @@ impl Line {
                     .text("kind", kin.as_str())
                     .ended(Some(*status))
             }
-            Met::LeftoversAsked { signal, processes } => {
+            Incident::LeftoversAsked { signal, processes } => {
                 info("leftovers-asked", "asking what the app left behind to stop")
                     .show("signal", signal)
                     .number("processes", *processes)
             }
-            Met::HookSaid { id, stderr, text } => said(*id, *stderr, text),
-            Met::Says { text } => info("says", format!("the app says: {text}")),
-            Met::Reloads => info("reloads", "the app says that it reloads its configuration"),
-            Met::Failed { errno } => {
+            Incident::HookSaid { id, stderr, text } => said(*id, *stderr, text),
+            Incident::Says { text } => info("says", format!("the app says: {text}")),
+            Incident::Reloads => info("reloads", "the app says that it reloads its configuration"),
+            Incident::Failed { errno } => {
                 warn("failed", "the app says that it has failed").number("errno", *errno)
             }
-            Met::Unheard { pid, uid, why, again } => {
+            Incident::Unheard { pid, uid, why, again } => {
                 let level = if *again { Level::Debug } else { Level::Warn };
                 let msg = format!("a message to NOTIFY_SOCKET is left unread: {why}");
                 Line::new(level, "unheard", msg).number("pid", pid.0).number("uid", *uid)
             }
-            Met::ForeignMain { pid } => {
+            Incident::ForeignMain { pid } => {
                 warn("foreign-main", "the app names a main process that is none of its own")
                     .number("pid", pid.0)
             }
-            Met::ObserverEnded { status } => {
+            Incident::ObserverEnded { status } => {
                 let msg = format!("the observer ended with {status}; it is started again");
                 info("observer-ended", msg)
             }
-            Met::Trouble { text } => warn("trouble", text.clone()),
-            Met::LinesDropped { lines } => {
+            Incident::Trouble { text } => warn("trouble", text.clone()),
+            Incident::LinesDropped { lines } => {
                 warn("lines-dropped", "log lines dropped: stderr was not read")
                     .number("lines", *lines)
             }

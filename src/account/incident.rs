@@ -32,7 +32,7 @@ impl Kin {
 /// One thing that was met.
 #[allow(missing_docs, reason = "each variant tells what its fields are")]
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Met {
+pub enum Incident {
     /// The app was forked; `name` is its first word.
     Started { pid: Pid, name: String },
     /// Why it was not executed, and what to do.
