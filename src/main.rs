@@ -35,7 +35,7 @@ fn run(call: &Call, birth: Birth) -> ! {
     account::init(config.level, config.log_format);
     files::keep_account(&config);
     for warning in &config.warnings {
-        journal::trouble(warning.as_str());
+        journal::warn(warning.as_str());
     }
     if log::log_enabled!(log::Level::Info) {
         log::info!("settings: {}", check::in_one_line(&config));

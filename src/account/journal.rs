@@ -104,7 +104,7 @@ pub fn incident(incident: &Incident) {
 }
 
 /// Something could not be done; life goes on.
-pub fn trouble(text: impl Into<String>) {
+pub fn warn(text: impl Into<String>) {
     incident(&Incident::Trouble { text: text.into() });
 }
 

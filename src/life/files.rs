@@ -334,7 +334,7 @@ impl<C: Content> Kept<C> {
     fn complain(&mut self, why: Option<String>) {
         let Some(why) = why.filter(|_| !self.complained) else { return };
         self.complained = true;
-        journal::trouble(format!("unable to write {}: {why}; going on", shown(self.file.path())));
+        journal::warn(format!("unable to write {}: {why}; going on", shown(self.file.path())));
     }
 
     fn begin_last(&mut self, now: Time) {

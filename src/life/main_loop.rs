@@ -159,7 +159,7 @@ fn take_charge() -> Result<(Source, Disposition), String> {
     let child_signal = signals::set_disposition(Signal::CHLD, Disposition::Default);
     if !process::is_first() {
         if let Err(error) = process::become_subreaper() {
-            journal::trouble(format!(
+            journal::warn(format!(
                 "unable to become a child subreaper: {error}; orphans of the app are not reaped"
             ));
         }

@@ -154,7 +154,7 @@ impl Observer {
             }
             Err(error) => {
                 if !self.complained {
-                    journal::trouble(format!(
+                    journal::warn(format!(
                         "unable to start the observer: {error}; nothing is answered until a later try"
                     ));
                 }
@@ -276,7 +276,7 @@ impl Observer {
     pub fn resume(&self) {
         if let State::Up { child, .. } = &self.state {
             if child.resume() {
-                journal::trouble("the observer was stopped by a signal; it goes on");
+                journal::warn("the observer was stopped by a signal; it goes on");
             }
         }
     }

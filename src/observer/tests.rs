@@ -401,11 +401,11 @@ fn the_account_follows_and_outlives_the_observer() {
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
         journal::keep(Account { phase: "starting".into(), ..Account::default() }, clock::now());
-        journal::trouble("one");
+        journal::warn("one");
         observer.ensure(clock::now());
         assert!(has(port, "one"));
         assert_eq!(observer.due(), None);
-        journal::trouble("two");
+        journal::warn("two");
         assert!(observer.due().is_some());
         live(&mut observer, |_, _| has(port, "two"));
         // Nothing is due when nothing has changed.
@@ -424,7 +424,7 @@ fn what_changes_often_is_shown_seldom_and_a_phase_at_once() {
         let mut observer = Observer::new(vec![any_port()], None);
         journal::keep(Account::default(), clock::now());
         observer.ensure(clock::now());
-        journal::trouble("one");
+        journal::warn("one");
         let due = observer.due().expect("due");
         assert!(due > clock::now());
         observer.feed();
@@ -483,7 +483,7 @@ fn a_document_that_is_too_long_for_the_socket_harms_nobody() {
         let long = vec![b'x'; 10_000_000];
         let tries = (0..20).take_while(|_| !observer.show(long.clone(), clock::now())).count();
         assert_eq!((tries, observer.longest), (5, SHORT));
-        journal::trouble("short");
+        journal::warn("short");
         live(&mut observer, |_, _| has(port, "short"));
         assert_eq!(observer.pid(), pid);
         observer.close();

@@ -43,7 +43,7 @@ fn warn_once(text: &str) {
     static SAID: AtomicBool = AtomicBool::new(false);
     match SAID.swap(true, Relaxed) {
         true => log::debug!("{text}"),
-        false => journal::trouble(text),
+        false => journal::warn(text),
     }
 }
 

@@ -58,7 +58,7 @@ impl Hands {
         let variables = moment.variables();
         let started = self.hook(id).and_then(|hook| self.try_hook(id, &hook, variables, machine));
         started.map_err(|error| {
-            journal::trouble(format!("unable to start the hook {}: {error}", names::hook(id)));
+            journal::warn(format!("unable to start the hook {}: {error}", names::hook(id)));
             Event::HookNotStarted(id)
         })
     }
@@ -146,7 +146,7 @@ impl Hands {
             // A probe is tried again and again.
             match kind == "probe" && id.attempt > 1 {
                 true => log::debug!("{text}"),
-                false => journal::trouble(text),
+                false => journal::warn(text),
             }
         }
     }
@@ -173,7 +173,7 @@ impl Hands {
                 self.records = Some(Records::new(records));
             }
             Err(error) => {
-                journal::trouble(format!("unable to look who is still there: {error}; going on"));
+                journal::warn(format!("unable to look who is still there: {error}; going on"));
             }
         }
     }

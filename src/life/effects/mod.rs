@@ -383,7 +383,7 @@ impl Hands {
 
     fn report(&self, whom: &str, signal: Signal, result: io::Result<()>) {
         if let Err(error) = result {
-            journal::trouble(format!("unable to send {signal} to {whom}: {error}; going on"));
+            journal::warn(format!("unable to send {signal} to {whom}: {error}; going on"));
         }
     }
 
@@ -456,7 +456,7 @@ impl Hands {
     fn warn_of_proc(&mut self, reach: Reach) {
         if reach == Reach::WithoutProc && !self.warned_of_proc {
             self.warned_of_proc = true;
-            journal::trouble(
+            journal::warn(
                 "unable to read the process tree: /proc is missing or belongs to another pid \
                  namespace; signalling only what is known without it",
             );
@@ -514,7 +514,7 @@ impl Hands {
             match DeadMan::new() {
                 Ok(dead_man) => self.dead_man = Some(dead_man),
                 Err(error) => {
-                    journal::trouble(format!(
+                    journal::warn(format!(
                         "unable to set the dead-man timer: {error}; going on without it"
                     ));
                 }

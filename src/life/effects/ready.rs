@@ -108,7 +108,7 @@ impl Hands {
                 let verb = if file.exists { "make" } else { "remove" };
                 let why = Errno::from_raw(i32::from(errno)).desc();
                 let path = file.path().display();
-                journal::trouble(format!("unable to {verb} {path}: {why}; going on"));
+                journal::warn(format!("unable to {verb} {path}: {why}; going on"));
             }
             // It was killed with the rest of the tree; the file may be there or not.
             Status::Signal(_) => file.exists = !file.wanted,
@@ -166,7 +166,7 @@ impl Hands {
             Sent::Failed(error) => {
                 if !std::mem::replace(&mut self.warned_of_upward, true) {
                     let text = format!("unable to send to NOTIFY_SOCKET: {error}; going on");
-                    journal::trouble(text);
+                    journal::warn(text);
                 }
             }
         }
@@ -327,9 +327,7 @@ impl Hands {
             }
             Some(Line::Closed) => {
                 self.ready_pipe = None;
-                journal::trouble(
-                    "the app has closed the descriptor of --ready fd without a newline",
-                );
+                journal::warn("the app has closed the descriptor of --ready fd without a newline");
                 false
             }
         }
@@ -376,7 +374,7 @@ impl Opened {
         // In place of another program that knows nothing of it, the app keeps the socket that it was given.
         let from = || if config.plain { Ok(None) } else { Upward::from_environment() };
         let upward = from().unwrap_or_else(|why| {
-            journal::trouble(why.to_string());
+            journal::warn(why.to_string());
             None
         });
         // Where nothing could come of it there is none.
