@@ -222,7 +222,7 @@ impl Supervisor {
             if alone && self.machine.ending().is_some() {
                 self.handle(now, Event::TreeEmpty);
             }
-            if self.machine.deadline().is_some_and(|deadline| deadline <= now) {
+            if self.machine.next_wakeup().is_some_and(|deadline| deadline <= now) {
                 self.handle(now, Event::Tick);
             }
         }
@@ -254,7 +254,7 @@ impl Supervisor {
     fn wait(&mut self) -> Option<Incoming> {
         let now = clock::now();
         let live = self.live.as_ref().and_then(Live::due);
-        let dues = [self.machine.deadline(), self.reaper.due(), live, self.hands.opened.due()];
+        let dues = [self.machine.next_wakeup(), self.reaper.due(), live, self.hands.opened.due()];
         let until = dues.into_iter().flatten().min();
         let report = self.report.as_ref().map(AsFd::as_fd);
         let read =

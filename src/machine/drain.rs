@@ -33,7 +33,7 @@ impl Machine {
     /// The last moment of the drain, if the budget has an end: it needs the rest.
     pub(super) fn drain_end(&self) -> Option<Time> {
         let hooks = !self.plan.hooks.on_stop.is_empty();
-        self.deadline.map(|end| budget::drain_end(end, self.plan.measure(), hooks))
+        self.budget_end.map(|end| budget::drain_end(end, self.plan.measure(), hooks))
     }
 
     /// When the drain is over at the latest, if the budget has an end.

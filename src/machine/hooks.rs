@@ -160,7 +160,7 @@ impl Machine {
             Phase::PreStart { .. } | Phase::Running { .. } => Some((Time(u64::MAX), None)),
             Phase::PreStop { .. } | Phase::Drain(_) | Phase::OnStop(_) => {
                 let last = |end| budget::hooks_end(end, self.plan.measure());
-                Some((self.deadline.map_or(Time(u64::MAX), last), self.deadline))
+                Some((self.budget_end.map_or(Time(u64::MAX), last), self.budget_end))
             }
             Phase::PostStop { end, .. } => Some((self.post_stop_hooks_end(*end), Some(*end))),
             Phase::Starting { .. }

@@ -177,9 +177,9 @@ pub struct Machine {
     /// How often the app is to give a sign of life.
     watchdog: Option<Duration>,
     /// The end of the budget, once it runs, if it has one. Absolute, but for [`Notice::MoreTime`].
-    deadline: Option<Time>,
+    budget_end: Option<Time>,
     /// What that may be moved to.
-    latest: Time,
+    budget_end_limit: Time,
     /// A second stop request has ended the budget.
     hurried: bool,
     /// The records of the survivors were asked for.
@@ -211,8 +211,8 @@ impl Machine {
             ended: None,
             stop: None,
             stop_ended_it: false,
-            deadline: None,
-            latest: Time::default(),
+            budget_end: None,
+            budget_end_limit: Time::default(),
             hurried: false,
             surveyed: false,
             rounds: 0,
@@ -270,7 +270,7 @@ impl Machine {
 
     /// The end of the budget, once it runs, if it has one.
     pub fn budget_end(&self) -> Option<Time> {
-        self.deadline
+        self.budget_end
     }
 
     /// The attempts that are waited for.
@@ -302,7 +302,7 @@ impl Machine {
     }
 
     /// When `Tick` is due. Derived from the state, never armed: it cannot be forgotten.
-    pub fn deadline(&self) -> Option<Time> {
+    pub fn next_wakeup(&self) -> Option<Time> {
         let phase = match &self.phase {
             Phase::Starting { .. } | Phase::Exited => None,
             Phase::PreStart { queue, .. } => queue.pause,
@@ -319,14 +319,14 @@ impl Machine {
                 earliest(earliest(pause, ready), *watchdog)
             }
             Phase::PreStop { retries, .. } => {
-                earliest(retries.iter().map(|(_, again)| *again).min(), self.deadline)
+                earliest(retries.iter().map(|(_, again)| *again).min(), self.budget_end)
             }
-            Phase::Drain(draining) => earliest(self.drain_due(draining), self.deadline),
-            Phase::OnStop(queue) => earliest(queue.pause, self.deadline),
+            Phase::Drain(draining) => earliest(self.drain_due(draining), self.budget_end),
+            Phase::OnStop(queue) => earliest(queue.pause, self.budget_end),
             Phase::Stopping { next, diagnose, .. } => {
-                earliest(earliest(*next, *diagnose), self.deadline)
+                earliest(earliest(*next, *diagnose), self.budget_end)
             }
-            Phase::Leftovers(sweep) => earliest(Some(sweep.next), self.deadline),
+            Phase::Leftovers(sweep) => earliest(Some(sweep.next), self.budget_end),
             Phase::Killed { give_up, sweep } => Some(sweep.next.min(*give_up)),
             Phase::PostStop { queue, end, killed, .. } => {
                 let next = if *killed { *end } else { self.post_stop_hooks_end(*end) };
@@ -341,7 +341,7 @@ impl Machine {
     fn survey_due(&self) -> Option<Time> {
         let lead = budget::survey_lead(self.plan.measure());
         let due = self.budget_runs() && !self.surveyed && !lead.is_zero();
-        self.deadline.filter(|_| due).map(|deadline| deadline.before(lead))
+        self.budget_end.filter(|_| due).map(|deadline| deadline.before(lead))
     }
 
     /// Takes one event in; what is to be done is pushed to `out`.
@@ -385,7 +385,7 @@ impl Machine {
     }
 
     fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self.budget_runs() && self.deadline.is_some_and(|deadline| deadline <= now) {
+        if self.budget_runs() && self.budget_end.is_some_and(|deadline| deadline <= now) {
             return self.kill_all(now, out);
         }
         if self.survey_due().is_some_and(|due| due <= now) {

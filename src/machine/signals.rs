@@ -242,9 +242,9 @@ impl Machine {
         whole: Option<Duration>,
         out: &mut Vec<Action>,
     ) {
-        self.deadline = whole.map(|whole| now.after(whole));
-        self.latest = now.after(self.plan.grace_max);
-        out.extend(self.deadline.map(Action::ArmDeadMan));
+        self.budget_end = whole.map(|whole| now.after(whole));
+        self.budget_end_limit = now.after(self.plan.grace_max);
+        out.extend(self.budget_end.map(Action::ArmDeadMan));
     }
 
     /// To whom signals go now.

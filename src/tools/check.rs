@@ -193,7 +193,7 @@ fn rehearse(config: &Config, least: Duration) -> (Vec<(Duration, Fact)>, Duratio
     }
     for _ in 0..MOST_STEPS {
         let ends = rehearsal.running.iter().filter_map(|(id, end)| Some(((*end)?, *id))).min();
-        let Some(due) = machine.deadline() else { break };
+        let Some(due) = machine.next_wakeup() else { break };
         // A drain without an end looks for ever.
         let drains = matches!(machine.phase(), Phase::Drain(_));
         if budget.is_none() && drains && whole < due.since(Time::default()) {

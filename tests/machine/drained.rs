@@ -84,7 +84,7 @@ impl Walk {
                 self.ends[0] += 1;
                 continue;
             }
-            let wake = machine.deadline().expect("the budget runs");
+            let wake = machine.next_wakeup().expect("the budget runs");
             let pause = wake.since(now);
             let last = self.begun.after(ms(END));
             let short = wake != last && pause < ms(20);

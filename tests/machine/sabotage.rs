@@ -225,8 +225,8 @@ impl Subject {
         }
     }
 
-    pub(super) fn deadline(&self) -> Option<Time> {
-        let wake = self.machine.deadline().map(|time| time.after(self.put_off));
+    pub(super) fn next_wakeup(&self) -> Option<Time> {
+        let wake = self.machine.next_wakeup().map(|time| time.after(self.put_off));
         match self.bug {
             Some(Bug::ForgetsToWake(phase)) if phase == self.phase() => None,
             Some(Bug::WakesLate(phase)) if phase == self.phase() => {
@@ -270,7 +270,8 @@ impl Subject {
             | (Bug::IgnoresMoreTime, Event::Notice(Notice::MoreTime(_)))
             | (Bug::WaitsOnAfterTheSurvey, Event::Surveyed) => Event::AppExecuted,
             (Bug::MoreTimeCountsFromTheDeadline, Event::Notice(Notice::MoreTime(span))) => {
-                let left = self.machine.deadline().map_or(Duration::ZERO, |wake| wake.since(now));
+                let left =
+                    self.machine.next_wakeup().map_or(Duration::ZERO, |wake| wake.since(now));
                 Event::Notice(Notice::MoreTime(span + left))
             }
             (Bug::LosesTheSecondReload, Event::Signal(received))
@@ -285,7 +286,7 @@ impl Subject {
             _ => mischief::mishears(bug, event),
         };
         let mut told = Time(now.0.saturating_sub(self.put_off.as_nanos() as u64));
-        let due = self.deadline().is_some_and(|wake| wake <= now);
+        let due = self.next_wakeup().is_some_and(|wake| wake <= now);
         if bug == Bug::GivesUpTooEarly && self.phase() == PhaseName::Killed && due {
             told = told.after(budget::dying(self.machine.plan().post_stop_timeout));
         }
