@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use crate::sys::helper::{Aside, Given};
+use crate::sys::helper::{Given, Helper};
 use crate::sys::{clock, fd, poll};
 use crate::types::{Pid, Status, Time};
 
@@ -23,7 +23,7 @@ pub struct Errand(Option<Running>);
 
 #[derive(Debug)]
 struct Running {
-    child: Aside,
+    child: Helper,
     /// Its other end is closed when the child has ended.
     pipe: OwnedFd,
     /// It was, and the child is looked for again then, and after twice as long each time.
@@ -65,7 +65,7 @@ impl Errand {
         // Its three, what it keeps, and what it may open.
         let given =
             Given { name: c"graceinit-file", user: None, trusted: true, keep: &keep, files: 16 };
-        let child = Aside::start(&given, &|| exit_code(work()))?;
+        let child = Helper::start(&given, &|| exit_code(work()))?;
         self.0 = Some(Running { child, pipe, again: None });
         Ok(())
     }

@@ -28,7 +28,7 @@ use crate::account::incident::Incident;
 use crate::account::{journal, report};
 use crate::sys::clock;
 use crate::sys::fd::Read;
-use crate::sys::helper::{Aside, End, Given, Sent};
+use crate::sys::helper::{End, Given, Helper, Sent};
 use crate::sys::poll::Want;
 use crate::types::{Pid, Time};
 
@@ -80,14 +80,14 @@ enum State {
     Down,
     /// There is one.
     Up {
-        child: Aside,
+        child: Helper,
         link: End,
         since: Time,
         /// It does not know the last snapshot: there was no room.
         stale: bool,
     },
     /// It was killed or has ended, and was not reaped yet.
-    Dying { child: Aside, next: Time, pause: Duration },
+    Dying { child: Helper, next: Time, pause: Duration },
     /// Nobody needs it any more.
     Closed,
 }
@@ -164,7 +164,7 @@ impl Observer {
         }
     }
 
-    fn spawn(&self) -> std::io::Result<(Aside, End)> {
+    fn spawn(&self) -> std::io::Result<(Helper, End)> {
         let (ours, theirs) = End::pair()?;
         // Room for a document, snapshots beside it, and what the kernel needs for keeping them.
         ours.make_room(4 * shown::LONGEST as i32);
@@ -184,7 +184,7 @@ impl Observer {
             serve(&self.listeners, &theirs, self.snapshot.clone(), account, self.limits);
             0
         };
-        Ok((Aside::start(&given, &work)?, ours))
+        Ok((Helper::start(&given, &work)?, ours))
     }
 
     /// When `ensure` has something to do.

@@ -36,9 +36,9 @@ pub struct Given<'a> {
 
 /// A helper that was not reaped.
 #[derive(Debug)]
-pub struct Aside(Pid);
+pub struct Helper(Pid);
 
-impl Aside {
+impl Helper {
     /// Makes a helper that calls `work` and ends with what that returns. It has a full copy of this
     /// process but for the environment, no signal reaches it except SIGKILL and SIGSTOP, it dies with
     /// this process, and it has no right that it could be robbed of. (`work` must not use what was
@@ -46,7 +46,7 @@ impl Aside {
     ///
     /// # Errors
     /// Those of clone(2): EAGAIN, ENOMEM.
-    pub fn start(given: &Given<'_>, work: &dyn Fn() -> u8) -> io::Result<Aside> {
+    pub fn start(given: &Given<'_>, work: &dyn Fn() -> u8) -> io::Result<Helper> {
         let parent = process::own_pid();
         // The dead-man's alarm too: its handler must not run in the helper.
         let own = signals::set_mask(Mask::ALL);
@@ -65,7 +65,7 @@ impl Aside {
         }
         let error = io::Error::last_os_error();
         signals::set_mask(own);
-        if pid < 0 { Err(error) } else { Ok(Aside(Pid(pid as i32))) }
+        if pid < 0 { Err(error) } else { Ok(Helper(Pid(pid as i32))) }
     }
 
     /// Its pid.
@@ -348,11 +348,11 @@ pub(crate) mod tests {
         let mut text = String::new();
         // To the end of the last process that has it.
         said.read_to_string(&mut text).expect("text");
-        let ended = Aside(child.pid).ended();
+        let ended = Helper(child.pid).ended();
         assert_eq!((ended, text.as_str()), (Some(Status::Code(0)), ""));
     }
 
-    impl Aside {
+    impl Helper {
         fn ended(&self) -> Option<Status> {
             self.wait_for_end(Duration::from_secs(10));
             self.reap()
@@ -368,7 +368,7 @@ pub(crate) mod tests {
         alone(|| {
             let (ours, theirs) = End::pair().expect("a pair");
             let keep = [theirs.as_fd()];
-            let helper = Aside::start(&given(&keep), &|| {
+            let helper = Helper::start(&given(&keep), &|| {
                 theirs.send(b"here");
                 poll::wait(&[theirs.as_fd()], None, clock::now());
                 7
@@ -394,7 +394,7 @@ pub(crate) mod tests {
         alone(|| {
             let (ours, theirs) = End::pair().expect("a pair");
             let keep = [theirs.as_fd()];
-            let helper = Aside::start(&given(&keep), &|| 3).expect("a helper");
+            let helper = Helper::start(&given(&keep), &|| 3).expect("a helper");
             drop(theirs);
             helper.wait_for_end(Duration::from_secs(10));
             assert_eq!(ours.receive(&mut [0]), Read::End);
@@ -413,7 +413,7 @@ pub(crate) mod tests {
             let keep = [theirs.as_fd()];
             let before = process::environment().count();
             assert_ne!(before, 0);
-            let helper = Aside::start(&given(&keep), &|| {
+            let helper = Helper::start(&given(&keep), &|| {
                 let left = std::env::vars_os().count() + process::environment().count();
                 theirs.send(&[u8::try_from(left).unwrap_or(u8::MAX)]);
                 0
@@ -447,7 +447,7 @@ pub(crate) mod tests {
         alone(|| {
             let (ours, theirs) = End::pair().expect("a pair");
             let keep = [theirs.as_fd()];
-            let helper = Aside::start(&given(&keep), &|| {
+            let helper = Helper::start(&given(&keep), &|| {
                 let mut open: Vec<u32> = Vec::new();
                 for number in 0..100 {
                     // SAFETY: only asks.
