@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_millis(100);
 
 /// The child that runs an errand, if there is one.
 #[derive(Debug, Default)]
-pub struct Errand(Option<Running>);
+pub struct BackgroundWrite(Option<Running>);
 
 #[derive(Debug)]
 struct Running {
@@ -41,7 +41,7 @@ pub enum Outcome {
     Killed,
 }
 
-impl Errand {
+impl BackgroundWrite {
     /// Whether one is under way.
     pub fn is_busy(&self) -> bool {
         self.0.is_some()

@@ -20,7 +20,7 @@ use crate::account::{journal, report, set_trace};
 use crate::cli::VERSION;
 use crate::config::Config;
 use crate::config::hooks::Hook;
-use crate::life::background_write::{Errand, Outcome};
+use crate::life::background_write::{BackgroundWrite, Outcome};
 use crate::life::hooks::environment;
 use crate::machine::fact::{Fact, Reason};
 use crate::machine::hooks::HookPhase;
@@ -223,18 +223,18 @@ impl Files {
 
     /// What the main loop waits for.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.errands().filter_map(Errand::fd)
+        self.writes().filter_map(BackgroundWrite::fd)
     }
 
     /// Every descriptor that belongs to them.
     pub fn owned(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let report = self.report.iter().map(|report| report.file.file.as_fd());
-        report.chain(self.errands().filter_map(Errand::owned))
+        report.chain(self.writes().filter_map(BackgroundWrite::owned))
     }
 
     /// The children that write: no part of the tree.
     pub fn pids(&self) -> impl Iterator<Item = Pid> + '_ {
-        self.errands().filter_map(Errand::pid)
+        self.writes().filter_map(BackgroundWrite::pid)
     }
 
     /// When there is something to do without any event.
@@ -244,9 +244,9 @@ impl Files {
         report.into_iter().chain(metrics).min()
     }
 
-    fn errands(&self) -> impl Iterator<Item = &Errand> {
-        let report = self.report.iter().map(|report| &report.errand);
-        report.chain(self.metrics.iter().map(|metrics| &metrics.errand))
+    fn writes(&self) -> impl Iterator<Item = &BackgroundWrite> {
+        let report = self.report.iter().map(|report| &report.write_process);
+        report.chain(self.metrics.iter().map(|metrics| &metrics.write_process))
     }
 }
 
@@ -280,7 +280,7 @@ trait Content {
 #[derive(Debug)]
 struct Kept<C> {
     file: C,
-    errand: Errand,
+    write_process: BackgroundWrite,
     /// When the last version was begun.
     last: Time,
     /// When the next one is to be, if that is known.
@@ -292,7 +292,13 @@ struct Kept<C> {
 impl<C: Content> Kept<C> {
     fn new(file: C) -> Kept<C> {
         let last = clock::now();
-        Kept { file, errand: Errand::default(), last, next: None, complained: false }
+        Kept {
+            file,
+            write_process: BackgroundWrite::default(),
+            last,
+            next: None,
+            complained: false,
+        }
     }
 
     /// Then, or earlier if that was wanted already.
@@ -302,7 +308,7 @@ impl<C: Content> Kept<C> {
 
     fn go_on(&mut self, now: Time) {
         self.ended(now);
-        if self.next.is_some_and(|next| next <= now) && !self.errand.is_busy() {
+        if self.next.is_some_and(|next| next <= now) && !self.write_process.is_busy() {
             self.begin(now);
         }
     }
@@ -310,13 +316,13 @@ impl<C: Content> Kept<C> {
     fn begin(&mut self, now: Time) {
         (self.last, self.next) = (now, None);
         let file = &self.file;
-        if let Err(error) = self.errand.start(file.fd(), &|| file.write()) {
+        if let Err(error) = self.write_process.start(file.fd(), &|| file.write()) {
             self.complain(Some(reason(&error)));
         }
     }
 
     fn ended(&mut self, now: Time) {
-        if let Some(outcome) = self.errand.outcome(now) {
+        if let Some(outcome) = self.write_process.outcome(now) {
             self.judge(outcome, now);
         }
     }
@@ -339,7 +345,7 @@ impl<C: Content> Kept<C> {
 
     fn begin_last(&mut self, now: Time) {
         self.ended(now);
-        match self.errand.is_busy() {
+        match self.write_process.is_busy() {
             // That one has an older account.
             true => self.next = Some(now),
             false => self.begin(now),
@@ -347,26 +353,26 @@ impl<C: Content> Kept<C> {
     }
 
     fn finish(&mut self, end: Time) {
-        let outcome = self.errand.wait(end);
+        let outcome = self.write_process.wait(end);
         let killed = outcome == Some(Outcome::Killed);
         if let Some(outcome) = outcome {
             self.judge(outcome, clock::now());
         }
-        if (killed || self.next.is_some()) && !self.errand.is_busy() {
+        if (killed || self.next.is_some()) && !self.write_process.is_busy() {
             self.begin(clock::now());
-            if let Some(Outcome::Failed(errno)) = self.errand.wait(end) {
+            if let Some(Outcome::Failed(errno)) = self.write_process.wait(end) {
                 self.complain(Some(errno.desc().to_owned()));
             }
         }
-        if self.errand.is_busy() {
+        if self.write_process.is_busy() {
             self.complain(Some("it takes too long".to_owned()));
-            self.errand.abandon();
+            self.write_process.abandon();
         }
     }
 
     fn due(&self) -> Option<Time> {
-        match self.errand.is_busy() {
-            true => self.errand.due(),
+        match self.write_process.is_busy() {
+            true => self.write_process.due(),
             false => self.next,
         }
     }
