@@ -13,18 +13,18 @@ pub enum Role {
     /// An attempt of a hook.
     Hook(HookId),
     /// Looks who is still there.
-    Surveyor,
+    SurvivorScan,
     /// Makes or removes the ready file.
-    Clerk,
+    ReadyFileWriter,
     /// Stood in the terminal's foreground while that was given up. Ends at once.
-    StandIn,
+    TerminalHolder,
 }
 
 /// The children that graceinit started itself and that were not reaped.
 #[derive(Debug, Default)]
-pub struct Table(Vec<(Pid, Role)>);
+pub struct Children(Vec<(Pid, Role)>);
 
-impl Table {
+impl Children {
     /// A new child.
     pub fn add(&mut self, pid: Pid, role: Role) {
         self.0.push((pid, role));
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn a_reaped_pid_plays_no_part() {
         let hook = Role::Hook(HookId::first(HookPhase::OnStop, 0));
-        let mut table = Table::default();
+        let mut table = Children::default();
         table.add(Pid(7), Role::App);
         table.add(Pid(8), hook);
         assert_eq!((table.role(Pid(7)), table.pid(hook)), (Some(Role::App), Some(Pid(8))));

@@ -281,7 +281,7 @@ impl Supervisor {
                 // stop in the pause before a pre-start hook is tried again).
                 self.reaper.ask();
             }
-            if ended && self.hands.table.pid(Role::App).is_none() {
+            if ended && self.hands.children.pid(Role::App).is_none() {
                 // There never was one: the dead-man has to know our code as it is.
                 deadman::app_reaped(self.machine.exit_code());
             }
@@ -351,7 +351,7 @@ impl Supervisor {
             news = true;
             // The pid that the signal names is asked for first: that costs the same however many
             // children there are.
-            if self.hands.table.role(signal.pid).is_none() && signal.pid.0 > 0 {
+            if self.hands.children.role(signal.pid).is_none() && signal.pid.0 > 0 {
                 self.stray(signal.pid);
             }
         }
@@ -366,7 +366,7 @@ impl Supervisor {
         }
         while let Some(finding) = self.reaper.next(now) {
             match finding {
-                Finding::Ended(pid) if self.hands.table.role(pid).is_some() => {
+                Finding::Ended(pid) if self.hands.children.role(pid).is_some() => {
                     self.own_children(now);
                 }
                 Finding::Ended(pid) => {
@@ -392,13 +392,13 @@ impl Supervisor {
     /// The app and the hooks: each asked for by its pid, so that none is missed although signals of
     /// the same number merge into one.
     fn own_children(&mut self, now: Time) {
-        for pid in self.hands.table.pids().collect::<Vec<_>>() {
-            match self.hands.table.role(pid) {
+        for pid in self.hands.children.pids().collect::<Vec<_>>() {
+            match self.hands.children.role(pid) {
                 Some(Role::App) => self.app(now, pid),
                 Some(Role::Hook(id)) => self.hook(now, pid, id),
-                Some(Role::Surveyor) => self.surveyor(now, pid),
-                Some(Role::Clerk) => self.clerk(pid),
-                Some(Role::StandIn) => self.stand_in(pid),
+                Some(Role::SurvivorScan) => self.surveyor(now, pid),
+                Some(Role::ReadyFileWriter) => self.clerk(pid),
+                Some(Role::TerminalHolder) => self.stand_in(pid),
                 None => {}
             }
         }
@@ -433,13 +433,13 @@ impl Supervisor {
         self.handle(now, event);
         reap::reap(pid);
         reaped(Kin::App, pid, status);
-        self.hands.table.forget(pid);
+        self.hands.children.forget(pid);
         deadman::app_reaped(self.machine.exit_code());
     }
 
     fn hook(&mut self, now: Time, pid: Pid, id: HookId) {
         let Some(status) = reap::reap(pid) else { return };
-        self.hands.table.forget(pid);
+        self.hands.children.forget(pid);
         // Its last lines are recorded before its end.
         let failure = self.hands.hook_ended(id);
         reaped(Kin::Hook, pid, status);
@@ -456,7 +456,7 @@ impl Supervisor {
     fn surveyor(&mut self, now: Time, pid: Pid) {
         if let Some(status) = reap::reap(pid) {
             reaped(Kin::Helper, pid, status);
-            self.hands.table.forget(pid);
+            self.hands.children.forget(pid);
             self.hands.surveyed(status);
             self.handle(now, Event::Surveyed);
         }
@@ -465,7 +465,7 @@ impl Supervisor {
     fn clerk(&mut self, pid: Pid) {
         if let Some(status) = reap::reap(pid) {
             reaped(Kin::Helper, pid, status);
-            self.hands.table.forget(pid);
+            self.hands.children.forget(pid);
             self.hands.clerk_ended(status);
         }
     }
@@ -473,7 +473,7 @@ impl Supervisor {
     fn stand_in(&mut self, pid: Pid) {
         if let Some(status) = reap::reap(pid) {
             reaped(Kin::Helper, pid, status);
-            self.hands.table.forget(pid);
+            self.hands.children.forget(pid);
         }
     }
 

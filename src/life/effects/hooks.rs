@@ -114,7 +114,7 @@ impl Hands {
             extra: None,
         };
         let child = spawn::spawn(task, &setup)?;
-        self.table.add(child.pid, Role::Hook(id));
+        self.children.add(child.pid, Role::Hook(id));
         self.reports.push((id, child.report));
         self.outputs.add(id, false, stdout);
         self.outputs.add(id, true, stderr);
@@ -155,7 +155,7 @@ impl Hands {
 
     /// Starts a look at who is still there.
     pub(super) fn survey(&mut self) {
-        if self.table.pid(Role::Surveyor).is_some() {
+        if self.children.pid(Role::SurvivorScan).is_some() {
             return;
         }
         let aside: Vec<Pid> = self.opened.aside().collect();
@@ -169,7 +169,7 @@ impl Hands {
         });
         match begun {
             Ok((child, records)) => {
-                self.table.add(child.pid, Role::Surveyor);
+                self.children.add(child.pid, Role::SurvivorScan);
                 self.records = Some(Records::new(records));
             }
             Err(error) => {

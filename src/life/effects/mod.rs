@@ -18,7 +18,7 @@ use crate::account::journal;
 use crate::config::Config;
 use crate::config::user::User;
 use crate::exit::{self, Codes};
-use crate::life::children::{Role, Table};
+use crate::life::children::{Children, Role};
 use crate::life::hooks::output::Outputs;
 use crate::life::survivors::Records;
 use crate::machine::hooks::HookId;
@@ -47,7 +47,7 @@ pub struct Leave {
 /// Everything that actions need.
 pub struct Hands {
     /// Who is who.
-    pub table: Table,
+    pub children: Children,
     /// What hooks print.
     pub outputs: Outputs,
     /// The controlling terminal.
@@ -111,7 +111,7 @@ impl Hands {
         opened: Opened,
     ) -> Hands {
         Hands {
-            table: Table::default(),
+            children: Children::default(),
             outputs: Outputs::default(),
             terminal,
             config,
@@ -154,7 +154,7 @@ impl Hands {
             None => self.spawn_app(&name)?,
         };
         journal::incident(&Incident::Started { pid: child.pid, name });
-        self.table.add(child.pid, Role::App);
+        self.children.add(child.pid, Role::App);
         (self.app, self.group) = (Some(child.pid), Some(child.pid));
         deadman::set_code(self.config.plan.exit.killed.unwrap_or(exit::KILLED));
         deadman::app_started(child.pid);
@@ -204,7 +204,7 @@ impl Hands {
             return Ok(None);
         };
         let stand_in = spawn::spawn(Task::Call(&|| 0), &Setup::CLEAN)?;
-        self.table.add(stand_in.pid, Role::StandIn);
+        self.children.add(stand_in.pid, Role::TerminalHolder);
         if let Err(error) = terminal.part(stand_in.pid) {
             log::debug!("unable to give up the terminal: {error}; the app's session has none");
         }
@@ -274,12 +274,12 @@ impl Hands {
                 self.signal_app(signal, target, value);
             }
             Action::KillHook(id) => {
-                if let Some(pid) = self.table.pid(Role::Hook(id)) {
+                if let Some(pid) = self.children.pid(Role::Hook(id)) {
                     self.report("a hook", Signal::KILL, signals::send_group(pid, Signal::KILL));
                 }
             }
             Action::StopHook { id, signal } => {
-                if let Some(pid) = self.table.pid(Role::Hook(id)) {
+                if let Some(pid) = self.children.pid(Role::Hook(id)) {
                     self.report("a hook", signal, signals::send_group(pid, signal));
                 }
             }
@@ -293,10 +293,10 @@ impl Hands {
             }
             Action::KillTree => {
                 let groups: Vec<Pid> =
-                    self.app_group().into_iter().chain(self.table.helpers()).collect();
+                    self.app_group().into_iter().chain(self.children.helpers()).collect();
                 let spare: Vec<Pid> = self.opened.aside().collect();
                 // Who is killed has to run once more to die.
-                if let Some(app) = self.table.pid(Role::App) {
+                if let Some(app) = self.children.pid(Role::App) {
                     process::hurry(Some(app));
                 }
                 let reach = tree::kill_everything(&groups, &spare);
@@ -333,7 +333,7 @@ impl Hands {
         target: Target,
         value: Option<usize>,
     ) -> io::Result<()> {
-        let Some(app) = self.table.pid(Role::App) else {
+        let Some(app) = self.children.pid(Role::App) else {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         };
         let to_app = || match value {

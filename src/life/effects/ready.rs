@@ -81,14 +81,14 @@ impl Hands {
 
     fn write_ready_file(&mut self) {
         let Some(file) = &mut self.opened.ready_file else { return };
-        if file.wanted == file.exists || self.table.pid(Role::Clerk).is_some() {
+        if file.wanted == file.exists || self.children.pid(Role::ReadyFileWriter).is_some() {
             return;
         }
         file.exists = file.wanted;
         let (path, wanted) = (file.path(), file.wanted);
         let call = || exit_code(if wanted { make(path) } else { fs::remove_file(path) });
         match spawn::spawn(Task::Call(&call), &Setup::CLEAN) {
-            Ok(child) => self.table.add(child.pid, Role::Clerk),
+            Ok(child) => self.children.add(child.pid, Role::ReadyFileWriter),
             // Nobody may be sent here because a limit of processes is reached. That the file system
             // hangs as well is the lesser danger.
             Err(error) => {
@@ -274,7 +274,7 @@ impl Hands {
         let own_uid = process::own_uid();
         Family {
             own: process::own_pid(),
-            app: self.table.pid(Role::App),
+            app: self.children.pid(Role::App),
             helpers,
             own_uid,
             app_uid: self.config.user.as_ref().map_or(own_uid, |user| User::ids(user).0),
@@ -283,7 +283,7 @@ impl Hands {
 
     /// Everybody whom graceinit has started but the app.
     pub(super) fn helpers(&self) -> Vec<Pid> {
-        self.table.helpers().into_iter().chain(self.opened.aside()).collect()
+        self.children.helpers().into_iter().chain(self.opened.aside()).collect()
     }
 
     // ---- the main process ---------------------------------------------------------------------
@@ -305,8 +305,8 @@ impl Hands {
         let group = reap::is_alive(heir).then(|| crate::sys::tree::look_up(heir))??.group;
         let status = reap::reap(ended)?;
         journal::incident(&Incident::Reaped { kin: Kin::App, pid: ended, status, warn: false });
-        self.table.forget(ended);
-        self.table.add(heir, Role::App);
+        self.children.forget(ended);
+        self.children.add(heir, Role::App);
         self.app = Some(heir);
         // In ours it is not to be signalled as a group.
         let group = if group == crate::sys::tty::own_group() { heir } else { group };
