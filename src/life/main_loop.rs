@@ -458,7 +458,7 @@ impl Supervisor {
             reaped(Kin::Helper, pid, status);
             self.hands.children.forget(pid);
             self.hands.surveyed(status);
-            self.handle(now, Event::Surveyed);
+            self.handle(now, Event::SurvivorsRecorded);
         }
     }
 

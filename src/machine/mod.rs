@@ -80,7 +80,7 @@ pub enum Event {
     /// The process of an attempt could not be started.
     HookNotStarted(HookId),
     /// The records of the survivors are there, or could not be made.
-    Surveyed,
+    SurvivorsRecorded,
     /// The app says something of itself.
     Notice(Notice),
     /// A condition of readiness holds; its place in the plan.
@@ -136,7 +136,7 @@ pub enum Action {
     /// Look at the connections of those ports.
     TakeSample,
     /// Start the child that records which processes are still there: they will be killed.
-    Survey,
+    RecordSurvivors,
     /// Report the recorded processes, before SIGKILL ends them.
     ReportSurvivors,
     /// Tell the service manager that the stop takes up to this much longer.
@@ -358,7 +358,7 @@ impl Machine {
             Event::Signal(received) => self.signal(now, received, out),
             Event::HookExited(id, status) => self.hook_exited(now, id, status, out),
             Event::HookNotStarted(id) => self.hook_ended(now, id, Outcome::NotStarted, None, out),
-            Event::Surveyed => self.survey_done(now, out),
+            Event::SurvivorsRecorded => self.survey_done(now, out),
             Event::Notice(notice) => self.notice(now, notice, out),
             Event::ConditionHolds(index) => self.condition_holds(now, index, out),
             Event::Listening(yes) => self.listening(now, yes, out),

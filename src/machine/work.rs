@@ -194,7 +194,7 @@ impl Machine {
 
     pub(super) fn survey(&mut self, out: &mut Vec<Action>) {
         self.surveyed = true;
-        out.push(Action::Survey);
+        out.push(Action::RecordSurvivors);
     }
 
     pub(super) fn survey_done(&mut self, now: Time, out: &mut Vec<Action>) {

@@ -285,7 +285,7 @@ impl Rehearsal<'_> {
                     | Action::SignalApp { .. }
                     | Action::StopHook { .. }
                     | Action::SignalLeftovers { .. }
-                    | Action::Survey
+                    | Action::RecordSurvivors
                     | Action::ReportSurvivors
                     | Action::TellMoreTime(_)
                     | Action::PrepareReport

@@ -199,7 +199,7 @@ impl Ledger {
                 batch.expected_end = Some((id, Outcome::NotStarted));
                 self.attempt_ended(plan, now, id, false, batch);
             }
-            Event::Surveyed => self.survey_ended(now, batch),
+            Event::SurvivorsRecorded => self.survey_ended(now, batch),
             Event::Notice(notice) => self.notice(plan, now, notice, batch),
             Event::ConditionHolds(index) => {
                 self.app_executed(plan, now);
@@ -287,7 +287,7 @@ impl Ledger {
             }
             Action::SeekListeners => self.judge_seek(world.now),
             Action::TakeSample => self.judge_look(plan, world.now),
-            Action::Survey => self.judge_survey(plan, world.now, batch),
+            Action::RecordSurvivors => self.judge_survey(plan, world.now, batch),
             Action::ReportSurvivors => {
                 batch.survivor_reports += 1;
                 let before = self.killed.is_none() && self.budget_runs();

@@ -268,7 +268,7 @@ impl Subject {
             }
             (Bug::OverlooksTheEmptyTree, Event::TreeEmpty)
             | (Bug::IgnoresMoreTime, Event::Notice(Notice::MoreTime(_)))
-            | (Bug::WaitsOnAfterTheSurvey, Event::Surveyed) => Event::AppExecuted,
+            | (Bug::WaitsOnAfterTheSurvey, Event::SurvivorsRecorded) => Event::AppExecuted,
             (Bug::MoreTimeCountsFromTheDeadline, Event::Notice(Notice::MoreTime(span))) => {
                 let left =
                     self.machine.next_wakeup().map_or(Duration::ZERO, |wake| wake.since(now));
@@ -304,7 +304,7 @@ impl Subject {
             let (signals, rest): (Vec<_>, Vec<_>) = orders.into_iter().partition(to_app);
             orders = rest.into_iter().chain(signals.into_iter().rev()).collect();
         }
-        self.surveying &= event != Event::Surveyed;
+        self.surveying &= event != Event::SurvivorsRecorded;
         if bug == Bug::PostStopWhileLeftoversLive && matches!(event, Event::AppExited(_)) {
             self.machine.handle(told, Event::TreeEmpty, &mut orders);
         }
@@ -378,7 +378,7 @@ impl Subject {
                 | Fact::HookRetried { id, .. }
                 | Fact::PhaseAborted { id },
             ) => *id = in_round_of(self.first_round.filter(|_| alike), *id),
-            Action::Survey => (self.surveying, self.surveyed) = (true, true),
+            Action::RecordSurvivors => (self.surveying, self.surveyed) = (true, true),
             _ => {}
         }
         if bug == Bug::StopSignalBeforeOnStop
@@ -392,7 +392,7 @@ impl Subject {
             (Bug::ExitsTwice, Action::Exit { .. })
             | (Bug::StartsTheAppTwice, Action::StartApp)
             | (Bug::StopsHooksTwice, Action::StopHook { .. })
-            | (Bug::SurveysTwice, Action::Survey)
+            | (Bug::SurveysTwice, Action::RecordSurvivors)
             | (Bug::DiagnosesTwice, Action::Record(Fact::Diagnosed { .. })) => true,
             (Bug::ForwardsTwice, Action::SignalApp { stop: false, .. }) => !after_stop,
             (Bug::StartsHooksTwice(phase), Action::StartHook { id, .. }) => id.phase == phase,
@@ -417,7 +417,7 @@ impl Subject {
             | (Bug::KeepsTheTerminal, Action::TakeTerminal)
             | (Bug::ForgetsTheApp, Action::StartApp)
             | (Bug::StopsNoHook, Action::StopHook { .. })
-            | (Bug::NoSurvey, Action::Survey)
+            | (Bug::NoSurvey, Action::RecordSurvivors)
             | (Bug::ForgetsToTellOfPhases, Action::Record(Fact::Entered(_)))
             | (Bug::ForgetsThatHooksEnded, Action::Record(Fact::HookEnded { .. })) => true,
             (Bug::NoContinueAfterTheStopSignal, Action::SignalApp { stop: false, .. }) => {
@@ -433,8 +433,8 @@ impl Subject {
             (Bug::LosesTheReload, Action::SignalApp { stop: false, .. }) => {
                 self.newest.is_some_and(|id| id.phase == HookPhase::OnReload) && !after_stop
             }
-            (Bug::SurveysOnce, Action::Survey) => self.surveyed,
-            (Bug::HurriesWithoutASurvey, Action::Survey) => asked_again,
+            (Bug::SurveysOnce, Action::RecordSurvivors) => self.surveyed,
+            (Bug::HurriesWithoutASurvey, Action::RecordSurvivors) => asked_again,
             (Bug::DeadManNotRearmedForMoreTime, Action::ArmDeadMan(_)) => {
                 matches!(event, Event::Notice(Notice::MoreTime(_)))
             }
@@ -525,7 +525,7 @@ impl Subject {
                 out.push(to_app(Signal::CONT, false));
             }
             (Bug::SurveysAtTheBeginning, Event::Signal(_)) if out.iter().any(begins) => {
-                out.push(Action::Survey);
+                out.push(Action::RecordSurvivors);
             }
             (Bug::KillsWithTheSurvey, Event::Signal(_)) if asked_again => {
                 out.push(Action::KillTree);

@@ -484,7 +484,7 @@ impl World {
             }
             Choice::SurveyorEnds => {
                 self.surveyor = Surveyor::None;
-                Some(Event::Surveyed)
+                Some(Event::SurvivorsRecorded)
             }
             Choice::TreeIsEmpty => Some(Event::TreeEmpty),
             Choice::Tick => Some(Event::Tick),
@@ -534,7 +534,7 @@ impl World {
             }
             Action::StartApp => self.app = App::Fresh,
             // One that still looks is enough.
-            Action::Survey => {
+            Action::RecordSurvivors => {
                 if self.surveyor == Surveyor::None {
                     self.surveyor = Surveyor::Fresh;
                 }

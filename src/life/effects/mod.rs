@@ -283,7 +283,7 @@ impl Hands {
                     self.report("a hook", signal, signals::send_group(pid, signal));
                 }
             }
-            Action::Survey => {
+            Action::RecordSurvivors => {
                 // The deadline is near, and must not find us waiting for a processor.
                 process::hurry(None);
                 self.survey();
