@@ -20,7 +20,7 @@ use crate::machine::plan::{Condition, PerPhase};
 use crate::machine::{Action, Event, Machine, Origin, Received};
 use crate::notify::Message;
 use crate::sys::launch::early::First;
-use crate::sys::launch::spawn::{Failure, Program, Report, Started, Step};
+use crate::sys::launch::spawn::{ExecStatus, Failure, Program, Started, Step};
 use crate::sys::notify::watchdog_from_environment;
 use crate::sys::poll::{Waiter, Want};
 use crate::sys::signals::{Disposition, Incoming, Mask, Source};
@@ -70,7 +70,7 @@ struct Supervisor {
     waiter: Waiter,
     reaper: Reaper,
     /// How the app's execve went; `None` once that is known.
-    report: Option<Report>,
+    report: Option<ExecStatus>,
     /// It went wrong.
     failure: Option<Failure>,
     actions: Vec<Action>,
@@ -507,7 +507,7 @@ impl Supervisor {
 
     /// How the app's execve went, if that is news.
     fn report(&mut self, now: Time) {
-        match self.report.as_ref().map(Report::read) {
+        match self.report.as_ref().map(ExecStatus::read) {
             None | Some(Started::Pending) => {}
             Some(Started::Yes) => {
                 self.report = None;

@@ -27,7 +27,7 @@ use crate::machine::{Action, Target};
 use crate::sockets::Eyes;
 use crate::sys::deadman::{self, DeadMan};
 use crate::sys::launch::spawn;
-use crate::sys::launch::spawn::{Child, Failure, Program, Report, Setup, Signals, Step, Task};
+use crate::sys::launch::spawn::{Child, ExecStatus, Failure, Program, Setup, Signals, Step, Task};
 use crate::sys::notify::ReadyPipe;
 use crate::sys::signals::{Disposition, Mask};
 use crate::sys::tree::{Process, Reach};
@@ -84,7 +84,7 @@ pub struct Hands {
     /// Who is still there, as far as that is known.
     records: Option<Records>,
     /// How the execve of each hook went.
-    reports: Vec<(HookId, Report)>,
+    reports: Vec<(HookId, ExecStatus)>,
     /// Processes that were sent a signal by their pid, and which.
     told: BTreeSet<(Pid, Signal)>,
     /// When the app's group as a whole was last sent the signal that leftovers get, in the unit of
@@ -147,7 +147,7 @@ impl Hands {
     ///
     /// # Errors
     /// Why it could not even be forked, and what to do.
-    pub fn start_app(&mut self) -> Result<Report, String> {
+    pub fn start_app(&mut self) -> Result<ExecStatus, String> {
         let name = self.program.name().to_string_lossy().into_owned();
         let child = match self.early.take() {
             Some(child) => child,

@@ -128,25 +128,25 @@ pub struct Child {
     /// Its pid, and the id of its process group.
     pub pid: Pid,
     /// Ends when it was executed; brings a [`Failure`] when not.
-    pub report: Report,
+    pub report: ExecStatus,
 }
 
 impl Child {
     /// One that uses our memory meanwhile.
     pub(super) fn guest(pid: Pid, pipe: OwnedFd) -> Child {
-        Child { pid, report: Report { pipe, guest: true } }
+        Child { pid, report: ExecStatus { pipe, guest: true } }
     }
 }
 
 /// The pipe that tells how execve went.
 #[derive(Debug)]
-pub struct Report {
+pub struct ExecStatus {
     pipe: OwnedFd,
     /// The child uses our memory meanwhile.
     guest: bool,
 }
 
-impl AsFd for Report {
+impl AsFd for ExecStatus {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }
@@ -185,7 +185,7 @@ pub enum Step {
     Execute,
 }
 
-impl Report {
+impl ExecStatus {
     /// Asks.
     pub fn read(&self) -> Started {
         let mut bytes = [0u8; 8];
@@ -284,5 +284,5 @@ fn start(setup: &Setup<'_>, report: OwnedFd, fork: impl FnOnce() -> i32) -> io::
         // SAFETY: plain numbers.
         unsafe { libc::setpgid(pid, pid) };
     }
-    Ok(Child { pid: Pid(pid), report: Report { pipe: report, guest: false } })
+    Ok(Child { pid: Pid(pid), report: ExecStatus { pipe: report, guest: false } })
 }
