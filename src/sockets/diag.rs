@@ -23,7 +23,7 @@ enum Means {
 
 /// Looks at sockets by the best means that works.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct Source {
     means: Means,
     proc: PathBuf,
 }
@@ -40,11 +40,11 @@ pub(super) struct Seen {
     info: Option<Info>,
 }
 
-impl Window {
+impl Source {
     /// Nothing is opened yet. `ask`: the kernel may be asked.
-    pub(super) fn new(ask: bool, proc: &Path) -> Window {
+    pub(super) fn new(ask: bool, proc: &Path) -> Source {
         let means = if ask { Means::Ask(None) } else { Means::Read };
-        Window { means, proc: proc.to_owned() }
+        Source { means, proc: proc.to_owned() }
     }
 
     /// How much can be seen.

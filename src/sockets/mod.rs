@@ -19,12 +19,12 @@ mod auto;
 mod diag;
 mod procnet;
 
-use diag::{LISTEN, Window};
+use diag::{LISTEN, Source};
 
 /// What looks at the ports. It holds a descriptor and some 100 kB (more with many connections), and is
 /// dropped when the drain is over.
 #[derive(Debug)]
-pub struct Eyes {
+pub struct Sampler {
     ports: Ports,
     /// The ports in force, in order: those of the list, or what was found.
     known: Vec<u16>,
@@ -32,7 +32,7 @@ pub struct Eyes {
     found: bool,
     /// `auto`: descriptors of the app cannot be read, which was said.
     refused: bool,
-    window: Window,
+    window: Source,
     datagrams: Datagrams,
     tally: Tally,
     proc: PathBuf,
@@ -58,26 +58,26 @@ enum Datagrams {
     Came(Option<u64>, Time),
 }
 
-impl Eyes {
+impl Sampler {
     /// Nothing is opened yet.
-    pub fn new(ports: Ports, rules: Rules) -> Eyes {
-        Eyes::with(ports, rules, true, Path::new("/proc"))
+    pub fn new(ports: Ports, rules: Rules) -> Sampler {
+        Sampler::with(ports, rules, true, Path::new("/proc"))
     }
 
     /// The same with poorer means: the kernel is asked only if `ask`, and /proc is elsewhere.
-    pub fn with(ports: Ports, rules: Rules, ask: bool, proc: &Path) -> Eyes {
+    pub fn with(ports: Ports, rules: Rules, ask: bool, proc: &Path) -> Sampler {
         let mut known = match &ports {
             Ports::List(list) => list.clone(),
             Ports::Auto => Vec::new(),
         };
         known.sort_unstable();
         known.dedup();
-        Eyes {
+        Sampler {
             ports,
             known,
             found: false,
             refused: false,
-            window: Window::new(ask, proc),
+            window: Source::new(ask, proc),
             datagrams: Datagrams::Unknown,
             tally: Tally::new(rules),
             proc: proc.to_owned(),
@@ -85,7 +85,7 @@ impl Eyes {
     }
 
     /// With these ports too: what was found earlier.
-    pub fn knowing(mut self, ports: &[u16]) -> Eyes {
+    pub fn knowing(mut self, ports: &[u16]) -> Sampler {
         self.known.extend(ports);
         self.known.sort_unstable();
         self.known.dedup();
@@ -108,7 +108,7 @@ impl Eyes {
     pub fn listening(&mut self, helpers: &[Pid]) -> bool {
         match self.ports {
             Ports::List(_) => {
-                let Eyes { window, known, .. } = self;
+                let Sampler { window, known, .. } = self;
                 let mut listeners = Vec::new();
                 window.look(known, States::LISTEN, |seen| match seen {
                     None => listeners.clear(),
@@ -124,7 +124,7 @@ impl Eyes {
     }
 
     /// Looks at the connections of the ports. The first look of `auto` finds out which they are; what
-    /// [`Eyes::listening`] has found before stays among them, because a listener may be closed while
+    /// [`Sampler::listening`] has found before stays among them, because a listener may be closed while
     /// its connections live on. `helpers`: as above.
     pub fn look(&mut self, now: Time, helpers: &[Pid]) -> Sample {
         let begun = clock::cpu();
@@ -143,7 +143,7 @@ impl Eyes {
             let sight = if blind { Sight::Blind } else { self.window.sight() };
             return Sample { listening: blind, sight, ..Sample::default() };
         }
-        let Eyes { window, tally, known, .. } = self;
+        let Sampler { window, tally, known, .. } = self;
         let mut listeners = Vec::new();
         let extent = window.look(known, States::CONNECTED.and(States::LISTEN), |seen| match seen {
             None => {

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use graceinit::config::Ports;
 use graceinit::machine::connections::Sight;
-use graceinit::sockets::Eyes;
+use graceinit::sockets::Sampler;
 use graceinit::sys::clock;
 use graceinit::types::Pid;
 
@@ -36,7 +36,7 @@ fn the_listeners_of_the_tree_are_found_and_remembered() -> Outcome {
     let (four, port_four) = listen("127.0.0.1:0")?;
     let (six, port_six) = listen("[::]:0")?;
     let (app, worker) = (holder(four)?, holder(six)?);
-    let mut eyes = Eyes::new(Ports::Auto, RULES);
+    let mut eyes = Sampler::new(Ports::Auto, RULES);
     ensure!(eyes.ports().is_empty(), "not looked for yet");
     ensure!(eyes.listening(&[]), "it does");
     let look = eyes.look(clock::now(), &[]);
@@ -57,7 +57,7 @@ fn the_listeners_of_the_tree_are_found_and_remembered() -> Outcome {
 fn the_listeners_of_helpers_are_not_the_apps() -> Outcome {
     let (listener, port) = listen("127.0.0.1:0")?;
     let helper = holder(listener)?;
-    let mut eyes = Eyes::new(Ports::Auto, RULES);
+    let mut eyes = Sampler::new(Ports::Auto, RULES);
     eyes.look(clock::now(), &[Pid(i32::try_from(helper.id())?)]);
     ensure!(!eyes.ports().contains(&port), "{:?}", eyes.ports());
     end(helper)
@@ -72,7 +72,7 @@ fn descriptors_that_cannot_be_read_leave_it_blind() -> Outcome {
     let folder = place.path(&app.id().to_string());
     std::fs::create_dir(&folder)?;
     std::fs::write(folder.join("fd"), "")?;
-    let mut eyes = Eyes::with(Ports::Auto, RULES, true, &place.path("."));
+    let mut eyes = Sampler::with(Ports::Auto, RULES, true, &place.path("."));
     let look = eyes.look(clock::now(), &[]);
     ensure_eq!(look.sight, Sight::Blind, "the port has to be named");
     ensure!(look.listening && eyes.listening(&[]), "readiness does not wait for it");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use graceinit::config::Ports;
 use graceinit::machine::connections::Sight;
-use graceinit::sockets::Eyes;
+use graceinit::sockets::Sampler;
 use graceinit::sys::clock;
 
 use super::{RULES, connect, counts, listen, poor_eyes, until};
@@ -52,7 +52,7 @@ fn the_tables_show_every_family() -> Outcome {
 fn without_anything_the_drain_is_its_delay() -> Outcome {
     let nowhere = Path::new("/nonexistent");
     for ports in [Ports::List(vec![80]), Ports::Auto] {
-        let mut eyes = Eyes::with(ports, RULES, false, nowhere);
+        let mut eyes = Sampler::with(ports, RULES, false, nowhere);
         let look = eyes.look(clock::now(), &[]);
         ensure_eq!(look.sight, Sight::Blind, "nothing is seen");
         ensure!(look.calm() && look.listening, "nothing is waited for: {look:?}");

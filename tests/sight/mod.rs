@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use graceinit::config::Ports;
 use graceinit::machine::connections::{Rules, Sample};
-use graceinit::sockets::Eyes;
+use graceinit::sockets::Sampler;
 use graceinit::sys::clock;
 
 use crate::support::{Fault, Outcome, PATIENCE};
@@ -25,17 +25,21 @@ use crate::support::{Fault, Outcome, PATIENCE};
 pub const RULES: Rules = Rules { idle: Duration::from_millis(300), owed: None };
 
 /// Eyes on these ports.
-pub fn eyes(ports: &[u16]) -> Eyes {
-    Eyes::new(Ports::List(ports.to_vec()), RULES)
+pub fn eyes(ports: &[u16]) -> Sampler {
+    Sampler::new(Ports::List(ports.to_vec()), RULES)
 }
 
 /// Eyes that have only /proc/net/tcp.
-pub fn poor_eyes(ports: &[u16]) -> Eyes {
-    Eyes::with(Ports::List(ports.to_vec()), RULES, false, Path::new("/proc"))
+pub fn poor_eyes(ports: &[u16]) -> Sampler {
+    Sampler::with(Ports::List(ports.to_vec()), RULES, false, Path::new("/proc"))
 }
 
 /// Looks until it is as expected.
-pub fn until(eyes: &mut Eyes, what: &str, expected: impl Fn(&Sample) -> bool) -> Outcome<Sample> {
+pub fn until(
+    eyes: &mut Sampler,
+    what: &str,
+    expected: impl Fn(&Sample) -> bool,
+) -> Outcome<Sample> {
     let begun = Instant::now();
     loop {
         let look = eyes.look(clock::now(), &[]);

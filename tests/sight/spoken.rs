@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use graceinit::config::Ports;
 use graceinit::machine::connections::{Rules, Sample, Sight};
-use graceinit::sockets::Eyes;
+use graceinit::sockets::Sampler;
 use graceinit::sys::clock;
 
 use super::{RULES, connect, connect_to, counts, eyes, listen, say, until};
@@ -49,7 +49,7 @@ fn an_owed_answer_counts_no_longer_than_it_may() -> Outcome {
     let (listener, port) = listen("127.0.0.1:0")?;
     let (mut client, mut app) = connect(&listener)?;
     let rules = Rules { owed: Some(Duration::from_millis(600)), ..RULES };
-    let mut eyes = Eyes::new(Ports::List(vec![port]), rules);
+    let mut eyes = Sampler::new(Ports::List(vec![port]), rules);
     until(&mut eyes, "one that never asked", |look| look.idle == 1)?;
     say(&mut client, &mut app)?;
     let look = until(&mut eyes, "a request given up", |look| look.idle == 1)?;

@@ -4,7 +4,7 @@ use super::Hands;
 use crate::machine::Machine;
 use crate::machine::connections::Sample;
 use crate::machine::phase::{Phase, Readiness};
-use crate::sockets::Eyes;
+use crate::sockets::Sampler;
 use crate::types::Time;
 
 impl Hands {
@@ -20,11 +20,14 @@ impl Hands {
         self.eyes().is_none_or(|eyes| eyes.listening(&helpers))
     }
 
-    fn eyes(&mut self) -> Option<&mut Eyes> {
+    fn eyes(&mut self) -> Option<&mut Sampler> {
         let drain = self.config.plan.drain?;
         let ports = self.config.drain.as_ref()?;
         let known = &self.ports;
-        Some(self.eyes.get_or_insert_with(|| Eyes::new(ports.clone(), drain.rules).knowing(known)))
+        Some(
+            self.eyes
+                .get_or_insert_with(|| Sampler::new(ports.clone(), drain.rules).knowing(known)),
+        )
     }
 
     /// An app that merely runs is not looked at: that shall cost neither memory nor a descriptor.

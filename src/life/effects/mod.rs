@@ -24,7 +24,7 @@ use crate::life::survivors::Records;
 use crate::machine::hooks::HookId;
 use crate::machine::phase::PhaseName;
 use crate::machine::{Action, Target};
-use crate::sockets::Eyes;
+use crate::sockets::Sampler;
 use crate::sys::deadman::{self, DeadMan};
 use crate::sys::launch::spawn;
 use crate::sys::launch::spawn::{Child, ExecStatus, Failure, Program, Setup, Signals, Step, Task};
@@ -72,7 +72,7 @@ pub struct Hands {
     /// Where the app writes its newline.
     ready_pipe: Option<ReadyPipe>,
     /// What looks at the ports to be drained, while that is needed.
-    eyes: Option<Eyes>,
+    eyes: Option<Sampler>,
     /// The ports that it had found.
     ports: Vec<u16>,
     told_stopping: bool,
