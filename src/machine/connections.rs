@@ -30,7 +30,7 @@ pub struct Rules {
 
 /// How much could be seen.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Sight {
+pub enum Visibility {
     /// Each connection, and what moved on it.
     #[default]
     Full,
@@ -59,7 +59,7 @@ pub struct Sample {
     /// The app listens on the ports.
     pub listening: bool,
     /// How much could be seen.
-    pub sight: Sight,
+    pub visibility: Visibility,
     /// How long it took.
     pub cost: Duration,
 }
@@ -67,9 +67,11 @@ pub struct Sample {
 impl Sample {
     /// Nothing is under way: nobody would notice if the app stopped now.
     pub fn calm(&self) -> bool {
-        match self.sight {
-            Sight::Full | Sight::Counts => self.busy == 0 && self.owed == 0 && self.queued == 0,
-            Sight::Blind => true,
+        match self.visibility {
+            Visibility::Full | Visibility::Counts => {
+                self.busy == 0 && self.owed == 0 && self.queued == 0
+            }
+            Visibility::Blind => true,
         }
     }
 }
@@ -264,11 +266,11 @@ impl Tally {
     }
 
     /// The look is over.
-    pub fn end(&mut self, sight: Sight) -> Sample {
+    pub fn end(&mut self, visibility: Visibility) -> Sample {
         let mut look = std::mem::take(&mut self.look);
         // A listener's number and its connections were not read in the same moment.
         look.queued = look.queued.saturating_add(self.waiting.max(self.backlog));
-        look.sight = sight;
+        look.visibility = visibility;
         self.seen.sort_unstable();
         let mut former = self.former.replace(std::mem::take(&mut self.seen)).unwrap_or_default();
         former.clear();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::procnet;
-use crate::machine::connections::{Connection, Sight, Stamps, State};
+use crate::machine::connections::{Connection, Stamps, State, Visibility};
 use crate::sys::sockdiag::{Diag, Effort, Extent, Info, Kind, Query, States};
 
 /// The kernel's number of a listener's state (enum tcp state of netinet/tcp.h).
@@ -48,11 +48,11 @@ impl Source {
     }
 
     /// How much can be seen.
-    pub(super) fn sight(&self) -> Sight {
+    pub(super) fn visibility(&self) -> Visibility {
         match self.means {
-            Means::Ask(_) => Sight::Full,
-            Means::Read => Sight::Counts,
-            Means::Nothing => Sight::Blind,
+            Means::Ask(_) => Visibility::Full,
+            Means::Read => Visibility::Counts,
+            Means::Nothing => Visibility::Blind,
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::account::journal;
 use crate::config::Ports;
-use crate::machine::connections::{Rules, Sample, Sight, Tally};
+use crate::machine::connections::{Rules, Sample, Tally, Visibility};
 use crate::sys::clock;
 use crate::sys::sockdiag::{Effort, Extent, States};
 use crate::types::{Pid, Time};
@@ -32,7 +32,7 @@ pub struct Sampler {
     found: bool,
     /// `auto`: descriptors of the app cannot be read, which was said.
     refused: bool,
-    window: Source,
+    source: Source,
     datagrams: Datagrams,
     tally: Tally,
     proc: PathBuf,
@@ -77,7 +77,7 @@ impl Sampler {
             known,
             found: false,
             refused: false,
-            window: Source::new(ask, proc),
+            source: Source::new(ask, proc),
             datagrams: Datagrams::Unknown,
             tally: Tally::new(rules),
             proc: proc.to_owned(),
@@ -99,7 +99,7 @@ impl Sampler {
 
     /// What the last question to the kernel has cost.
     pub fn effort(&self) -> Effort {
-        self.window.effort()
+        self.source.effort()
     }
 
     /// Whether the app listens on each of the ports of the list (datagrams do as well); with `auto`,
@@ -108,17 +108,19 @@ impl Sampler {
     pub fn listening(&mut self, helpers: &[Pid]) -> bool {
         match self.ports {
             Ports::List(_) => {
-                let Sampler { window, known, .. } = self;
+                let Sampler { source, known, .. } = self;
                 let mut listeners = Vec::new();
-                window.look(known, States::LISTEN, |seen| match seen {
+                source.look(known, States::LISTEN, |seen| match seen {
                     None => listeners.clear(),
                     Some(seen) => listeners.push(seen.port),
                 });
-                self.window.sight() == Sight::Blind || self.all_listen(&listeners)
+                self.source.visibility() == Visibility::Blind || self.all_listen(&listeners)
             }
             Ports::Auto => {
                 self.find(helpers);
-                self.window.sight() == Sight::Blind || self.refused || !self.known.is_empty()
+                self.source.visibility() == Visibility::Blind
+                    || self.refused
+                    || !self.known.is_empty()
             }
         }
     }
@@ -139,13 +141,13 @@ impl Sampler {
 
     fn ports_seen(&mut self, now: Time) -> Sample {
         if self.known.is_empty() {
-            let blind = self.refused || self.window.sight() == Sight::Blind;
-            let sight = if blind { Sight::Blind } else { self.window.sight() };
-            return Sample { listening: blind, sight, ..Sample::default() };
+            let blind = self.refused || self.source.visibility() == Visibility::Blind;
+            let visibility = if blind { Visibility::Blind } else { self.source.visibility() };
+            return Sample { listening: blind, visibility, ..Sample::default() };
         }
-        let Sampler { window, tally, known, .. } = self;
+        let Sampler { source, tally, known, .. } = self;
         let mut listeners = Vec::new();
-        let extent = window.look(known, States::CONNECTED.and(States::LISTEN), |seen| match seen {
+        let extent = source.look(known, States::CONNECTED.and(States::LISTEN), |seen| match seen {
             None => {
                 tally.restart();
                 listeners.clear();
@@ -164,10 +166,10 @@ impl Sampler {
             tally.incomplete();
         }
         self.look_at_datagrams(now);
-        let sight = self.window.sight();
-        let mut look = self.tally.end(sight);
+        let visibility = self.source.visibility();
+        let mut look = self.tally.end(visibility);
         look.listening = match self.ports {
-            _ if sight == Sight::Blind => true,
+            _ if visibility == Visibility::Blind => true,
             Ports::List(_) => self.all_listen(&listeners),
             Ports::Auto => !listeners.is_empty(),
         };
@@ -222,7 +224,7 @@ impl Sampler {
 
     /// `auto`: adds the ports that the app's tree listens on now.
     fn find(&mut self, helpers: &[Pid]) {
-        let listeners = self.window.listeners();
+        let listeners = self.source.listeners();
         let found = auto::ports(&self.proc, &listeners, helpers);
         self.known.extend(found.ports);
         self.known.sort_unstable();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use graceinit::machine::connections::{Sample, Sight};
+use graceinit::machine::connections::{Sample, Visibility};
 use graceinit::machine::fact::{DrainEnd, Fact};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::Plan;
@@ -29,8 +29,8 @@ fn alphabet() -> [Sample; 8] {
         calm(None),
         calm(Some(30)),
         calm(Some(10_000)),
-        Sample { sight: Sight::Counts, ..busy() },
-        Sample { sight: Sight::Blind, ..Sample::default() },
+        Sample { visibility: Visibility::Counts, ..busy() },
+        Sample { visibility: Visibility::Blind, ..Sample::default() },
     ]
 }
 

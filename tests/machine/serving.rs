@@ -1,6 +1,6 @@
 //! Small configurations of readiness, watchdog and drain.
 
-use graceinit::machine::connections::{self, Rules, Sample, Sight};
+use graceinit::machine::connections::{self, Rules, Sample, Visibility};
 use graceinit::machine::plan::{Condition, Diagnose, PerPhase, Plan, Scope, StopAgain};
 use graceinit::machine::ready::Notice;
 use graceinit::machine::{Event, Origin, Received};
@@ -258,7 +258,7 @@ pub(super) fn hasty() -> Setup {
             Sample { owed: 1, ..calm(Some(1)) },
             Sample { cost: ms(4), ..calm(Some(0)) },
             Sample { idle: 3, cost: ms(60), ..calm(Some(2)) },
-            Sample { sight: Sight::Blind, ..Sample::default() },
+            Sample { visibility: Visibility::Blind, ..Sample::default() },
         ])
     }
 }

@@ -8,7 +8,7 @@ use log::Level;
 use super::{Line, Value, debug, error, info, warn};
 use crate::account::account::outcome_name;
 use crate::account::names;
-use crate::machine::connections::{Sample, Sight};
+use crate::machine::connections::{Sample, Visibility};
 use crate::machine::fact::{DrainEnd, Fact, Survivor};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
 use crate::machine::phase::PhaseName;
@@ -168,7 +168,7 @@ fn not_ready(after: Duration, missing: u64, ports: bool) -> Line {
 }
 
 fn drain_ended(why: DrainEnd, after: Duration, last: Option<&Sample>) -> Line {
-    let blind = last.is_some_and(|look| look.sight == Sight::Blind);
+    let blind = last.is_some_and(|look| look.visibility == Visibility::Blind);
     let calm = last.is_some_and(Sample::calm);
     let name = match why {
         DrainEnd::Quiet => "quiet",

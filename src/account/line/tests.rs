@@ -10,7 +10,7 @@ use crate::account::account::Span;
 use crate::account::incident::{Incident, Kin};
 use crate::account::journal;
 use crate::account::log::level_name;
-use crate::machine::connections::{Sample, Sight};
+use crate::machine::connections::{Sample, Visibility};
 use crate::machine::fact::{DrainEnd, Fact, Reason, Survivor};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
 use crate::machine::phase::PhaseName;
@@ -25,8 +25,8 @@ fn facts() -> Vec<Fact> {
     let signal = Signal::TERM;
     let [left, after, limit] = [SECOND; 3];
     let id = HookId::first(HookPhase::OnStop, 0);
-    let sample = Sample { busy: 1, sight: Sight::Full, ..Sample::default() };
-    let blind = Sample { sight: Sight::Blind, ..sample };
+    let sample = Sample { busy: 1, visibility: Visibility::Full, ..Sample::default() };
+    let blind = Sample { visibility: Visibility::Blind, ..sample };
     let idle = Sample { busy: 0, ..sample };
     let survivor = Survivor {
         pid: Pid(7),

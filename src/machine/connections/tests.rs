@@ -359,7 +359,7 @@ fn new_is_what_the_look_before_has_not_seen() {
     let mut tally = Tally::new(RULES);
     let mut look = |keys: &[u64]| {
         keys.iter().for_each(|key| tally.connection(&numbered(*key)));
-        tally.end(Sight::Full).new
+        tally.end(Visibility::Full).new
     };
     assert_eq!(look(&[3, 1, 2]), 0, "nothing is known of the time before");
     assert_eq!(look(&[2, 3, 1]), 0);
@@ -371,17 +371,17 @@ fn new_is_what_the_look_before_has_not_seen() {
 #[test]
 fn silence_is_the_age_of_the_youngest_byte() {
     let mut tally = Tally::new(RULES);
-    assert_eq!(tally.end(Sight::Full).silence, None);
+    assert_eq!(tally.end(Visibility::Full).silence, None);
     for received in [700, 300, 900] {
         tally.connection(&Connection { key: received, ..with(200, received, 100) });
     }
-    assert_eq!(tally.end(Sight::Full).silence, Some(ms(300)));
+    assert_eq!(tally.end(Visibility::Full).silence, Some(ms(300)));
     // Without stamps it is known only that one is new.
     let bare = |key| Connection { key, stamps: None, ..with(0, 0, 0) };
     tally.connection(&bare(700));
-    assert_eq!(tally.end(Sight::Counts).silence, None);
+    assert_eq!(tally.end(Visibility::Counts).silence, None);
     tally.connection(&bare(701));
-    assert_eq!(tally.end(Sight::Counts).silence, Some(Duration::ZERO));
+    assert_eq!(tally.end(Visibility::Counts).silence, Some(Duration::ZERO));
 }
 
 #[test]
@@ -392,11 +392,11 @@ fn connections_that_nobody_has_accepted_are_queued_once() {
     }
     tally.listener(1);
     tally.listener(1);
-    let look = tally.end(Sight::Full);
+    let look = tally.end(Visibility::Full);
     assert_eq!((look.queued, look.busy, look.idle), (3, 0, 0));
     assert!(!look.calm());
     tally.listener(2);
-    assert_eq!(tally.end(Sight::Full).queued, 2);
+    assert_eq!(tally.end(Visibility::Full).queued, 2);
 }
 
 #[test]
@@ -405,19 +405,19 @@ fn a_handshake_is_waited_for_until_the_next_look() {
     let mut tally = Tally::new(RULES);
     for queued in [1, 0, 0] {
         tally.connection(&half);
-        let look = tally.end(Sight::Full);
+        let look = tally.end(Visibility::Full);
         assert_eq!((look.queued, look.busy, look.owed, look.idle), (queued, 0, 0, 0));
     }
     tally.connection(&Connection { key: 9, ..half });
-    let look = tally.end(Sight::Full);
+    let look = tally.end(Visibility::Full);
     assert_eq!((look.queued, look.new, look.silence), (1, 1, Some(Duration::ZERO)));
 }
 
 #[test]
 fn calm_is_nothing_busy_owed_or_queued() {
     let nothing = Sample::default();
-    let all = |sight| Sample { sight, ..nothing };
-    assert!(all(Sight::Full).calm() && all(Sight::Counts).calm());
+    let all = |visibility| Sample { visibility, ..nothing };
+    assert!(all(Visibility::Full).calm() && all(Visibility::Counts).calm());
     assert!(Sample { idle: 1000, new: 1, ..nothing }.calm());
     for look in [
         Sample { busy: 1, ..nothing },
@@ -425,9 +425,9 @@ fn calm_is_nothing_busy_owed_or_queued() {
         Sample { queued: 1, ..nothing },
     ] {
         assert!(!look.calm());
-        assert!(!Sample { sight: Sight::Counts, ..look }.calm());
+        assert!(!Sample { visibility: Visibility::Counts, ..look }.calm());
         assert!(
-            Sample { sight: Sight::Blind, ..look }.calm(),
+            Sample { visibility: Visibility::Blind, ..look }.calm(),
             "what is not seen is not waited for"
         );
     }
@@ -438,20 +438,20 @@ fn what_could_not_be_seen_is_taken_for_busy() {
     let mut tally = Tally::new(RULES);
     tally.connection(&numbered(1));
     tally.incomplete();
-    assert!(!tally.end(Sight::Full).calm());
+    assert!(!tally.end(Visibility::Full).calm());
 }
 
 #[test]
 fn a_look_begun_again_counts_nothing_twice() {
     let mut tally = Tally::new(RULES);
-    tally.end(Sight::Full);
+    tally.end(Visibility::Full);
     tally.connection(&Connection { held: false, ..numbered(1) });
     tally.listener(4);
     tally.datagrams(2);
     tally.heard(Duration::ZERO);
     tally.restart();
     tally.connection(&numbered(1));
-    let look = tally.end(Sight::Full);
+    let look = tally.end(Visibility::Full);
     assert_eq!((look.idle, look.new, look.queued), (1, 1, 0));
     assert_eq!(look.silence, Some(ms(9000)));
 }

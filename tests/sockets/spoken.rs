@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use graceinit::config::Ports;
-use graceinit::machine::connections::{Rules, Sample, Sight};
+use graceinit::machine::connections::{Rules, Sample, Visibility};
 use graceinit::sockets::Sampler;
 use graceinit::sys::clock;
 
@@ -25,7 +25,7 @@ fn a_long_poll_is_owed_its_answer_and_idle_after_it() -> Outcome {
     let later = |look: &Sample| look.silence.is_some_and(|silence| silence > RULES.idle * 3);
     let look = until(&mut eyes, "a request that was waiting", later)?;
     ensure_eq!(counts(&look), (0, 1, 0, 0), "for as long as it takes");
-    ensure!(!look.calm() && look.sight == Sight::Full && look.listening, "{look:?}");
+    ensure!(!look.calm() && look.visibility == Visibility::Full && look.listening, "{look:?}");
     say(&mut app, &mut client)?;
     let look = until(&mut eyes, "an answer given", |look| look.idle == 1)?;
     ensure!(look.calm(), "{look:?}");

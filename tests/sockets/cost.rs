@@ -1,4 +1,4 @@
-//! What a look costs. `GRACEINIT_TEST_FIGURES=1 cargo test sight::cost` prints the time of one at
+//! What a look costs. `GRACEINIT_TEST_FIGURES=1 cargo test visibility::cost` prints the time of one at
 //! thousands of connections; what gates is what the kernel was asked for and how it was read.
 
 use std::io::Write;

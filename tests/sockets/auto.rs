@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 
 use graceinit::config::Ports;
-use graceinit::machine::connections::Sight;
+use graceinit::machine::connections::Visibility;
 use graceinit::sockets::Sampler;
 use graceinit::sys::clock;
 use graceinit::types::Pid;
@@ -40,7 +40,7 @@ fn the_listeners_of_the_tree_are_found_and_remembered() -> Outcome {
     ensure!(eyes.ports().is_empty(), "not looked for yet");
     ensure!(eyes.listening(&[]), "it does");
     let look = eyes.look(clock::now(), &[]);
-    ensure!(look.listening && look.sight == Sight::Full, "{look:?}");
+    ensure!(look.listening && look.visibility == Visibility::Full, "{look:?}");
     for port in [port_four, port_six] {
         ensure!(eyes.ports().contains(&port), "{port} of {:?}", eyes.ports());
     }
@@ -74,7 +74,7 @@ fn descriptors_that_cannot_be_read_leave_it_blind() -> Outcome {
     std::fs::write(folder.join("fd"), "")?;
     let mut eyes = Sampler::with(Ports::Auto, RULES, true, &place.path("."));
     let look = eyes.look(clock::now(), &[]);
-    ensure_eq!(look.sight, Sight::Blind, "the port has to be named");
+    ensure_eq!(look.visibility, Visibility::Blind, "the port has to be named");
     ensure!(look.listening && eyes.listening(&[]), "readiness does not wait for it");
     end(app)
 }

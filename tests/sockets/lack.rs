@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use graceinit::config::Ports;
-use graceinit::machine::connections::Sight;
+use graceinit::machine::connections::Visibility;
 use graceinit::sockets::Sampler;
 use graceinit::sys::clock;
 
@@ -21,7 +21,7 @@ fn without_sock_diag_connections_are_counted() -> Outcome {
     let mut eyes = poor_eyes(&[port]);
     ensure!(eyes.listening(&[]), "it does");
     let look = eyes.look(clock::now(), &[]);
-    ensure_eq!(look.sight, Sight::Counts, "the next best means");
+    ensure_eq!(look.visibility, Visibility::Counts, "the next best means");
     ensure_eq!(counts(&look), (0, 0, 0, 0), "nothing yet");
     ensure!(look.calm() && look.listening, "{look:?}");
     let _waiting = TcpStream::connect(("127.0.0.1", port))?;
@@ -54,7 +54,7 @@ fn without_anything_the_drain_is_its_delay() -> Outcome {
     for ports in [Ports::List(vec![80]), Ports::Auto] {
         let mut eyes = Sampler::with(ports, RULES, false, nowhere);
         let look = eyes.look(clock::now(), &[]);
-        ensure_eq!(look.sight, Sight::Blind, "nothing is seen");
+        ensure_eq!(look.visibility, Visibility::Blind, "nothing is seen");
         ensure!(look.calm() && look.listening, "nothing is waited for: {look:?}");
         ensure!(eyes.listening(&[]), "readiness does not wait for it");
     }
