@@ -12,10 +12,10 @@ use graceinit::cli::{self, Instead};
 use graceinit::config::outputs::Tool;
 use graceinit::config::{self, Config, Place};
 use graceinit::exit;
-use graceinit::life::effects::Leave;
 use graceinit::life::files;
 use graceinit::life::hooks::environment;
-use graceinit::life::main_loop::{self, Birth};
+use graceinit::life::start::Birth;
+use graceinit::life::{self, Leave};
 use graceinit::sys::{process, stderr};
 use graceinit::tools::{check, pause, probe, render};
 use graceinit::types::Signal;
@@ -40,7 +40,7 @@ fn run(call: &Call, birth: Birth) -> ! {
     if log::log_enabled!(log::Level::Info) {
         log::info!("settings: {}", check::in_one_line(&config));
     }
-    leave(main_loop::run(config, birth), call.persona)
+    leave(life::run(config, birth), call.persona)
 }
 
 /// What the app is to be run with. Where something else was asked for, that is done, and the end.

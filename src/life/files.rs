@@ -183,7 +183,7 @@ impl Files {
     }
 
     /// What comes next looks at the whole process tree, and might be what graceinit gets stuck in.
-    pub fn foresee(&self) {
+    pub fn prepare_last_report(&self) {
         if self.report.is_some() {
             make_will();
         }

@@ -9,11 +9,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::machine::fact::Survivor;
+use super::children::{Children, Role};
+use crate::account::journal;
+use crate::machine::fact::{Fact, Survivor};
 use crate::sys::fd::{self, Read};
+use crate::sys::launch::spawn::{self, Setup, Task};
 use crate::sys::tree::{self, Process};
-use crate::sys::{clock, process};
-use crate::types::Pid;
+use crate::sys::{clock, process, signals};
+use crate::types::{Pid, Status};
 
 /// So many are described, the rest is counted.
 const MOST: usize = 100;
@@ -22,9 +25,80 @@ const LONGEST_COMMAND: usize = 160;
 
 // ---- in PID 1 ---------------------------------------------------------------------------------
 
-/// What a survey has brought so far.
+/// The processes that are still there, as far as they are recorded.
+#[derive(Debug, Default)]
+pub struct Survivors(Option<Records>);
+
+impl Survivors {
+    /// Starts the child that records them, unless one runs already. `helpers` are left out.
+    pub fn record(&mut self, helpers: &[Pid], children: &mut Children) {
+        if children.pid(Role::SurvivorScan).is_some() {
+            return;
+        }
+        let run = || run(helpers);
+        let started = fd::empty_input().and_then(|stdin| {
+            let (records, out) = fd::pipe()?;
+            // The child writes nothing to stderr; a panic message would go where the records go.
+            let stdio = Some([stdin.as_fd(), out.as_fd(), out.as_fd()]);
+            let setup = Setup { stdio, ..Setup::CLEAN };
+            Ok((spawn::spawn(Task::Call(&run), &setup)?, records))
+        });
+        match started {
+            Ok((child, records)) => {
+                children.add(child.pid, Role::SurvivorScan);
+                self.0 = Some(Records::new(records));
+            }
+            Err(error) => {
+                journal::warn(format!(
+                    "unable to record the processes that are still there: {error}; going on"
+                ));
+            }
+        }
+    }
+
+    /// Reads what the child has written so far.
+    pub fn read(&mut self) {
+        if let Some(records) = &mut self.0 {
+            records.read();
+        }
+    }
+
+    /// The pipe to wait for.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().and_then(Records::fd)
+    }
+
+    /// The child has ended. False: /proc is of no use.
+    pub fn recorded(&mut self, status: Status) -> bool {
+        self.read();
+        let has_proc = status != Status::Code(NO_PROC);
+        if !has_proc {
+            self.0 = None;
+        }
+        has_proc
+    }
+
+    /// Reports the processes that are about to be killed. A process that has ended since it was recorded is no
+    /// survivor.
+    pub fn report(&mut self) {
+        let Some(mut records) = self.0.take() else { return };
+        records.read();
+        let (survivors, more) = records.survivors();
+        if survivors.is_empty() && !records.complete() {
+            return journal::record(&Fact::NotSurveyed);
+        }
+        for survivor in survivors.into_iter().filter(|survivor| signals::exists(survivor.pid)) {
+            journal::record(&Fact::StillThere(Box::new(survivor)));
+        }
+        if more > 0 {
+            journal::record(&Fact::MoreStillThere(more));
+        }
+    }
+}
+
+/// What the child has written so far.
 #[derive(Debug)]
-pub struct Records {
+struct Records {
     pipe: OwnedFd,
     bytes: Vec<u8>,
     ended: bool,
@@ -32,12 +106,12 @@ pub struct Records {
 
 impl Records {
     /// Read from this end of the pipe.
-    pub fn new(pipe: OwnedFd) -> Records {
+    fn new(pipe: OwnedFd) -> Records {
         Records { pipe, bytes: Vec::new(), ended: false }
     }
 
     /// Takes what is there.
-    pub fn read(&mut self) {
+    fn read(&mut self) {
         let mut buffer = [0; 4096];
         while !self.ended {
             match fd::read(self.pipe.as_fd(), &mut buffer) {
@@ -49,17 +123,17 @@ impl Records {
     }
 
     /// What to wait for; nothing once all is there.
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
         (!self.ended).then(|| self.pipe.as_fd())
     }
 
     /// All that will come has come.
-    pub fn complete(&self) -> bool {
+    fn complete(&self) -> bool {
         self.ended
     }
 
     /// The complete records, and how many processes there are besides.
-    pub fn survivors(&self) -> (Vec<Survivor>, usize) {
+    fn survivors(&self) -> (Vec<Survivor>, usize) {
         let mut found = Vec::new();
         let mut more = 0;
         let end = self.bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
@@ -103,12 +177,12 @@ fn render(survivor: &Survivor) -> String {
 }
 
 /// The child's exit code where /proc is of no use.
-pub const NO_PROC: u8 = 2;
+const NO_PROC: u8 = 2;
 
 // ---- in the child -----------------------------------------------------------------------------
 
 /// Writes the records to stdout, leaving `helpers` out; the exit code of the child.
-pub fn run(helpers: &[Pid]) -> u8 {
+fn run(helpers: &[Pid]) -> u8 {
     let without: Vec<Pid> = helpers.iter().copied().chain([process::own_pid()]).collect();
     let Some(found) = tree::descendants_of(process::parent(), &without) else {
         return NO_PROC;

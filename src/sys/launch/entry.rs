@@ -9,7 +9,7 @@ use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 
 use graceinit::cli::persona::Persona;
-use graceinit::life::main_loop::Birth;
+use graceinit::life::start::Birth;
 use graceinit::sys::launch::early;
 #[cfg(app_first)]
 use graceinit::sys::launch::early::begin;
