@@ -4,7 +4,7 @@ use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=packaging/build.rs");
-    // Signals are blocked there, before the C library starts: see src/sys/start.rs.
+    // Signals are blocked there, before the C library starts: see src/sys/launch/entry.rs.
     let target = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     let target_can = ["x86_64", "aarch64"].contains(&target.as_str());
     if target_can {
@@ -16,7 +16,7 @@ fn main() {
         println!("cargo:rerun-if-changed=packaging/layout.ld");
     }
     // A build without any optimization copies whatever it moves by memcpy(3), which is not there yet when the
-    // app is started early: see src/sys/early.rs.
+    // app is started early: see src/sys/launch/early.rs.
     println!("cargo:rustc-check-cfg=cfg(app_first)");
     if target_can && std::env::var("OPT_LEVEL").is_ok_and(|level| level != "0") {
         println!("cargo:rustc-cfg=app_first");

@@ -5,19 +5,23 @@
 use std::ffi::OsString;
 use std::io::Write;
 
+use graceinit::account::log::{self as account, Format};
+use graceinit::account::{journal, set_trace};
+use graceinit::cli::persona::Persona;
 use graceinit::cli::{self, Instead};
-use graceinit::config::watch::Tool;
+use graceinit::config::outputs::Tool;
 use graceinit::config::{self, Config, Place};
-use graceinit::observe::log::{self as account, Format};
-use graceinit::observe::{journal, set_trace};
-use graceinit::persona::Persona;
-use graceinit::supervisor::{self, Birth};
+use graceinit::exit;
+use graceinit::life::files;
+use graceinit::life::hooks::environment;
+use graceinit::life::start::Birth;
+use graceinit::life::{self, Leave};
 use graceinit::sys::{process, stderr};
+use graceinit::tools::{check, pause, probe, render};
 use graceinit::types::Signal;
-use graceinit::{check, exit, hookenv, pause, perform::Leave, probe, render, watch};
 
-#[path = "sys/start.rs"]
-mod start;
+#[path = "sys/launch/entry.rs"]
+mod entry;
 
 /// What graceinit was called with.
 struct Call {
@@ -29,14 +33,14 @@ struct Call {
 fn run(call: &Call, birth: Birth) -> ! {
     let config = configure(call);
     account::init(config.level, config.log_format);
-    watch::keep_account(&config);
+    files::keep_account(&config);
     for warning in &config.warnings {
-        journal::trouble(warning.as_str());
+        journal::warn(warning.as_str());
     }
     if log::log_enabled!(log::Level::Info) {
         log::info!("settings: {}", check::in_one_line(&config));
     }
-    leave(supervisor::run(config, birth), call.persona)
+    leave(life::run(config, birth), call.persona)
 }
 
 /// What the app is to be run with. Where something else was asked for, that is done, and the end.
@@ -96,10 +100,10 @@ fn refuse(call: &Call, mistakes: &[String]) -> ! {
     let Call { persona, args } = call;
     let given = cli::parse(args, *persona).unwrap_or_default();
     let variables = config::our_variables(*persona);
-    let format = config::watch::format_of_mistakes(&given, &variables, Place::here(*persona));
+    let format = config::outputs::format_of_mistakes(&given, &variables, Place::here(*persona));
     account::init(log::LevelFilter::Off, format);
     if format == Format::Json {
-        set_trace(hookenv::trace().id());
+        set_trace(environment::trace().id());
     }
     for mistake in mistakes {
         account::fatal(mistake);

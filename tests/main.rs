@@ -12,6 +12,6 @@ mod packaging;
 mod pty;
 mod rollout;
 mod servers;
-mod sight;
+mod sockets;
 mod support;
 mod walls;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::draining::Drain;
-use super::watch::Watch;
+use super::drain::Drain;
+use super::outputs::Watch;
 use super::{Config, Format, Persona, Place, Variables};
 use crate::cli::Given;
 use crate::exit::Codes;
@@ -87,7 +87,7 @@ mod tests {
     use super::super::in_full;
     use super::*;
     use crate::cli;
-    use crate::sys::early;
+    use crate::sys::launch::early;
 
     fn given(words: &[&str]) -> Given {
         Given { options: Vec::new(), command: words.iter().map(OsString::from).collect() }
@@ -139,7 +139,7 @@ mod tests {
             &["/g/", "app"],
             &["", "app"],
         ];
-        let named = crate::persona::NAMES.iter().map(|(name, _)| vec![*name, "--", "app"]);
+        let named = crate::cli::persona::NAMES.iter().map(|(name, _)| vec![*name, "--", "app"]);
         let environments: &[&[&str]] = &[
             &[],
             &["PATH=/bin", "HOME=/root", "GR=1", "=", "WATCHDOG=1", "LISTEN=1"],

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::hook::HookId;
+use super::hooks::HookId;
 use super::plan::{HookLimits, Rung, Wait};
 use crate::types::Time;
 

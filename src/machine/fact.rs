@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::drain::Look;
-use super::hook::{HookId, Outcome};
+use super::connections::Sample;
+use super::hooks::{HookId, Outcome};
 use super::phase::PhaseName;
 use super::plan::{Ending, Scope};
 use crate::types::{Pid, Signal, Status};
@@ -93,11 +93,11 @@ pub enum Fact {
     /// The app serves on for a while.
     DrainBegun { delay: Duration },
     /// The ports were looked at.
-    Looked { look: Look },
+    Sampled { sample: Sample },
     /// So many probes were answered "not ready": that ends the delay.
     Acknowledged { acks: u32, after: Duration },
     /// The drain is over.
-    DrainEnded { why: DrainEnd, after: Duration, last: Option<Look> },
+    DrainEnded { why: DrainEnd, after: Duration, last: Option<Sample> },
     /// A stop was asked for; `grace` is the whole budget, if that has an end.
     StopRequested { signal: Signal, sender: Option<i32>, grace: Option<Duration> },
     /// A further stop request.

@@ -2,14 +2,14 @@
 //! clock, no I/O, no log, nothing unsafe. `docs/shutdown.md` has its state table.
 
 pub mod budget;
-pub mod drain;
-mod draining;
+pub mod connections;
+mod drain;
 pub mod fact;
-pub mod hook;
+pub mod hooks;
 pub mod phase;
 pub mod plan;
 pub mod ready;
-mod signal;
+mod signals;
 mod stop;
 mod work;
 
@@ -17,10 +17,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::types::{Pid, Signal, Status, Time};
-use drain::Look;
+use connections::Sample;
 use fact::{Fact, Reason};
-use hook::{HookId, HookPhase, Outcome, Queue, Run};
-use phase::{Phase, Readiness};
+use hooks::{HookId, HookPhase, Outcome, Queue, Run};
+use phase::{Phase, PhaseName, Readiness};
 use plan::{Ending, Plan, StopAgain};
 use ready::{Failure, Notice};
 
@@ -80,7 +80,7 @@ pub enum Event {
     /// The process of an attempt could not be started.
     HookNotStarted(HookId),
     /// The records of the survivors are there, or could not be made.
-    Surveyed,
+    SurvivorsRecorded,
     /// The app says something of itself.
     Notice(Notice),
     /// A condition of readiness holds; its place in the plan.
@@ -88,7 +88,7 @@ pub enum Event {
     /// Whether the app listens on the ports that are to be drained.
     Listening(bool),
     /// The ports were looked at.
-    Looked(Look),
+    Sampled(Sample),
     /// So many readiness probes were answered "not ready" since readiness fell.
     Acknowledged(u32),
     /// graceinit has no child left.
@@ -134,9 +134,15 @@ pub enum Action {
     /// See whether the app listens on the ports that are to be drained.
     SeekListeners,
     /// Look at the connections of those ports.
-    Look,
-    /// Begin to record who is still there: they will be killed.
-    Survey,
+    TakeSample,
+    /// Start the child that records which processes are still there: they will be killed.
+    RecordSurvivors,
+    /// Report the recorded processes, before SIGKILL ends them.
+    ReportSurvivors,
+    /// Tell the service manager that the stop takes up to this much longer.
+    TellMoreTime(Duration),
+    /// Prepare the report that the dead-man's handler would write: what follows may get stuck.
+    PrepareReport,
     /// SIGKILL to every process of the tree, hooks included.
     KillTree,
     /// Set the dead-man timer: if the loop is stuck then, the tree dies and graceinit exits.
@@ -171,9 +177,9 @@ pub struct Machine {
     /// How often the app is to give a sign of life.
     watchdog: Option<Duration>,
     /// The end of the budget, once it runs, if it has one. Absolute, but for [`Notice::MoreTime`].
-    deadline: Option<Time>,
+    budget_end: Option<Time>,
     /// What that may be moved to.
-    latest: Time,
+    budget_end_limit: Time,
     /// A second stop request has ended the budget.
     hurried: bool,
     /// The records of the survivors were asked for.
@@ -205,8 +211,8 @@ impl Machine {
             ended: None,
             stop: None,
             stop_ended_it: false,
-            deadline: None,
-            latest: Time::default(),
+            budget_end: None,
+            budget_end_limit: Time::default(),
             hurried: false,
             surveyed: false,
             rounds: 0,
@@ -264,7 +270,7 @@ impl Machine {
 
     /// The end of the budget, once it runs, if it has one.
     pub fn budget_end(&self) -> Option<Time> {
-        self.deadline
+        self.budget_end
     }
 
     /// The attempts that are waited for.
@@ -296,7 +302,7 @@ impl Machine {
     }
 
     /// When `Tick` is due. Derived from the state, never armed: it cannot be forgotten.
-    pub fn deadline(&self) -> Option<Time> {
+    pub fn next_wakeup(&self) -> Option<Time> {
         let phase = match &self.phase {
             Phase::Starting { .. } | Phase::Exited => None,
             Phase::PreStart { queue, .. } => queue.pause,
@@ -313,14 +319,14 @@ impl Machine {
                 earliest(earliest(pause, ready), *watchdog)
             }
             Phase::PreStop { retries, .. } => {
-                earliest(retries.iter().map(|(_, again)| *again).min(), self.deadline)
+                earliest(retries.iter().map(|(_, again)| *again).min(), self.budget_end)
             }
-            Phase::Drain(draining) => earliest(self.drain_due(draining), self.deadline),
-            Phase::OnStop(queue) => earliest(queue.pause, self.deadline),
+            Phase::Drain(draining) => earliest(self.drain_due(draining), self.budget_end),
+            Phase::OnStop(queue) => earliest(queue.pause, self.budget_end),
             Phase::Stopping { next, diagnose, .. } => {
-                earliest(earliest(*next, *diagnose), self.deadline)
+                earliest(earliest(*next, *diagnose), self.budget_end)
             }
-            Phase::Leftovers(sweep) => earliest(Some(sweep.next), self.deadline),
+            Phase::Leftovers(sweep) => earliest(Some(sweep.next), self.budget_end),
             Phase::Killed { give_up, sweep } => Some(sweep.next.min(*give_up)),
             Phase::PostStop { queue, end, killed, .. } => {
                 let next = if *killed { *end } else { self.post_stop_hooks_end(*end) };
@@ -335,7 +341,7 @@ impl Machine {
     fn survey_due(&self) -> Option<Time> {
         let lead = budget::survey_lead(self.plan.measure());
         let due = self.budget_runs() && !self.surveyed && !lead.is_zero();
-        self.deadline.filter(|_| due).map(|deadline| deadline.before(lead))
+        self.budget_end.filter(|_| due).map(|deadline| deadline.before(lead))
     }
 
     /// Takes one event in; what is to be done is pushed to `out`.
@@ -352,11 +358,11 @@ impl Machine {
             Event::Signal(received) => self.signal(now, received, out),
             Event::HookExited(id, status) => self.hook_exited(now, id, status, out),
             Event::HookNotStarted(id) => self.hook_ended(now, id, Outcome::NotStarted, None, out),
-            Event::Surveyed => self.survey_done(now, out),
+            Event::SurvivorsRecorded => self.survey_done(now, out),
             Event::Notice(notice) => self.notice(now, notice, out),
             Event::ConditionHolds(index) => self.condition_holds(now, index, out),
             Event::Listening(yes) => self.listening(now, yes, out),
-            Event::Looked(look) => self.looked(now, look, out),
+            Event::Sampled(sample) => self.sampled(now, sample, out),
             Event::Acknowledged(acks) => self.acknowledged(now, acks, out),
             Event::TreeEmpty => self.tree_empty(now, out),
             Event::Tick => self.tick(now, out),
@@ -370,11 +376,16 @@ impl Machine {
 
     fn enter(&mut self, phase: Phase, out: &mut Vec<Action>) {
         self.phase = phase;
-        out.push(Action::Record(Fact::Entered(self.phase.name())));
+        let name = self.phase.name();
+        out.push(Action::Record(Fact::Entered(name)));
+        if name >= PhaseName::Leftovers {
+            // These phases read the whole process tree.
+            out.push(Action::PrepareReport);
+        }
     }
 
     fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self.budget_runs() && self.deadline.is_some_and(|deadline| deadline <= now) {
+        if self.budget_runs() && self.budget_end.is_some_and(|deadline| deadline <= now) {
             return self.kill_all(now, out);
         }
         if self.survey_due().is_some_and(|due| due <= now) {
@@ -390,7 +401,7 @@ impl Machine {
             run.killed = true;
             let id = run.id;
             out.push(Action::KillHook(id));
-            hook::tell_end(id, Outcome::TimedOut, None, out);
+            hooks::tell_end(id, Outcome::TimedOut, None, out);
             self.hook_judged(now, id, Outcome::TimedOut, out);
         }
         match &self.phase {

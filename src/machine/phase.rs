@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use super::Received;
-use super::drain::Look;
-use super::hook::{HookId, HookPhase, Queue};
+use super::connections::Sample;
+use super::hooks::{HookId, HookPhase, Queue};
 use crate::types::Time;
 
 /// Where the machine is.
@@ -147,7 +147,7 @@ pub struct Draining {
     /// When something came in last, as far as is known.
     pub noise: Time,
     /// The last look.
-    pub last: Option<Look>,
+    pub last: Option<Sample>,
     /// When the next is due.
     pub next: Time,
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::hook::HookPhase;
-use super::{budget, drain};
+use super::hooks::HookPhase;
+use super::{budget, connections};
 use crate::exit::Codes;
 use crate::types::{Signal, SignalSet, Status};
 
@@ -246,7 +246,7 @@ pub struct Plan {
     /// An attempt of a probe is killed after this.
     pub probe_timeout: Duration,
     /// `--drain`, `--drain-delay`; `None`: there is no drain.
-    pub drain: Option<drain::Plan>,
+    pub drain: Option<connections::Plan>,
     /// WATCHDOG_USEC: the app gives a sign of life at least this often.
     pub watchdog: Option<Duration>,
     /// The limits of each hook.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::fact::Fact;
-use super::hook::{HookId, HookPhase, Outcome, Queue, Run};
+use super::hooks::{HookId, HookPhase, Outcome, Queue, Run};
 use super::phase::{Phase, Probe, Readiness, Waiting, Work};
 use super::plan::Condition;
 use super::{Action, Machine, Target, budget};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fact::Fact;
-use super::hook::{self, HookId, HookPhase, Outcome, Queue, Run};
+use super::hooks::{self, HookId, HookPhase, Outcome, Queue, Run};
 use super::phase::{Phase, Serving, Sweep, Tree};
 use super::plan::Ending;
 use super::ready::Failure;
@@ -47,7 +47,7 @@ impl Machine {
     }
 
     pub(super) fn enter_stopping(&mut self, now: Time, out: &mut Vec<Action>) {
-        let diagnose = self.plan.diagnose.zip(self.deadline).map(|(diagnose, deadline)| {
+        let diagnose = self.plan.diagnose.zip(self.budget_end).map(|(diagnose, deadline)| {
             budget::diagnose_at(deadline, diagnose.lead, deadline.since(now))
         });
         self.enter(Phase::Stopping { rung: 0, next: None, diagnose }, out);
@@ -85,7 +85,7 @@ impl Machine {
 
     /// What is left of the budget, if it has an end.
     pub(super) fn left(&self, now: Time) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.since(now))
+        self.budget_end.map(|deadline| deadline.since(now))
     }
 
     pub(super) fn app_gone(&mut self, now: Time, ending: Ending, out: &mut Vec<Action>) {
@@ -119,7 +119,7 @@ impl Machine {
     pub(super) fn enter_leftovers(&mut self, now: Time, out: &mut Vec<Action>) {
         // No budget ran, or one without an end. From here on there is one in any case: a leftover that
         // ignores every signal must not keep a container alive whose app has gone.
-        if self.deadline.is_none() {
+        if self.budget_end.is_none() {
             self.begin_budget(now, Some(self.plan.measure()), out);
         }
         self.enter(Phase::Leftovers(Sweep { looks: 0, next: now }), out);
@@ -161,11 +161,13 @@ impl Machine {
         self.app_killed = self.ending.is_none();
         for run in self.runs.iter_mut().filter(|run| !run.killed) {
             run.killed = true;
-            hook::tell_end(run.id, Outcome::TimedOut, None, out);
+            hooks::tell_end(run.id, Outcome::TimedOut, None, out);
         }
         // A wake-up that came late (`docker pause`) must not cost the post-stop hooks their reserve.
-        self.deadline = Some(now);
+        self.budget_end = Some(now);
         let give_up = now.after(budget::dying(self.plan.post_stop_timeout));
+        // Before their end, while the account is still in the phase in which they hung.
+        out.push(Action::ReportSurvivors);
         out.push(Action::Record(Fact::DeadlineReached { early: self.hurried }));
         self.enter(Phase::Killed { give_up, sweep: Sweep { looks: 0, next: now } }, out);
         // The dead-man must not cut off the post-stop that is still to come.
@@ -199,7 +201,7 @@ impl Machine {
         // The reserve begins when the tree is gone; what had to be killed takes its time to die out of
         // it.
         let begin = match self.phase {
-            Phase::Killed { .. } => self.deadline.map_or(now, |deadline| deadline.min(now)),
+            Phase::Killed { .. } => self.budget_end.map_or(now, |deadline| deadline.min(now)),
             Phase::PreStart { .. }
             | Phase::Starting { .. }
             | Phase::Running { .. }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::fact::Fact;
-use super::hook::{HookId, HookPhase, Queue};
+use super::hooks::{HookId, HookPhase, Queue};
 use super::phase::{Phase, Readiness, Work};
 use super::plan::Ending;
 use super::{Action, Machine, Origin, Received, budget};
@@ -162,19 +162,22 @@ impl Machine {
     /// never beyond `--grace-max`, and only for an app that is being stopped. One that has no deadline
     /// has all the time there is.
     pub(super) fn more_time(&mut self, now: Time, span: Duration, out: &mut Vec<Action>) {
-        let Some(deadline) = self.deadline else { return };
-        let wanted = now.after(span).min(self.latest);
+        let Some(deadline) = self.budget_end else { return };
+        let wanted = now.after(span).min(self.budget_end_limit);
         let stopping = self.budget_runs() && self.ending.is_none() && !self.hurried;
         if !stopping || wanted <= deadline {
             return;
         }
-        self.deadline = Some(wanted);
+        self.budget_end = Some(wanted);
         // Whoever is still there at the new end is recorded then.
         self.surveyed = false;
         if let Phase::Stopping { diagnose: Some(due), .. } = &mut self.phase {
             *due = due.after(wanted.since(deadline));
         }
-        out.push(Action::Record(Fact::Extended { left: wanted.since(now) }));
+        let left = wanted.since(now);
+        // The service manager waits until graceinit itself has exited.
+        out.push(Action::TellMoreTime(left + self.plan.post_stop_timeout));
+        out.push(Action::Record(Fact::Extended { left }));
         out.push(Action::ArmDeadMan(wanted));
     }
 
@@ -191,7 +194,7 @@ impl Machine {
 
     pub(super) fn survey(&mut self, out: &mut Vec<Action>) {
         self.surveyed = true;
-        out.push(Action::Survey);
+        out.push(Action::RecordSurvivors);
     }
 
     pub(super) fn survey_done(&mut self, now: Time, out: &mut Vec<Action>) {
@@ -204,9 +207,9 @@ impl Machine {
     /// Ends the budget: as soon as it is recorded who is still there, at once if it is.
     pub(super) fn hurry(&mut self, now: Time, out: &mut Vec<Action>) {
         let moment = now.after(budget::HURRIED_SURVEY);
-        let end = self.deadline.map_or(moment, |deadline| deadline.min(moment));
+        let end = self.budget_end.map_or(moment, |deadline| deadline.min(moment));
         self.hurried = true;
-        self.deadline = Some(end);
+        self.budget_end = Some(end);
         if self.surveyed || end <= now {
             return self.kill_all(now, out);
         }

@@ -23,12 +23,12 @@ pub use crate::sys::listen::{Address, Listener};
 pub use server::{Limits, serve};
 pub use snapshot::Snapshot;
 
-use crate::observe::account::Account;
-use crate::observe::met::Met;
-use crate::observe::{journal, report};
-use crate::sys::aside::{Aside, End, Given, Sent};
+use crate::account::account::Account;
+use crate::account::incident::Incident;
+use crate::account::{journal, report};
 use crate::sys::clock;
 use crate::sys::fd::Read;
+use crate::sys::helper::{End, Given, Helper, Sent};
 use crate::sys::poll::Want;
 use crate::types::{Pid, Time};
 
@@ -80,14 +80,14 @@ enum State {
     Down,
     /// There is one.
     Up {
-        child: Aside,
+        child: Helper,
         link: End,
         since: Time,
         /// It does not know the last snapshot: there was no room.
         stale: bool,
     },
     /// It was killed or has ended, and was not reaped yet.
-    Dying { child: Aside, next: Time, pause: Duration },
+    Dying { child: Helper, next: Time, pause: Duration },
     /// Nobody needs it any more.
     Closed,
 }
@@ -127,7 +127,7 @@ impl Observer {
             }
             match child.reap() {
                 Some(status) => {
-                    journal::met(&Met::ObserverEnded { status });
+                    journal::incident(&Incident::ObserverEnded { status });
                     self.state = State::Down;
                 }
                 None => {
@@ -154,7 +154,7 @@ impl Observer {
             }
             Err(error) => {
                 if !self.complained {
-                    journal::trouble(format!(
+                    journal::warn(format!(
                         "unable to start the observer: {error}; nothing is answered until a later try"
                     ));
                 }
@@ -164,7 +164,7 @@ impl Observer {
         }
     }
 
-    fn spawn(&self) -> std::io::Result<(Aside, End)> {
+    fn spawn(&self) -> std::io::Result<(Helper, End)> {
         let (ours, theirs) = End::pair()?;
         // Room for a document, snapshots beside it, and what the kernel needs for keeping them.
         ours.make_room(4 * shown::LONGEST as i32);
@@ -184,7 +184,7 @@ impl Observer {
             serve(&self.listeners, &theirs, self.snapshot.clone(), account, self.limits);
             0
         };
-        Ok((Aside::start(&given, &work)?, ours))
+        Ok((Helper::start(&given, &work)?, ours))
     }
 
     /// When `ensure` has something to do.
@@ -276,7 +276,7 @@ impl Observer {
     pub fn resume(&self) {
         if let State::Up { child, .. } = &self.state {
             if child.resume() {
-                journal::trouble("the observer was stopped by a signal; it goes on");
+                journal::warn("the observer was stopped by a signal; it goes on");
             }
         }
     }

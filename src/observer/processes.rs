@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::observe::account::{Process, Span};
+use crate::account::account::{Process, Span};
 use crate::sys::{clock, process};
 use crate::types::Time;
 

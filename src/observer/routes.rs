@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use super::http;
 use super::shown::Shown;
 use super::snapshot::Snapshot;
-use crate::observe::metrics::{self, Form};
-use crate::observe::page;
+use crate::account::metrics::{self, Form};
+use crate::account::page;
 use crate::types::Time;
 
 /// An answer, without what HTTP makes of it.
@@ -133,7 +133,7 @@ fn account(view: &mut View<'_>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::account::Account;
+    use crate::account::account::Account;
     use crate::sys::clock;
 
     fn snapshot(ready: bool, stopping: bool) -> Snapshot {

@@ -1,7 +1,7 @@
 //! The account, as PID 1 has shown it last.
 
 use super::processes::Tree;
-use crate::observe::account::{Account, Span};
+use crate::account::account::{Account, Span};
 use crate::types::Time;
 
 /// The first byte of a message that shows the account: one JSON document follows.

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use proptest::prelude::*;
 
 use super::*;
-use crate::sys::{aside, clock, poll, reap, signals};
+use crate::sys::{clock, helper, poll, reap, signals};
 use crate::types::Signal;
 
 /// Longer than anything here takes.
@@ -309,7 +309,7 @@ fn probe(port: u16) -> String {
 
 #[test]
 fn a_killed_observer_is_back_before_a_second_has_passed() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
@@ -324,7 +324,7 @@ fn a_killed_observer_is_back_before_a_second_has_passed() {
             assert_eq!(status(&probe(port)), "200");
             let took = clock::now().since(began);
             assert!(took < Duration::from_secs(5), "{took:?}");
-            assert_eq!(reap::look(), reap::Look::NoChild);
+            assert_eq!(reap::find(), reap::Found::NoChild);
         }
         let pid = observer.pid().expect("a pid");
         observer.close();
@@ -336,7 +336,7 @@ fn a_killed_observer_is_back_before_a_second_has_passed() {
 
 #[test]
 fn acks_outlive_the_observer() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
@@ -356,7 +356,7 @@ fn acks_outlive_the_observer() {
 
 #[test]
 fn a_stopped_observer_stops_nobody() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
@@ -396,16 +396,16 @@ fn has(port: u16, trouble: &str) -> bool {
 
 #[test]
 fn the_account_follows_and_outlives_the_observer() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
         journal::keep(Account { phase: "starting".into(), ..Account::default() }, clock::now());
-        journal::trouble("one");
+        journal::warn("one");
         observer.ensure(clock::now());
         assert!(has(port, "one"));
         assert_eq!(observer.due(), None);
-        journal::trouble("two");
+        journal::warn("two");
         assert!(observer.due().is_some());
         live(&mut observer, |_, _| has(port, "two"));
         // Nothing is due when nothing has changed.
@@ -420,11 +420,11 @@ fn the_account_follows_and_outlives_the_observer() {
 
 #[test]
 fn what_changes_often_is_shown_seldom_and_a_phase_at_once() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let mut observer = Observer::new(vec![any_port()], None);
         journal::keep(Account::default(), clock::now());
         observer.ensure(clock::now());
-        journal::trouble("one");
+        journal::warn("one");
         let due = observer.due().expect("due");
         assert!(due > clock::now());
         observer.feed();
@@ -450,7 +450,7 @@ fn stop(observer: &Observer) {
 /// room beside it.
 #[test]
 fn documents_leave_room_for_snapshots() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
@@ -473,7 +473,7 @@ fn documents_leave_room_for_snapshots() {
 
 #[test]
 fn a_document_that_is_too_long_for_the_socket_harms_nobody() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
@@ -483,7 +483,7 @@ fn a_document_that_is_too_long_for_the_socket_harms_nobody() {
         let long = vec![b'x'; 10_000_000];
         let tries = (0..20).take_while(|_| !observer.show(long.clone(), clock::now())).count();
         assert_eq!((tries, observer.longest), (5, SHORT));
-        journal::trouble("short");
+        journal::warn("short");
         live(&mut observer, |_, _| has(port, "short"));
         assert_eq!(observer.pid(), pid);
         observer.close();
@@ -492,7 +492,7 @@ fn a_document_that_is_too_long_for_the_socket_harms_nobody() {
 
 #[test]
 fn a_stopped_observer_goes_on() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::S
 use std::time::Duration;
 
 use super::signals::{self, Mask};
-use super::{clock, process, tree, will};
+use super::{clock, last_report, process, tree};
 use crate::types::{Pid, Signal, Time};
 
 /// The loop gets this long beyond the deadline for each of two chances: a machine that was frozen
@@ -170,11 +170,11 @@ fn end_everything(now: Time) -> ! {
 
 /// After the kill, which must not wait for it and would end it.
 fn leave(code: u8) -> ! {
-    if let Some(child) = will::execute(code) {
+    if let Some(child) = last_report::execute(code) {
         let give_up = clock::now().after(WRITING);
-        while !will::is_executed(child) {
+        while !last_report::is_executed(child) {
             if clock::now() >= give_up {
-                will::give_up(child);
+                last_report::give_up(child);
                 break;
             }
             pause();
@@ -193,10 +193,10 @@ fn pause() {
 /// Reaps what has ended; whether a child is left.
 fn reap_all() -> bool {
     loop {
-        match super::reap::look() {
-            super::reap::Look::Ended(pid) => super::reap::reap(pid),
-            super::reap::Look::AllAlive => return true,
-            super::reap::Look::NoChild => return false,
+        match super::reap::find() {
+            super::reap::Found::Ended(pid) => super::reap::reap(pid),
+            super::reap::Found::AllAlive => return true,
+            super::reap::Found::NoChild => return false,
         };
     }
 }

@@ -2,12 +2,12 @@
 //! nothing of phases, hooks or options. Raw integers stay in here.
 #![allow(unsafe_code)]
 
-pub mod aside;
-mod child;
 pub mod clock;
 pub mod deadman;
-pub mod early;
 pub mod fd;
+pub mod helper;
+pub mod last_report;
+pub mod launch;
 pub mod listen;
 pub mod notify;
 pub mod poll;
@@ -16,8 +16,6 @@ mod raw;
 pub mod reap;
 pub mod signals;
 pub mod sockdiag;
-pub mod spawn;
 pub mod stderr;
 pub mod tree;
 pub mod tty;
-pub mod will;

@@ -6,7 +6,7 @@ use crate::types::{Pid, Signal, Status};
 
 /// What a look at all children finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Look {
+pub enum Found {
     /// This child has ended. It is still a zombie.
     Ended(Pid),
     /// All children are alive.
@@ -18,12 +18,12 @@ pub enum Look {
 /// Looks for any child that has ended, without reaping it. The kernel walks the list of children up
 /// to the first that has ended: with thousands of live ones this is dear, so ask for a known pid
 /// first.
-pub fn look() -> Look {
+pub fn find() -> Found {
     match wait(libc::P_ALL, 0, libc::WEXITED | libc::WNOWAIT) {
-        Ok(Some(info)) => Look::Ended(info.pid),
-        Ok(None) => Look::AllAlive,
+        Ok(Some(info)) => Found::Ended(info.pid),
+        Ok(None) => Found::AllAlive,
         // ECHILD is the only error that waitid(2) has for valid arguments without blocking.
-        Err(_) => Look::NoChild,
+        Err(_) => Found::NoChild,
     }
 }
 

@@ -181,10 +181,19 @@ pub fn send_group(group: Pid, signal: Signal) -> io::Result<()> {
     kill(-group.0, signal)
 }
 
-/// Whether anybody is in this process group, zombies included.
+/// Whether a process has this pid, zombies included.
+pub fn exists(pid: Pid) -> bool {
+    is_there(pid.0)
+}
+
+/// Whether a process is in this process group, zombies included.
 pub fn group_exists(group: Pid) -> bool {
-    // SAFETY: plain numbers; signal 0 only asks. EPERM says that somebody is there.
-    let result = unsafe { libc::kill(-group.0, 0) };
+    is_there(-group.0)
+}
+
+fn is_there(target: i32) -> bool {
+    // SAFETY: plain numbers; signal 0 only asks. EPERM says that the process exists.
+    let result = unsafe { libc::kill(target, 0) };
     result == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 

@@ -6,12 +6,12 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use graceinit::account::account::{Account, Span, Stretch, VERSION};
+use graceinit::account::line::Line;
+use graceinit::account::metrics::{self, Form};
+use graceinit::account::page::{self, Shown};
+use graceinit::account::report;
 use graceinit::machine::phase::PhaseName;
-use graceinit::observe::account::{Account, Span, Stretch, VERSION};
-use graceinit::observe::line::Line;
-use graceinit::observe::metrics::{self, Form};
-use graceinit::observe::page::{self, Shown};
-use graceinit::observe::report;
 use serde_json::Value as Json;
 
 use super::tally::Tally;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use graceinit::observe::account::Account;
+use graceinit::account::account::Account;
 
 use crate::support::files::Place;
 use crate::support::init::puppet_line;

@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use graceinit::observe::account::{
+use graceinit::account::account::{
     self, Account, App, Attempt, Drain, Exit, Hook, Killed, Said, Seen, Span, Stop, Stretch,
     Survivor, Wall,
 };
-use graceinit::observe::page::{self, Shown};
+use graceinit::account::page::{self, Shown};
 
 use crate::support::files::Place;
 use crate::support::init::puppet_line;

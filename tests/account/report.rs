@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use graceinit::observe::account::{
+use graceinit::account::account::{
     Account, App, Attempt, Counts, Drain, Ended, Entry, Exit, Histogram, Hook, Killed, Process,
     Said, Seen, Setting, Span, Stop, Stretch, Survivor, VERSION, Wall,
 };
-use graceinit::observe::line::Value;
-use graceinit::observe::{report, summary};
+use graceinit::account::line::Value;
+use graceinit::account::{report, summary};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use graceinit::observe::line::{Line, Value};
+use graceinit::account::line::{Line, Value};
 use serde_json::Value as Json;
 
 /// Numbers by name.

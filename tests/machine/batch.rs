@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use graceinit::machine::fact::Fact;
-use graceinit::machine::hook::{HookId, Outcome};
+use graceinit::machine::hooks::{HookId, Outcome};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::ready::Failure;
 use graceinit::machine::{Event, Target};
@@ -48,6 +48,14 @@ pub(super) struct Batch {
     pub(super) kills: usize,
     pub(super) owed_survey: bool,
     pub(super) surveys: usize,
+    /// How often the end of the budget was recorded.
+    pub(super) budget_ends: usize,
+    pub(super) survivor_reports: usize,
+    /// The phases that read the process tree and were entered.
+    pub(super) tree_phases: usize,
+    pub(super) prepared_reports: usize,
+    pub(super) owed_more_time: Vec<Duration>,
+    pub(super) more_time: Vec<Duration>,
     /// TERM or INT is passed on.
     pub(super) asks: bool,
     /// Whose business the signals are that go to the app.
@@ -82,6 +90,12 @@ impl Batch {
             kills: 0,
             owed_survey: false,
             surveys: 0,
+            budget_ends: 0,
+            survivor_reports: 0,
+            tree_phases: 0,
+            prepared_reports: 0,
+            owed_more_time: Vec::new(),
+            more_time: Vec::new(),
             asks: false,
             sent_by: Promise::ForwardedOnce,
             expected_end: None,
@@ -97,6 +111,15 @@ impl Batch {
         }
         kept(self.surveys == usize::from(self.owed_survey), Promise::Survey, || {
             format!("{} surveys at {:?}", self.surveys, self.event)
+        })?;
+        kept(self.survivor_reports == self.budget_ends, Promise::Survivors, || {
+            format!("{} reports at {:?}", self.survivor_reports, self.event)
+        })?;
+        kept(self.prepared_reports == self.tree_phases, Promise::DeadMansReport, || {
+            format!("{} for {} phases", self.prepared_reports, self.tree_phases)
+        })?;
+        kept(self.more_time == self.owed_more_time, Promise::MoreTime, || {
+            format!("told {:?}, not {:?}", self.more_time, self.owed_more_time)
         })?;
         // Whether rounds are told apart is a promise of its own.
         let names = |hooks: &[(HookId, Signal)]| -> Vec<(HookId, Signal)> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use graceinit::machine::drain::Look;
+use graceinit::machine::connections::Sample;
 use graceinit::machine::fact::{DrainEnd, Fact};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::Plan;
@@ -22,7 +22,7 @@ pub(super) struct Drain {
     begun: Option<Time>,
     /// When something came in last.
     noise: Time,
-    last: Option<Look>,
+    last: Option<Sample>,
     /// When the next look is due.
     look_due: Option<Time>,
     pub(super) ended: Option<DrainEnd>,
@@ -86,13 +86,13 @@ impl Ledger {
         Ok(())
     }
 
-    pub(super) fn looked(&mut self, plan: &Plan, now: Time, look: Look, batch: &mut Batch) {
+    pub(super) fn looked(&mut self, plan: &Plan, now: Time, look: Sample, batch: &mut Batch) {
         let Some(drain) = plan.drain.filter(|_| self.phase == PhaseName::Drain) else { return };
         if let Some(silence) = look.silence {
             self.drain.noise = self.drain.noise.max(now.before(silence));
         }
         self.drain.last = Some(look);
-        batch.owed_news.push(Fact::Looked { look });
+        batch.owed_news.push(Fact::Sampled { sample: look });
         // Every 100 ms, and at the moments at which it may be over; a look that costs much takes a
         // tenth of the time at most.
         let edges = [self.known_at(plan), self.drain.noise.after(drain.quiet)];
@@ -127,12 +127,12 @@ impl Ledger {
         &mut self,
         plan: &Plan,
         now: Time,
-        (why, after, last): (DrainEnd, Duration, Option<Look>),
+        (why, after, last): (DrainEnd, Duration, Option<Sample>),
         batch: &Batch,
     ) -> Kept {
         let drains = self.phase == PhaseName::Drain && self.drain.ended.is_none();
         kept(drains, Promise::News, || format!("no drain is there to end in {:?}", self.phase))?;
-        let seen = matches!(batch.event, graceinit::machine::Event::Looked(_));
+        let seen = matches!(batch.event, graceinit::machine::Event::Sampled(_));
         let right = self.over(plan, now, seen);
         kept(right.is_some(), Promise::DrainHolds, || format!("{why:?}: {:?}", self.drain))?;
         kept(right == Some(why), Promise::News, || format!("{why:?}, not {right:?}"))?;
@@ -146,7 +146,7 @@ impl Ledger {
 
     /// It was looked, and the drain goes on.
     pub(super) fn judge_drain_goes_on(&self, plan: &Plan, now: Time, batch: &Batch) -> Kept {
-        let seen = matches!(batch.event, graceinit::machine::Event::Looked(_));
+        let seen = matches!(batch.event, graceinit::machine::Event::Sampled(_));
         let over = if seen { self.over(plan, now, true) } else { None };
         let drains = self.phase == PhaseName::Drain;
         kept(!drains || over.is_none(), Promise::DrainEnds, || format!("{over:?}"))

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use graceinit::machine::drain::{Look, Sight};
+use graceinit::machine::connections::{Sample, Visibility};
 use graceinit::machine::fact::{DrainEnd, Fact};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::Plan;
@@ -21,23 +21,23 @@ const GRACE: u64 = 900;
 const END: u64 = 675;
 
 /// What a look may show.
-fn alphabet() -> [Look; 8] {
+fn alphabet() -> [Sample; 8] {
     [
         busy(),
-        Look { owed: 1, ..calm(Some(10_000)) },
-        Look { queued: 1, ..calm(None) },
+        Sample { owed: 1, ..calm(Some(10_000)) },
+        Sample { queued: 1, ..calm(None) },
         calm(None),
         calm(Some(30)),
         calm(Some(10_000)),
-        Look { sight: Sight::Counts, ..busy() },
-        Look { sight: Sight::Blind, ..Look::default() },
+        Sample { visibility: Visibility::Counts, ..busy() },
+        Sample { visibility: Visibility::Blind, ..Sample::default() },
     ]
 }
 
 /// What was seen, and when; when probes were answered.
 #[derive(Clone, Default)]
 struct History {
-    looks: Vec<(Time, Look)>,
+    looks: Vec<(Time, Sample)>,
     answers: Vec<Time>,
 }
 
@@ -70,7 +70,7 @@ impl Walk {
         for look in alphabet() {
             let (mut machine, mut history) = (machine.clone(), history.clone());
             let mut out = Vec::new();
-            machine.handle(now, Event::Looked(look), &mut out);
+            machine.handle(now, Event::Sampled(look), &mut out);
             history.looks.push((now, look));
             self.steps += 1;
             let over = machine.phase().name() != PhaseName::Drain;
@@ -84,7 +84,7 @@ impl Walk {
                 self.ends[0] += 1;
                 continue;
             }
-            let wake = machine.deadline().expect("the budget runs");
+            let wake = machine.next_wakeup().expect("the budget runs");
             let pause = wake.since(now);
             let last = self.begun.after(ms(END));
             let short = wake != last && pause < ms(20);
@@ -101,7 +101,12 @@ impl Walk {
             asked.handle(half, Event::Acknowledged(history.answers.len() as u32), &mut out);
             let enough = self.plan.drain.and_then(|drain| drain.acks);
             let looks = enough == Some(history.answers.len() as u32);
-            assert_eq!(out.contains(&Action::Look), looks, "{history:?}", history = history.looks);
+            assert_eq!(
+                out.contains(&Action::TakeSample),
+                looks,
+                "{history:?}",
+                history = history.looks
+            );
             if looks {
                 self.go(&asked, half, &history, left - 1);
             } else {
@@ -115,7 +120,7 @@ impl Walk {
         let (mut machine, mut out) = (machine.clone(), Vec::new());
         machine.handle(wake, Event::Tick, &mut out);
         let last = self.begun.after(ms(END)) <= wake;
-        let looks = out.iter().filter(|action| **action == Action::Look).count();
+        let looks = out.iter().filter(|action| **action == Action::TakeSample).count();
         assert_eq!(looks, usize::from(!last), "{:?}", history.looks);
         assert_eq!(machine.phase().name() != PhaseName::Drain, last, "{:?}", history.looks);
         if last {
@@ -136,12 +141,12 @@ fn walk(delay: u64, quiet: u64, acks: Option<u32>, first: Duration) -> Walk {
     for event in [Event::Begun, Event::AppExecuted, Event::Listening(true), stop] {
         machine.handle(begun, event, &mut out);
     }
-    assert_eq!(out.last(), Some(&Action::Look));
+    assert_eq!(out.last(), Some(&Action::TakeSample));
     let mut walk = Walk { plan, begun, steps: 0, ends: [0, 0] };
     let mut history = History::default();
     if !first.is_zero() {
         // A long silence of the supervisor (a stopped machine) brings the end near.
-        machine.handle(begun, Event::Looked(busy()), &mut out);
+        machine.handle(begun, Event::Sampled(busy()), &mut out);
         history.looks.push((begun, busy()));
         walk.wait(&machine, begun.after(first), &history, STEPS);
     } else {

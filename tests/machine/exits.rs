@@ -1,6 +1,6 @@
 //! What the ledger expects of the exit.
 
-use graceinit::machine::hook::HookPhase;
+use graceinit::machine::hooks::HookPhase;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Ending, Plan};
 use graceinit::machine::ready::Failure;

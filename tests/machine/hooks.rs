@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use graceinit::machine::budget;
 use graceinit::machine::fact::Fact;
-use graceinit::machine::hook::{HookId, HookPhase, Outcome};
+use graceinit::machine::hooks::{HookId, HookPhase, Outcome};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Ending, HookLimits, OnFailure, Plan};
 use graceinit::types::Time;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use graceinit::machine::budget::ENDLESS;
 use graceinit::machine::fact::{Fact, Reason};
-use graceinit::machine::hook::{HookId, HookPhase, Outcome};
+use graceinit::machine::hooks::{HookId, HookPhase, Outcome};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Ending, Plan};
 use graceinit::machine::ready::Failure;
@@ -199,14 +199,14 @@ impl Ledger {
                 batch.expected_end = Some((id, Outcome::NotStarted));
                 self.attempt_ended(plan, now, id, false, batch);
             }
-            Event::Surveyed => self.survey_ended(now, batch),
+            Event::SurvivorsRecorded => self.survey_ended(now, batch),
             Event::Notice(notice) => self.notice(plan, now, notice, batch),
             Event::ConditionHolds(index) => {
                 self.app_executed(plan, now);
                 self.condition_holds(now, index, batch);
             }
             Event::Listening(yes) => self.listening(now, yes, batch),
-            Event::Looked(look) => self.looked(plan, now, look, batch),
+            Event::Sampled(look) => self.looked(plan, now, look, batch),
             Event::Acknowledged(acks) => self.acknowledged(plan, now, acks, batch),
             Event::Tick => self.time_passes(plan, now, batch),
             Event::Begun | Event::TreeEmpty => {}
@@ -286,8 +286,21 @@ impl Ledger {
                 Ok(())
             }
             Action::SeekListeners => self.judge_seek(world.now),
-            Action::Look => self.judge_look(plan, world.now),
-            Action::Survey => self.judge_survey(plan, world.now, batch),
+            Action::TakeSample => self.judge_look(plan, world.now),
+            Action::RecordSurvivors => self.judge_survey(plan, world.now, batch),
+            Action::ReportSurvivors => {
+                batch.survivor_reports += 1;
+                let before = self.killed.is_none() && self.budget_runs();
+                kept(before, Promise::Survivors, || format!("in {:?}", self.phase))
+            }
+            Action::TellMoreTime(span) => {
+                batch.more_time.push(span);
+                Ok(())
+            }
+            Action::PrepareReport => {
+                batch.prepared_reports += 1;
+                Ok(())
+            }
             Action::KillTree => self.judge_kill(plan, world, batch),
             Action::ArmDeadMan(time) => {
                 self.dead_man = Some(time);
@@ -322,7 +335,10 @@ impl Ledger {
             Fact::HookSkipped { id } => self.hook_is_skipped(plan, world.now, id),
             Fact::DeadlineReached { early } => {
                 let told = early == self.cut_short;
-                kept(told, Promise::Account, || "at the deadline, or cut short?")
+                kept(told, Promise::Account, || "at the deadline, or cut short?")?;
+                batch.budget_ends += 1;
+                let reported = batch.survivor_reports == batch.budget_ends;
+                kept(reported, Promise::Survivors, || "the end of the budget was recorded first")
             }
             Fact::Unkillable => {
                 self.gave_up = true;
@@ -374,7 +390,7 @@ impl Ledger {
             | Fact::StopsItself
             | Fact::MainPid { .. }
             | Fact::DrainBegun { .. }
-            | Fact::Looked { .. }
+            | Fact::Sampled { .. }
             | Fact::Acknowledged { .. } => {
                 batch.news.push(fact.clone());
                 Ok(())
@@ -403,6 +419,9 @@ impl Ledger {
         let forward = self.phase < phase;
         kept(forward, Promise::PhasesInOrder, || format!("{phase:?} after {:?}", self.phase))?;
         self.judge_drain_place(plan, world, phase, batch)?;
+        let reads_the_tree =
+            [PhaseName::Leftovers, PhaseName::Killed, PhaseName::PostStop].contains(&phase);
+        batch.tree_phases += usize::from(reads_the_tree);
         self.phase = phase;
         self.pre_stop_running.clear();
         self.pre_stop_failed.clear();

@@ -46,7 +46,7 @@ impl Life {
     /// Lets one thing happen.
     pub(super) fn step(&mut self, setup: &Setup, choice: Choice) -> Kept {
         if let Choice::Wait(time) = choice {
-            let due = self.subject.deadline().unwrap_or(time);
+            let due = self.subject.next_wakeup().unwrap_or(time);
             self.ledger.late += time.since(due);
         }
         match self.world.happen(setup, choice) {
@@ -106,7 +106,7 @@ impl Life {
     }
 
     fn sleeps_until(&self) -> Option<Option<Time>> {
-        let wake = self.subject.deadline();
+        let wake = self.subject.next_wakeup();
         let due = wake.is_some_and(|wake| wake <= self.world.now);
         (self.is_at_rest() && !due).then_some(wake)
     }
@@ -121,7 +121,7 @@ impl Life {
     /// What happens if nobody does anything: no process ends, no signal comes, time goes by. `None`
     /// when that may last for ever: the app runs and no stop was asked for.
     pub(super) fn quiet_choice(&self) -> Option<Choice> {
-        let wake = self.subject.deadline();
+        let wake = self.subject.next_wakeup();
         if let Some((succeeds, _)) = self.world.undecided() {
             Some(succeeds)
         } else if !self.is_at_rest() {
@@ -141,7 +141,7 @@ impl Life {
         }
         self.world.choices(setup, &mut out);
         let now = self.world.now;
-        match self.subject.deadline() {
+        match self.subject.next_wakeup() {
             Some(wake) if self.is_at_rest() && wake <= now => out.push(Choice::Tick),
             Some(wake) if self.is_at_rest() => {
                 out.push(Choice::Wait(wake));

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use graceinit::machine::budget::ENDLESS;
-use graceinit::machine::drain::Look;
+use graceinit::machine::connections::Sample;
 use graceinit::machine::fact::Fact;
-use graceinit::machine::hook::HookPhase;
+use graceinit::machine::hooks::HookPhase;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::Plan;
 use graceinit::machine::ready::{Failure, Notice};
@@ -21,10 +21,12 @@ pub(super) fn mishears(bug: Bug, event: Event) -> Event {
         (Bug::TakesWordsFromOutside, Event::Signal(received)) if received.origin == outside => {
             Event::Signal(Received { origin: Origin::Process(7), ..received })
         }
-        (Bug::TakesBusyForCalm, Event::Looked(look)) => {
-            Event::Looked(Look { busy: 0, owed: 0, queued: 0, ..look })
+        (Bug::TakesBusyForCalm, Event::Sampled(look)) => {
+            Event::Sampled(Sample { busy: 0, owed: 0, queued: 0, ..look })
         }
-        (Bug::IgnoresSilence, Event::Looked(look)) => Event::Looked(Look { silence: None, ..look }),
+        (Bug::IgnoresSilence, Event::Sampled(look)) => {
+            Event::Sampled(Sample { silence: None, ..look })
+        }
         (Bug::IgnoresAcknowledgements, Event::Acknowledged(_))
         | (Bug::IgnoresSignsOfLife, Event::Notice(Notice::Alive)) => Event::AppExecuted,
         (_, event) => event,
@@ -47,7 +49,10 @@ pub(super) fn swallows(bug: Bug, phase: PhaseName, action: &Action) -> bool {
         | (Bug::SeeksNoListeners, Action::SeekListeners)
         | (Bug::FollowsNobody, Action::FollowMain(_))
         | (Bug::SuspendsNobody, Action::SuspendSelf)
-        | (Bug::TellsNothingOfLooks, Action::Record(Fact::Looked { .. })) => true,
+        | (Bug::ReportsNoSurvivors, Action::ReportSurvivors)
+        | (Bug::PreparesNoReport, Action::PrepareReport)
+        | (Bug::TellsNobodyOfMoreTime, Action::TellMoreTime(_))
+        | (Bug::TellsNothingOfLooks, Action::Record(Fact::Sampled { .. })) => true,
         (Bug::ProbesDuringTheStop, Action::KillHook(id)) => {
             id.phase == HookPhase::Ready && phase > PhaseName::Ready
         }
@@ -58,7 +63,7 @@ pub(super) fn swallows(bug: Bug, phase: PhaseName, action: &Action) -> bool {
 /// The bug does this once more.
 pub(super) fn twice(bug: Bug, action: &Action) -> bool {
     match action {
-        Action::Look => bug == Bug::LooksTwice,
+        Action::TakeSample => bug == Bug::LooksTwice,
         Action::SeekListeners => bug == Bug::SeeksTwice,
         Action::SetReady(true) => bug == Bug::ReadyTwice,
         _ => false,
@@ -76,6 +81,13 @@ pub(super) fn append(bug: Bug, event: Event, now: Time, out: &mut Vec<Action>) {
             | Action::Record(Fact::StopSignal { left: time @ None, .. }) => *time = century,
             _ => {}
         }),
+        (Bug::ReportsSurvivorsAtEveryKill, _) => {
+            if let Some(place) = out.iter().position(|action| *action == Action::KillTree) {
+                if !out.contains(&Action::ReportSurvivors) {
+                    out.insert(place, Action::ReportSurvivors);
+                }
+            }
+        }
         (Bug::DeadManOfACentury, _) if out.iter().any(stop) => {
             out.push(Action::ArmDeadMan(now.after(ENDLESS)));
         }
@@ -103,7 +115,7 @@ pub(super) fn append(bug: Bug, event: Event, now: Time, out: &mut Vec<Action>) {
         (Bug::ReadyAgain, _) if out.contains(&Action::SetReady(false)) => {
             out.push(Action::SetReady(true));
         }
-        (Bug::LooksAfterTheDrain, Event::Signal(_)) => out.push(Action::Look),
+        (Bug::LooksAfterTheDrain, Event::Signal(_)) => out.push(Action::TakeSample),
         (Bug::StopsDuringTheDrain, _)
             if out.contains(&Action::Record(Fact::Entered(PhaseName::Drain))) =>
         {

@@ -1,6 +1,6 @@
 //! Bugs, planted one at a time. Each must break a promise, or the exploration proves nothing.
 
-use graceinit::machine::hook::HookPhase;
+use graceinit::machine::hooks::HookPhase;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Scope, StopAgain};
 use graceinit::machine::ready::Failure;
@@ -47,6 +47,9 @@ fn bugs() -> Vec<Planted> {
         (Bug::NeverKillsTheTree, asked_once(), Promise::KillNotLate),
         (Bug::KillsTheTreeWithTheStopSignal, no_hooks(), Promise::KillNotEarly),
         (Bug::KillsAtTheDeadlineOnlyIfAppLives, asked_once(), Promise::KillNotLate),
+        (Bug::ReportsSurvivorsAtEveryKill, setups::post_stop(), Promise::Survivors),
+        (Bug::ReportsNoSurvivors, asked_once(), Promise::Survivors),
+        (Bug::PreparesNoReport, no_hooks(), Promise::DeadMansReport),
         (Bug::LeavesWithoutKilling, setups::post_stop(), Promise::LeavesNothing),
         (Bug::WakesLate(PhaseName::Stopping), asked_once(), Promise::StopSignalInOrder),
         (Bug::WakesLate(PhaseName::Leftovers), asked_once(), Promise::Survey),
@@ -275,6 +278,7 @@ fn bugs_of_the_end() -> Vec<Planted> {
         (Bug::DiagnosesTooEarly, diagnose(), Promise::Diagnose),
         (Bug::DiagnosesWithTheStopSignal, diagnose(), Promise::Diagnose),
         (Bug::DiagnosesTheAppAlone, diagnose(), Promise::Diagnose),
+        (Bug::TellsNobodyOfMoreTime, more_time(), Promise::MoreTime),
         (Bug::IgnoresMoreTime, more_time(), Promise::MoreTime),
         (Bug::MoreTimeHasNoEnd, more_time(), Promise::MoreTime),
         (Bug::MoreTimeCountsFromTheDeadline, more_time(), Promise::MoreTime),

@@ -53,6 +53,8 @@ promises! {
     Diagnose: "the app is made to speak once, after the stop signal, before SIGKILL",
     MoreTime: "the app gets the time it asks for, up to its limit, and loses none",
     Survey: "once before SIGKILL it is recorded who is there",
+    Survivors: "survivors are reported when the budget ends, before SIGKILL, and at no other time",
+    DeadMansReport: "the dead-man's report is prepared in every phase that reads the process tree",
     Endless: "where a stop has no deadline, SIGKILL needs a second request, or an app that has gone",
     TimeTold: "what is told of the time that is left is right, and nothing where there is no end",
     KillNotEarly: "nothing is killed before the end of its budget",

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use graceinit::machine::budget::ENDLESS;
-use graceinit::machine::drain::{self, Look};
+use graceinit::machine::connections::{self, Sample};
 use graceinit::machine::fact::DrainEnd;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{
@@ -203,18 +203,18 @@ fn conditions() -> impl Strategy<Value = Vec<Condition>> {
     prop_oneof![2 => Just(Vec::new()), 1 => all]
 }
 
-fn draining() -> impl Strategy<Value = Option<drain::Plan>> {
+fn draining() -> impl Strategy<Value = Option<connections::Plan>> {
     let times = (span(3000), span(400), option::of(0..4u32));
     let drain = (prop::bool::weighted(0.7), times)
         .prop_map(|(looks, (delay, quiet, acks))| serving::drain(looks, delay, quiet, acks));
     option::weighted(0.7, drain)
 }
 
-fn look() -> impl Strategy<Value = Look> {
+fn look() -> impl Strategy<Value = Sample> {
     let few = || prop_oneof![9 => Just(0u32), 1 => 1..4u32];
     let cost = prop_oneof![3 => Just(0u64), 1 => 1..90u64];
     (few(), few(), few(), option::of(span(5000)), cost).prop_map(
-        |(busy, owed, queued, silence, cost)| Look {
+        |(busy, owed, queued, silence, cost)| Sample {
             busy,
             owed,
             queued,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use graceinit::machine::fact::Fact;
-use graceinit::machine::hook::{HookId, HookPhase};
+use graceinit::machine::hooks::{HookId, HookPhase};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Condition, Plan};
 use graceinit::machine::ready::{Failure, Notice};
@@ -145,7 +145,7 @@ impl Ledger {
             Notice::Stopping => {
                 batch.owed_over = self.runs() && !self.readiness.over;
             }
-            Notice::MoreTime(span) => self.more_time_asked(now, span, batch),
+            Notice::MoreTime(span) => self.more_time_asked(plan, now, span, batch),
             Notice::Alive => self.next_sign_of_life(now),
             Notice::Interval(interval) => {
                 self.readiness.interval = Some(interval).filter(|interval| !interval.is_zero());

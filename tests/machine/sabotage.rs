@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use graceinit::machine::fact::{Fact, Reason};
-use graceinit::machine::hook::{HookId, HookPhase};
+use graceinit::machine::hooks::{HookId, HookPhase};
 use graceinit::machine::phase::{Phase, PhaseName};
 use graceinit::machine::plan::{Ending, OnFailure, Plan};
 use graceinit::machine::ready::{Failure, Notice};
@@ -121,6 +121,10 @@ pub(super) enum Bug {
     SeeksNoListeners,
     FollowsNobody,
     TellsNothingOfLooks,
+    ReportsSurvivorsAtEveryKill,
+    ReportsNoSurvivors,
+    PreparesNoReport,
+    TellsNobodyOfMoreTime,
     ProbesDuringTheStop,
     LooksTwice,
     SeeksTwice,
@@ -221,8 +225,8 @@ impl Subject {
         }
     }
 
-    pub(super) fn deadline(&self) -> Option<Time> {
-        let wake = self.machine.deadline().map(|time| time.after(self.put_off));
+    pub(super) fn next_wakeup(&self) -> Option<Time> {
+        let wake = self.machine.next_wakeup().map(|time| time.after(self.put_off));
         match self.bug {
             Some(Bug::ForgetsToWake(phase)) if phase == self.phase() => None,
             Some(Bug::WakesLate(phase)) if phase == self.phase() => {
@@ -264,9 +268,10 @@ impl Subject {
             }
             (Bug::OverlooksTheEmptyTree, Event::TreeEmpty)
             | (Bug::IgnoresMoreTime, Event::Notice(Notice::MoreTime(_)))
-            | (Bug::WaitsOnAfterTheSurvey, Event::Surveyed) => Event::AppExecuted,
+            | (Bug::WaitsOnAfterTheSurvey, Event::SurvivorsRecorded) => Event::AppExecuted,
             (Bug::MoreTimeCountsFromTheDeadline, Event::Notice(Notice::MoreTime(span))) => {
-                let left = self.machine.deadline().map_or(Duration::ZERO, |wake| wake.since(now));
+                let left =
+                    self.machine.next_wakeup().map_or(Duration::ZERO, |wake| wake.since(now));
                 Event::Notice(Notice::MoreTime(span + left))
             }
             (Bug::LosesTheSecondReload, Event::Signal(received))
@@ -281,7 +286,7 @@ impl Subject {
             _ => mischief::mishears(bug, event),
         };
         let mut told = Time(now.0.saturating_sub(self.put_off.as_nanos() as u64));
-        let due = self.deadline().is_some_and(|wake| wake <= now);
+        let due = self.next_wakeup().is_some_and(|wake| wake <= now);
         if bug == Bug::GivesUpTooEarly && self.phase() == PhaseName::Killed && due {
             told = told.after(budget::dying(self.machine.plan().post_stop_timeout));
         }
@@ -299,7 +304,7 @@ impl Subject {
             let (signals, rest): (Vec<_>, Vec<_>) = orders.into_iter().partition(to_app);
             orders = rest.into_iter().chain(signals.into_iter().rev()).collect();
         }
-        self.surveying &= event != Event::Surveyed;
+        self.surveying &= event != Event::SurvivorsRecorded;
         if bug == Bug::PostStopWhileLeftoversLive && matches!(event, Event::AppExited(_)) {
             self.machine.handle(told, Event::TreeEmpty, &mut orders);
         }
@@ -373,7 +378,7 @@ impl Subject {
                 | Fact::HookRetried { id, .. }
                 | Fact::PhaseAborted { id },
             ) => *id = in_round_of(self.first_round.filter(|_| alike), *id),
-            Action::Survey => (self.surveying, self.surveyed) = (true, true),
+            Action::RecordSurvivors => (self.surveying, self.surveyed) = (true, true),
             _ => {}
         }
         if bug == Bug::StopSignalBeforeOnStop
@@ -387,7 +392,7 @@ impl Subject {
             (Bug::ExitsTwice, Action::Exit { .. })
             | (Bug::StartsTheAppTwice, Action::StartApp)
             | (Bug::StopsHooksTwice, Action::StopHook { .. })
-            | (Bug::SurveysTwice, Action::Survey)
+            | (Bug::SurveysTwice, Action::RecordSurvivors)
             | (Bug::DiagnosesTwice, Action::Record(Fact::Diagnosed { .. })) => true,
             (Bug::ForwardsTwice, Action::SignalApp { stop: false, .. }) => !after_stop,
             (Bug::StartsHooksTwice(phase), Action::StartHook { id, .. }) => id.phase == phase,
@@ -412,7 +417,7 @@ impl Subject {
             | (Bug::KeepsTheTerminal, Action::TakeTerminal)
             | (Bug::ForgetsTheApp, Action::StartApp)
             | (Bug::StopsNoHook, Action::StopHook { .. })
-            | (Bug::NoSurvey, Action::Survey)
+            | (Bug::NoSurvey, Action::RecordSurvivors)
             | (Bug::ForgetsToTellOfPhases, Action::Record(Fact::Entered(_)))
             | (Bug::ForgetsThatHooksEnded, Action::Record(Fact::HookEnded { .. })) => true,
             (Bug::NoContinueAfterTheStopSignal, Action::SignalApp { stop: false, .. }) => {
@@ -428,8 +433,8 @@ impl Subject {
             (Bug::LosesTheReload, Action::SignalApp { stop: false, .. }) => {
                 self.newest.is_some_and(|id| id.phase == HookPhase::OnReload) && !after_stop
             }
-            (Bug::SurveysOnce, Action::Survey) => self.surveyed,
-            (Bug::HurriesWithoutASurvey, Action::Survey) => asked_again,
+            (Bug::SurveysOnce, Action::RecordSurvivors) => self.surveyed,
+            (Bug::HurriesWithoutASurvey, Action::RecordSurvivors) => asked_again,
             (Bug::DeadManNotRearmedForMoreTime, Action::ArmDeadMan(_)) => {
                 matches!(event, Event::Notice(Notice::MoreTime(_)))
             }
@@ -520,7 +525,7 @@ impl Subject {
                 out.push(to_app(Signal::CONT, false));
             }
             (Bug::SurveysAtTheBeginning, Event::Signal(_)) if out.iter().any(begins) => {
-                out.push(Action::Survey);
+                out.push(Action::RecordSurvivors);
             }
             (Bug::KillsWithTheSurvey, Event::Signal(_)) if asked_again => {
                 out.push(Action::KillTree);

@@ -1,6 +1,6 @@
 //! Small configurations of readiness, watchdog and drain.
 
-use graceinit::machine::drain::{self, Look, Rules, Sight};
+use graceinit::machine::connections::{self, Rules, Sample, Visibility};
 use graceinit::machine::plan::{Condition, Diagnose, PerPhase, Plan, Scope, StopAgain};
 use graceinit::machine::ready::Notice;
 use graceinit::machine::{Event, Origin, Received};
@@ -21,18 +21,18 @@ fn notice(notice: Notice) -> Event {
     Event::Notice(notice)
 }
 
-pub(super) fn drain(looks: bool, delay: u64, quiet: u64, acks: Option<u32>) -> drain::Plan {
+pub(super) fn drain(looks: bool, delay: u64, quiet: u64, acks: Option<u32>) -> connections::Plan {
     let rules = Rules { idle: ms(1000), owed: None };
-    drain::Plan { looks, delay: ms(delay), acks, quiet: ms(quiet), rules }
+    connections::Plan { looks, delay: ms(delay), acks, quiet: ms(quiet), rules }
 }
 
 /// Nothing is under way, and nothing has come in for so long.
-pub(super) fn calm(silence: Option<u64>) -> Look {
-    Look { silence: silence.map(ms), listening: true, ..Look::default() }
+pub(super) fn calm(silence: Option<u64>) -> Sample {
+    Sample { silence: silence.map(ms), listening: true, ..Sample::default() }
 }
 
-pub(super) fn busy() -> Look {
-    Look { busy: 1, ..calm(Some(0)) }
+pub(super) fn busy() -> Sample {
+    Sample { busy: 1, ..calm(Some(0)) }
 }
 
 /// Everything that an app may be waited for without a child that looks.
@@ -255,10 +255,10 @@ pub(super) fn hasty() -> Setup {
             ..plain()
         })
         .seeing(vec![
-            Look { owed: 1, ..calm(Some(1)) },
-            Look { cost: ms(4), ..calm(Some(0)) },
-            Look { idle: 3, cost: ms(60), ..calm(Some(2)) },
-            Look { sight: Sight::Blind, ..Look::default() },
+            Sample { owed: 1, ..calm(Some(1)) },
+            Sample { cost: ms(4), ..calm(Some(0)) },
+            Sample { idle: 3, cost: ms(60), ..calm(Some(2)) },
+            Sample { visibility: Visibility::Blind, ..Sample::default() },
         ])
     }
 }
@@ -268,7 +268,7 @@ impl Setup {
         Setup { says, ..self }
     }
 
-    fn seeing(self, looks: Vec<Look>) -> Setup {
+    fn seeing(self, looks: Vec<Sample>) -> Setup {
         Setup { looks, ..self }
     }
 }

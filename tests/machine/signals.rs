@@ -2,7 +2,7 @@
 //! a reload.
 
 use graceinit::machine::fact::Fact;
-use graceinit::machine::hook::HookPhase;
+use graceinit::machine::hooks::HookPhase;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Ending, Plan, Scope, StopAgain};
 use graceinit::machine::{Origin, Received, Target};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use graceinit::machine::budget;
-use graceinit::machine::hook::HookPhase;
+use graceinit::machine::hooks::HookPhase;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::Plan;
 use graceinit::types::Time;

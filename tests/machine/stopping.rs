@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use graceinit::machine::fact::Fact;
-use graceinit::machine::hook::HookPhase;
+use graceinit::machine::hooks::HookPhase;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::Plan;
 use graceinit::machine::{Target, budget};
@@ -90,7 +90,13 @@ impl Ledger {
     }
 
     /// The app asks for more time.
-    pub(super) fn more_time_asked(&mut self, now: Time, span: Duration, batch: &mut Batch) {
+    pub(super) fn more_time_asked(
+        &mut self,
+        plan: &Plan,
+        now: Time,
+        span: Duration,
+        batch: &mut Batch,
+    ) {
         let Some(deadline) = self.deadline.filter(|_| self.budget_runs()) else { return };
         let wanted = now.after(span).min(self.latest);
         if self.ended.is_some() || self.cut_short || wanted <= deadline {
@@ -101,6 +107,7 @@ impl Ledger {
         // Who is there at the new end is another question.
         self.surveyed = false;
         batch.owed_facts.push(Fact::Extended { left: wanted.since(now) });
+        batch.owed_more_time.push(wanted.since(now) + plan.post_stop_timeout);
     }
 
     /// When somebody is to be sent to record who is still there, if that is still to be done.

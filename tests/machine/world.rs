@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use graceinit::machine::drain::Look;
-use graceinit::machine::hook::{HookId, HookPhase};
+use graceinit::machine::connections::Sample;
+use graceinit::machine::hooks::{HookId, HookPhase};
 use graceinit::machine::plan::{self, Plan, Rung};
 use graceinit::machine::{Action, Event, Origin, Received, Target};
 use graceinit::types::{Signal, Status, Time};
@@ -52,7 +52,7 @@ pub(super) struct Setup {
     /// What the app, or one of its other processes, may say of itself: each of these once, at any time.
     pub(super) says: Vec<Event>,
     /// What a look at the ports may show.
-    pub(super) looks: Vec<Look>,
+    pub(super) looks: Vec<Sample>,
     /// How many probes may be answered "not ready" during a stop.
     pub(super) acks: u32,
     /// How often the app may be found not to be ready yet: by an attempt of a probe that fails or
@@ -463,7 +463,7 @@ impl World {
             }
             Choice::Sees(place) => {
                 self.looking = false;
-                Some(Event::Looked(setup.looks[place]))
+                Some(Event::Sampled(setup.looks[place]))
             }
             Choice::Listens(yes) => {
                 self.seeking = false;
@@ -484,7 +484,7 @@ impl World {
             }
             Choice::SurveyorEnds => {
                 self.surveyor = Surveyor::None;
-                Some(Event::Surveyed)
+                Some(Event::SurvivorsRecorded)
             }
             Choice::TreeIsEmpty => Some(Event::TreeEmpty),
             Choice::Tick => Some(Event::Tick),
@@ -534,7 +534,7 @@ impl World {
             }
             Action::StartApp => self.app = App::Fresh,
             // One that still looks is enough.
-            Action::Survey => {
+            Action::RecordSurvivors => {
                 if self.surveyor == Surveyor::None {
                     self.surveyor = Surveyor::Fresh;
                 }
@@ -561,13 +561,16 @@ impl World {
             }
             Action::SetReady(false) => self.fell = true,
             Action::SeekListeners => self.seeking = true,
-            Action::Look => self.looking = true,
+            Action::TakeSample => self.looking = true,
             Action::GiveTerminal => self.terminal_is_ours = false,
             Action::TakeTerminal => self.terminal_is_ours = true,
             // Whoever is asked may live on.
             Action::StopHook { .. }
             | Action::ArmDeadMan(_)
             | Action::SuspendSelf
+            | Action::ReportSurvivors
+            | Action::TellMoreTime(_)
+            | Action::PrepareReport
             | Action::SetReady(true)
             | Action::FollowMain(_)
             | Action::Record(_)

@@ -1,0 +1,110 @@
+//! What hooks print, line by line into the log. Read without blocking, bounded in memory, and never
+//! closed before its writer has: a helper that a hook has forked away must not die of SIGPIPE. (What a
+//! probe has forked away is on its own.)
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::account::incident::Incident;
+use crate::account::journal;
+use crate::account::log::printable;
+use crate::machine::hooks::{HookId, HookPhase};
+use crate::sys::fd::{self, Read};
+
+/// A longer line is logged in pieces.
+const LONGEST_LINE: usize = 1024;
+/// What one look takes at most from one pipe, so that a chatty hook does not hold up the loop.
+const LOOK: usize = 4096;
+/// What a pipe can hold at most by default (pipe(7)): so much is still read when a hook has ended.
+const PIPE: usize = 65_536;
+
+/// All pipes from hooks.
+#[derive(Debug, Default)]
+pub struct Outputs(Vec<Output>);
+
+#[derive(Debug)]
+struct Output {
+    hook: HookId,
+    is_stderr: bool,
+    pipe: OwnedFd,
+    line: Vec<u8>,
+    ended: bool,
+}
+
+impl Outputs {
+    /// A new pipe.
+    pub fn add(&mut self, hook: HookId, is_stderr: bool, pipe: OwnedFd) {
+        self.0.push(Output { hook, is_stderr, pipe, line: Vec::new(), ended: false });
+    }
+
+    /// What to wait for.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.0.iter().map(|output| output.pipe.as_fd())
+    }
+
+    /// Takes a little from each pipe.
+    pub fn read(&mut self) {
+        for output in &mut self.0 {
+            output.read(LOOK);
+        }
+        self.0.retain(|output| !output.ended);
+    }
+
+    /// Takes what a hook has printed before it ended, so that its last words stand before its end in
+    /// the log.
+    pub fn drain(&mut self, hook: HookId) {
+        for output in self.0.iter_mut().filter(|output| output.hook == hook) {
+            output.read(PIPE);
+            output.flush();
+        }
+        // Probes come again and again: what each of them leaves behind must not cost two descriptors.
+        let probe = hook.phase == HookPhase::Ready;
+        self.0.retain(|output| !(output.ended || probe && output.hook == hook));
+    }
+}
+
+impl Output {
+    fn read(&mut self, most: usize) {
+        let mut taken = 0;
+        let mut buffer = [0; LOOK];
+        while taken < most && !self.ended {
+            match fd::read(self.pipe.as_fd(), &mut buffer) {
+                Read::Bytes(count) => {
+                    taken += count;
+                    self.take(&buffer[..count]);
+                }
+                Read::Empty => return,
+                Read::End => {
+                    self.flush();
+                    self.ended = true;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte == b'\n' {
+                self.say();
+                self.line.clear();
+            } else {
+                if self.line.len() == LONGEST_LINE {
+                    self.flush();
+                }
+                self.line.push(*byte);
+            }
+        }
+    }
+
+    fn say(&self) {
+        let (id, stderr, text) = (self.hook, self.is_stderr, printable(&self.line));
+        journal::incident(&Incident::HookSaid { id, stderr, text });
+    }
+
+    /// A last line without its newline.
+    fn flush(&mut self) {
+        if !self.line.is_empty() {
+            self.say();
+            self.line.clear();
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! `auto`: the listeners of the processes below us. The tests of this binary are one process, whose
+//! own listeners are none of the app's: the puppet's are.
+
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+
+use graceinit::config::Ports;
+use graceinit::machine::connections::Visibility;
+use graceinit::sockets::Sampler;
+use graceinit::sys::clock;
+use graceinit::types::Pid;
+
+use super::{RULES, listen};
+use crate::support::Outcome;
+use crate::support::files::Place;
+use crate::support::init::puppet;
+use crate::{ensure, ensure_eq};
+
+/// A child that holds the listener, which we let go of.
+fn holder(listener: TcpListener) -> Outcome<Child> {
+    let mut command = Command::new(puppet());
+    command.arg("pause").stdin(OwnedFd::from(listener)).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(command.spawn()?)
+}
+
+fn end(mut child: Child) -> Outcome {
+    child.kill()?;
+    child.wait()?;
+    Ok(())
+}
+
+#[test]
+fn the_listeners_of_the_tree_are_found_and_remembered() -> Outcome {
+    let (own, not_below_us) = listen("127.0.0.1:0")?;
+    let (four, port_four) = listen("127.0.0.1:0")?;
+    let (six, port_six) = listen("[::]:0")?;
+    let (app, worker) = (holder(four)?, holder(six)?);
+    let mut eyes = Sampler::new(Ports::Auto, RULES);
+    ensure!(eyes.ports().is_empty(), "not looked for yet");
+    ensure!(eyes.listening(&[]), "it does");
+    let look = eyes.look(clock::now(), &[]);
+    ensure!(look.listening && look.visibility == Visibility::Full, "{look:?}");
+    for port in [port_four, port_six] {
+        ensure!(eyes.ports().contains(&port), "{port} of {:?}", eyes.ports());
+    }
+    ensure!(!eyes.ports().contains(&not_below_us), "{:?}", eyes.ports());
+    end(app)?;
+    eyes.look(clock::now(), &[]);
+    ensure!(eyes.ports().contains(&port_four), "its connections may live on");
+    end(worker)?;
+    drop(own);
+    Ok(())
+}
+
+#[test]
+fn the_listeners_of_helpers_are_not_the_apps() -> Outcome {
+    let (listener, port) = listen("127.0.0.1:0")?;
+    let helper = holder(listener)?;
+    let mut eyes = Sampler::new(Ports::Auto, RULES);
+    eyes.look(clock::now(), &[Pid(i32::try_from(helper.id())?)]);
+    ensure!(!eyes.ports().contains(&port), "{:?}", eyes.ports());
+    end(helper)
+}
+
+#[test]
+fn descriptors_that_cannot_be_read_leave_it_blind() -> Outcome {
+    let place = Place::new();
+    let (listener, _) = listen("127.0.0.1:0")?;
+    let app = holder(listener)?;
+    // What is no folder cannot be listed, whoever asks.
+    let folder = place.path(&app.id().to_string());
+    std::fs::create_dir(&folder)?;
+    std::fs::write(folder.join("fd"), "")?;
+    let mut eyes = Sampler::with(Ports::Auto, RULES, true, &place.path("."));
+    let look = eyes.look(clock::now(), &[]);
+    ensure_eq!(look.visibility, Visibility::Blind, "the port has to be named");
+    ensure!(look.listening && eyes.listening(&[]), "readiness does not wait for it");
+    end(app)
+}

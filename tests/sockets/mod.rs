@@ -1,0 +1,87 @@
+//! What is seen of real connections over loopback. The kernel's clock goes on meanwhile: a test looks
+//! again and again, with a bound, until it sees what it waits for.
+
+#![allow(unreachable_pub, reason = "tools for the tests beside this file")]
+
+mod auto;
+mod cost;
+mod datagrams;
+mod lack;
+mod listeners;
+mod spoken;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use graceinit::config::Ports;
+use graceinit::machine::connections::{Rules, Sample};
+use graceinit::sockets::Sampler;
+use graceinit::sys::clock;
+
+use crate::support::{Fault, Outcome, PATIENCE};
+
+pub const RULES: Rules = Rules { idle: Duration::from_millis(300), owed: None };
+
+/// Eyes on these ports.
+pub fn eyes(ports: &[u16]) -> Sampler {
+    Sampler::new(Ports::List(ports.to_vec()), RULES)
+}
+
+/// Eyes that have only /proc/net/tcp.
+pub fn poor_eyes(ports: &[u16]) -> Sampler {
+    Sampler::with(Ports::List(ports.to_vec()), RULES, false, Path::new("/proc"))
+}
+
+/// Looks until it is as expected.
+pub fn until(
+    eyes: &mut Sampler,
+    what: &str,
+    expected: impl Fn(&Sample) -> bool,
+) -> Outcome<Sample> {
+    let begun = Instant::now();
+    loop {
+        let look = eyes.look(clock::now(), &[]);
+        if expected(&look) {
+            return Ok(look);
+        }
+        if begun.elapsed() > PATIENCE {
+            return Err(Fault::new(format!("no look showed {what}, the last one was {look:?}")));
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// A listener and its port.
+pub fn listen(address: &str) -> Outcome<(TcpListener, u16)> {
+    let listener = TcpListener::bind(address)?;
+    let port = listener.local_addr()?.port();
+    Ok((listener, port))
+}
+
+/// Both ends of a connection: the client's, the app's.
+pub fn connect(listener: &TcpListener) -> Outcome<(TcpStream, TcpStream)> {
+    connect_to(listener, listener.local_addr()?)
+}
+
+pub fn connect_to(listener: &TcpListener, to: SocketAddr) -> Outcome<(TcpStream, TcpStream)> {
+    let client = TcpStream::connect(to)?;
+    let (app, _) = listener.accept()?;
+    for end in [&client, &app] {
+        end.set_read_timeout(Some(PATIENCE))?;
+        end.set_nodelay(true)?;
+    }
+    Ok((client, app))
+}
+
+/// One end says something, the other one reads it.
+pub fn say(from: &mut TcpStream, to: &mut TcpStream) -> Outcome {
+    from.write_all(b"something")?;
+    to.read_exact(&mut [0; 9])?;
+    Ok(())
+}
+
+pub fn counts(look: &Sample) -> (u32, u32, u32, u32) {
+    (look.busy, look.owed, look.idle, look.queued)
+}
