@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use super::hooks::HookId;
+use super::attempt::HookId;
 use super::plan::{HookLimits, Rung, Wait};
 use crate::types::Time;
 
-/// A budget without an end: longer than any machine runs, and short enough to count with.
-pub const ENDLESS: Duration = Duration::from_secs(100 * 365 * 86_400);
+pub use super::plan::ENDLESS;
 
 /// A pause between attempts never grows beyond this.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);

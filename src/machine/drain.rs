@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::attempt::Queue;
 use super::connections::Sample;
 use super::fact::{DrainEnd, Fact};
-use super::hooks::Queue;
 use super::phase::{Draining, Phase, Serving};
 use super::{Action, Machine, budget};
 use crate::types::Time;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::attempt::{HookId, Outcome};
 use super::connections::Sample;
-use super::hooks::{HookId, Outcome};
 use super::phase::PhaseName;
 use super::plan::{Ending, Scope};
 use crate::types::{Pid, Signal, Status};

@@ -1,6 +1,7 @@
 //! The phase machine: events and the time go in, actions and the next deadline come out. Pure: no
 //! clock, no I/O, no log, nothing unsafe. `docs/shutdown.md` has its state table.
 
+pub mod attempt;
 pub mod budget;
 pub mod connections;
 mod drain;
@@ -17,9 +18,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::types::{Pid, Signal, Status, Time};
+use attempt::{HookId, HookPhase, Outcome, Queue, Run};
 use connections::Sample;
 use fact::{Fact, Reason};
-use hooks::{HookId, HookPhase, Outcome, Queue, Run};
 use phase::{Phase, PhaseName, Readiness};
 use plan::{Ending, Plan, StopAgain};
 use ready::{Failure, Notice};

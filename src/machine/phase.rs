@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use super::Received;
+use super::attempt::{HookId, HookPhase, Queue};
 use super::connections::Sample;
-use super::hooks::{HookId, HookPhase, Queue};
 use crate::types::Time;
 
 /// Where the machine is.

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use super::hooks::HookPhase;
-use super::{budget, connections};
+use super::attempt::HookPhase;
+use super::connections;
 use crate::exit::Codes;
 use crate::types::{Signal, SignalSet, Status};
+
+/// A budget without an end: longer than any machine runs, and short enough to count with.
+pub const ENDLESS: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Who receives the signals that are passed on (`--scope`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -217,7 +220,7 @@ pub enum Ending {
 /// Everything the machine is told at its birth.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Plan {
-    /// `--grace`: from the stop request to SIGKILL; [`super::budget::ENDLESS`]: there is no such end.
+    /// `--grace`: from the stop request to SIGKILL; [`ENDLESS`]: there is no such end.
     pub grace: Duration,
     /// What leftovers get from the end of the app on, where `grace` has no end.
     pub leftovers: Duration,
@@ -266,7 +269,7 @@ pub struct Plan {
 impl Plan {
     /// The whole budget of a stop; `None`: it has no end.
     pub fn budget(&self) -> Option<Duration> {
-        (self.grace < budget::ENDLESS).then_some(self.grace)
+        (self.grace < ENDLESS).then_some(self.grace)
     }
 
     /// The budget of which limits are shares. Where a stop has none, that of what the app leaves behind.

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use super::attempt::{HookId, HookPhase, Outcome, Queue, Run};
 use super::fact::Fact;
-use super::hooks::{HookId, HookPhase, Outcome, Queue, Run};
 use super::phase::{Phase, Probe, Readiness, Waiting, Work};
 use super::plan::Condition;
 use super::{Action, Machine, Target, budget};

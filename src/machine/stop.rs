@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::attempt::{HookId, HookPhase, Outcome, Queue, Run};
 use super::fact::Fact;
-use super::hooks::{self, HookId, HookPhase, Outcome, Queue, Run};
+use super::hooks;
 use super::phase::{Phase, Serving, Sweep, Tree};
 use super::plan::Ending;
 use super::ready::Failure;

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::attempt::{HookId, HookPhase, Queue};
 use super::fact::Fact;
-use super::hooks::{HookId, HookPhase, Queue};
 use super::phase::{Phase, Readiness, Work};
 use super::plan::Ending;
 use super::{Action, Machine, Origin, Received, budget};
