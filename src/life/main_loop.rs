@@ -16,7 +16,7 @@ use crate::life::files::Files;
 use crate::life::reaper::{Finding, Reaper};
 use crate::machine::hooks::{HookId, HookPhase};
 use crate::machine::phase::PhaseName;
-use crate::machine::plan::{Condition, PerPhase};
+use crate::machine::plan::{Condition, PerPhase, Surroundings};
 use crate::machine::{Action, Event, Machine, Origin, Received};
 use crate::notify::Message;
 use crate::sys::launch::early::First;
@@ -85,11 +85,7 @@ struct Supervisor {
 ///
 /// Never inlined, and what comes back is boxed: the loop uses the same pages of the stack again.
 #[inline(never)]
-fn start(
-    mut config: Box<Config>,
-    birth: Birth,
-    files: &mut Files,
-) -> Result<Box<Supervisor>, String> {
+fn start(config: Box<Config>, birth: Birth, files: &mut Files) -> Result<Box<Supervisor>, String> {
     let (source, child_signal, app) = match birth.first {
         Some(First { child, source }) => (source, Disposition::Default, Some(child)),
         None => {
@@ -112,22 +108,20 @@ fn start(
     let terminal = if app.is_none() { tty::Terminal::controlling() } else { None };
     // In place of another program it is the app's own business, as it is there.
     let watchdog = if config.plain { None } else { watchdog_from_environment() };
-    // Nobody else has it yet.
-    let plan = Rc::make_mut(&mut config.plan);
+    let plan = Rc::clone(&config.plan);
     // What goes to the app's session with the app is not there for us.
     let ours = terminal.as_ref().filter(|_| !(plan.session && tty::leads_session()));
-    plan.terminal = ours.is_some();
-    plan.suspendable = plan.terminal && !process::is_first() && tty::can_be_resumed();
+    let suspendable = ours.is_some() && !process::is_first() && tty::can_be_resumed();
+    let mut surroundings =
+        Surroundings { terminal: ours.is_some(), suspendable, watchdog, jitter: 0 };
     if HookPhase::ALL.iter().any(|phase| !plan.hooks.of(*phase).is_empty()) {
         names::set_hooks(PerPhase::each(|phase| {
             config.hooks.of(phase).iter().map(|hook| hook.name.clone()).collect()
         }));
-        plan.jitter = u64::from_ne_bytes(process::random());
+        surroundings.jitter = u64::from_ne_bytes(process::random());
     }
-    plan.watchdog = watchdog;
-    let plan = Rc::clone(&config.plan);
     names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
-    let opened = Opened::open(&config, plan.watchdog.is_some(), files)?;
+    let opened = Opened::open(&config, watchdog.is_some(), files)?;
     if let Some(exposed) = config.exposed() {
         log::info!("{exposed}");
     }
@@ -136,7 +130,7 @@ fn start(
     hands.early = app;
     // ---- The border. From here on nothing is fatal: hooks have run, or the app is relying on us. ----
     Ok(Box::new(Supervisor {
-        machine: Machine::new(plan),
+        machine: Machine::new(plan, surroundings),
         hands,
         source,
         waiter: Waiter::default(),

@@ -174,7 +174,8 @@ impl Machine {
             return self.probe_ended(now, id, outcome, out);
         }
         let Some(limits) = self.limits(id).copied() else { return };
-        let pause = budget::jittered(budget::backoff(&limits, id.attempt), self.plan.jitter, id);
+        let pause =
+            budget::jittered(budget::backoff(&limits, id.attempt), self.surroundings.jitter, id);
         let last = self.hook_budget().map(|(last, _)| last);
         let again = now.after(pause);
         let failed = outcome != Outcome::Done;

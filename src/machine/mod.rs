@@ -22,7 +22,7 @@ use attempt::{HookId, HookPhase, Outcome, Queue, Run};
 use connections::Sample;
 use fact::{Fact, Reason};
 use phase::{Phase, PhaseName, Readiness};
-use plan::{Ending, Plan, StopAgain};
+use plan::{Ending, Plan, StopAgain, Surroundings};
 use ready::{Failure, Notice};
 
 /// Who sent a signal (`si_code` of sigaction(2)).
@@ -164,6 +164,7 @@ pub enum Action {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Machine {
     plan: Rc<Plan>,
+    surroundings: Surroundings,
     phase: Phase,
     /// What became of the app; `None` while it lives.
     ending: Option<Ending>,
@@ -201,12 +202,12 @@ pub struct Machine {
 
 impl Machine {
     /// A machine that waits for [`Event::Begun`].
-    pub fn new(plan: impl Into<Rc<Plan>>) -> Machine {
-        let plan = plan.into();
+    pub fn new(plan: impl Into<Rc<Plan>>, surroundings: Surroundings) -> Machine {
         Machine {
-            watchdog: plan.watchdog,
+            plan: plan.into(),
+            surroundings,
+            watchdog: surroundings.watchdog,
             failure: None,
-            plan,
             phase: Phase::PreStart { queue: Queue::first(), held: Vec::new() },
             ending: None,
             ended: None,

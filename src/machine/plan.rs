@@ -250,20 +250,26 @@ pub struct Plan {
     pub probe_timeout: Duration,
     /// `--drain`, `--drain-delay`; `None`: there is no drain.
     pub drain: Option<connections::Plan>,
-    /// WATCHDOG_USEC: the app gives a sign of life at least this often.
-    pub watchdog: Option<Duration>,
     /// The limits of each hook.
     pub hooks: PerPhase<Vec<HookLimits>>,
-    /// Spreads the pauses before retries; 0: no spread.
-    pub jitter: u64,
     /// What becomes of the app's status.
     pub exit: ExitRules,
-    /// There is a controlling terminal, so terminal stops are job control.
-    pub terminal: bool,
     /// The app has a session of its own: keys of graceinit's terminal do not reach it.
     pub session: bool,
-    /// A shell can resume graceinit after a stop: it is not PID 1 and its group is not orphaned.
+}
+
+/// What graceinit finds when it starts. No option sets these.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Surroundings {
+    /// There is a controlling terminal, so terminal stops are job control.
+    pub terminal: bool,
+    /// A shell can resume graceinit after a stop: graceinit is not PID 1 and its process group is not
+    /// orphaned.
     pub suspendable: bool,
+    /// WATCHDOG_USEC in the environment: the app sends a keep-alive at least this often.
+    pub watchdog: Option<Duration>,
+    /// A random number that spreads the pauses before retries; 0: no spread.
+    pub jitter: u64,
 }
 
 impl Plan {

@@ -137,7 +137,7 @@ impl Machine {
             // Dropped: then nothing at all comes of the key.
             Some(None) => return false,
         };
-        if !(self.plan.session && self.plan.suspendable) {
+        if !(self.plan.session && self.surroundings.suspendable) {
             return false;
         }
         match &mut self.phase {
@@ -269,7 +269,7 @@ impl Machine {
 
     /// The terminal is the app's no longer. The foreground of another session is not ours to choose.
     pub(super) fn take_terminal(&self, out: &mut Vec<Action>) {
-        if self.plan.terminal && !self.plan.session {
+        if self.surroundings.terminal && !self.plan.session {
             out.push(Action::TakeTerminal);
         }
     }
@@ -284,7 +284,7 @@ impl Machine {
         out: &mut Vec<Action>,
     ) {
         self.app_stopped = true;
-        if !self.plan.terminal || self.plan.session {
+        if !self.surroundings.terminal || self.plan.session {
             return;
         }
         let wants_terminal = signal == Signal::TTIN || signal == Signal::TTOU;
@@ -296,7 +296,7 @@ impl Machine {
         // Nothing is in the way of that.
         let give = ours && wants_terminal;
         match &mut self.phase {
-            Phase::Running { suspended, .. } if self.plan.suspendable && !give => {
+            Phase::Running { suspended, .. } if self.surroundings.suspendable && !give => {
                 *suspended = true;
                 out.push(Action::Record(Fact::Suspended { signal }));
                 out.push(Action::SuspendSelf);

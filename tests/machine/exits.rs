@@ -41,7 +41,7 @@ impl Ledger {
             && (world.app_killed || !world.app_lives())
             && world.surveyor != Surveyor::Runs;
         kept(killed, Promise::LeavesNothing, || "something is left to its fate")?;
-        let terminal = !plan.terminal || plan.session || world.terminal_is_ours;
+        let terminal = !self.surroundings.terminal || plan.session || world.terminal_is_ours;
         kept(terminal, Promise::Terminal, || "it is not given back to whoever started us")?;
         let ended_by = match ending {
             Ending::Was(Status::Signal(signal)) => Some(signal),

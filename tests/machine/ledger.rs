@@ -8,7 +8,7 @@ use graceinit::machine::budget::ENDLESS;
 use graceinit::machine::fact::{Fact, Reason};
 use graceinit::machine::hooks::{HookId, HookPhase, Outcome};
 use graceinit::machine::phase::PhaseName;
-use graceinit::machine::plan::{Ending, Plan};
+use graceinit::machine::plan::{Ending, Plan, Surroundings};
 use graceinit::machine::ready::Failure;
 use graceinit::machine::{Action, Event, Received};
 use graceinit::types::{Signal, Status, Time};
@@ -22,6 +22,7 @@ use super::world::World;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Ledger {
+    pub(super) surroundings: Surroundings,
     /// The last phase in the account.
     pub(super) phase: PhaseName,
     /// The app was forked.
@@ -110,13 +111,14 @@ pub(super) fn measure(plan: &Plan) -> Duration {
 }
 
 impl Ledger {
-    pub(super) fn new(plan: &Plan) -> Ledger {
+    pub(super) fn new(surroundings: Surroundings) -> Ledger {
         Ledger {
+            surroundings,
             phase: PhaseName::Starting,
             started: false,
             executed: false,
             begun: false,
-            readiness: Readiness::new(plan),
+            readiness: Readiness::new(surroundings.watchdog),
             drain: Drain::default(),
             asked: None,
             asked_in_life: false,
@@ -312,11 +314,11 @@ impl Ledger {
                 Ok(())
             }
             Action::GiveTerminal => {
-                let shared = plan.terminal && !plan.session;
+                let shared = self.surroundings.terminal && !plan.session;
                 kept(shared && self.ended.is_none(), Promise::Terminal, || "to nobody")
             }
             Action::TakeTerminal => {
-                let shared = plan.terminal && !plan.session;
+                let shared = self.surroundings.terminal && !plan.session;
                 kept(shared, Promise::Terminal, || "there is none to be taken")
             }
             Action::Record(ref fact) => self.judge_fact(plan, world, fact, batch),

@@ -141,7 +141,6 @@ pub(super) fn misread(bug: Bug, plan: &mut Plan) {
         Bug::LooksAtNothing => drain.into_iter().for_each(|drain| drain.looks = false),
         Bug::ProbesForTooLong => plan.probe_timeout *= 2,
         Bug::ForgetsTheReadyLimit => plan.ready_timeout = None,
-        Bug::ForgetsTheWatchdog => plan.watchdog = None,
         Bug::EndsWhatHasNoEnd => plan.grace = plan.grace.min(Duration::from_secs(15)),
         Bug::GivesLeftoversMore => plan.leftovers *= 2,
         Bug::StopsAllTheSame => plan.stop_on = SignalSet::of(&[Signal::TERM, Signal::INT]),

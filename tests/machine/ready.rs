@@ -52,7 +52,7 @@ fn pause(waited: Duration) -> Duration {
 }
 
 impl Readiness {
-    pub(super) fn new(plan: &Plan) -> Readiness {
+    pub(super) fn new(interval: Option<Duration>) -> Readiness {
         Readiness {
             since: None,
             missing: Vec::new(),
@@ -61,7 +61,7 @@ impl Readiness {
             was_ready: false,
             over: false,
             announced: None,
-            interval: plan.watchdog,
+            interval,
             alive_due: None,
             failure: None,
         }

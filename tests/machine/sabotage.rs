@@ -5,13 +5,13 @@ use std::time::Duration;
 use graceinit::machine::fact::{Fact, Reason};
 use graceinit::machine::hooks::{HookId, HookPhase};
 use graceinit::machine::phase::{Phase, PhaseName};
-use graceinit::machine::plan::{Ending, OnFailure, Plan};
+use graceinit::machine::plan::{Ending, OnFailure, Plan, Surroundings};
 use graceinit::machine::ready::{Failure, Notice};
 use graceinit::machine::{Action, Event, Machine, Target, budget};
 use graceinit::types::{Signal, SignalSet, Status, Time};
 
 use super::mischief;
-use super::world::OWN_ERROR;
+use super::world::{OWN_ERROR, Setup};
 
 /// One thing that goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -186,9 +186,13 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn new(plan: Plan, bug: Option<Bug>) -> Subject {
+    pub(super) fn new(setup: &Setup, bug: Option<Bug>) -> Subject {
+        let (mut plan, mut surroundings) = (setup.plan.clone(), setup.surroundings);
+        if let Some(bug) = bug {
+            misread(bug, &mut plan, &mut surroundings);
+        }
         Subject {
-            machine: Machine::new(bug.map_or_else(|| plan.clone(), |bug| misread(bug, &plan))),
+            machine: Machine::new(plan, surroundings),
             bug,
             newest: None,
             first_round: None,
@@ -561,8 +565,7 @@ fn in_round_of(other: Option<HookId>, id: HookId) -> HookId {
 }
 
 /// Bugs of arithmetic: the machine goes by another plan than the user's.
-fn misread(bug: Bug, plan: &Plan) -> Plan {
-    let mut plan = plan.clone();
+fn misread(bug: Bug, plan: &mut Plan, surroundings: &mut Surroundings) {
     let all = &mut plan.hooks;
     let hooks = (all.pre_start.iter_mut())
         .chain(&mut all.on_ready)
@@ -582,7 +585,7 @@ fn misread(bug: Bug, plan: &Plan) -> Plan {
             plan.diagnose.iter_mut().for_each(|diagnose| diagnose.signal = Signal::TERM);
         }
         Bug::MoreTimeHasNoEnd => plan.grace_max = Duration::MAX,
-        Bug::PausesAreNeverSpread => plan.jitter = 0,
+        Bug::PausesAreNeverSpread => surroundings.jitter = 0,
         Bug::OneRetryTooMany => hooks.for_each(|hook| hook.retries += 1),
         Bug::OneRetryTooFew => hooks.for_each(|hook| hook.retries = hook.retries.saturating_sub(1)),
         Bug::NoPauseBeforeRetry => hooks.for_each(|hook| hook.backoff = Duration::ZERO),
@@ -591,7 +594,7 @@ fn misread(bug: Bug, plan: &Plan) -> Plan {
             plan.stop_again = graceinit::machine::plan::StopAgain::Ignore;
         }
         Bug::SkipsHooksThatFit => plan.post_stop_timeout = Duration::ZERO,
-        _ => mischief::misread(bug, &mut plan),
+        Bug::ForgetsTheWatchdog => surroundings.watchdog = None,
+        _ => mischief::misread(bug, plan),
     }
-    plan
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use graceinit::machine::connections::Sample;
 use graceinit::machine::hooks::{HookId, HookPhase};
-use graceinit::machine::plan::{self, Plan, Rung};
+use graceinit::machine::plan::{self, Plan, Rung, Surroundings};
 use graceinit::machine::{Action, Event, Origin, Received, Target};
 use graceinit::types::{Signal, Status, Time};
 
@@ -45,6 +45,7 @@ pub(super) fn silence(wait: Option<u64>) -> Rung {
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) plan: Plan,
+    pub(super) surroundings: Surroundings,
     /// How the app may end by itself.
     pub(super) endings: Vec<Status>,
     /// Signals, each of which may arrive once at any time.
