@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::attempt::Queue;
 use super::connections::Sample;
 use super::fact::{DrainEnd, Fact};
 use super::phase::{Draining, Phase, Serving};
@@ -23,11 +22,6 @@ impl Machine {
         self.enter(Phase::Drain(draining), out);
         out.push(Action::Record(Fact::DrainBegun { delay: plan.delay }));
         self.drain_tick(now, out);
-    }
-
-    pub(super) fn enter_on_stop(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.enter(Phase::OnStop(Queue::first()), out);
-        self.run_queue(now, out);
     }
 
     /// The last moment of the drain, if the budget has an end: it needs the rest.

@@ -3,8 +3,8 @@
 
 use super::attempt::{Queue, Run};
 use super::fact::Fact;
-use super::phase::{Phase, Tree};
-use super::plan::{HookLimits, OnFailure};
+use super::phase::{Phase, Readiness, Tree, Work};
+use super::plan::{Ending, HookLimits, OnFailure};
 use super::{Action, Machine, budget};
 use crate::types::{Status, Time};
 
@@ -217,5 +217,43 @@ impl Machine {
             self.start_hook(now, id, out);
         }
         self.leave_pre_stop_when_done(now, out);
+    }
+
+    /// Takes the next reload signal in hand, if one waits.
+    pub(super) fn next_work(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Phase::Running { work, reloads, readiness, .. } = &mut self.phase else { return };
+        // One that is not ready may have no handler yet, and die of the signal.
+        let ready = !matches!(readiness, Readiness::Waiting(_));
+        let waits = ready && !reloads.is_empty();
+        self.rounds = self.rounds.wrapping_add(u32::from(waits));
+        *work = waits.then(|| Work { phase: HookPhase::OnReload, queue: Queue::first() });
+        if waits {
+            self.run_queue(now, out);
+        }
+    }
+
+    /// The hooks beside the running app are through. `abort`: one has failed, and its phase with it.
+    pub(super) fn work_done(&mut self, now: Time, abort: bool, out: &mut Vec<Action>) {
+        let Phase::Running { work, reloads, .. } = &mut self.phase else { return };
+        let was_reload = work.take().is_some_and(|work| work.phase == HookPhase::OnReload);
+        let reloaded = if was_reload { reloads.pop_front() } else { None };
+        if let Some(received) = reloaded.filter(|_| !abort) {
+            self.forward(received, out);
+        }
+        self.next_work(now, out);
+    }
+
+    /// A hook has failed for good whose failure ends its phase.
+    pub(super) fn abort_phase(&mut self, now: Time, id: HookId, out: &mut Vec<Action>) {
+        out.push(Action::Record(Fact::PhaseAborted { id }));
+        match id.phase {
+            HookPhase::PreStart => {
+                self.app_gone(now, Ending::NotStarted(self.plan.exit.codes.own), out)
+            }
+            HookPhase::OnReady | HookPhase::OnReload => self.work_done(now, true, out),
+            HookPhase::OnStop => self.enter_stopping(now, out),
+            // They have no such setting: a stop goes on whatever fails.
+            HookPhase::PreStop | HookPhase::PostStop | HookPhase::Ready => {}
+        }
     }
 }

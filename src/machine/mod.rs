@@ -4,6 +4,7 @@
 pub mod attempt;
 pub mod budget;
 pub mod connections;
+mod deadline;
 mod drain;
 pub mod fact;
 pub mod hooks;
@@ -11,8 +12,8 @@ pub mod phase;
 pub mod plan;
 pub mod ready;
 mod signals;
+mod start;
 mod stop;
-mod work;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,9 +21,9 @@ use std::time::Duration;
 use crate::types::{Pid, Signal, Status, Time};
 use attempt::{HookId, HookPhase, Outcome, Queue, Run};
 use connections::Sample;
-use fact::{Fact, Reason};
+use fact::Fact;
 use phase::{Phase, PhaseName, Readiness};
-use plan::{Ending, Plan, StopAgain, Surroundings};
+use plan::{Ending, Plan, Surroundings};
 use ready::{Failure, Notice};
 
 /// Who sent a signal (`si_code` of sigaction(2)).
@@ -281,28 +282,6 @@ impl Machine {
         self.runs.iter().filter(hook).map(|run| run.id)
     }
 
-    /// Whether a Ctrl-C that is typed now ends the budget.
-    pub fn again_kills(&self) -> bool {
-        let kills = self.plan.stop_again != StopAgain::Ignore;
-        let asked = self.stop.is_some() && self.budget_runs() && !self.hurried;
-        kills && asked && self.plan.stop_on.contains(Signal::INT)
-    }
-
-    /// Why the app went or is going.
-    pub fn reason(&self) -> Reason {
-        match self.failure {
-            Some(Failure::NotReady) => return Reason::NotReady,
-            Some(Failure::Watchdog) => return Reason::Crash,
-            None => {}
-        }
-        match (self.app_killed, self.stop_ended_it, self.ending) {
-            (true, _, _) => Reason::Deadline,
-            (false, true, _) => Reason::Signal,
-            (false, false, Some(Ending::Was(Status::Code(0)))) => Reason::Exit,
-            (false, false, _) => Reason::Crash,
-        }
-    }
-
     /// When `Tick` is due. Derived from the state, never armed: it cannot be forgotten.
     pub fn next_wakeup(&self) -> Option<Time> {
         let phase = match &self.phase {
@@ -337,13 +316,6 @@ impl Machine {
         };
         let hook = self.runs.iter().filter(|run| !run.killed).map(|run| run.until).min();
         earliest(earliest(phase, self.survey_due()), hook)
-    }
-
-    /// When the records of the survivors are to be begun, if that is still to be done.
-    fn survey_due(&self) -> Option<Time> {
-        let lead = budget::survey_lead(self.plan.measure());
-        let due = self.budget_runs() && !self.surveyed && !lead.is_zero();
-        self.budget_end.filter(|_| due).map(|deadline| deadline.before(lead))
     }
 
     /// Takes one event in; what is to be done is pushed to `out`.
@@ -441,21 +413,6 @@ impl Machine {
             }
             Phase::PreStop { .. } => self.retry_pre_stop(now, out),
             Phase::Starting { .. } | Phase::Exited => {}
-        }
-    }
-
-    fn running_tick(&mut self, now: Time, out: &mut Vec<Action>) {
-        let Phase::Running { suspended, work, readiness, .. } = &self.phase else { return };
-        let pause = work.as_ref().and_then(|work| work.queue.pause);
-        if let (Readiness::Waiting(waiting), false) = (readiness, *suspended) {
-            let limit = self.ready_limit(waiting);
-            self.seek(now, out);
-            self.ready_if_nothing_is_missing(now, out);
-            if limit.is_some_and(|limit| limit <= now) {
-                self.not_ready(now, out);
-            }
-        } else if pause.is_some_and(|pause| pause <= now) {
-            self.run_queue(now, out);
         }
     }
 }

@@ -303,4 +303,19 @@ impl Machine {
             }
         }
     }
+
+    pub(super) fn running_tick(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Phase::Running { suspended, work, readiness, .. } = &self.phase else { return };
+        let pause = work.as_ref().and_then(|work| work.queue.pause);
+        if let (Readiness::Waiting(waiting), false) = (readiness, *suspended) {
+            let limit = self.ready_limit(waiting);
+            self.seek(now, out);
+            self.ready_if_nothing_is_missing(now, out);
+            if limit.is_some_and(|limit| limit <= now) {
+                self.not_ready(now, out);
+            }
+        } else if pause.is_some_and(|pause| pause <= now) {
+            self.run_queue(now, out);
+        }
+    }
 }

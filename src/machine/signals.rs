@@ -1,10 +1,9 @@
 //! Signals that arrive: forwarding, stop requests, and job control at a terminal.
 
-use std::time::Duration;
-
+use super::attempt::HookPhase;
 use super::fact::Fact;
-use super::phase::{Phase, Serving};
-use super::plan::{Ending, Scope, StopAgain};
+use super::phase::Phase;
+use super::plan::Scope;
 use super::{Action, Machine, Origin, Received, Target};
 use crate::types::{Signal, Time};
 
@@ -159,94 +158,6 @@ impl Machine {
         true
     }
 
-    pub(super) fn stop_request(
-        &mut self,
-        now: Time,
-        signal: Signal,
-        origin: Origin,
-        out: &mut Vec<Action>,
-    ) {
-        if self.stop.is_some() {
-            return self.stop_again(now, signal, origin, out);
-        }
-        // The clock is read once per wake-up. Whoever signals app and graceinit at once (systemd does
-        // with a control group) asks for a stop, although exits are handled before signals.
-        self.stop_ended_it = self.ended.is_none_or(|ended| ended == now);
-        let sender = origin.process();
-        self.stop = Some((signal, sender));
-        // What an app leaves behind that has gone, or never comes, has an end in any case.
-        let alone = self.ended.is_some() || matches!(self.phase, Phase::PreStart { .. });
-        let grace = self.plan.budget().or(alone.then_some(self.plan.leftovers));
-        out.push(Action::Record(Fact::StopRequested { signal, sender, grace }));
-        match self.phase {
-            // There is no app to be stopped, and there will be none.
-            Phase::PreStart { .. } => self.app_gone(now, Ending::Forestalled(signal), out),
-            Phase::Starting { .. } | Phase::Running { .. } => {
-                // One that is not ready serves nobody.
-                let serves = self.ready() && self.plan.drain.is_some();
-                let serving = serves.then_some(Serving { fell: now, acks: 0 });
-                self.begin_stop(now, out);
-                self.enter_pre_stop(now, serving, out);
-            }
-            // The app ended by itself; what it left is being ended already.
-            Phase::Leftovers(_) | Phase::Killed { .. } | Phase::PostStop { .. } => {}
-            // The app has failed, and is being stopped for that.
-            Phase::PreStop { .. } | Phase::Drain(_) | Phase::OnStop(_) | Phase::Stopping { .. } => {
-            }
-            // Nothing happens any more.
-            Phase::Exited => {}
-        }
-    }
-
-    pub(super) fn stop_again(
-        &mut self,
-        now: Time,
-        signal: Signal,
-        origin: Origin,
-        out: &mut Vec<Action>,
-    ) {
-        let wanted = match self.plan.stop_again {
-            StopAgain::Ignore => false,
-            StopAgain::Kill => true,
-            StopAgain::Default => signal == Signal::INT && origin == Origin::Kernel,
-        };
-        let kill = wanted && self.budget_runs();
-        out.push(Action::Record(Fact::StopAgain { signal, kill }));
-        if kill {
-            self.hurry(now, out);
-        }
-    }
-
-    /// Whether the phase is one that the end of the budget cuts off.
-    pub(super) fn budget_runs(&self) -> bool {
-        match self.phase {
-            Phase::PreStop { .. }
-            | Phase::Drain(_)
-            | Phase::OnStop(_)
-            | Phase::Stopping { .. }
-            | Phase::Leftovers(_) => true,
-            Phase::PreStart { .. }
-            | Phase::Starting { .. }
-            | Phase::Running { .. }
-            | Phase::Killed { .. }
-            | Phase::PostStop { .. }
-            | Phase::Exited => false,
-        }
-    }
-
-    /// The budget runs; `whole`: how long, if it has an end. The dead-man has nothing to hold where it
-    /// has none.
-    pub(super) fn begin_budget(
-        &mut self,
-        now: Time,
-        whole: Option<Duration>,
-        out: &mut Vec<Action>,
-    ) {
-        self.budget_end = whole.map(|whole| now.after(whole));
-        self.budget_end_limit = now.after(self.plan.grace_max);
-        out.extend(self.budget_end.map(Action::ArmDeadMan));
-    }
-
     /// To whom signals go now.
     pub fn scope_target(&self) -> Target {
         let escalated = matches!(self.phase, Phase::Stopping { rung, .. } if rung > 0);
@@ -322,6 +233,38 @@ impl Machine {
             | Phase::Killed { .. }
             | Phase::PostStop { .. }
             | Phase::Exited => {}
+        }
+    }
+
+    /// A signal that is passed on only after the on-reload hooks.
+    pub(super) fn reload(&mut self, now: Time, received: Received, out: &mut Vec<Action>) {
+        let signal = received.signal;
+        let (reloads, begun) = match &mut self.phase {
+            Phase::Starting { reloads } => (reloads, 0),
+            Phase::Running { work: Some(work), reloads, .. }
+                if work.phase == HookPhase::OnReload =>
+            {
+                (reloads, 1)
+            }
+            Phase::Running { reloads, .. } => (reloads, 0),
+            Phase::PreStart { .. }
+            | Phase::PreStop { .. }
+            | Phase::Drain(_)
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => return,
+        };
+        // Whoever asks again while the first round runs wants another one, but not ten.
+        if reloads.iter().skip(begun).any(|waiting| waiting.signal == signal) {
+            return out.push(Action::Record(Fact::ReloadMerged { signal }));
+        }
+        reloads.push_back(received);
+        out.push(Action::Record(Fact::ReloadRequested { signal }));
+        if let Phase::Running { work: None, .. } = self.phase {
+            self.next_work(now, out);
         }
     }
 }

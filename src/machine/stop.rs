@@ -2,17 +2,55 @@
 
 use std::time::Duration;
 
-use super::attempt::{HookId, HookPhase, Outcome, Queue, Run};
-use super::fact::Fact;
-use super::hooks;
+use super::attempt::{HookId, HookPhase, Queue, Run};
+use super::fact::{Fact, Reason};
 use super::phase::{Phase, Serving, Sweep, Tree};
 use super::plan::Ending;
 use super::ready::Failure;
-use super::{Action, Machine, Target, budget};
+use super::{Action, Machine, Origin, Received, Target, budget};
 use crate::exit;
 use crate::types::{Signal, Status, Time};
 
 impl Machine {
+    pub(super) fn stop_request(
+        &mut self,
+        now: Time,
+        signal: Signal,
+        origin: Origin,
+        out: &mut Vec<Action>,
+    ) {
+        if self.stop.is_some() {
+            return self.stop_again(now, signal, origin, out);
+        }
+        // The clock is read once per wake-up. Whoever signals app and graceinit at once (systemd does
+        // with a control group) asks for a stop, although exits are handled before signals.
+        self.stop_ended_it = self.ended.is_none_or(|ended| ended == now);
+        let sender = origin.process();
+        self.stop = Some((signal, sender));
+        // What an app leaves behind that has gone, or never comes, has an end in any case.
+        let alone = self.ended.is_some() || matches!(self.phase, Phase::PreStart { .. });
+        let grace = self.plan.budget().or(alone.then_some(self.plan.leftovers));
+        out.push(Action::Record(Fact::StopRequested { signal, sender, grace }));
+        match self.phase {
+            // There is no app to be stopped, and there will be none.
+            Phase::PreStart { .. } => self.app_gone(now, Ending::Forestalled(signal), out),
+            Phase::Starting { .. } | Phase::Running { .. } => {
+                // One that is not ready serves nobody.
+                let serves = self.ready() && self.plan.drain.is_some();
+                let serving = serves.then_some(Serving { fell: now, acks: 0 });
+                self.begin_stop(now, out);
+                self.enter_pre_stop(now, serving, out);
+            }
+            // The app ended by itself; what it left is being ended already.
+            Phase::Leftovers(_) | Phase::Killed { .. } | Phase::PostStop { .. } => {}
+            // The app has failed, and is being stopped for that.
+            Phase::PreStop { .. } | Phase::Drain(_) | Phase::OnStop(_) | Phase::Stopping { .. } => {
+            }
+            // Nothing happens any more.
+            Phase::Exited => {}
+        }
+    }
+
     /// The app is to be stopped: nobody may send it work any more, and its budget runs.
     pub(super) fn begin_stop(&mut self, now: Time, out: &mut Vec<Action>) {
         out.push(Action::SetReady(false));
@@ -20,6 +58,50 @@ impl Machine {
         self.end_work(out);
         // From here on a Ctrl-C is for graceinit: a second stop request.
         self.take_terminal(out);
+    }
+
+    /// The budget runs; `whole`: how long, if it has an end. The dead-man has nothing to hold where it
+    /// has none.
+    pub(super) fn begin_budget(
+        &mut self,
+        now: Time,
+        whole: Option<Duration>,
+        out: &mut Vec<Action>,
+    ) {
+        self.budget_end = whole.map(|whole| now.after(whole));
+        self.budget_end_limit = now.after(self.plan.grace_max);
+        out.extend(self.budget_end.map(Action::ArmDeadMan));
+    }
+
+    /// A stop has begun, or there is no app to stop: what waits is not passed on any more.
+    /// Hooks that still run are asked to end: one that registers the app somewhere must not come
+    /// after the pre-stop hook that takes it out there.
+    pub(super) fn end_work(&mut self, out: &mut Vec<Action>) {
+        self.end_probes(out);
+        let signal = self.plan.leftover_signal();
+        let running = self.runs.iter().filter(|run| !run.killed);
+        let stop = running.map(|run| Action::StopHook { id: run.id, signal });
+        match &mut self.phase {
+            Phase::PreStart { held, .. } => {
+                out.extend(stop);
+                let lost = held.drain(..).map(|Received { signal, .. }| Fact::NoApp { signal });
+                out.extend(lost.map(Action::Record));
+            }
+            Phase::Starting { reloads } | Phase::Running { reloads, .. } => {
+                out.extend(stop);
+                let dropped = reloads.drain(..);
+                let dropped = dropped.map(|Received { signal, .. }| Fact::ReloadDropped { signal });
+                out.extend(dropped.map(Action::Record));
+            }
+            Phase::PreStop { .. }
+            | Phase::Drain(_)
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => {}
+        }
     }
 
     pub(super) fn enter_pre_stop(
@@ -45,6 +127,11 @@ impl Machine {
             Some(serving) => self.enter_drain(now, serving, out),
             None => self.enter_on_stop(now, out),
         }
+    }
+
+    pub(super) fn enter_on_stop(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.enter(Phase::OnStop(Queue::first()), out);
+        self.run_queue(now, out);
     }
 
     pub(super) fn enter_stopping(&mut self, now: Time, out: &mut Vec<Action>) {
@@ -84,9 +171,15 @@ impl Machine {
         self.continue_app(target, out);
     }
 
-    /// What is left of the budget, if it has an end.
-    pub(super) fn left(&self, now: Time) -> Option<Duration> {
-        self.budget_end.map(|deadline| deadline.since(now))
+    pub(super) fn diagnose(&mut self, now: Time, out: &mut Vec<Action>) {
+        let left = self.left(now);
+        let Some(signal) = self.plan.diagnose.map(|diagnose| diagnose.signal) else { return };
+        if let Phase::Stopping { diagnose, .. } = &mut self.phase {
+            *diagnose = None;
+            out.push(Action::Record(Fact::Diagnosed { signal, left }));
+            let target = self.scope_target();
+            self.tell_app(signal, target, None, false, out);
+        }
     }
 
     pub(super) fn app_gone(&mut self, now: Time, ending: Ending, out: &mut Vec<Action>) {
@@ -158,24 +251,6 @@ impl Machine {
         }
     }
 
-    pub(super) fn kill_all(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.app_killed = self.ending.is_none();
-        for run in self.runs.iter_mut().filter(|run| !run.killed) {
-            run.killed = true;
-            hooks::tell_end(run.id, Outcome::TimedOut, None, out);
-        }
-        // A wake-up that came late (`docker pause`) must not cost the post-stop hooks their reserve.
-        self.budget_end = Some(now);
-        let give_up = now.after(budget::dying(self.plan.post_stop_timeout));
-        // Before their end, while the account is still in the phase in which they hung.
-        out.push(Action::ReportSurvivors);
-        out.push(Action::Record(Fact::DeadlineReached { early: self.hurried }));
-        self.enter(Phase::Killed { give_up, sweep: Sweep { looks: 0, next: now } }, out);
-        // The dead-man must not cut off the post-stop that is still to come.
-        out.push(Action::ArmDeadMan(now.after(self.plan.post_stop_timeout)));
-        self.sweep(now, out);
-    }
-
     pub(super) fn tree_empty(&mut self, now: Time, out: &mut Vec<Action>) {
         match &mut self.phase {
             Phase::Leftovers(_) => self.enter_post_stop(now, Tree::Empty, out),
@@ -221,16 +296,6 @@ impl Machine {
         let queue = Queue::first();
         self.enter(Phase::PostStop { queue, end, tree, told: false, killed: false }, out);
         self.run_queue(now, out);
-    }
-
-    pub(super) fn give_up(&mut self, now: Time, out: &mut Vec<Action>) {
-        out.push(Action::Record(Fact::Unkillable));
-        if self.ending.is_none() {
-            self.ending = Some(Ending::Unkillable);
-            self.ended = Some(now);
-            self.take_terminal(out);
-        }
-        self.enter_post_stop(now, Tree::GivenUp, out);
     }
 
     pub(super) fn post_stop_tick(
@@ -304,5 +369,20 @@ impl Machine {
         out.push(Action::Record(Fact::Exit { code, reason: self.reason() }));
         out.push(Action::Exit { code, by });
         self.phase = Phase::Exited;
+    }
+
+    /// Why the app went or is going.
+    pub fn reason(&self) -> Reason {
+        match self.failure {
+            Some(Failure::NotReady) => return Reason::NotReady,
+            Some(Failure::Watchdog) => return Reason::Crash,
+            None => {}
+        }
+        match (self.app_killed, self.stop_ended_it, self.ending) {
+            (true, _, _) => Reason::Deadline,
+            (false, true, _) => Reason::Signal,
+            (false, false, Some(Ending::Was(Status::Code(0)))) => Reason::Exit,
+            (false, false, _) => Reason::Crash,
+        }
     }
 }
