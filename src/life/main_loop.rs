@@ -303,8 +303,10 @@ impl Supervisor {
                         events.push_back(Event::Listening(self.hands.listening()));
                     }
                     Action::StartApp => events.extend(self.start_app()),
-                    Action::StartHook { id, end, .. } => {
-                        if let Err(event) = self.hands.start_hook(&self.machine, id, end, now) {
+                    Action::StartHook { id, budget_end, .. } => {
+                        if let Err(event) =
+                            self.hands.start_hook(&self.machine, id, budget_end, now)
+                        {
                             events.push_back(event);
                         }
                     }

@@ -1,5 +1,5 @@
-//! An attempt: one run of one hook, or of one readiness probe. The lowest file of the room: phases, the
-//! plan and the facts all name attempts.
+//! An attempt: one run of one hook, or of one readiness probe. The lowest file of the room: phases, plan
+//! and facts all name attempts.
 
 use crate::types::Time;
 
@@ -8,23 +8,22 @@ use crate::types::Time;
 pub enum HookPhase {
     /// In order, before the app is started.
     PreStart,
-    /// In order, when the app is ready.
+    /// In order, when the app has become ready.
     OnReady,
-    /// In order, before a reload signal is passed on to the app.
+    /// In order, before a reload signal is forwarded.
     OnReload,
-    /// Side by side, before anything else of a stop.
+    /// Side by side, at the begin of a stop.
     PreStop,
-    /// In order, while the app still runs; retried.
+    /// In order, during the stop, while the app still runs; retried.
     OnStop,
-    /// In order, always, after everything else.
+    /// In order, after the app, whatever happened before.
     PostStop,
-    /// No hooks of users, but looks whether the app is ready: one for each condition, side by side,
-    /// until it holds.
+    /// No hooks: the probes of `--ready`, one for each condition, side by side, until it holds.
     Ready,
 }
 
 impl HookPhase {
-    /// Those that users give hooks to, in the order of a life.
+    /// The phases whose hooks users configure, in the order of a life.
     pub const ALL: [HookPhase; 6] = [
         HookPhase::PreStart,
         HookPhase::OnReady,
@@ -34,7 +33,7 @@ impl HookPhase {
         HookPhase::PostStop,
     ];
 
-    /// As users read it.
+    /// The name as users read it.
     pub fn as_str(self) -> &'static str {
         match self {
             HookPhase::PreStart => "pre-start",
@@ -48,15 +47,15 @@ impl HookPhase {
     }
 }
 
-/// One attempt of one hook. No two attempts share an id, so a late exit of attempt 1 can never be
-/// taken for the end of attempt 2.
+/// The identity of an attempt. No two attempts share one, so the late exit of attempt 1 is never taken
+/// for the end of attempt 2.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct HookId {
-    /// Its phase.
+    /// The phase of the hook.
     pub phase: HookPhase,
-    /// Which round of on-reload hooks it is part of; 0 in other phases, which have only one.
+    /// The round of on-reload hooks; 0 in other phases, which have only one.
     pub round: u32,
-    /// Its place among the hooks of the phase, from 0.
+    /// The index among the hooks of the phase.
     pub index: usize,
     /// 1 for the first attempt.
     pub attempt: u32,
@@ -69,35 +68,35 @@ impl HookId {
     }
 }
 
-/// An attempt whose process has not been reaped.
+/// An attempt whose process was not reaped.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Run {
-    /// Which.
+    /// The attempt.
     pub id: HookId,
-    /// When it is killed.
-    pub until: Time,
-    /// It was; nobody waits for its result any more.
+    /// When its timeout ends.
+    pub kill_at: Time,
+    /// SIGKILL was sent, and its outcome was recorded then.
     pub killed: bool,
 }
 
-/// Hooks that run in order.
+/// The position in hooks that run in order.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Queue {
-    /// Whose turn it is.
+    /// The index of the hook.
     pub index: usize,
-    /// Which attempt of it, from 1.
+    /// The attempt, from 1.
     pub attempt: u32,
-    /// The pause before that attempt; `None` while it runs.
+    /// The end of the pause before that attempt; `None` while it runs.
     pub pause: Option<Time>,
 }
 
 impl Queue {
-    /// At the first attempt of the first hook.
+    /// The first attempt of the first hook.
     pub fn first() -> Queue {
         Queue { index: 0, attempt: 1, pause: None }
     }
 
-    /// On to the next hook.
+    /// Moves to the first attempt of the next hook.
     pub fn advance(&mut self) {
         *self = Queue { index: self.index + 1, attempt: 1, pause: None };
     }
@@ -106,18 +105,18 @@ impl Queue {
 /// How an attempt ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Outcome {
-    /// Exit code 0.
+    /// It exited with code 0.
     Done,
-    /// Any other end.
+    /// It exited in another way.
     Failed,
-    /// Killed at its limit.
+    /// It was killed at the end of its timeout.
     TimedOut,
     /// It could not be started.
     NotStarted,
 }
 
 impl Outcome {
-    /// As users read it.
+    /// The outcome as users read it.
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Done => "done",

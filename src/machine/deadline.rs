@@ -1,58 +1,75 @@
-//! The end of the budget, and what may move it.
+//! The end of the budget: what moves it, the records of the survivors, SIGKILL, and giving up.
 
 use std::time::Duration;
 
 use super::attempt::Outcome;
 use super::fact::Fact;
-use super::phase::{Phase, Sweep, Tree};
+use super::hooks;
+use super::phase::{Phase, Stop, Sweep, Tree};
 use super::plan::{Ending, StopAgain};
-use super::{Action, Machine, Origin, budget, hooks};
+use super::{Action, AppEnd, Machine, Origin, budget};
 use crate::types::{Signal, Time};
 
 impl Machine {
-    /// When the records of the survivors are to be begun, if that is still to be done.
-    pub(super) fn survey_due(&self) -> Option<Time> {
-        let lead = budget::survey_lead(self.plan.measure());
-        let due = self.budget_runs() && !self.surveyed && !lead.is_zero();
-        self.budget_end.filter(|_| due).map(|deadline| deadline.before(lead))
+    /// The end of the budget, once it runs, if it has one.
+    pub fn budget_end(&self) -> Option<Time> {
+        self.stop.as_ref().and_then(|stop| stop.budget_end)
     }
 
-    pub(super) fn survey(&mut self, out: &mut Vec<Action>) {
-        self.surveyed = true;
-        out.push(Action::RecordSurvivors);
-    }
-
-    pub(super) fn survey_done(&mut self, now: Time, out: &mut Vec<Action>) {
-        // Nothing else is waited for when the budget was ended by hand.
-        if self.hurried && self.budget_runs() {
-            self.kill_all(now, out);
+    /// Whether the end of the budget cuts the present phase off.
+    pub(super) fn budget_runs(&self) -> bool {
+        match self.phase {
+            Phase::PreStop { .. }
+            | Phase::Drain(_)
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_) => true,
+            Phase::PreStart { .. }
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => false,
         }
     }
 
-    /// EXTEND_TIMEOUT_USEC: the deadline moves to `span` from now if that is later, but
-    /// never beyond `--grace-max`, and only for an app that is being stopped. One that has no deadline
-    /// has all the time there is.
+    /// The rest of the budget, if it has an end.
+    pub(super) fn time_left(&self, now: Time) -> Option<Duration> {
+        self.budget_end().map(|end| end.since(now))
+    }
+
+    // ---- more time ------------------------------------------------------------------------------
+
+    /// EXTEND_TIMEOUT_USEC: moves the end of the budget to `span` from now if that is later than the present
+    /// end, but never beyond `--grace-max`, and only for an app that is being stopped. A budget without an
+    /// end has nothing to move.
     pub(super) fn more_time(&mut self, now: Time, span: Duration, out: &mut Vec<Action>) {
-        let Some(deadline) = self.budget_end else { return };
-        let wanted = now.after(span).min(self.budget_end_limit);
-        let stopping = self.budget_runs() && self.ending.is_none() && !self.hurried;
-        if !stopping || wanted <= deadline {
+        let app_is_stopping = self.budget_runs() && self.app_end.is_none();
+        let Some(stop) = self.stop.as_mut().filter(|stop| app_is_stopping && !stop.hurried) else {
+            return;
+        };
+        let Some(before) = stop.budget_end else { return };
+        let budget_end = now.after(span).min(stop.budget_end_limit);
+        if budget_end <= before {
             return;
         }
-        self.budget_end = Some(wanted);
-        // Whoever is still there at the new end is recorded then.
-        self.surveyed = false;
-        if let Phase::Stopping { diagnose: Some(due), .. } = &mut self.phase {
-            *due = due.after(wanted.since(deadline));
+        stop.budget_end = Some(budget_end);
+        // Other processes may survive until the new end.
+        stop.survivors_requested = false;
+        if let Phase::Stopping { diagnose: Some(at), .. } = &mut self.phase {
+            *at = at.after(budget_end.since(before));
         }
-        let left = wanted.since(now);
-        // The service manager waits until graceinit itself has exited.
+        let left = budget_end.since(now);
+        // The service manager waits for graceinit's own exit, which comes after the post-stop reserve.
         out.push(Action::TellMoreTime(left + self.plan.post_stop_timeout));
         out.push(Action::Record(Fact::Extended { left }));
-        out.push(Action::ArmDeadMan(wanted));
+        out.push(Action::ArmDeadMan(budget_end));
     }
 
-    pub(super) fn stop_again(
+    // ---- a second stop request ------------------------------------------------------------------
+
+    /// A further signal of `--stop-on`: it ends the budget, or is only recorded (`--stop-again`).
+    pub(super) fn second_request(
         &mut self,
         now: Time,
         signal: Signal,
@@ -73,69 +90,79 @@ impl Machine {
 
     /// Whether a Ctrl-C that is typed now ends the budget.
     pub fn again_kills(&self) -> bool {
+        let waits = |stop: &Stop| stop.request.is_some() && !stop.hurried;
         let kills = self.plan.stop_again != StopAgain::Ignore;
-        let asked = self.stop.is_some() && self.budget_runs() && !self.hurried;
-        kills && asked && self.plan.stop_on.contains(Signal::INT)
+        let waits = self.budget_runs() && self.stop.as_ref().is_some_and(waits);
+        kills && waits && self.plan.stop_on.contains(Signal::INT)
     }
 
-    /// Ends the budget: as soon as it is recorded who is still there, at once if it is.
-    pub(super) fn hurry(&mut self, now: Time, out: &mut Vec<Action>) {
-        let moment = now.after(budget::HURRIED_SURVEY);
-        let end = self.budget_end.map_or(moment, |deadline| deadline.min(moment));
-        self.hurried = true;
-        self.budget_end = Some(end);
-        if self.surveyed || end <= now {
+    /// Ends the budget as soon as the survivors are recorded; at once if they were.
+    fn hurry(&mut self, now: Time, out: &mut Vec<Action>) {
+        let latest = now.after(budget::HURRIED_SURVIVORS_LEAD);
+        let stop = self.stop.get_or_insert_default();
+        let budget_end = stop.budget_end.map_or(latest, |end| end.min(latest));
+        stop.hurried = true;
+        stop.budget_end = Some(budget_end);
+        if stop.survivors_requested || budget_end <= now {
             return self.kill_all(now, out);
         }
-        out.push(Action::ArmDeadMan(end));
-        self.survey(out);
+        out.push(Action::ArmDeadMan(budget_end));
+        self.record_survivors(out);
     }
 
-    /// Whether the phase is one that the end of the budget cuts off.
-    pub(super) fn budget_runs(&self) -> bool {
-        match self.phase {
-            Phase::PreStop { .. }
-            | Phase::Drain(_)
-            | Phase::OnStop(_)
-            | Phase::Stopping { .. }
-            | Phase::Leftovers(_) => true,
-            Phase::PreStart { .. }
-            | Phase::Starting { .. }
-            | Phase::Running { .. }
-            | Phase::Killed { .. }
-            | Phase::PostStop { .. }
-            | Phase::Exited => false,
+    // ---- survivors ------------------------------------------------------------------------------
+
+    /// When the records of the survivors are begun, if that is still to be done.
+    pub(super) fn survivors_wakeup(&self) -> Option<Time> {
+        let lead = budget::survivors_lead(self.plan.share_base());
+        let stop = self.stop.as_ref().filter(|stop| !stop.survivors_requested)?;
+        let wanted = self.budget_runs() && !lead.is_zero();
+        stop.budget_end.filter(|_| wanted).map(|end| end.before(lead))
+    }
+
+    /// Starts the child that records the survivors.
+    pub(super) fn record_survivors(&mut self, out: &mut Vec<Action>) {
+        self.stop.get_or_insert_default().survivors_requested = true;
+        out.push(Action::RecordSurvivors);
+    }
+
+    /// The records are complete, or could not be made.
+    pub(super) fn survivors_recorded(&mut self, now: Time, out: &mut Vec<Action>) {
+        // A hurried budget waits for nothing else.
+        if self.budget_runs() && self.stop.as_ref().is_some_and(|stop| stop.hurried) {
+            self.kill_all(now, out);
         }
     }
 
-    /// What is left of the budget, if it has an end.
-    pub(super) fn left(&self, now: Time) -> Option<Duration> {
-        self.budget_end.map(|deadline| deadline.since(now))
-    }
+    // ---- SIGKILL --------------------------------------------------------------------------------
 
+    /// The end of the budget: SIGKILL to the whole tree.
     pub(super) fn kill_all(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.app_killed = self.ending.is_none();
         for run in self.runs.iter_mut().filter(|run| !run.killed) {
             run.killed = true;
-            hooks::tell_end(run.id, Outcome::TimedOut, None, out);
+            hooks::record_end(run.id, Outcome::TimedOut, None, out);
         }
-        // A wake-up that came late (`docker pause`) must not cost the post-stop hooks their reserve.
-        self.budget_end = Some(now);
+        let stop = self.stop.get_or_insert_default();
+        stop.app_killed = self.app_end.is_none();
+        // Now, not the planned time: a wake-up that comes late (`docker pause`) must not cost the post-stop
+        // hooks their reserve.
+        stop.budget_end = Some(now);
         let give_up = now.after(budget::dying(self.plan.post_stop_timeout));
-        // Before their end, while the account is still in the phase in which they hung.
+        let early = stop.hurried;
+        // Before the phase changes: the report names the phase in which the survivors hung.
         out.push(Action::ReportSurvivors);
-        out.push(Action::Record(Fact::DeadlineReached { early: self.hurried }));
-        self.enter(Phase::Killed { give_up, sweep: Sweep { looks: 0, next: now } }, out);
-        // The dead-man must not cut off the post-stop that is still to come.
+        out.push(Action::Record(Fact::DeadlineReached { early }));
+        self.enter(Phase::Killed { give_up, sweep: Sweep { rounds: 0, next: now } }, out);
+        // The dead-man must not cut off the post-stop hooks that are still to come.
         out.push(Action::ArmDeadMan(now.after(self.plan.post_stop_timeout)));
         self.sweep(now, out);
     }
 
+    /// A process did not die of SIGKILL (uninterruptible sleep): post-stop begins without its exit.
     pub(super) fn give_up(&mut self, now: Time, out: &mut Vec<Action>) {
         out.push(Action::Record(Fact::Unkillable));
-        if self.ending.is_none() {
-            self.ending = Some(Ending::Unkillable);
-            self.ended = Some(now);
+        if self.app_end.is_none() {
+            self.app_end = Some(AppEnd { ending: Ending::Unkillable, at: now });
             self.take_terminal(out);
         }
         self.enter_post_stop(now, Tree::GivenUp, out);

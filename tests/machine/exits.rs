@@ -1,9 +1,9 @@
 //! What the ledger expects of the exit.
 
 use graceinit::machine::hooks::HookPhase;
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Ending, Plan};
-use graceinit::machine::ready::Failure;
 use graceinit::types::{Signal, Status};
 
 use super::ledger::Ledger;

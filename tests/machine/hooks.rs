@@ -328,7 +328,7 @@ impl Ledger {
             return kept(false, Promise::KillsOnlyLivingHooks, || format!("{id:?}"));
         };
         let moot = id.phase == HookPhase::Ready && !self.is_waiting();
-        kept(hook.until <= world.now || moot, Promise::KillNotEarly, || format!("{hook:?}"))?;
+        kept(hook.kill_at <= world.now || moot, Promise::KillNotEarly, || format!("{hook:?}"))?;
         self.attempt_ended(plan, world.now, id, false, batch);
         Ok(())
     }

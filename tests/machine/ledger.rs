@@ -7,9 +7,9 @@ use std::time::Duration;
 use graceinit::machine::budget::ENDLESS;
 use graceinit::machine::fact::{Fact, Reason};
 use graceinit::machine::hooks::{HookId, HookPhase, Outcome};
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Ending, Plan, Surroundings};
-use graceinit::machine::ready::Failure;
 use graceinit::machine::{Action, Event, Received};
 use graceinit::types::{Signal, Status, Time};
 
@@ -264,22 +264,24 @@ impl Ledger {
                 batch.sent.push((signal, target, value));
                 Ok(())
             }
-            Action::StartHook { id, until, end } => {
+            Action::StartHook { id, kill_at, budget_end } => {
                 match id.phase {
                     HookPhase::PostStop => self.judge_post_stop_begins(plan, world)?,
                     HookPhase::PreStop => self.judge_told_balancers()?,
-                    HookPhase::Ready => return self.probe_starts(plan, world, (id, until, end)),
+                    HookPhase::Ready => {
+                        return self.probe_starts(plan, world, (id, kill_at, budget_end));
+                    }
                     _ => {}
                 }
-                self.hook_starts(plan, world, (id, until, end))
+                self.hook_starts(plan, world, (id, kill_at, budget_end))
             }
             Action::KillHook(id) => self.hook_is_killed(plan, world, id, batch),
             Action::StopHook { id, signal } => {
                 batch.stopped_hooks.push((id, signal));
                 Ok(())
             }
-            Action::SignalLeftovers { signal, group_told, .. } => {
-                self.judge_leftovers_signal(plan, world, signal, group_told)
+            Action::SignalLeftovers { signal, group_asked, .. } => {
+                self.judge_leftovers_signal(plan, world, signal, group_asked)
             }
             Action::SetReady(true) => self.judge_ready(plan, world, batch),
             Action::SetReady(false) => self.judge_not_ready(plan, batch),
@@ -398,7 +400,7 @@ impl Ledger {
                 Ok(())
             }
             // Not the machine's to tell.
-            Fact::StillThere(_) | Fact::MoreStillThere(_) | Fact::NotSurveyed => {
+            Fact::StillThere(_) | Fact::MoreStillThere(_) | Fact::SurvivorsNotRecorded => {
                 kept(false, Promise::Account, || "it cannot know who is still there")
             }
         }

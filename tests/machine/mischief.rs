@@ -6,9 +6,10 @@ use graceinit::machine::budget::ENDLESS;
 use graceinit::machine::connections::Sample;
 use graceinit::machine::fact::Fact;
 use graceinit::machine::hooks::HookPhase;
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::Plan;
-use graceinit::machine::ready::{Failure, Notice};
+use graceinit::machine::ready::Notice;
 use graceinit::machine::{Action, Event, Origin, Received, Target};
 use graceinit::types::{Signal, SignalSet, Time};
 

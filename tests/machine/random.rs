@@ -5,12 +5,13 @@ use std::cell::RefCell;
 use graceinit::machine::budget::ENDLESS;
 use graceinit::machine::connections::{self, Sample};
 use graceinit::machine::fact::DrainEnd;
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{
     Condition, Diagnose, Ending, ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung,
     Scope, StopAgain, Surroundings, Wait,
 };
-use graceinit::machine::ready::{Failure, Notice};
+use graceinit::machine::ready::Notice;
 use graceinit::machine::{Event, Origin, Received};
 use graceinit::types::{Pid, Signal, SignalSet, Status, Time};
 use proptest::collection::vec;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use graceinit::machine::fact::Fact;
 use graceinit::machine::hooks::{HookId, HookPhase};
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Condition, Plan};
-use graceinit::machine::ready::{Failure, Notice};
+use graceinit::machine::ready::Notice;
 use graceinit::machine::{Origin, Received};
 use graceinit::types::Time;
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use graceinit::machine::fact::{Fact, Reason};
 use graceinit::machine::hooks::{HookId, HookPhase};
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::{Phase, PhaseName};
 use graceinit::machine::plan::{Ending, OnFailure, Plan, Surroundings};
-use graceinit::machine::ready::{Failure, Notice};
+use graceinit::machine::ready::Notice;
 use graceinit::machine::{Action, Event, Machine, Target, budget};
 use graceinit::types::{Signal, SignalSet, Status, Time};
 
@@ -224,7 +225,7 @@ impl Subject {
     /// What a hook that starts now is told of the signal that it is about.
     pub(super) fn occasion(&self) -> Option<(Signal, Option<i32>)> {
         match self.bug {
-            Some(Bug::ForgetsTheOccasion) => self.machine.stop(),
+            Some(Bug::ForgetsTheOccasion) => self.machine.stop_request(),
             _ => self.machine.occasion(),
         }
     }
@@ -340,17 +341,18 @@ impl Subject {
             }
             (
                 Bug::RewritesTheLeftoversSignal,
-                Action::SignalLeftovers { signal, group_told, first },
+                Action::SignalLeftovers { signal, group_asked, first },
             ) => {
                 let signal = self.machine.plan().rewrite.apply(signal).unwrap_or(signal);
-                Action::SignalLeftovers { signal, group_told, first }
+                Action::SignalLeftovers { signal, group_asked, first }
             }
             (Bug::ThinksTheGroupWasTold, Action::SignalLeftovers { signal, first, .. }) => {
-                Action::SignalLeftovers { signal, group_told: true, first }
+                Action::SignalLeftovers { signal, group_asked: true, first }
             }
             (Bug::ExitsWithZero, Action::Exit { by, .. }) => Action::Exit { code: 0, by },
-            (Bug::HooksMayUseTheWholeBudget, Action::StartHook { id, until, end }) => {
-                Action::StartHook { id, until: end.unwrap_or(until), end }
+            (Bug::HooksMayUseTheWholeBudget, Action::StartHook { id, kill_at, budget_end }) => {
+                let kill_at = budget_end.unwrap_or(kill_at);
+                Action::StartHook { id, kill_at, budget_end }
             }
             (Bug::DiagnosesTheAppAlone, Action::SignalApp { signal, value, stop: false, .. })
                 if self.machine.plan().diagnose.is_some_and(|it| it.signal == signal) =>
@@ -360,9 +362,9 @@ impl Subject {
             (Bug::PausesAreSpreadTooFar, Action::Record(Fact::HookRetried { id, pause })) => {
                 Action::Record(Fact::HookRetried { id, pause: pause / 2 })
             }
-            (_, Action::StartHook { id, until, end }) => {
-                let end = end.map(|end| end.after(put_off));
-                Action::StartHook { id, until: until.after(put_off), end }
+            (_, Action::StartHook { id, kill_at, budget_end }) => {
+                let budget_end = budget_end.map(|end| end.after(put_off));
+                Action::StartHook { id, kill_at: kill_at.after(put_off), budget_end }
             }
             (_, Action::ArmDeadMan(time)) => Action::ArmDeadMan(time.after(put_off)),
             (_, action) => action,
@@ -489,7 +491,7 @@ impl Subject {
             (Bug::ActsOnEveryTick, Event::Tick) if self.phase() == PhaseName::Leftovers => {
                 out.push(Action::SignalLeftovers {
                     signal: Signal::TERM,
-                    group_told: true,
+                    group_asked: true,
                     first: false,
                 });
             }
@@ -518,7 +520,7 @@ impl Subject {
             (Bug::RetriesAfterItsPhase, Event::HookExited(id, Status::Code(1))) if late(id) => {
                 let (id, end) = (HookId { attempt: 2, ..id }, now.after(Duration::from_secs(1)));
                 out.push(Action::Record(Fact::HookStarted { id, limit: Duration::MAX }));
-                out.push(Action::StartHook { id, until: end, end: Some(end) });
+                out.push(Action::StartHook { id, kill_at: end, budget_end: Some(end) });
             }
             (Bug::StopsWithoutASignalToo, _)
                 if out
@@ -545,7 +547,7 @@ impl Subject {
                 let id = HookId { phase: HookPhase::OnStop, attempt: 9, ..newest };
                 let end = Time(u64::MAX);
                 out.push(Action::Record(Fact::HookStarted { id, limit: Duration::MAX }));
-                out.push(Action::StartHook { id, until: end, end: Some(end) });
+                out.push(Action::StartHook { id, kill_at: end, budget_end: Some(end) });
             }
             _ => mischief::append(bug, event, now, out),
         }

@@ -101,7 +101,7 @@ pub(super) enum Surveyor {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Attempt {
     pub(super) id: HookId,
-    pub(super) until: Time,
+    pub(super) kill_at: Time,
     pub(super) killed: bool,
 }
 
@@ -529,8 +529,8 @@ impl World {
                     stray.told_in_group |= target == Target::Group;
                 }
             }
-            Action::StartHook { id, until, .. } => {
-                self.hooks.push(Attempt { id, until, killed: false });
+            Action::StartHook { id, kill_at, .. } => {
+                self.hooks.push(Attempt { id, kill_at, killed: false });
                 self.fresh.push(id);
             }
             Action::StartApp => self.app = App::Fresh,
@@ -546,9 +546,9 @@ impl World {
                     hook.killed = true;
                 }
             }
-            Action::SignalLeftovers { group_told, .. } => {
+            Action::SignalLeftovers { group_asked, .. } => {
                 for stray in &mut self.strays {
-                    stray.told |= !(group_told && stray.in_group);
+                    stray.told |= !(group_asked && stray.in_group);
                 }
             }
             Action::KillTree => {

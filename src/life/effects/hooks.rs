@@ -201,7 +201,7 @@ impl Hands {
         records.read();
         let (survivors, more) = records.survivors();
         if survivors.is_empty() && !records.complete() {
-            return journal::record(&Fact::NotSurveyed);
+            return journal::record(&Fact::SurvivorsNotRecorded);
         }
         for survivor in survivors.into_iter().filter(|survivor| signals::exists(survivor.pid)) {
             journal::record(&Fact::StillThere(Box::new(survivor)));

@@ -288,8 +288,8 @@ impl Hands {
                 process::hurry(None);
                 self.survey();
             }
-            Action::SignalLeftovers { signal, group_told, first } => {
-                self.signal_leftovers(signal, group_told, first);
+            Action::SignalLeftovers { signal, group_asked, first } => {
+                self.signal_leftovers(signal, group_asked, first);
             }
             Action::KillTree => {
                 let groups: Vec<Pid> =
