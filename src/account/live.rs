@@ -92,20 +92,21 @@ fn waits_for(machine: &Machine) -> Option<(String, Option<Time>)> {
         }
         Phase::PreStop { .. } | Phase::OnStop(_) => Some((hooks(), deadline)),
         Phase::Drain(draining) => {
-            let under_way = draining.last.map_or(0, |look| look.busy + look.owed + look.queued);
+            let under_way =
+                draining.last_sample.map_or(0, |look| look.busy + look.owed + look.queued);
             let what = match under_way {
                 0 => "load balancers and a quiet moment".to_owned(),
                 1 => "1 connection".to_owned(),
                 n => format!("{n} connections"),
             };
-            Some((what, machine.drain_deadline()))
+            Some((what, machine.drain_end()))
         }
         Phase::Stopping { .. } => Some(("the app".to_owned(), deadline)),
         Phase::Leftovers(_) => Some(("what the app left behind".to_owned(), deadline)),
         Phase::Killed { give_up, .. } => Some(("what was killed".to_owned(), Some(*give_up))),
-        Phase::PostStop { end, told: true, .. } => {
-            Some(("what the hooks left behind".to_owned(), Some(*end)))
+        Phase::PostStop { reserve_end, asked: true, .. } => {
+            Some(("what the hooks left behind".to_owned(), Some(*reserve_end)))
         }
-        Phase::PostStop { end, told: false, .. } => Some((hooks(), Some(*end))),
+        Phase::PostStop { reserve_end, asked: false, .. } => Some((hooks(), Some(*reserve_end))),
     }
 }

@@ -45,18 +45,14 @@ pub(super) fn config(command: Vec<OsString>, container: bool) -> Config {
         ready_timeout: None,
         probe_timeout: Duration::from_secs(5),
         drain: Drain::default().plan(),
-        watchdog: None,
         hooks: PerPhase::each(|_| Vec::new()),
-        jitter: 0,
         exit: ExitRules {
             always_ok: Vec::new(),
             stop_ok: Vec::new(),
             killed: None,
             codes: Codes::GRACEINIT,
         },
-        terminal: false,
         session: false,
-        suspendable: false,
     };
     Config {
         command,

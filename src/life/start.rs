@@ -16,7 +16,7 @@ use crate::account::{journal, names};
 use crate::config::Config;
 use crate::machine::Machine;
 use crate::machine::hooks::HookPhase;
-use crate::machine::plan::PerPhase;
+use crate::machine::plan::{PerPhase, Surroundings};
 use crate::observer::{Listener, Observer};
 use crate::sys::launch::early::First;
 use crate::sys::launch::spawn::Program;
@@ -59,7 +59,7 @@ pub fn run(config: Box<Config>, birth: Birth) -> Leave {
 /// Never inlined, and the result is boxed: the loop uses the same pages of the stack again.
 #[inline(never)]
 fn prepare(
-    mut config: Box<Config>,
+    config: Box<Config>,
     birth: Birth,
     files: &mut Files,
 ) -> Result<Box<Supervisor>, String> {
@@ -85,20 +85,18 @@ fn prepare(
     let terminal = if early.is_none() { tty::Terminal::controlling() } else { None };
     // In place of another program, WATCHDOG_USEC is for the app, as it is there.
     let watchdog = if config.plain { None } else { watchdog_from_environment() };
-    // Not shared yet.
-    let plan = Rc::make_mut(&mut config.plan);
+    let plan = Rc::clone(&config.plan);
     // A terminal that the app takes to its own session is not graceinit's.
     let ours = terminal.as_ref().filter(|_| !(plan.session && tty::leads_session()));
-    plan.terminal = ours.is_some();
-    plan.suspendable = plan.terminal && !process::is_first() && tty::can_be_resumed();
+    let suspendable = ours.is_some() && !process::is_first() && tty::can_be_resumed();
+    let mut surroundings =
+        Surroundings { terminal: ours.is_some(), suspendable, watchdog, jitter: 0 };
     if HookPhase::ALL.iter().any(|phase| !plan.hooks.of(*phase).is_empty()) {
         names::set_hooks(PerPhase::each(|phase| {
             config.hooks.of(phase).iter().map(|hook| hook.name.clone()).collect()
         }));
-        plan.jitter = u64::from_ne_bytes(process::random());
+        surroundings.jitter = u64::from_ne_bytes(process::random());
     }
-    plan.watchdog = watchdog;
-    let plan = Rc::clone(&config.plan);
     names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
     let observer = Observer::new(listeners(&config)?, None);
     let ready_file = config.ready_file.clone().map(ReadyFile::new).transpose()?;
@@ -129,7 +127,7 @@ fn prepare(
         config,
     };
     // ---- The border. From here on nothing is fatal: hooks have run, or the app depends on graceinit. ----
-    Ok(Box::new(Supervisor::new(Machine::new(plan), effects, source)))
+    Ok(Box::new(Supervisor::new(Machine::new(plan, surroundings), effects, source)))
 }
 
 fn listeners(config: &Config) -> Result<Vec<Listener>, String> {

@@ -85,7 +85,7 @@ impl Survivors {
         records.read();
         let (survivors, more) = records.survivors();
         if survivors.is_empty() && !records.complete() {
-            return journal::record(&Fact::NotSurveyed);
+            return journal::record(&Fact::SurvivorsNotRecorded);
         }
         for survivor in survivors.into_iter().filter(|survivor| signals::exists(survivor.pid)) {
             journal::record(&Fact::StillThere(Box::new(survivor)));

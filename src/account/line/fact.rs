@@ -134,7 +134,7 @@ impl Line {
             Fact::MoreStillThere(count) => {
                 warn("more-still-there", "more processes are still there").number("count", *count)
             }
-            Fact::NotSurveyed => {
+            Fact::SurvivorsNotRecorded => {
                 warn("not-surveyed", "who is still there is not known: there was no time to look")
             }
             Fact::Unkillable => warn(

@@ -71,7 +71,7 @@ impl Took {
             | Fact::DeadlineReached { .. }
             | Fact::StillThere(_)
             | Fact::MoreStillThere(_)
-            | Fact::NotSurveyed
+            | Fact::SurvivorsNotRecorded
             | Fact::Unkillable
             | Fact::Suspended { .. }
             | Fact::Resumed => None,
