@@ -10,10 +10,6 @@ fn main() {
     if target_can {
         println!("cargo:rustc-link-arg-bin=graceinit=-Wl,-e,graceinit_start");
         println!("cargo:rustc-link-arg-bin=graceinit=-Wl,--wrap=__register_frame_info");
-        // What a life uses lies side by side: packaging/layout says why.
-        let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-        println!("cargo:rustc-link-arg-bin=graceinit=-Wl,-T,{root}/packaging/layout.ld");
-        println!("cargo:rerun-if-changed=packaging/layout.ld");
     }
     // A build without any optimization copies whatever it moves by memcpy(3), which is not there yet when the
     // app is started early: see src/sys/launch/early.rs.
