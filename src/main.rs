@@ -2,7 +2,7 @@
 //! process.
 #![no_main]
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 
 use graceinit::account::log::{self as account, Format};
@@ -15,7 +15,8 @@ use graceinit::exit;
 use graceinit::life::effects::Leave;
 use graceinit::life::files;
 use graceinit::life::hooks::environment;
-use graceinit::life::main_loop::{self, Birth};
+use graceinit::life::main_loop;
+use graceinit::sys::launch::Inherited;
 use graceinit::sys::{process, stderr};
 use graceinit::tools::{check, pause, probe, render};
 use graceinit::types::Signal;
@@ -30,7 +31,13 @@ struct Call {
     args: Vec<OsString>,
 }
 
-fn run(call: &Call, birth: Birth) -> ! {
+/// Called by the entry point, with the name that the program was called by and the words behind it.
+fn start(name: Option<&OsStr>, args: Vec<OsString>, inherited: Inherited) -> ! {
+    let persona = name.map_or(Persona::Graceinit, Persona::of);
+    run(&Call { persona, args }, inherited)
+}
+
+fn run(call: &Call, inherited: Inherited) -> ! {
     let config = configure(call);
     account::init(config.level, config.log_format);
     files::keep_account(&config);
@@ -40,7 +47,7 @@ fn run(call: &Call, birth: Birth) -> ! {
     if log::log_enabled!(log::Level::Info) {
         log::info!("settings: {}", check::in_one_line(&config));
     }
-    leave(main_loop::run(config, birth), call.persona)
+    leave(main_loop::run(config, inherited), call.persona)
 }
 
 /// What the app is to be run with. Where something else was asked for, that is done, and the end.

@@ -19,24 +19,13 @@ use crate::machine::phase::PhaseName;
 use crate::machine::plan::{Condition, PerPhase};
 use crate::machine::{Action, Event, Machine, Origin, Received};
 use crate::notify::Message;
-use crate::sys::launch::early::First;
 use crate::sys::launch::spawn::{ExecStatus, Failure, Program, Started, Step};
+use crate::sys::launch::{EarlyApp, Inherited};
 use crate::sys::notify::watchdog_from_environment;
 use crate::sys::poll::{Waiter, Want};
-use crate::sys::signals::{Disposition, Incoming, Mask, Source};
+use crate::sys::signals::{Disposition, Incoming, Source};
 use crate::sys::{clock, deadman, fd, process, reap, signals, tty};
 use crate::types::{Pid, Signal, Status, Time};
-
-/// What was found out in the first instructions, before anything else ran.
-#[derive(Debug)]
-pub struct Birth {
-    /// The mask that graceinit was started with. Since then every signal is blocked.
-    pub mask: Mask,
-    /// The parent at that time.
-    pub parent: Pid,
-    /// The app, if it was started early: then `config` says nothing that it would have to know.
-    pub first: Option<First>,
-}
 
 /// Signals that come faster than this are read together.
 const ALONE: Duration = Duration::from_millis(1);
@@ -46,11 +35,11 @@ const ALONE: Duration = Duration::from_millis(1);
 const BATCH: usize = 12;
 
 /// Runs the app to its end, and graceinit with it.
-pub fn run(config: Box<Config>, birth: Birth) -> Leave {
+pub fn run(config: Box<Config>, inherited: Inherited) -> Leave {
     let mut files = Files::default();
     let codes = config.plan.exit.codes;
-    let early = birth.first.as_ref().map(|first| first.child.pid);
-    match start(config, birth, &mut files) {
+    let early = inherited.early.as_ref().map(|app| app.child.pid);
+    match start(config, inherited, &mut files) {
         Ok(supervisor) => supervisor.live(),
         Err(message) => {
             if let Some(app) = early {
@@ -87,11 +76,11 @@ struct Supervisor {
 #[inline(never)]
 fn start(
     mut config: Box<Config>,
-    birth: Birth,
+    inherited: Inherited,
     files: &mut Files,
 ) -> Result<Box<Supervisor>, String> {
-    let (source, child_signal, app) = match birth.first {
-        Some(First { child, source }) => (source, Disposition::Default, Some(child)),
+    let (source, child_signal, app) = match inherited.early {
+        Some(EarlyApp { child, source }) => (source, Disposition::Default, Some(child)),
         None => {
             fd::reserve_stdio();
             // First, so that they tell of everything that goes wrong.
@@ -101,7 +90,7 @@ fn start(
         }
     };
     if let Some(signal) = config.parent_signal {
-        ask_for_parent_death(signal, birth.parent)?;
+        ask_for_parent_death(signal, inherited.parent)?;
     }
     let program = Program::new(&config.command).map_err(|word| {
         format!("unable to use the word '{}': it holds a NUL byte", word.to_string_lossy())
@@ -132,7 +121,7 @@ fn start(
         log::info!("{exposed}");
     }
     let live = ours.and_then(|_| Live::new());
-    let mut hands = Hands::new(config, program, birth.mask, child_signal, terminal, opened);
+    let mut hands = Hands::new(config, program, inherited.mask, child_signal, terminal, opened);
     hands.early = app;
     // ---- The border. From here on nothing is fatal: hooks have run, or the app is relying on us. ----
     Ok(Box::new(Supervisor {

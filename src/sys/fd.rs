@@ -27,11 +27,12 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
-/// A pipe for a child to report through. Nobody fills it, so that the writer never blocks either is no matter.
+/// The pipe of an exec status: (our end, the child's end). Both are closed by execve. Both never block, which makes no
+/// difference to the child: its few bytes always fit.
 ///
 /// # Errors
-/// As above.
-pub fn report_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+/// As for [`pipe`].
+pub fn exec_status_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?)
 }
 

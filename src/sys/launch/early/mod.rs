@@ -1,13 +1,15 @@
-//! The app first. Where nobody has said anything, as most lives begin, the app is started before the C library is:
-//! that library asks the processor what it can do (CPUID), and on a virtual machine the hypervisor answers each
-//! question, which takes longer than all else of a launch. What else there is to be done is done beside the app.
+//! The early start: the app is started before the C library.
 //!
-//! So nothing in here may use the C library: its memory functions are not linked up yet (IRELATIVE relocations), and
-//! there is no place for errno. Texts are read and written byte by byte and volatile, or the compiler would make a
-//! strlen(3) or memcpy(3) of a loop that looks like one; and there are no tables of pointers, which a program that
-//! relocates itself has not yet put right.
+//! When the C library starts, it asks the processor what it can do (CPUID). On a virtual machine the hypervisor answers
+//! each question, and all of them together take longer than the rest of a launch. So the entry point starts the app
+//! first, where nothing has to be read before: no option, no variable that concerns graceinit, no terminal. What remains
+//! is done while the app starts. If anything is out of the ordinary, nothing is changed, and the app is started later.
 //!
-//! Wherever something is not as it mostly is, all is left as it was, and the app is started later, as any other.
+//! Nothing in this folder may use the C library: the addresses of its memory functions are not filled in yet (IRELATIVE
+//! relocations), and errno has no place. So strings are read and written byte by byte and volatile, or the compiler
+//! would make calls of strlen(3) and memcpy(3) of the loops; and there are no tables of pointers, which a
+//! position-independent program has not relocated yet. A test follows each instruction of the release build that can be
+//! reached from [`begin`] (`tests/first.rs`).
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
@@ -15,444 +17,231 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
-use super::child::{self, Text};
-use super::spawn::{Child, DEFAULT_PATH, Step};
+use super::EarlyApp;
+use super::child;
+use super::spawn::{Child, Step};
+use super::text::{List, Text};
 use crate::sys::signals::Source;
 use crate::sys::{process, raw};
 use crate::types::{Pid, Signal};
 
-/// Room for the paths where the app may lie; with a longer PATH it is started later, as with more words.
+mod command;
+
+#[cfg(test)]
+pub(crate) use command::would_start;
+use command::{Command, WORDS};
+
+/// With more places to look for the app, or longer ones, the app is started later.
 const PATHS: usize = 24;
 const LETTERS: usize = 1024;
-const WORDS: usize = 250;
-
-/// A child that was started early, and where its signals are read.
-#[derive(Debug)]
-pub struct First {
-    /// The app's child.
-    pub child: Child,
-    /// What was opened for its signals.
-    pub source: Source,
-}
 
 static PID: AtomicI32 = AtomicI32::new(0);
-static REPORT: AtomicI32 = AtomicI32::new(0);
+static STATUS: AtomicI32 = AtomicI32::new(0);
 static SIGNALS: AtomicI32 = AtomicI32::new(0);
 
-/// Hands over what [`begin`] has started, if it has. We are a subreaper then or PID 1, have stdio and no terminal,
-/// and SIGCHLD was never ignored.
-pub fn take() -> Option<First> {
+/// The app that [`begin`] has started, if it has; the first call gets it. Then graceinit is PID 1 or a subreaper, stdio
+/// is open, there is no terminal, and SIGCHLD was not ignored.
+pub fn take() -> Option<EarlyApp> {
     let pid = PID.swap(0, Relaxed);
-    // SAFETY: opened by `begin` for whoever comes first.
+    // SAFETY: `begin` has opened both descriptors. The pid was swapped, so they are taken once.
     let own = |number: &AtomicI32| unsafe { OwnedFd::from_raw_fd(number.load(Relaxed)) };
-    (pid > 0).then(|| First {
-        child: Child::guest(Pid(pid), own(&REPORT)),
+    (pid > 0).then(|| EarlyApp {
+        child: Child::sharing_memory(Pid(pid), own(&STATUS)),
         source: Source::from(own(&SIGNALS)),
     })
 }
 
-/// Called by the program's first instructions, with all signals blocked; `mask`: which were before.
+/// Starts the app if that is possible. Called by the first instructions of the program, with all signals blocked;
+/// `mask` is the mask before that.
 ///
 /// # Safety
-/// `stack` is what the kernel has put there: the number of words, the words, the environment and the auxiliary
-/// vector (`create_elf_tables` in fs/binfmt_elf.c).
+/// `stack` is what the kernel has put on the stack of a new program: the number of words, the words, the environment
+/// and the auxiliary vector (`create_elf_tables` in fs/binfmt_elf.c).
 pub unsafe extern "C" fn begin(stack: *const usize, mask: u64) {
-    // SAFETY: as the caller vouches for.
-    if let Some(given) = unsafe { Given::read(stack) } {
-        given.start(mask);
+    // SAFETY: the caller promises that this is the kernel's stack. It stays where it is for as long as the program runs.
+    if let Some(command) = unsafe { Command::read(stack) } {
+        start(&command, mask);
     }
 }
 
-// ---- what was given --------------------------------------------------------------------------------
-
-/// A command line without options, in an environment that says nothing to graceinit.
-struct Given {
-    /// The app's words.
-    argv: *const Text,
-    environment: *const Text,
-    path: Option<Text>,
-}
-
-/// # Safety
-/// The text must have this byte, or end before it and be looked at in order.
-unsafe fn byte(text: Text, at: usize) -> u8 {
-    // SAFETY: as the caller vouches for.
-    unsafe { ptr::read_volatile(text.add(at).cast()) }
-}
-
-/// Whether a text begins with this.
-fn begins(text: Text, with: &[u8]) -> bool {
-    // SAFETY: what differs first is at the latest the end of the text.
-    with.iter().enumerate().all(|(at, wanted)| unsafe { byte(text, at) } == *wanted)
-}
-
-/// Whether some byte is in a text, and where the text after the last one begins.
-fn after_last(text: Text, wanted: u8) -> (bool, Text) {
-    let (mut at, mut found, mut rest) = (0, false, text);
-    loop {
-        // SAFETY: up to the end of the text.
-        match unsafe { byte(text, at) } {
-            0 => return (found, rest),
-            // SAFETY: not behind the end of the text.
-            here if here == wanted => (found, rest) = (true, unsafe { text.add(at + 1) }),
-            _ => {}
-        }
-        at += 1;
-    }
-}
-
-/// How variables begin that may mean something, to graceinit or, by its pid, to the app; and one that the C library
-/// replaces when it starts, while the app's child may be reading it. (One text, with a name: packaging/layout.)
-static TELLING: [u8; 79] =
-    *b"GRACE\0KUBERNETES_SERVICE_HOST=\0NOTIFY_SOCKET=\0WATCHDOG_\0LISTEN_\0GLIBC_TUNABLES=";
-static PATH: [u8; 5] = *b"PATH=";
-static TERMINAL: [u8; 9] = *b"/dev/tty\0";
-
-/// Whether a variable begins like one of those.
-fn tells(entry: Text) -> bool {
-    let (mut at, mut like) = (0, true);
-    for wanted in &TELLING {
-        if *wanted == 0 {
-            if like {
-                return true;
-            }
-            (at, like) = (0, true);
-            continue;
-        }
-        // SAFETY: as far as it is alike, it has not ended.
-        like = like && unsafe { byte(entry, at) } == *wanted;
-        at += 1;
-    }
-    like
-}
-
-impl Given {
-    /// # Safety
-    /// As for [`begin`].
-    unsafe fn read(stack: *const usize) -> Option<Given> {
-        // SAFETY: the kernel's layout: a number, so many pointers, null, pointers up to null, pairs up to 0.
-        unsafe {
-            let count = *stack;
-            let words: *const Text = stack.add(1).cast();
-            if !(2..=WORDS).contains(&count) {
-                return None;
-            }
-            // The other programs that it may be called as have their own defaults; none begins so.
-            if byte(after_last(*words, b'/').1, 0) != b'g' {
-                return None;
-            }
-            let first = *words.add(1);
-            let argv = match byte(first, 0) {
-                b'-' if byte(first, 1) == b'-' && byte(first, 2) == 0 => words.add(2),
-                b'-' => return None,
-                _ => words.add(1),
-            };
-            if (*argv).is_null() || byte(*argv, 0) == 0 {
-                return None;
-            }
-            let environment = words.add(count + 1);
-            let (mut entries, mut path) = (environment, None);
-            while !(*entries).is_null() {
-                if tells(*entries) {
-                    return None;
-                }
-                if path.is_none() && begins(*entries, &PATH) {
-                    path = Some((*entries).add(5));
-                }
-                entries = entries.add(1);
-            }
-            let mut pairs: *const usize = entries.add(1).cast();
-            while *pairs != libc::AT_NULL as usize {
-                // The C library takes variables away from a program with more rights than its caller.
-                if *pairs == libc::AT_SECURE as usize && *pairs.add(1) != 0 {
-                    return None;
-                }
-                pairs = pairs.add(2);
-            }
-            Some(Given { argv, environment, path })
-        }
-    }
-}
-
-// ---- the start -------------------------------------------------------------------------------------
-
-/// What the child reads. It lies where its stack begins.
-#[repr(align(16))]
+/// What the child reads.
 struct Orders {
     mask: u64,
-    report: RawFd,
-    argv: *const Text,
-    environment: *const Text,
-    paths: [Text; PATHS],
-    count: usize,
+    /// The end of the exec status that the child writes to.
+    status: RawFd,
+    argv: List<'static>,
+    environment: List<'static>,
+    /// Where the app may lie. Those behind the last one are `None`.
+    paths: [Option<Text<'static>>; PATHS],
+}
+
+/// What lies above the child's stack.
+#[repr(align(16))]
+struct Room {
+    orders: Orders,
     letters: [u8; LETTERS],
 }
 
-impl Given {
-    fn start(&self, mask: u64) {
-        if !is_ordinary() {
-            return;
-        }
-        let Some(top) = child::take_stack(size_of::<Orders>()) else { return };
-        let orders: *mut Orders = top.cast();
-        let Some((signals, report, line)) = open() else { return child::return_stack() };
-        // SAFETY: the room is ours alone, large enough, and aligned as the stack is.
-        let pid = unsafe {
-            (*orders).mask = mask;
-            (*orders).report = line;
-            (*orders).argv = self.argv;
-            (*orders).environment = self.environment;
-            (*orders).count = 0;
-            if self.find(orders).is_some() { raw::clone(top, guest, orders.cast()) } else { Err(0) }
-        };
-        let Ok(pid) = pid else {
-            [line, signals, report].into_iter().for_each(close);
-            return child::return_stack();
-        };
-        close(line);
-        // SAFETY: plain numbers. From both sides: see `spawn::start`.
-        let _ = unsafe { raw::call(libc::SYS_setpgid, [pid, pid]) };
-        give_way(signals);
-        REPORT.store(report, Relaxed);
-        SIGNALS.store(signals, Relaxed);
-        PID.store(pid as i32, Relaxed);
+fn start(command: &Command<'static>, mask: u64) {
+    if !is_ordinary() {
+        return;
     }
+    let Some(top) = child::take_stack(size_of::<Room>()) else { return };
+    // SAFETY: the stack was taken, so the room belongs to this function alone. It is aligned as the size of the room is,
+    // and nothing has been written to it, so it is all zeroes: numbers, null pointers and `None`.
+    let Room { orders, letters } = unsafe { &mut *top.cast::<Room>() };
+    let Some((signals, status, line)) = open() else { return child::return_stack() };
+    (orders.mask, orders.status) = (mask, line);
+    (orders.argv, orders.environment) = (command.argv, command.environment);
+    let pid = match command.find(&mut orders.paths, letters) {
+        // SAFETY: nothing else uses the stack below `top`. The child alone uses the orders from now on; it makes raw
+        // system calls only, and the orders are neither changed nor freed.
+        Some(()) => unsafe { raw::clone(top, run, ptr::from_mut(orders).cast()) },
+        None => Err(libc::ENAMETOOLONG),
+    };
+    close(line);
+    let Ok(pid) = pid else {
+        close(signals);
+        close(status);
+        return child::return_stack();
+    };
+    // From both sides, as in `spawn::start`.
+    // SAFETY: plain numbers.
+    let _ = unsafe { raw::call(libc::SYS_setpgid, [pid, pid]) };
+    give_way(signals);
+    STATUS.store(status, Relaxed);
+    SIGNALS.store(signals, Relaxed);
+    PID.store(pid as i32, Relaxed);
+}
 
-    /// Where the app may lie, in the order of PATH: as `spawn::Program` has it. `None`: there is no room.
-    ///
-    /// # Safety
-    /// The orders are live and empty.
-    unsafe fn find(&self, orders: *mut Orders) -> Option<()> {
-        // SAFETY: live, and up to the ends of texts.
-        unsafe {
-            let name = *self.argv;
-            let paths: *mut Text = (&raw mut (*orders).paths).cast();
-            if after_last(name, b'/').0 {
-                ptr::write_volatile(paths, name);
-                (*orders).count = 1;
-                return Some(());
-            }
-            let path = self.path.unwrap_or(DEFAULT_PATH.as_ptr());
-            let letters: *mut u8 = (&raw mut (*orders).letters).cast();
-            let (mut from, mut to) = (0, 0);
-            let mut write = |letter: u8| {
-                if to == LETTERS {
-                    return None;
-                }
-                ptr::write_volatile(letters.add(to), letter);
-                to += 1;
-                Some(letters.add(to - 1))
-            };
-            loop {
-                // An empty part is the current directory.
-                let begin = match byte(path, from) {
-                    0 | b':' => write(b'.')?,
-                    letter => {
-                        from += 1;
-                        write(letter)?
-                    }
-                };
-                while byte(path, from) != 0 && byte(path, from) != b':' {
-                    write(byte(path, from))?;
-                    from += 1;
-                }
-                write(b'/')?;
-                let mut at = 0;
-                while byte(name, at) != 0 {
-                    write(byte(name, at))?;
-                    at += 1;
-                }
-                write(0)?;
-                if (*orders).count == PATHS {
-                    return None;
-                }
-                ptr::write_volatile(paths.add((*orders).count), begin.cast());
-                (*orders).count += 1;
-                if byte(path, from) == 0 {
-                    return Some(());
-                }
-                from += 1;
-            }
-        }
-    }
+/// Writes so that the compiler does not make a call of memcpy(3) or memset(3) of a loop.
+fn put<T: Copy>(place: &mut T, value: T) {
+    // SAFETY: a reference can be written to.
+    unsafe { ptr::write_volatile(place, value) };
 }
 
 fn close(fd: RawFd) {
-    // SAFETY: it is ours.
+    // SAFETY: a plain number. The callers own the descriptor and do not use it any more.
     let _ = unsafe { raw::call(libc::SYS_close, [fd as usize]) };
 }
 
-/// Whether all is as mostly: stdio is there, there is no terminal, SIGCHLD is not ignored, and the kernel lets a
-/// child share our memory. Orphans come to us then.
+/// Whether stdio is open, there is no terminal, SIGCHLD is not ignored, and the kernel lets a child share memory without
+/// harm. Then orphans become children of this process.
 fn is_ordinary() -> bool {
+    (0..3).all(is_open)
+        && !has_terminal()
+        && !is_child_signal_ignored()
+        && child::is_recent(process::kernel())
+        && adopts_orphans()
+}
+
+fn is_open(number: usize) -> bool {
+    // SAFETY: F_GETFD takes a number.
+    unsafe { raw::call(libc::SYS_fcntl, [number, libc::F_GETFD as usize]) }.is_ok()
+}
+
+/// Also true where that cannot be found out.
+fn has_terminal() -> bool {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    let terminal = [libc::AT_FDCWD as usize, TERMINAL.as_ptr() as usize, flags as usize];
+    let path = Text::from(c"/dev/tty").address();
+    // SAFETY: the path is terminated.
+    match unsafe { raw::call(libc::SYS_openat, [libc::AT_FDCWD as usize, path, flags as usize]) } {
+        Ok(fd) => {
+            close(fd as RawFd);
+            true
+        }
+        // There is none (tty_open_current_tty in drivers/tty/tty_io.c).
+        Err(errno) => errno != libc::ENXIO,
+    }
+}
+
+/// Also true where that cannot be found out.
+fn is_child_signal_ignored() -> bool {
+    // The kernel's struct sigaction (see `signals::reset_dispositions`).
     let mut action = MaybeUninit::<[u64; 4]>::uninit();
-    let asked = [Signal::CHLD.number() as usize, 0, action.as_mut_ptr() as usize, 8];
-    // SAFETY: plain numbers, a terminated path, and room for the kernel's structure (`signals::reset_dispositions`).
+    let arguments = [Signal::CHLD.number() as usize, 0, action.as_mut_ptr() as usize, 8];
+    // SAFETY: there is room for the kernel's structure, and the size of a mask is 8.
+    let known = unsafe { raw::call(libc::SYS_rt_sigaction, arguments) }.is_ok();
+    // The handler is the first field. execve(2) has reset it to SIG_DFL unless it was SIG_IGN.
+    // SAFETY: the kernel has filled the structure in.
+    !known || unsafe { *action.as_ptr().cast::<usize>() } != libc::SIG_DFL
+}
+
+fn adopts_orphans() -> bool {
+    let subreaper = [libc::PR_SET_CHILD_SUBREAPER as usize, 1, 0, 0];
+    // SAFETY: plain numbers.
     unsafe {
-        for number in 0..3 {
-            if raw::call(libc::SYS_fcntl, [number, libc::F_GETFD as usize]).is_err() {
-                return false;
-            }
-        }
-        match raw::call(libc::SYS_openat, terminal) {
-            Ok(fd) => {
-                close(fd as RawFd);
-                return false;
-            }
-            Err(libc::ENXIO) => {}
-            Err(_) => return false,
-        }
-        // The handler comes first, and was reset by execve if it was one.
-        if raw::call(libc::SYS_rt_sigaction, asked).is_err()
-            || *action.as_ptr().cast::<usize>() != 0
-        {
-            return false;
-        }
-        if !child::is_recent(process::kernel()) {
-            return false;
-        }
-        let subreaper = [libc::PR_SET_CHILD_SUBREAPER as usize, 1, 0, 0];
         raw::call(libc::SYS_getpid, []) == Ok(1) || raw::call(libc::SYS_prctl, subreaper).is_ok()
     }
 }
 
-/// What signals are read from, and both ends of the report.
+/// A signalfd for all signals, and both ends of the exec status.
 fn open() -> Option<(RawFd, RawFd, RawFd)> {
     let all = u64::MAX;
     let flags = (libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) as usize;
+    // SAFETY: the mask is live and its size is 8; -1 asks for a new descriptor.
+    let signals =
+        unsafe { raw::call(libc::SYS_signalfd4, [usize::MAX, &raw const all as usize, 8, flags]) };
+    let signals = signals.ok()? as RawFd;
     let mut ends = [0 as RawFd; 2];
-    // SAFETY: live values of the sizes that the kernel expects.
-    unsafe {
-        let wanted = [usize::MAX, &raw const all as usize, 8, flags];
-        let signals = raw::call(libc::SYS_signalfd4, wanted).ok()? as RawFd;
-        let flags = (libc::O_CLOEXEC | libc::O_NONBLOCK) as usize;
-        if raw::call(libc::SYS_pipe2, [ends.as_mut_ptr() as usize, flags]).is_err() {
-            close(signals);
-            return None;
-        }
-        Some((signals, ends[0], ends[1]))
+    let flags = (libc::O_CLOEXEC | libc::O_NONBLOCK) as usize;
+    // SAFETY: there is room for two numbers.
+    if unsafe { raw::call(libc::SYS_pipe2, [ends.as_mut_ptr() as usize, flags]) }.is_err() {
+        close(signals);
+        return None;
     }
+    let [read, write] = ends;
+    Some((signals, read, write))
 }
 
-/// The app has the first millisecond to itself: with one processor, what we have to do would come before its first
-/// instruction. Unless there is something to be done, as a signal tells: its end is one.
+/// Leaves the processor to the app for a millisecond, unless a signal comes (the end of the app is one). A new child
+/// waits in the queue of its parent's processor: with one processor all that graceinit still has to do would come
+/// before the app's first instruction.
 fn give_way(signals: RawFd) {
     let news = libc::pollfd { fd: signals, events: libc::POLLIN, revents: 0 };
     let limit = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
-    // SAFETY: live values, and no mask.
+    // SAFETY: one live pollfd and a live time; a null mask leaves the mask as it is.
     let _ = unsafe {
         raw::call(libc::SYS_ppoll, [&raw const news as usize, 1, &raw const limit as usize, 0])
     };
 }
 
-/// The child: a guest in our memory, on its own stack.
-extern "C" fn guest(orders: *mut c_void) -> ! {
-    let orders: *const Orders = orders.cast_const().cast();
-    // SAFETY: they are not changed and not freed while there is a child.
-    unsafe {
-        let _ = raw::call(libc::SYS_setpgid, [0, 0]);
-        let mask = &raw const (*orders).mask as usize;
-        let _ = raw::call(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, mask, 0, 8]);
-        let paths =
-            std::slice::from_raw_parts((&raw const (*orders).paths).cast(), (*orders).count);
-        let (argv, environment) = ((*orders).argv, (*orders).environment);
-        let errno = child::become_one_of(paths, argv, environment, |shell, script| {
-            run_script(shell, script, argv, environment);
-        });
-        child::fail((*orders).report, Step::Execute, errno)
-    }
+// ---- in the child ----------------------------------------------------------------------------------
+
+/// The child, on a stack of its own in this process's memory.
+extern "C" fn run(orders: *mut c_void) -> ! {
+    // SAFETY: the argument is the orders, which are neither changed nor freed while there is a child.
+    let orders = unsafe { &*orders.cast::<Orders>() };
+    // SAFETY: plain numbers.
+    let _ = unsafe { raw::call(libc::SYS_setpgid, [0, 0]) };
+    let mask = &raw const orders.mask as usize;
+    // SAFETY: the mask is live and its size is 8.
+    let _ =
+        unsafe { raw::call(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, mask, 0, 8]) };
+    let paths = orders.paths.iter().map_while(|path| *path);
+    let errno = child::execute_first(paths, orders.argv, orders.environment, |shell, script| {
+        let _ = run_script(shell, script, orders);
+    });
+    child::fail(orders.status, Step::Execute, errno)
 }
 
-/// A shell, for a file that execve does not know the format of.
+/// Executes a shell, for a file whose format execve does not know. `None` if the words do not fit.
 #[cold]
 #[inline(never)]
-fn run_script(shell: Text, script: Text, argv: *const Text, environment: *const Text) {
-    let mut words = MaybeUninit::<[Text; WORDS + 2]>::uninit();
-    let words: *mut Text = words.as_mut_ptr().cast();
-    // SAFETY: there are no more words than were counted, with the null behind them.
-    unsafe {
-        ptr::write_volatile(words, shell);
-        ptr::write_volatile(words.add(1), script);
-        let mut at = 1;
-        loop {
-            let word = *argv.add(at);
-            at += 1;
-            ptr::write_volatile(words.add(at), word);
-            if word.is_null() {
-                break;
-            }
-        }
-        child::become_program(shell, words, environment);
+fn run_script(shell: Text<'static>, script: Text<'static>, orders: &Orders) -> Option<()> {
+    let mut words = [const { MaybeUninit::<Option<Text<'static>>>::uninit() }; WORDS + 2];
+    let mut places = words.iter_mut();
+    let mut write = |word| Some(put(places.next()?, MaybeUninit::new(word)));
+    write(Some(shell))?;
+    write(Some(script))?;
+    let (_, mut rest) = orders.argv.split_first()?;
+    while let Some((word, after)) = rest.split_first() {
+        write(Some(word))?;
+        rest = after;
     }
-}
-
-/// What would be started with these words and this environment: the paths that are tried, and the app's words.
-#[cfg(test)]
-pub(crate) fn would_start(
-    words: &[&str],
-    variables: &[&str],
-) -> Option<(Vec<String>, Vec<String>)> {
-    use std::ffi::{CStr, CString};
-    let texts = |all: &[&str]| -> Vec<CString> {
-        all.iter().map(|text| CString::new(*text).expect("no NUL")).collect()
-    };
-    let (words, variables) = (texts(words), texts(variables));
-    let pointers = |texts: &[CString]| -> Vec<usize> {
-        texts.iter().map(|text| text.as_ptr() as usize).chain([0]).collect()
-    };
-    let vector = [libc::AT_SECURE as usize, 0, libc::AT_NULL as usize, 0];
-    let stack =
-        [vec![words.len()], pointers(&words), pointers(&variables), vector.to_vec()].concat();
-    // SAFETY: as the kernel makes it.
-    let given = unsafe { Given::read(stack.as_ptr()) }?;
-    let mut orders = Box::new(MaybeUninit::<Orders>::uninit());
-    let shown = |text: &Text| {
-        // SAFETY: terminated.
-        unsafe { CStr::from_ptr(*text) }.to_string_lossy().into_owned()
-    };
-    // SAFETY: the orders are live; as many paths were written as were counted, and the words end with a null pointer.
-    unsafe {
-        let orders = orders.as_mut_ptr();
-        (*orders).count = 0;
-        given.find(orders)?;
-        let paths =
-            std::slice::from_raw_parts((&raw const (*orders).paths).cast(), (*orders).count);
-        let count = (0..).position(|at| (*given.argv.add(at)).is_null()).unwrap_or_default();
-        let argv = std::slice::from_raw_parts(given.argv, count);
-        Some((paths.iter().map(shown).collect(), argv.iter().map(shown).collect()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn paths(name: &str, path: &str) -> Option<Vec<String>> {
-        would_start(&["graceinit", name], &["HOME=/", &format!("PATH={path}"), "PATH=/no"])
-            .map(|(paths, _)| paths)
-    }
-
-    #[test]
-    fn it_is_looked_for_as_ever() {
-        assert_eq!(paths("app", "/a:/b").unwrap(), ["/a/app", "/b/app"]);
-        assert_eq!(paths("app", ":/b:").unwrap(), ["./app", "/b/app", "./app"]);
-        assert_eq!(paths("app", "").unwrap(), ["./app"]);
-        assert_eq!(paths("./app", "/a:/b").unwrap(), ["./app"]);
-        let (found, _) = would_start(&["g", "app"], &[]).unwrap();
-        assert_eq!(found, ["/bin/app", "/usr/bin/app"]);
-    }
-
-    #[test]
-    fn what_there_is_no_room_for_waits() {
-        let fits = vec!["/a"; PATHS].join(":");
-        assert_eq!(paths("app", &fits).map(|paths| paths.len()), Some(PATHS));
-        assert_eq!(paths("app", &format!("{fits}:/a")), None);
-        let long = "x".repeat(LETTERS - "/a//\0".len());
-        assert!(paths(&long, "/a/").is_some());
-        assert_eq!(paths(&format!("{long}x"), "/a/"), None);
-        let words = |count: usize| would_start(&vec!["g"; count], &[]).is_some();
-        assert!(words(WORDS) && !words(WORDS + 1));
-    }
+    write(None)?;
+    // SAFETY: all pointers up to the null pointer were written; the strings are there for as long as the program runs.
+    let words = unsafe { List::from_raw(words.as_ptr().cast()) };
+    child::execute(shell, words, orders.environment);
+    Some(())
 }
