@@ -16,6 +16,7 @@ mod raw;
 pub mod reap;
 pub mod signals;
 pub mod sockdiag;
+pub mod stat;
 pub mod stderr;
 pub mod tree;
 pub mod tty;

@@ -8,22 +8,30 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::io::Write;
 
+use super::stat::{Stat, decimal};
 use super::{process, reap, signals};
 use crate::types::{Pid, Signal};
 
-/// One line of /proc/PID/stat (proc_pid_stat(5)).
+/// A process, as a scan of /proc finds it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Process {
     /// Its pid.
     pub pid: Pid,
-    /// Its parent's pid.
+    /// The pid of its parent.
     pub parent: Pid,
     /// Its process group.
     pub group: Pid,
     /// When it started, in hundredths of a second since boot.
     pub started: u64,
-    /// It has ended and was not reaped yet.
+    /// It has ended and is not reaped yet.
     pub zombie: bool,
+}
+
+impl From<Stat<'_>> for Process {
+    fn from(stat: Stat<'_>) -> Process {
+        let Stat { pid, parent, group, started, .. } = stat;
+        Process { pid, parent, group, started, zombie: stat.is_zombie() }
+    }
 }
 
 /// What a signal to the tree came to.
@@ -55,7 +63,7 @@ pub fn scan(mut each: impl FnMut(Process)) -> bool {
         while at + 19 < bytes {
             let length = u16::from_ne_bytes([entries.buffer[at + 16], entries.buffer[at + 17]]);
             let name = &entries.buffer[at + 19..bytes];
-            if let Some(process) = number(name).and_then(|pid| read_stat(proc.0, pid)) {
+            if let Some(process) = pid_of(name).and_then(|pid| read_stat(proc.0, pid)) {
                 each(process);
             }
             at += usize::from(length.max(1));
@@ -93,59 +101,29 @@ fn is_our_proc(proc: i32) -> bool {
         unsafe { libc::readlinkat(proc, c"self".as_ptr(), link.as_mut_ptr().cast(), link.len()) };
     let length = usize::try_from(length).unwrap_or(0).min(link.len() - 1);
     link[length] = 0;
-    number(&link) == Some(process::own_pid().0)
+    pid_of(&link) == Some(process::own_pid())
 }
 
-/// The number that a terminated text consists of.
-fn number(text: &[u8]) -> Option<i32> {
+/// The pid that a terminated text consists of.
+fn pid_of(text: &[u8]) -> Option<Pid> {
     let digits = text.split(|byte| *byte == 0).next()?;
-    if digits.is_empty() || digits.len() > 9 {
-        return None;
-    }
-    digits.iter().try_fold(0i32, |sum, digit| {
-        digit.is_ascii_digit().then(|| sum * 10 + i32::from(digit - b'0'))
-    })
+    decimal(digits).and_then(|number| i32::try_from(number).ok()).map(Pid)
 }
 
 /// What /proc says of one process.
 pub fn look_up(pid: Pid) -> Option<Process> {
     let proc = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY)?;
-    if is_our_proc(proc.0) { read_stat(proc.0, pid.0) } else { None }
+    if is_our_proc(proc.0) { read_stat(proc.0, pid) } else { None }
 }
 
-fn read_stat(proc: i32, pid: i32) -> Option<Process> {
+fn read_stat(proc: i32, pid: Pid) -> Option<Process> {
     let mut path = [0u8; 24];
     write!(&mut path[..23], "{pid}/stat").ok()?;
     let file = open(proc, CStr::from_bytes_until_nul(&path).ok()?, 0)?;
     let mut text = [0u8; 512];
     // SAFETY: the buffer is live and its size is what is passed on.
     let bytes = unsafe { libc::read(file.0, text.as_mut_ptr().cast(), text.len()) };
-    parse_stat(text.get(..usize::try_from(bytes).ok()?)?)
-}
-
-/// Fields are counted from behind the command's closing parenthesis: the command itself may hold
-/// spaces and parentheses.
-fn parse_stat(text: &[u8]) -> Option<Process> {
-    let pid = text.split(|byte| *byte == b' ').next()?;
-    let close = text.iter().rposition(|byte| *byte == b')')?;
-    let mut fields = text.get(close + 2..)?.split(|byte| *byte == b' ');
-    let state = fields.next()?;
-    let parent = number(fields.next()?)?;
-    let group = number(fields.next()?)?;
-    // Fields 20 and 22 of the manual page; we have passed field 5.
-    let threads = number(fields.nth(14)?)?;
-    let started = fields.nth(1)?;
-    let started = started.iter().try_fold(0u64, |sum, digit| {
-        digit.is_ascii_digit().then(|| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
-    })?;
-    Some(Process {
-        pid: Pid(number(pid)?),
-        parent: Pid(parent),
-        group: Pid(group),
-        started,
-        // One whose first thread alone has ended shows Z too, but others of its threads still run.
-        zombie: matches!(state, b"Z" | b"X") && threads <= 1,
-    })
+    Stat::parse(text.get(..usize::try_from(bytes).ok()?)?).map(Process::from)
 }
 
 /// Every live process below us; those in `except` and all below them left out. `None` without a
@@ -249,19 +227,6 @@ pub fn kill_children() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn stat_lines() {
-        let line = b"42 (a) S (b) R 7 40 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1000 2";
-        let process = parse_stat(line).expect("a valid line");
-        assert_eq!((process.pid, process.parent, process.group), (Pid(42), Pid(7), Pid(40)));
-        assert_eq!((process.started, process.zombie), (987_654, false));
-        let zombie = b"9 (z) Z 1 9 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 5 1000 2";
-        assert!(parse_stat(zombie).expect("a valid line").zombie);
-        for broken in [&b""[..], b"1", b"1 (x)", b"1 (x) S", b"1 (x) S 1 1", b"x (x) S 1 1 1"] {
-            assert_eq!(parse_stat(broken), None);
-        }
-    }
 
     #[test]
     fn the_scan_finds_this_process_and_its_parent() {
