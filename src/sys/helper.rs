@@ -101,7 +101,7 @@ impl Helper {
 
     /// Lets it go on if somebody has stopped it since the last question. Whether that was so.
     pub fn resume(&self) -> bool {
-        let stopped = reap::has_stopped_aside(self.0);
+        let stopped = reap::has_helper_stopped(self.0);
         if stopped {
             let _ = signals::send(self.0, Signal::CONT);
         }
@@ -110,7 +110,7 @@ impl Helper {
 
     /// How it ended, if it has; then it is reaped, and this value is of no more use.
     pub fn reap(&self) -> Option<Status> {
-        reap::reap_aside(self.0)
+        reap::reap_helper(self.0)
     }
 }
 
