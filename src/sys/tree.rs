@@ -1,8 +1,7 @@
-//! The processes below us, as /proc shows them. The scan allocates nothing, so that the dead-man
-//! timer's handler can use it.
+//! The processes below this one, as /proc shows them. The scan allocates nothing, so that the handler of the dead-man
+//! timer can use it.
 //!
-//! /proc/PID/task/TID/children would be cheaper, but needs CONFIG_PROC_CHILDREN, which not every
-//! kernel has.
+//! /proc/PID/task/TID/children would be quicker, but needs CONFIG_PROC_CHILDREN, which not every kernel has.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -34,18 +33,17 @@ impl From<Stat<'_>> for Process {
     }
 }
 
-/// What a signal to the tree came to.
+/// Which processes a signal has reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reach {
-    /// Every process that was meant.
+    /// All of the tree.
     All,
-    /// /proc is missing, or is that of another pid namespace: only those that can be known
-    /// without it.
+    /// Only the processes that are known without /proc, which is missing or belongs to another pid namespace.
     WithoutProc,
 }
 
-/// Calls `each` for every process in /proc. False if /proc is missing or not that of our pid
-/// namespace. Async-signal-safe if `each` is.
+/// Calls `each` for every process in /proc. False if /proc is missing or belongs to another pid namespace.
+/// Async-signal-safe if `each` is.
 pub fn scan(mut each: impl FnMut(Process)) -> bool {
     let Some(proc) = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY) else { return false };
     if !is_our_proc(proc.0) {
@@ -53,7 +51,7 @@ pub fn scan(mut each: impl FnMut(Process)) -> bool {
     }
     let mut entries = Entries { buffer: [0; 8192] };
     loop {
-        // SAFETY: the buffer is live, aligned as the kernel needs it, and its size is passed on.
+        // SAFETY: the buffer is live, and its size is passed on.
         let bytes = unsafe {
             libc::syscall(libc::SYS_getdents64, proc.0, entries.buffer.as_mut_ptr(), 8192usize)
         };
@@ -76,12 +74,12 @@ struct Entries {
     buffer: [u8; 8192],
 }
 
-/// A descriptor that closes itself; without std's check that would abort.
+/// A descriptor that is closed when it is dropped. Not OwnedFd, whose checks may panic.
 struct Raw(i32);
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        // SAFETY: opened by `open` below and owned by this value alone.
+        // SAFETY: this value alone owns the descriptor.
         unsafe { libc::close(self.0) };
     }
 }
@@ -92,8 +90,8 @@ fn open(dir: i32, path: &CStr, flags: i32) -> Option<Raw> {
     (fd >= 0).then_some(Raw(fd))
 }
 
-/// After `unshare --pid` without a new mount, /proc shows the pids of another namespace: signals
-/// sent to those numbers would hit strangers.
+/// Whether /proc belongs to the pid namespace of this process. After `unshare --pid` without a new mount it does not, and
+/// signals to the pids in it would reach other processes.
 fn is_our_proc(proc: i32) -> bool {
     let mut link = [0u8; 16];
     // SAFETY: the path is terminated, the buffer is live and its size is passed on.
@@ -110,7 +108,7 @@ fn pid_of(text: &[u8]) -> Option<Pid> {
     decimal(digits).and_then(|number| i32::try_from(number).ok()).map(Pid)
 }
 
-/// What /proc says of one process.
+/// Looks a process up in /proc.
 pub fn look_up(pid: Pid) -> Option<Process> {
     let proc = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY)?;
     if is_our_proc(proc.0) { read_stat(proc.0, pid) } else { None }
@@ -126,13 +124,13 @@ fn read_stat(proc: i32, pid: Pid) -> Option<Process> {
     Stat::parse(text.get(..usize::try_from(bytes).ok()?)?).map(Process::from)
 }
 
-/// Every live process below us; those in `except` and all below them left out. `None` without a
-/// usable /proc. Parents come before their children.
+/// All descendants of this process that have not ended, without `except` and their descendants. Parents come before their
+/// children. `None` if /proc is missing or belongs to another pid namespace.
 pub fn descendants(except: &[Pid]) -> Option<Vec<Process>> {
     descendants_of(process::own_pid(), except)
 }
 
-/// The same for another root than this process.
+/// The same for another process.
 pub fn descendants_of(root: Pid, except: &[Pid]) -> Option<Vec<Process>> {
     let mut children: HashMap<Pid, Vec<Process>> = HashMap::new();
     if !scan(|process| children.entry(process.parent).or_default().push(process)) {
@@ -152,9 +150,11 @@ pub fn descendants_of(root: Pid, except: &[Pid]) -> Option<Vec<Process>> {
     Some(found)
 }
 
-/// Sends `signal` to one process that a scan has found. Our own children cannot vanish between the
-/// scan and the signal: only we reap them. Others can, and their pid can be reused: they are held
-/// by a pidfd and looked at again first.
+/// Sends `signal` to a process that a scan has found. The pid of a child cannot be used again between the scan and the
+/// signal, because only this process reaps it. Any other pid can: such a process is looked up again while a pidfd holds it.
+///
+/// # Errors
+/// Those of kill(2): ESRCH if the process has ended, EPERM.
 pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
     if found.parent == process::own_pid() {
         return signals::send(found.pid, signal);
@@ -164,7 +164,7 @@ pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
     if fd < 0 {
         let error = std::io::Error::last_os_error();
         return match error.raw_os_error() {
-            // Before Linux 5.3, or refused by an old seccomp profile: the next best way.
+            // Linux before 5.3, or an old seccomp profile.
             Some(libc::ENOSYS | libc::EPERM) => signals::send(found.pid, signal),
             _ => Err(error),
         };
@@ -173,7 +173,7 @@ pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
     if look_up(found.pid).is_none_or(|now| now.started != found.started) {
         return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
     }
-    // SAFETY: plain numbers; a null siginfo makes it like kill(2).
+    // SAFETY: plain numbers; with a null siginfo the call is like kill(2).
     let result = unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
@@ -186,14 +186,14 @@ pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// SIGKILL to everything below us. As PID 1 the kernel does it in one step that no fork can escape.
-/// `groups`: what is known without /proc.
+/// Sends SIGKILL to all descendants, except `spare` and their descendants where graceinit is not PID 1. For PID 1 it is one
+/// system call, which no fork can escape. `groups` are the process groups that are known without /proc.
 pub fn kill_everything(groups: &[Pid], spare: &[Pid]) -> Reach {
     if process::is_first() {
         let _ = signals::send_all(Signal::KILL);
         return Reach::All;
     }
-    // In one step, whatever a look at /proc costs: most of the tree is in these.
+    // First, because it needs no search of /proc: most processes are in these groups.
     signal_groups(groups, Signal::KILL);
     if let Some(found) = descendants(spare) {
         for process in &found {
@@ -204,7 +204,7 @@ pub fn kill_everything(groups: &[Pid], spare: &[Pid]) -> Reach {
     Reach::WithoutProc
 }
 
-/// Signals groups, as long as a child of ours in them vouches that their id is not reused.
+/// Sends a signal to process groups. A group without a child of this process is skipped: its id may be used again.
 pub fn signal_groups(groups: &[Pid], signal: Signal) {
     for group in groups {
         if reap::has_child_in_group(*group) {
@@ -213,8 +213,8 @@ pub fn signal_groups(groups: &[Pid], signal: Signal) {
     }
 }
 
-/// SIGKILL to all our direct children; what they leave comes to us as we are subreaper or PID 1.
-/// Async-signal-safe. False without a usable /proc.
+/// Sends SIGKILL to all children. Their children become children of this process, which is PID 1 or a subreaper. False if
+/// /proc is missing or belongs to another pid namespace. Async-signal-safe.
 pub fn kill_children() -> bool {
     let own = process::own_pid();
     scan(|process| {
@@ -232,7 +232,8 @@ mod tests {
     fn the_scan_finds_this_process_and_its_parent() {
         let mut all = Vec::new();
         assert!(scan(|process| all.push(process)));
-        let own = all.iter().find(|process| process.pid == process::own_pid()).expect("ourselves");
+        let own =
+            all.iter().find(|process| process.pid == process::own_pid()).expect("this process");
         assert_eq!(own.parent, process::parent());
     }
 }
