@@ -231,7 +231,10 @@ extern "C" fn run(orders: *mut c_void) -> ! {
 fn run_script(shell: Text<'static>, script: Text<'static>, orders: &Orders) -> Option<()> {
     let mut words = [const { MaybeUninit::<Option<Text<'static>>>::uninit() }; WORDS + 2];
     let mut places = words.iter_mut();
-    let mut write = |word| Some(put(places.next()?, MaybeUninit::new(word)));
+    let mut write = |word| {
+        put(places.next()?, MaybeUninit::new(word));
+        Some(())
+    };
     write(Some(shell))?;
     write(Some(script))?;
     let (_, mut rest) = orders.argv.split_first()?;
