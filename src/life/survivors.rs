@@ -14,6 +14,7 @@ use crate::account::journal;
 use crate::machine::fact::{Fact, Survivor};
 use crate::sys::fd::{self, Read};
 use crate::sys::launch::spawn::{self, Setup, Task};
+use crate::sys::stat::Stat;
 use crate::sys::tree::{self, Process};
 use crate::sys::{clock, process, signals};
 use crate::types::{Pid, Status};
@@ -204,11 +205,8 @@ fn run(helpers: &[Pid]) -> u8 {
 
 fn look(process: &Process, sockets: &mut Sockets) -> Option<Survivor> {
     let dir = PathBuf::from(format!("/proc/{}", process.pid));
-    // A name is bytes: the kernel cuts it to 15, even inside a character.
     let stat = fs::read(dir.join("stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    let (comm, fields) = stat.split_once('(')?.1.rsplit_once(") ")?;
-    let fields: Vec<&str> = fields.split(' ').collect();
+    let stat = Stat::parse(&stat)?;
     let mut unread = Vec::new();
     let command = match fs::read(dir.join("cmdline")) {
         Ok(words) => one_line(&words),
@@ -218,24 +216,22 @@ fn look(process: &Process, sockets: &mut Sockets) -> Option<Survivor> {
         }
     };
     // Kernel threads have no command line, and some programs overwrite theirs.
-    let command =
-        if command.is_empty() { format!("[{}]", one_line(comm.as_bytes())) } else { command };
+    let command = if command.is_empty() { format!("[{}]", one_line(stat.name)) } else { command };
     // The kernel shows "0" for a running process, and to readers without permission.
     let wchan = fs::read_to_string(dir.join("wchan")).ok().filter(|name| !name.is_empty());
     let wchan = wchan.filter(|name| name != "0");
-    if wchan.is_none() && fields.first() != Some(&"R") {
+    if wchan.is_none() && stat.state != 'R' {
         unread.push("wchan");
     }
     let connections = sockets.count(&dir);
     if connections.is_none() {
         unread.push("connections");
     }
-    // Fields 4 and 20 of proc_pid_stat(5); index 0 is field 3.
     Some(Survivor {
         pid: process.pid,
         parent: process.parent,
-        state: fields.first()?.chars().next()?,
-        threads: fields.get(17)?.parse().ok()?,
+        state: stat.state,
+        threads: stat.threads,
         age: Duration::from_millis(clock::boot_ticks().saturating_sub(process.started) * 10),
         wchan: wchan.map(|name| name.replace(['\t', '\n'], " ")),
         connections,

@@ -197,7 +197,7 @@ impl Server<'_> {
                         }
                     }
                     Accepted::Gone => {}
-                    Accepted::Nobody => break,
+                    Accepted::Empty => break,
                     Accepted::Scarce if self.part(now) => {}
                     Accepted::Scarce => {
                         self.paused = Some(now.after(PAUSE));
