@@ -11,6 +11,7 @@ pub mod plan;
 pub mod ready;
 mod signal;
 mod stop;
+pub mod who;
 mod work;
 
 use std::rc::Rc;
