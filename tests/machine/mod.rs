@@ -30,4 +30,5 @@ mod sleep;
 mod standin;
 mod stopping;
 mod stories;
+mod who;
 mod world;

@@ -85,7 +85,7 @@ impl Process {
 }
 
 /// When a process is asked, and by which rule.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Turn {
     pub(super) at: Time,
     pub(super) why: Why,
@@ -200,7 +200,9 @@ impl Who {
             Some(parent) => self.foreground(look, process, parent),
         };
         let turn = turn.map(|turn| Turn { at: self.grown(look, process, turn.at), ..turn });
-        turn.into_iter().chain(self.patience(look, process)).min()
+        // Of two that are due, the rule that tells the reason comes first.
+        let due = |turn: &Turn| (turn.at.max(look.now), turn.why);
+        turn.into_iter().chain(self.patience(look, process)).min_by_key(due)
     }
 
     /// Rule 3: who ignores the signal hands it down (`trap '' TERM` and a loop that starts programs,
