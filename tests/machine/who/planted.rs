@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use graceinit::machine::who::{Answer, Ask, Who, Why};
-use graceinit::types::process::{Process, Tree};
+use graceinit::types::process::{Activity, Process, Tree};
 use graceinit::types::{Pid, Signal, Time};
 
 use super::explore::explore;
@@ -24,9 +24,11 @@ pub(super) enum Bug {
     TellsReadersWithTheOthers,
     TellsWhatMayHaveHeard,
     TellsTheReaped,
+    TakesAllForIdle,
     NeverTells(Why),
     TakesAReusedPidForTheFirst,
     SleepsThrough,
+    SleepsThroughOrphans,
     WakesLate,
     NeverRests,
 }
@@ -46,7 +48,13 @@ impl Sabotaged {
     }
 
     pub(super) fn look(&mut self, now: Time, tree: &Tree) -> Answer {
-        let answer = self.who.look(now, tree);
+        let mut shown = tree.clone();
+        if self.bug == Some(Bug::TakesAllForIdle) {
+            shown.processes.iter_mut().for_each(|process| {
+                process.activity = Some(Activity { switches: 1, busy: false });
+            });
+        }
+        let answer = self.who.look(now, &shown);
         self.sabotage(now, answer, tree)
     }
 
@@ -59,7 +67,14 @@ impl Sabotaged {
     }
 
     /// Asks also those of `tree` that are meant and that it does not know of.
-    fn add(&mut self, answer: &mut Answer, tree: &Tree, why: Why, meant: impl Fn(&Process) -> bool) {
+    fn add(
+        &mut self,
+        answer: &mut Answer,
+        tree: &Tree,
+        why: Why,
+        meant: impl Fn(&Process) -> bool,
+    ) {
+        self.told.extend(answer.asks.iter().map(|ask| ask.id.0));
         for process in tree.processes.iter().filter(|process| meant(process)) {
             let (id, parent, name) = (process.id(), process.parent, process.title.clone());
             if process.pid != Pid(2) && self.told.insert(process.pid) {
@@ -82,7 +97,7 @@ impl Sabotaged {
                 let there = |ask: &Ask| tree.processes.iter().any(|p| p.id() == ask.id);
                 answer.asks.extend(last.into_iter().filter(there));
             }
-            Bug::TellsAgainWithTheSameSignal => {}
+            Bug::TellsAgainWithTheSameSignal | Bug::TakesAllForIdle => {}
             Bug::TellsWorkersWithTheirMaster => {
                 self.add(&mut answer, tree, Why::Topmost, |process| told(process.parent));
             }
@@ -101,11 +116,18 @@ impl Sabotaged {
             Bug::TellsTheReaped => {
                 std::mem::swap(&mut answer.asks, &mut self.last);
                 let soon = now.after(Duration::from_millis(10));
-                answer.next = Some(answer.next.map_or(soon, |next| next.min(soon)));
+                if !self.last.is_empty() {
+                    answer.next = Some(answer.next.map_or(soon, |next| next.min(soon)));
+                }
             }
             Bug::NeverTells(why) => answer.asks.retain(|ask| ask.why != why),
             Bug::TakesAReusedPidForTheFirst => answer.asks.retain(|ask| self.told.insert(ask.id.0)),
             Bug::SleepsThrough => answer.next = None,
+            // Only those that have a known time wake it.
+            Bug::SleepsThroughOrphans => {
+                answer.next =
+                    answer.next.filter(|next| next.since(now) > Duration::from_millis(200));
+            }
             Bug::WakesLate => {
                 answer.next = answer.next.map(|next| next.after(Duration::from_millis(700)));
             }
@@ -124,17 +146,20 @@ fn bugs() -> Vec<Planted> {
         (Bug::TellsAgainWithTheSameSignal, shapes::escalated(), Promise::Once),
         (Bug::TellsWorkersWithTheirMaster, shapes::master(), Promise::LeftToItsParent),
         (Bug::TellsAllAtOnce, shapes::silent(), Promise::LeftToItsParent),
-        (Bug::TellsOrphansAtOnce, shapes::wrapper(), Promise::OrphansWait),
+        (Bug::TellsOrphansAtOnce, shapes::daemon(), Promise::OrphansWait),
         (Bug::TellsReadersWithTheOthers, shapes::logger(), Promise::ReadersLast),
         (Bug::TellsWhatMayHaveHeard, shapes::trap_that_forwards(), Promise::NotTwice),
-        (Bug::TellsTheReaped, shapes::master(), Promise::OnlyTheLiving),
+        (Bug::TellsTheReaped, shapes::workers(), Promise::OnlyTheLiving),
+        (Bug::TakesAllForIdle, shapes::trap_that_forwards(), Promise::NotTwice),
+        (Bug::TakesAllForIdle, shapes::logger(), Promise::ReadersLast),
         (Bug::NeverTells(Why::Topmost), shapes::wrapper(), Promise::AtOnce),
         (Bug::NeverTells(Why::HandedDown), shapes::deaf(), Promise::HandedDown),
         (Bug::NeverTells(Why::Foreground), shapes::nested_traps(), Promise::TrapInTime),
-        (Bug::NeverTells(Why::Patience), shapes::silent(), Promise::Everybody),
+        (Bug::NeverTells(Why::Patience), shapes::silent(), Promise::AtOnce),
         (Bug::NeverTells(Why::Again), shapes::escalated(), Promise::Escalated),
         (Bug::TakesAReusedPidForTheFirst, shapes::deaf(), Promise::HandedDown),
         (Bug::SleepsThrough, shapes::nested_traps(), Promise::TrapInTime),
+        (Bug::SleepsThroughOrphans, shapes::subshell(), Promise::AtOnce),
         (Bug::SleepsThrough, shapes::silent(), Promise::Everybody),
         (Bug::WakesLate, shapes::trap_with_children(), Promise::TrapInTime),
         (Bug::NeverRests, shapes::silent(), Promise::Rests),

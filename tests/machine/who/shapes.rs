@@ -37,6 +37,17 @@ pub(super) fn wrapper() -> Shape {
     shape(vec![shell, child, actor(process(4, 1, "daemon"), Kind::Brief)])
 }
 
+/// An app, and a daemon from before.
+pub(super) fn daemon() -> Shape {
+    shape(vec![actor(app(2, 1), Kind::App), actor(process(3, 1, "daemon"), Kind::Brief)])
+}
+
+/// A main process that waits for its workers.
+pub(super) fn workers() -> Shape {
+    let worker = |pid| actor(process(pid, 2, "worker"), Kind::Brief);
+    shape(vec![actor(app(2, 1), Kind::Master), worker(3), worker(4)])
+}
+
 /// `trap 'kill $p' TERM; app & wait`
 pub(super) fn trap_that_forwards() -> Shape {
     shape(vec![actor(process(2, 1, "bash").catches(), FORWARDS), actor(job(3, 2), Kind::App)])
@@ -62,8 +73,27 @@ pub(super) fn nested_traps() -> Shape {
 pub(super) fn deaf() -> Shape {
     let child = actor(app(3, 2).writes(1), Kind::Brief);
     let shell = process(2, 1, "bash").ignores(&[Signal::TERM]).writes(1);
-    let shell = actor(shell, FORGETS).waits_for(&child).forks(2);
-    shape(vec![shell, child, actor(process(4, 2, "tee").reads(1), Kind::Reader)])
+    let shell = actor(shell, FORGETS).waits_for(&child).forks(1);
+    let tee = actor(process(4, 2, "tee").reads(1), Kind::Reader);
+    Shape { lingers: 0, ..shape(vec![shell, child, tee]) }
+}
+
+/// A subshell in the foreground: under a trap, and under a shell that ignores TERM. graceinit is not told of
+/// its end.
+pub(super) fn subshell() -> Shape {
+    below(process(2, 1, "bash").catches())
+}
+
+/// See [`subshell`].
+pub(super) fn deaf_subshell() -> Shape {
+    below(process(2, 1, "bash").ignores(&[Signal::TERM]))
+}
+
+fn below(main: Process) -> Shape {
+    let child = actor(app(4, 3), Kind::App);
+    let inner = actor(process(3, 2, "bash"), FORGETS).waits_for(&child);
+    let outer = actor(main, FORGETS).waits_for(&inner);
+    shape(vec![outer, inner, child, actor(process(5, 2, "helper").job(), Kind::Brief)])
 }
 
 /// A master behind a shell, whose workers must be left to it.
@@ -77,7 +107,7 @@ pub(super) fn master() -> Shape {
 /// A main process that tells none of its children.
 pub(super) fn silent() -> Shape {
     let silent = actor(app(2, 1), Kind::App).forks(1);
-    shape(vec![silent, actor(app(3, 2), Kind::App), actor(process(4, 3, "pool"), Kind::App)])
+    shape(vec![silent, actor(app(3, 2), Kind::App), actor(process(4, 3, "pool"), Kind::Brief)])
 }
 
 /// `app | tee`, and a logger that holds its own pipe open.

@@ -317,7 +317,9 @@ impl World {
                 over && !self.waits(actor) && !self.may_tell(actor)
             }
             Kind::Reader => {
-                let fed = |other: &Actor| other.process.pid != actor.process.pid && other.writes_to(actor);
+                let fed = |other: &Actor| {
+                    other.process.pid != actor.process.pid && other.writes_to(actor)
+                };
                 !self.actors.iter().any(fed)
             }
         }
@@ -341,7 +343,11 @@ impl World {
                 Ok(())
             }
             Choice::Ends(id) => {
-                if self.remove(id) { self.look() } else { Ok(()) }
+                if self.remove(id) {
+                    self.look()
+                } else {
+                    Ok(())
+                }
             }
             Choice::Runs(id) => {
                 let actor = self.find_mut(id).expect("it lives");
@@ -434,7 +440,7 @@ impl World {
         let tree = self.tree();
         let answer = self.who.look(self.now, &tree);
         self.take(answer)?;
-        self.judge_look()
+        self.judge_look(&tree)
     }
 
     fn take(&mut self, answer: Answer) -> Kept {
@@ -457,9 +463,8 @@ impl World {
         let Some(actor) = self.find(ask.id) else {
             return kept(false, Promise::OnlyTheLiving, ask);
         };
-        let twice = |(_, step, signal): &(Time, usize, Signal)| {
-            *step == self.step || *signal == ask.signal
-        };
+        let twice =
+            |(_, step, signal): &(Time, usize, Signal)| *step == self.step || *signal == ask.signal;
         kept(!actor.asked.iter().any(twice), Promise::Once, ask)?;
         if !actor.asked.is_empty() {
             // The next step.
@@ -468,7 +473,9 @@ impl World {
         let may_have_heard = actor.told_by_parent && self.now < HALF;
         kept(!may_have_heard, Promise::NotTwice, ask)?;
         if actor.is_reader() && self.now < SECOND {
-            let calm = |other: &Actor| other.is_reader() || self.parent(other).is_some_and(Actor::is_reader);
+            let calm = |other: &Actor| {
+                other.is_reader() || self.parent(other).is_some_and(Actor::is_reader)
+            };
             kept(self.actors.iter().all(calm), Promise::ReadersLast, ask)?;
             kept(!actor.busy() || self.now >= HALF, Promise::ReadersLast, "its last line")?;
         }
@@ -481,7 +488,10 @@ impl World {
                 let deaf = reached(parent);
                 let trap = parent.has_trap(self.signal)
                     && parent.foreground == Some(actor.process.id())
-                    && parent.asked.last().is_some_and(|(then, ..)| self.now.0 >= then.0 + 300_000_000);
+                    && parent
+                        .asked
+                        .last()
+                        .is_some_and(|(then, ..)| self.now.0 >= then.0 + 300_000_000);
                 kept(deaf || trap, Promise::LeftToItsParent, ask)
             }
             None => {
@@ -491,9 +501,13 @@ impl World {
         }
     }
 
-    /// What has to be done by now, whenever graceinit has looked.
-    fn judge_look(&self) -> Kept {
-        for actor in &self.actors {
+    /// What has to be done now that graceinit has read `tree`.
+    fn judge_look(&self, tree: &Tree) -> Kept {
+        let seen = |actor: &&Actor| {
+            let (id, parent) = (actor.process.id(), actor.process.parent);
+            tree.processes.iter().any(|process| process.id() == id && process.parent == parent)
+        };
+        for actor in self.actors.iter().filter(seen) {
             let old = self.tree().ticks - actor.process.started >= 20;
             let grown = actor.catches(self.signal) || old;
             let open = actor.asked.is_empty() && !actor.ignores(self.signal) && !actor.is_reader();
@@ -518,7 +532,10 @@ impl World {
 
     /// What must not happen only after `until`.
     fn judge_sleep(&self, until: Time) -> Kept {
+        let soon = until.0 <= self.now.0 + 1_000_000_000;
         for actor in self.actors.iter().filter(|actor| actor.asked.is_empty()) {
+            let left = actor.left_by == Some(false) && actor.catches(self.signal) && actor.first;
+            kept(!left || soon, Promise::AtOnce, actor)?;
             let Some(parent) = self.parent(actor) else { continue };
             let (Some((then, ..)), true) = (parent.asked.last(), actor.first) else { continue };
             let waited_for = parent.foreground == Some(actor.process.id());
@@ -527,15 +544,16 @@ impl World {
                 kept(until.0 <= due.max(self.now.0 + 1), Promise::TrapInTime, actor)?;
             }
         }
-        let deaf = self.actors.iter().find(|a| a.process.pid == Pid(MAIN) && a.ignores(self.signal));
-        let soon = until.0 <= self.now.0 + 1_000_000_000;
+        let deaf =
+            self.actors.iter().find(|a| a.process.pid == Pid(MAIN) && a.ignores(self.signal));
         kept(deaf.is_none() || soon, Promise::HandedDown, until)
     }
 
     fn judge_end(&self) -> Kept {
-        let missed = self.actors.iter().find(|actor| {
-            actor.first && actor.asked.is_empty() && !actor.ignores(self.signal)
-        });
+        let missed = self
+            .actors
+            .iter()
+            .find(|actor| actor.first && actor.asked.is_empty() && !actor.ignores(self.signal));
         kept(missed.is_none(), Promise::Everybody, missed)
     }
 }
