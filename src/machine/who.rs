@@ -266,8 +266,12 @@ impl Who {
         let mut answer = Answer::default();
         for process in &tree.processes {
             if let Some(asked) = self.asked.get(&process.id()) {
-                if asked.ignored && process.ignores(self.signal) {
-                    look.hand_down.insert(process.pid);
+                match self.hands_down_from(&look, process, asked) {
+                    Some(at) if at > now => answer.wake(at),
+                    Some(_) => {
+                        look.hand_down.insert(process.pid);
+                    }
+                    None => {}
                 }
                 continue;
             }

@@ -260,6 +260,7 @@ impl Status {
                 caught: set("SigCgt:"),
                 ignored: set("SigIgn:"),
                 blocked: set("SigBlk:"),
+                pending: set("ShdPnd:"),
             },
             activity: Activity { switches: switches.fold(0, u64::wrapping_add), busy },
         }
@@ -293,7 +294,7 @@ mod tests {
     #[test]
     fn status_files() {
         let text = "Name:\tnode (x)\nUmask:\t0022\nState:\tS (sleeping)\nThreads:\t11\n\
-                    SigPnd:\t0\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001000\n\
+                    ShdPnd:\t0000000000004000\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001000\n\
                     SigCgt:\t0000000100004602\nvoluntary_ctxt_switches:\t38\n\
                     nonvoluntary_ctxt_switches:\t4\n";
         let status = Status::parse(text);
@@ -303,6 +304,7 @@ mod tests {
         assert!(status.handling.caught.contains(Signal::INT));
         assert!(status.handling.ignored.contains(Signal::PIPE));
         assert!(!status.handling.ignored.contains(Signal::TERM));
+        assert!(status.handling.pending.contains(Signal::TERM));
         assert!(Status::parse("State:\tD (disk sleep)\n").activity.busy);
         assert_eq!(Status::parse("").threads, 0);
     }

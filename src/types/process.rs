@@ -55,6 +55,8 @@ pub struct Handling {
     pub ignored: SignalSet,
     /// SigBlk of the first thread.
     pub blocked: SignalSet,
+    /// ShdPnd: it was sent to the process, and no thread has taken it yet.
+    pub pending: SignalSet,
 }
 
 /// How much a process has run so far.

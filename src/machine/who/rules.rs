@@ -13,7 +13,7 @@ const fn ms(n: u64) -> Duration {
 }
 
 /// A shell runs its trap as soon as its foreground child has ended. One that has a child after this
-/// long waits for it.
+/// long waits for it. So does a process that has not taken the signal.
 const TRAP: Duration = ms(300);
 /// A process that was sent a signal by its parent has run after this long.
 const HEARD: Duration = ms(250);
@@ -210,6 +210,28 @@ impl Who {
     fn handed_down(&self, look: &Look<'_>, process: &Process) -> Option<Turn> {
         let reader = look.is_reader(process, self.signal);
         (!reader).then_some(Turn { at: look.now, why: Why::HandedDown })
+    }
+
+    /// Rule 3, for a process that was asked: from when on it hands the signal down. One that ignored it
+    /// does at once. (Not a shell whose trap has it ignored since: that trap tells the children.) One that
+    /// blocks it and does not take it waits for something else, as `unshare --fork` does for its child.
+    pub(super) fn hands_down_from(
+        &self,
+        look: &Look<'_>,
+        process: &Process,
+        asked: &Asked,
+    ) -> Option<Time> {
+        if asked.ignored {
+            return process.ignores(self.signal).then_some(look.now);
+        }
+        let handling = process.handling();
+        let caught = handling.caught.contains(self.signal) || process.is_shell();
+        let from = asked.at.after(TRAP);
+        // Whether it takes the signal is seen then; until then it is not even there.
+        let holds = handling.pending.contains(self.signal) || look.now < from;
+        let blocks = handling.blocked.contains(self.signal) && !caught && holds;
+        let has_children = || look.tree.processes.iter().any(|p| p.parent == process.pid);
+        (blocks && has_children()).then_some(from)
     }
 
     /// Rule 4: the process that would have told this one has ended, so it is told by graceinit. The

@@ -71,6 +71,7 @@ macro_rules! explored {
 explored! {
     wrapper: 10;
     daemon: 40;
+    blocked: 20;
     workers: 80;
     trap_that_forwards: 300;
     trap_with_children: 1000;

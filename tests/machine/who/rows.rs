@@ -3,7 +3,7 @@
 
 use graceinit::machine::who::{Ended, Manner, Who, Why};
 use graceinit::types::process::{Process, Unreadable};
-use graceinit::types::{Pid, Signal, Status};
+use graceinit::types::{Pid, Signal, SignalSet, Status};
 
 use super::scene::{BUDGET, Differs, Scene, at, end, process, tree};
 
@@ -277,6 +277,24 @@ fn who_ignores_hands_down() {
     let log = scene.log();
     assert_eq!((log[0], log.len()), ("0: 3 TERM HandedDown", 2), "{log:?}");
     assert!(log[1].ends_with(": 5 TERM HandedDown"), "{log:?}");
+}
+
+#[test]
+fn who_blocks_the_signal_and_does_not_take_it_hands_it_down() {
+    let blocks = |pending: &'static [Signal]| {
+        process(2, 1, "unshare").handling(|handling| {
+            handling.blocked = SignalSet::of(&[Signal::TERM, Signal::INT]);
+            handling.pending = SignalSet::of(pending);
+        })
+    };
+    // Told before the signal is there, so another look shows whether it was taken.
+    let mut scene = Scene::stop(vec![blocks(&[]), app(3, 2)]);
+    scene.change(2, |main| *main = blocks(&[Signal::TERM])).until(1_000).exit(&[3, 2]);
+    told(&mut scene, &["300: 3 TERM HandedDown"]);
+    // sigwait(3): taken at once, and handled by the process itself.
+    let mut scene = Scene::stop(vec![blocks(&[]), app(3, 2)]);
+    scene.until(1_000).exit(&[3, 2]);
+    told(&mut scene, &[]);
 }
 
 #[test]

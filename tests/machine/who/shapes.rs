@@ -37,6 +37,15 @@ pub(super) fn wrapper() -> Shape {
     shape(vec![shell, child, actor(process(4, 1, "daemon"), Kind::Brief)])
 }
 
+/// A main process that blocks the signal and waits for its child: `unshare --fork`.
+pub(super) fn blocked() -> Shape {
+    let child = actor(app(3, 2), Kind::App).forks(1);
+    let main = process(2, 1, "unshare").handling(|handling| {
+        handling.blocked = app(0, 0).handling.unwrap_or_default().caught;
+    });
+    shape(vec![actor(main, FORGETS).waits_for(&child), child])
+}
+
 /// An app, and a daemon from before.
 pub(super) fn daemon() -> Shape {
     shape(vec![actor(app(2, 1), Kind::App), actor(process(3, 1, "daemon"), Kind::Brief)])

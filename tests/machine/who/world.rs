@@ -5,7 +5,7 @@ use std::fmt;
 
 use graceinit::machine::who::{Answer, Ask, Manner, Who};
 use graceinit::types::process::{Id, Process, Tree};
-use graceinit::types::{Pid, Signal, Time};
+use graceinit::types::{Pid, Signal, SignalSet, Time};
 
 use super::planted::{Bug, Sabotaged};
 use super::scene::{BUDGET, Differs, MAIN, ROOT, at, tree};
@@ -93,8 +93,12 @@ impl Actor {
         self.process.handling.is_some_and(|handling| handling.ignored.contains(signal))
     }
 
+    fn blocks(&self, signal: Signal) -> bool {
+        self.process.handling.is_some_and(|handling| handling.blocked.contains(signal))
+    }
+
     fn defaults(&self, signal: Signal) -> bool {
-        !self.catches(signal) && !self.ignores(signal)
+        !self.catches(signal) && !self.ignores(signal) && !self.blocks(signal)
     }
 
     fn is_reader(&self) -> bool {
@@ -156,7 +160,7 @@ promises! {
     OrphansWait: "an orphan from before the stop is not asked while the main process lives",
     ReadersLast: "a reader is asked when nothing else is left, and its last line is read",
     AtOnce: "a process that no living process can tell is asked at the first look",
-    TrapInTime: "the foreground child of a shell with a trap is asked when the trap has waited 300 ms",
+    TrapInTime: "a child is asked when its parent has waited for it for 300 ms instead of taking the signal",
     HandedDown: "what a deaf process starts is sought, and asked when it is found",
     Everybody: "a process that was there at the request is asked before it is killed",
     Escalated: "another stop signal reaches every process that was asked",
@@ -429,6 +433,13 @@ impl World {
         if actor.defaults(signal) {
             return self.remove(id);
         }
+        if actor.blocks(signal) {
+            // It stays there, untaken.
+            for handling in &mut actor.process.handling {
+                handling.pending = SignalSet::of(&[signal]);
+            }
+            return false;
+        }
         actor.told = true;
         actor.wake();
         false
@@ -486,8 +497,9 @@ impl World {
             Some(parent) => {
                 let reached = |actor: &Actor| actor.ignores(self.signal) && !actor.told;
                 let deaf = reached(parent);
-                let trap = parent.has_trap(self.signal)
-                    && parent.foreground == Some(actor.process.id())
+                let waits =
+                    parent.has_trap(self.signal) && parent.foreground == Some(actor.process.id());
+                let trap = (waits || parent.blocks(self.signal))
                     && parent
                         .asked
                         .last()
@@ -518,8 +530,9 @@ impl World {
                 None => {
                     let left = actor.left_by.is_some() || self.main_ended.is_some();
                     let may_have_heard = actor.left_by == Some(true) && actor.catches(self.signal);
-                    let cleaning = !actor.first && self.main_ended.is_some();
-                    kept(!left || may_have_heard || cleaning, Promise::AtOnce, actor)?;
+                    // One that is started later is a leftover's own, or its parent was never seen.
+                    let due = left && actor.first;
+                    kept(!due || may_have_heard, Promise::AtOnce, actor)?;
                 }
                 Some(parent) => {
                     let deaf = parent.process.pid == Pid(MAIN) && parent.ignores(self.signal);
@@ -539,7 +552,8 @@ impl World {
             let Some(parent) = self.parent(actor) else { continue };
             let (Some((then, ..)), true) = (parent.asked.last(), actor.first) else { continue };
             let waited_for = parent.foreground == Some(actor.process.id());
-            if parent.has_trap(self.signal) && waited_for && actor.catches(self.signal) {
+            let trap = parent.has_trap(self.signal) && waited_for;
+            if (trap || parent.blocks(self.signal)) && actor.catches(self.signal) {
                 let due = then.0 + 300_000_000;
                 kept(until.0 <= due.max(self.now.0 + 1), Promise::TrapInTime, actor)?;
             }
