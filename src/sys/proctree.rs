@@ -105,7 +105,7 @@ struct Reading {
     text: Vec<u8>,
     /// The mounts whose open files can be looked at without waiting.
     local_mounts: Option<Vec<u64>>,
-    /// The paths of FIFOs that are somebody's standard input.
+    /// The paths of FIFOs that are the standard input of a process.
     fifos: Vec<Box<str>>,
 }
 

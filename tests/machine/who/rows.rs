@@ -358,7 +358,7 @@ fn a_tunnel_beside_a_slow_app() {
 }
 
 #[test]
-fn a_main_process_that_tells_nobody() {
+fn a_main_process_that_tells_none_of_its_children() {
     // python that only sets a flag, perl's system()
     let mut scene = Scene::stop(vec![app(2, 1), app(3, 2)]);
     scene.until(5_950).exit(&[3, 2]);

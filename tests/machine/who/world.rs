@@ -355,7 +355,7 @@ impl World {
             }
             Choice::Runs(id) => {
                 let actor = self.find_mut(id).expect("it lives");
-                for activity in &mut actor.process.activity {
+                if let Some(activity) = &mut actor.process.activity {
                     (activity.busy, activity.switches) = (false, activity.switches + 1);
                 }
                 Ok(())
@@ -435,7 +435,7 @@ impl World {
         }
         if actor.blocks(signal) {
             // It stays there, untaken.
-            for handling in &mut actor.process.handling {
+            if let Some(handling) = &mut actor.process.handling {
                 handling.pending = SignalSet::of(&[signal]);
             }
             return false;
