@@ -1,5 +1,7 @@
 //! The vocabulary that every room shares: signals, pids, statuses, points in time. Plain values, no I/O.
 
+pub mod process;
+
 use std::fmt;
 use std::time::Duration;
 

@@ -13,6 +13,7 @@ mod footprint;
 mod k8s;
 mod machine;
 mod packaging;
+mod proctree;
 mod pty;
 mod rollout;
 mod servers;

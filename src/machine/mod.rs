@@ -16,6 +16,7 @@ pub mod ready;
 mod signals;
 mod start;
 mod stop;
+pub mod who;
 
 use std::rc::Rc;
 use std::time::Duration;

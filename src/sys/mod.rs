@@ -12,6 +12,7 @@ pub mod listen;
 pub mod notify;
 pub mod poll;
 pub mod process;
+pub mod proctree;
 mod raw;
 pub mod reap;
 pub mod signals;

@@ -37,4 +37,5 @@ mod sleep;
 mod standin;
 mod stopping;
 mod story;
+mod who;
 mod world;

@@ -1,0 +1,319 @@
+//! One reading of the process tree, with all that `machine::who` judges by.
+//!
+//! PID 1 reads this itself, so it touches nothing that may hang: masks and counters, and the *targets* of
+//! links, which the kernel prints without a look at the file behind them. Not the command line (it waits
+//! for a lock of the process), and no stat of an open file, which asks the file system: an NFS server that
+//! is gone would hold up the stop. Any process may end while it is read, and any file be refused; then it
+//! is left out, or the fact is.
+//!
+//! Refused by rule are exe, fd and fdinfo of another user's process (root without CAP_SYS_PTRACE, as in
+//! Docker, after gosu or `--user`): such a process is marked [`Unreadable`] and named by its title. A
+//! helper that has set its fsuid and fsgid to that process's own (setfsuid(2), fsgid first; PID 1 must not:
+//! a signal or a file of its own would be refused meanwhile) reads them by [`fill_in`]; where that fails
+//! too, the name is that of argv\[0\], which only a helper may read.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+
+use super::{clock, process, tree};
+use crate::types::process::{
+    Activity, Files, Handling, Opened, PipeEnd, Process, Tree, Unreadable,
+};
+use crate::types::{Pid, Signal, SignalSet};
+
+/// So many processes are read in detail. Of more than these only the parents matter: who has a thousand
+/// processes has a master that tells them.
+const MOST_PROCESSES: usize = 1024;
+/// So many open files of one process are looked at.
+const MOST_FILES: usize = 256;
+/// The context switches of more threads than these are not counted: the process counts as one that runs.
+const MOST_THREADS: usize = 64;
+/// The longest file that is read. status is long where there are many supplementary groups.
+const MOST_BYTES: u64 = 64 * 1024;
+/// Filesystems without a server: the type of an open file is known without waiting.
+const LOCAL: [&str; 9] =
+    ["overlay", "tmpfs", "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "ramfs"];
+
+/// Every live process below us, those in `except` and all below them left out. `signal`: the one that they
+/// may be asked with. `None` without a usable /proc.
+pub fn read(except: &[Pid], signal: Signal) -> Option<Tree> {
+    let ticks = clock::boot_ticks();
+    let found = tree::descendants(except)?;
+    let mut reading = Reading::default();
+    let stdin = reading.stdin("self").ok().flatten();
+    let mut processes = Vec::with_capacity(found.len());
+    for (place, process) in found.iter().enumerate() {
+        if place < MOST_PROCESSES {
+            processes.extend(reading.process(process));
+        } else {
+            processes.push(unread(process));
+        }
+    }
+    let below = below_traps(&processes, signal);
+    for process in processes.iter_mut().take(MOST_PROCESSES) {
+        reading.pipes_and_activity(process, below.contains(&process.pid), signal);
+    }
+    Some(Tree { root: process::own_pid(), ticks, stdin, processes })
+}
+
+/// For a helper that has the credentials of this process: what was refused.
+pub fn fill_in(process: &mut Process, signal: Signal) {
+    let mut reading = Reading::default();
+    let pid = process.pid.to_string();
+    reading.links(&pid, process);
+    reading.pipes_and_activity(process, false, signal);
+}
+
+fn unread(found: &tree::Process) -> Process {
+    Process {
+        pid: found.pid,
+        started: found.started,
+        parent: found.parent,
+        group: found.group,
+        program: Box::default(),
+        title: Box::default(),
+        handling: None,
+        activity: None,
+        files: Err(Unreadable),
+    }
+}
+
+/// Those with a shell among their ancestors that has a handler for `signal`: its trap may tell them, and
+/// whether they have run since then counts.
+fn below_traps(processes: &[Process], signal: Signal) -> BTreeSet<Pid> {
+    let mut traps = BTreeSet::new();
+    let mut below = BTreeSet::new();
+    for process in processes {
+        if traps.contains(&process.parent) || below.contains(&process.parent) {
+            below.insert(process.pid);
+        }
+        let caught = process.handling.is_some_and(|handling| handling.caught.contains(signal));
+        // ash, dash, bash; `machine::who` has the list.
+        if caught && (process.program.ends_with("sh") || &*process.program == "busybox") {
+            traps.insert(process.pid);
+        }
+    }
+    below
+}
+
+/// The buffers of one reading, and what it has found out once for all.
+#[derive(Default)]
+struct Reading {
+    text: Vec<u8>,
+    /// The mounts whose open files can be looked at without waiting.
+    local_mounts: Option<Vec<u64>>,
+    /// The paths of FIFOs that are the standard input of a process.
+    fifos: Vec<Box<str>>,
+}
+
+impl Reading {
+    /// The text of /proc/PID/FILE; `None`: gone, or refused.
+    fn file(&mut self, pid: &str, file: &str) -> Option<&str> {
+        self.text.clear();
+        let file = File::open(Path::new("/proc").join(pid).join(file)).ok()?;
+        file.take(MOST_BYTES).read_to_end(&mut self.text).ok()?;
+        // A name is bytes; all that counts here is plain ASCII.
+        self.text.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = b'?');
+        std::str::from_utf8(&self.text).ok()
+    }
+
+    /// `None`: it has ended meanwhile.
+    fn process(&mut self, found: &tree::Process) -> Option<Process> {
+        let mut process = unread(found);
+        let pid = found.pid.to_string();
+        let Some(status) = self.file(&pid, "status").map(Status::parse) else {
+            return Path::new("/proc").join(&pid).exists().then_some(process);
+        };
+        (process.program, process.title) = (status.name.clone(), status.name);
+        process.handling = Some(status.handling);
+        // For one with more threads this is not all, and counted later if it matters.
+        process.activity = Some(status.activity).filter(|_| status.threads == 1);
+        self.links(&pid, &mut process);
+        Some(process)
+    }
+
+    /// What only those may read who may trace the process.
+    fn links(&mut self, pid: &str, process: &mut Process) {
+        let Ok(program) = fs::read_link(Path::new("/proc").join(pid).join("exe")) else { return };
+        let name = program.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        // The file was replaced by a newer one since.
+        process.program = name.strip_suffix(" (deleted)").unwrap_or(&name).into();
+        process.files = self.stdin(pid).map(|stdin| Files { stdin, pipes: Vec::new() });
+    }
+
+    /// The standard input; `None`: it is closed.
+    fn stdin(&mut self, pid: &str) -> Result<Option<Opened>, Unreadable> {
+        let target = match fs::read_link(Path::new("/proc").join(pid).join("fd/0")) {
+            Ok(target) => target.to_string_lossy().into_owned(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(_) => return Err(Unreadable),
+        };
+        let fdinfo = self.file(pid, "fdinfo/0").unwrap_or_default();
+        let mount = field(fdinfo, "mnt_id:").and_then(|id| id.parse().ok()).unwrap_or_default();
+        let flags = field(fdinfo, "flags:").and_then(|flags| u32::from_str_radix(flags, 8).ok());
+        let flags = flags.unwrap_or_default();
+        let fifo = target.starts_with('/') && self.is_fifo(pid, &target, mount);
+        let target: Box<str> = target.into();
+        if fifo && !self.fifos.contains(&target) {
+            self.fifos.push(target.clone());
+        }
+        Ok(Some(Opened { pipe: fifo || is_pipe(&target), target, mount, flags }))
+    }
+
+    /// Whether this path, as opened, is a FIFO (`mkfifo log; tee file < log & exec app > log`). Of a file
+    /// behind a server that is not asked: it is none.
+    fn is_fifo(&mut self, pid: &str, path: &str, mount: u64) -> bool {
+        if path.starts_with("/dev/") {
+            return false;
+        }
+        if self.local_mounts.is_none() {
+            let text = self.file("self", "mountinfo").unwrap_or_default();
+            self.local_mounts = Some(local_mounts(text));
+        }
+        let local = self.local_mounts.as_ref().is_some_and(|local| local.contains(&mount));
+        let meta = || fs::metadata(Path::new("/proc").join(pid).join("fd/0"));
+        local && meta().is_ok_and(|meta| meta.file_type().is_fifo())
+    }
+
+    /// What counts only for some: the pipes of readers and of those that may be some, and how much these
+    /// have run, or a process whose parent's trap may have told it.
+    fn pipes_and_activity(&mut self, process: &mut Process, below_trap: bool, signal: Signal) {
+        let pid = process.pid.to_string();
+        let handling = process.handling.unwrap_or_default();
+        let known = handling.caught.contains(signal) || handling.ignored.contains(signal);
+        let Ok(files) = &mut process.files else {
+            process.activity = self.activity(&pid);
+            return;
+        };
+        let by_stdin = files.stdin.as_ref().is_some_and(|stdin| stdin.pipe);
+        if by_stdin || !known {
+            files.pipes = self.pipes(&pid);
+        }
+        let reads = by_stdin || files.pipes.iter().any(|end| end.reads);
+        process.activity = match process.activity {
+            None if reads || below_trap => self.activity(&pid),
+            known => known,
+        };
+    }
+
+    /// A FIFO counts if it is the standard input of a process that was read.
+    fn pipes(&self, pid: &str) -> Vec<PipeEnd> {
+        let Ok(open) = fs::read_dir(Path::new("/proc").join(pid).join("fd")) else {
+            return Vec::new();
+        };
+        let end = |link: fs::DirEntry| {
+            let target: Box<str> = fs::read_link(link.path()).ok()?.to_string_lossy().into();
+            if !is_pipe(&target) && !self.fifos.contains(&target) {
+                return None;
+            }
+            // The link's own permissions are those that the file was opened with.
+            let mode = fs::symlink_metadata(link.path()).ok()?.permissions().mode();
+            Some(PipeEnd { target, reads: mode & 0o400 != 0, writes: mode & 0o200 != 0 })
+        };
+        open.take(MOST_FILES).filter_map(|link| end(link.ok()?)).collect()
+    }
+
+    /// Of all threads; `None`: there are too many, or they may not be read.
+    fn activity(&mut self, pid: &str) -> Option<Activity> {
+        let threads = fs::read_dir(Path::new("/proc").join(pid).join("task")).ok()?;
+        let mut sum = Activity { switches: 0, busy: false };
+        for (count, thread) in threads.enumerate() {
+            let name = thread.ok()?.file_name();
+            let file = format!("task/{}/status", name.to_str().filter(|_| count < MOST_THREADS)?);
+            // A thread that has ended meanwhile has run.
+            let thread = Status::parse(self.file(pid, &file)?).activity;
+            sum.switches = sum.switches.wrapping_add(thread.switches);
+            sum.busy |= thread.busy;
+        }
+        Some(sum)
+    }
+}
+
+/// What counts of proc_pid_status(5).
+#[derive(Debug, PartialEq, Eq)]
+struct Status {
+    name: Box<str>,
+    threads: usize,
+    handling: Handling,
+    activity: Activity,
+}
+
+impl Status {
+    fn parse(text: &str) -> Status {
+        let number = |name| field(text, name).and_then(|value| value.parse::<u64>().ok());
+        let set = |name| {
+            let mask = field(text, name).and_then(|value| u64::from_str_radix(value, 16).ok());
+            SignalSet::from_mask(mask.unwrap_or_default())
+        };
+        // R: runs or wants to. D: it waits for a disk, say, and what woke it up waits with it.
+        let busy = field(text, "State:").is_some_and(|state| state.starts_with(['R', 'D']));
+        let switches = ["voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:"];
+        let switches = switches.iter().map(|name| number(name).unwrap_or_default());
+        Status {
+            name: field(text, "Name:").unwrap_or_default().into(),
+            threads: number("Threads:").and_then(|n| usize::try_from(n).ok()).unwrap_or_default(),
+            handling: Handling {
+                caught: set("SigCgt:"),
+                ignored: set("SigIgn:"),
+                blocked: set("SigBlk:"),
+                pending: set("ShdPnd:"),
+            },
+            activity: Activity { switches: switches.fold(0, u64::wrapping_add), busy },
+        }
+    }
+}
+
+/// The value on the line that begins with `name`.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
+fn is_pipe(target: &str) -> bool {
+    target.starts_with("pipe:[")
+}
+
+/// The ids of mounts of local filesystems (proc_pid_mountinfo(5)).
+fn local_mounts(text: &str) -> Vec<u64> {
+    let local = |line: &str| {
+        let (mount, source) = line.split_once(" - ")?;
+        let kind = source.split(' ').next()?;
+        let id = mount.split(' ').next()?.parse().ok()?;
+        LOCAL.contains(&kind).then_some(id)
+    };
+    text.lines().filter_map(local).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_files() {
+        let text = "Name:\tnode (x)\nUmask:\t0022\nState:\tS (sleeping)\nThreads:\t11\n\
+                    ShdPnd:\t0000000000004000\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001000\n\
+                    SigCgt:\t0000000100004602\nvoluntary_ctxt_switches:\t38\n\
+                    nonvoluntary_ctxt_switches:\t4\n";
+        let status = Status::parse(text);
+        assert_eq!((&*status.name, status.threads), ("node (x)", 11));
+        assert_eq!(status.activity, Activity { switches: 42, busy: false });
+        assert!(status.handling.caught.contains(Signal::TERM));
+        assert!(status.handling.caught.contains(Signal::INT));
+        assert!(status.handling.ignored.contains(Signal::PIPE));
+        assert!(!status.handling.ignored.contains(Signal::TERM));
+        assert!(status.handling.pending.contains(Signal::TERM));
+        assert!(Status::parse("State:\tD (disk sleep)\n").activity.busy);
+        assert_eq!(Status::parse("").threads, 0);
+    }
+
+    #[test]
+    fn mounts_without_a_server() {
+        let text = "21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n\
+                    22 21 0:5 / /mnt rw - nfs4 server:/x rw\n\
+                    23 21 0:6 / /tmp rw - tmpfs tmpfs rw\nbroken\n24 21\n";
+        assert_eq!(local_mounts(text), [21, 23]);
+    }
+}

@@ -1,0 +1,10 @@
+//! Whom a stop asks. `rows` has the shapes that users run, as stories with a fixed order of events;
+//! `explore` walks through every order in small trees (`world`, `shapes`), and `planted` shows that a
+//! bug would be seen. `scene` builds trees.
+
+mod explore;
+mod planted;
+mod rows;
+mod scene;
+mod shapes;
+mod world;
