@@ -42,8 +42,9 @@ const LOCAL: [&str; 9] =
 pub fn read(except: &[Pid], signal: Signal) -> Option<Tree> {
     let ticks = clock::boot_ticks();
     let found = tree::descendants(except)?;
-    let mut reading = Reading::default();
-    let stdin = reading.stdin("self").ok().flatten();
+    // A plain app has no other process whose input could matter.
+    let mut reading = Reading { alone: found.len() <= 1, ..Reading::default() };
+    let stdin = if reading.alone { None } else { reading.stdin("self").ok().flatten() };
     let mut processes = Vec::with_capacity(found.len());
     for (place, process) in found.iter().enumerate() {
         if place < MOST_PROCESSES {
@@ -103,6 +104,8 @@ fn below_traps(processes: &[Process], signal: Signal) -> BTreeSet<Pid> {
 #[derive(Default)]
 struct Reading {
     text: Vec<u8>,
+    /// There is one process.
+    alone: bool,
     /// The mounts whose open files can be looked at without waiting.
     local_mounts: Option<Vec<u64>>,
     /// The paths of FIFOs that are the standard input of a process.
@@ -113,6 +116,8 @@ impl Reading {
     /// The text of /proc/PID/FILE; `None`: gone, or refused.
     fn file(&mut self, pid: &str, file: &str) -> Option<&str> {
         self.text.clear();
+        // As a rule one read(2).
+        self.text.reserve(4096);
         let file = File::open(Path::new("/proc").join(pid).join(file)).ok()?;
         file.take(MOST_BYTES).read_to_end(&mut self.text).ok()?;
         // A name is bytes; all that counts here is plain ASCII.
@@ -142,7 +147,8 @@ impl Reading {
         let name = name.unwrap_or_default();
         // The file was replaced by a newer one since.
         process.program = name.strip_suffix(" (deleted)").unwrap_or(&name).into();
-        process.files = self.stdin(pid).map(|stdin| Files { stdin, pipes: Vec::new() });
+        let stdin = if self.alone { Ok(None) } else { self.stdin(pid) };
+        process.files = stdin.map(|stdin| Files { stdin, pipes: Vec::new() });
     }
 
     /// The standard input; `None`: it is closed.
@@ -190,7 +196,7 @@ impl Reading {
             return;
         };
         let by_stdin = files.stdin.as_ref().is_some_and(|stdin| stdin.pipe);
-        if by_stdin || !known {
+        if !self.alone && (by_stdin || !known) {
             files.pipes = self.pipes(&pid);
         }
         let reads = by_stdin || files.pipes.iter().any(|end| end.reads);
