@@ -128,10 +128,11 @@ pub const OPTIONS: &[Opt] = &[
     long(
         "scope",
         "GRACEINIT_SCOPE",
-        Kind::One("group|main|mixed|tree"),
+        Kind::One("auto|group|main|mixed|tree"),
         Group::Stop,
-        "Who receives the signals: the app's process group; the app alone; the app first and every \
-         descendant from the second stop signal on; every descendant [default: group]",
+        "Which processes get the signals. auto: the app alone, and with the stop signal every descendant that \
+         no living process stops, each once; group: the app's process group; main: the app alone; mixed: the \
+         app first and every descendant from the second stop signal on; tree: every descendant [default: auto]",
     ),
     Opt {
         short: Some('r'),

@@ -73,7 +73,8 @@ impl Persona {
     /// The default of `--scope`.
     pub fn scope(self) -> &'static str {
         match self {
-            Persona::Graceinit | Persona::DumbInit => "group",
+            Persona::Graceinit => "auto",
+            Persona::DumbInit => "group",
             Persona::Tini | Persona::Catatonit => "main",
         }
     }

@@ -329,7 +329,7 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
     let stop_on = reader.stop_on(plain);
     let ladder = reader.one("stop-signal", parse::ladder).unwrap_or_default();
     reader.short_scope();
-    let scope = reader.one("scope", parse::scope).unwrap_or(Scope::Group);
+    let scope = reader.one("scope", parse::scope).unwrap_or(Scope::Auto);
     let mut rewrite = Rewrite::default();
     for (from, to) in reader.each("rewrite", parse::rewrite_rule) {
         rewrite.set(from, to);

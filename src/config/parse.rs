@@ -144,11 +144,12 @@ pub(super) fn diagnose(text: &str) -> Result<Diagnose, String> {
 
 pub(super) fn scope(text: &str) -> Result<Scope, String> {
     match text {
+        "auto" => Ok(Scope::Auto),
         "group" => Ok(Scope::Group),
         "main" => Ok(Scope::Main),
         "mixed" => Ok(Scope::Mixed),
         "tree" => Ok(Scope::Tree),
-        _ => Err("not a scope; write group, main, mixed or tree".to_owned()),
+        _ => Err("not a scope; write auto, group, main, mixed or tree".to_owned()),
     }
 }
 

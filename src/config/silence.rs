@@ -36,7 +36,7 @@ pub(super) fn config(command: Vec<OsString>, container: bool) -> Config {
         post_stop_timeout: Duration::from_secs(post_stop),
         stop_on: SignalSet::of(&[Signal::TERM, Signal::INT]),
         ladder: Vec::new(),
-        scope: Scope::Group,
+        scope: Scope::Auto,
         rewrite: Rewrite::default(),
         stop_again: StopAgain::Default,
         diagnose: None,

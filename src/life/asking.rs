@@ -33,8 +33,6 @@ pub struct Asking {
     end: Option<Time>,
     /// When the first signal was sent.
     from: Time,
-    /// The main process was asked, and the shell among them ended of it: named once.
-    named: bool,
 }
 
 #[derive(Debug, Default)]
@@ -102,7 +100,8 @@ impl Asking {
                 self.from = now;
                 // A shell may start processes at once, in its trap. They must not be taken for those that were
                 // there before, so the tree of a shell is read first.
-                let tree = if is_shell(main) { self.read(around.own, signal, leftovers) } else { None };
+                let tree =
+                    if is_shell(main) { self.read(around.own, signal, leftovers) } else { None };
                 let sent = signals::send(main, signal);
                 match tree {
                     Some(tree) => self.begin(now, signal, main, &tree, around, leftovers),
@@ -303,8 +302,7 @@ fn send(ask: &Ask, signal: Signal, _around: Around<'_>) {
 /// Warns once for each rule, with the names and the cure.
 fn warn_of_patience<'a>(rule: Why, asked: impl Iterator<Item = &'a Ask>) {
     const MOST: usize = 8;
-    let names: Vec<String> =
-        asked.map(|ask| format!("{} (pid {})", ask.name, ask.id.0)).collect();
+    let names: Vec<String> = asked.map(|ask| format!("{} (pid {})", ask.name, ask.id.0)).collect();
     let more = names.len().saturating_sub(MOST);
     let mut list = names[..names.len().min(MOST)].join(", ");
     if more > 0 {

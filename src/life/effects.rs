@@ -4,12 +4,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::app::{self, App};
+use super::asking::{Around, Asking};
 use super::children::{Children, Role};
 use super::drain::Drain;
 use super::files::Files;
 use super::hooks::attempts::{self, Attempts};
 use super::hooks::environment::Moment;
-use super::leftovers::{Leftovers, Request};
+use super::leftovers::Leftovers;
 use super::notify_app::AppNotify;
 use super::ready_file::ReadyFile;
 use super::service_manager::ServiceManager;
@@ -23,6 +24,7 @@ use crate::config::hooks::{Builtin, Task};
 use crate::config::user::User;
 use crate::machine::hooks::HookId;
 use crate::machine::phase::PhaseName;
+use crate::machine::plan::Scope;
 use crate::machine::{Action, Event, Machine, Target};
 use crate::notify::{Family, Message};
 use crate::observer::{Observer, Snapshot};
@@ -47,6 +49,7 @@ pub struct Effects {
     pub(super) children: Children,
     pub(super) attempts: Attempts,
     pub(super) leftovers: Leftovers,
+    pub(super) asking: Asking,
     pub(super) survivors: Survivors,
     pub(super) terminal: JobControl,
     /// The line at the terminal.
@@ -68,7 +71,6 @@ pub struct Effects {
 #[derive(Debug, Default)]
 pub struct DeadManTimer {
     timer: Option<DeadMan>,
-    end: Time,
 }
 
 impl DeadManTimer {
@@ -80,7 +82,6 @@ impl DeadManTimer {
     }
 
     fn arm(&mut self, end: Time) {
-        self.end = end;
         if self.timer.is_none() {
             match DeadMan::new() {
                 Ok(timer) => self.timer = Some(timer),
@@ -109,7 +110,10 @@ impl Effects {
             Action::Record(fact) => journal::record(&fact),
             Action::StartApp => return self.start_app(signals),
             Action::SignalApp { signal, target, value, stop: _ } => {
-                let result = self.signal_app(signal, target, value);
+                let result = match target {
+                    Target::Auto => self.ask_main(now, signal),
+                    target => self.signal_app(signal, target, value),
+                };
                 app::warn_unsent("the app", signal, result);
             }
             Action::StartHook { id, budget_end, kill_at: _ } => {
@@ -134,15 +138,10 @@ impl Effects {
                 return Some(Event::Sampled(self.drain.sample(&self.config, now, &own)));
             }
             Action::SignalLeftovers { signal, group_asked, first } => {
-                let own = self.own_processes();
-                self.leftovers.ask(&Request {
-                    signal,
-                    group_asked,
-                    first,
-                    group: self.app.group(),
-                    own: &own,
-                    budget_end: self.dead_man.end,
-                });
+                // Further rounds are the business of `asking`, which knows when the tree has to be read again.
+                if first {
+                    self.ask_leftovers(now, signal, group_asked, machine);
+                }
             }
             Action::RecordSurvivors => {
                 // The end of the budget is near, and must not find graceinit waiting for a processor.
@@ -152,8 +151,14 @@ impl Effects {
             }
             Action::ReportSurvivors => self.survivors.report(),
             Action::PrepareReport => self.files.prepare_last_report(),
-            Action::KillTree => self.kill_tree(),
-            Action::ArmDeadMan(end) => self.dead_man.arm(end),
+            Action::KillTree => {
+                self.asking.stop();
+                self.kill_tree();
+            }
+            Action::ArmDeadMan(end) => {
+                self.asking.set_end(end);
+                self.dead_man.arm(end);
+            }
             Action::SuspendSelf => process::suspend(),
             Action::GiveTerminal => self.terminal.give(self.app.group()),
             Action::TakeTerminal => self.terminal.take(self.app.group()),
@@ -198,7 +203,8 @@ impl Effects {
         };
         let group = self.app.group().unwrap_or(pid);
         match target {
-            Target::App => self.app.send(&self.children, signal, value),
+            // The stop signal of `--scope auto` goes through `asking`; all else is for the app alone.
+            Target::App | Target::Auto => self.app.send(&self.children, signal, value),
             Target::Group => {
                 // A forwarded signal has been received as well.
                 if signal == self.config.plan.leftover_signal() {
@@ -220,6 +226,38 @@ impl Effects {
                 signals::send_group(group, signal)
             }
         }
+    }
+
+    fn ask_main(&mut self, now: Time, signal: Signal) -> io::Result<()> {
+        let Some(main) = self.children.pid(Role::App) else {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        };
+        let own = self.own_processes();
+        let around = Around { own: &own, group: self.app.group() };
+        self.asking.ask_main(now, signal, main, around, &mut self.leftovers)
+    }
+
+    fn ask_leftovers(&mut self, now: Time, signal: Signal, _group_asked: bool, machine: &Machine) {
+        if machine.phase().name() == PhaseName::PostStop {
+            // These were left behind by hooks, and nothing was asked of them.
+            self.asking.stop();
+        }
+        let own = self.own_processes();
+        let around = Around { own: &own, group: self.app.group() };
+        let patience = machine.plan().scope != Scope::Main;
+        self.asking.ask_leftovers(now, signal, patience, around, &mut self.leftovers);
+    }
+
+    /// Asks the processes whose turn it is.
+    pub(super) fn ask_due(&mut self, now: Time, machine: &Machine) {
+        if !self.asking.is_due(now) {
+            return;
+        }
+        let own = self.own_processes();
+        let around = Around { own: &own, group: self.app.group() };
+        let signal = machine.plan().leftover_signal();
+        let main_lives = machine.ending().is_none();
+        self.asking.look(now, signal, main_lives, around, &mut self.leftovers);
     }
 
     /// `MAINPID=`: this process is the app when the present one ends.
@@ -347,7 +385,9 @@ impl Effects {
     /// When one of the objects has work without any event.
     pub(super) fn next_wakeup(&self) -> Option<Time> {
         let live = self.live.as_ref().and_then(Live::due);
-        let dues = [self.observer.due(), self.manager.next_wakeup(), self.files.due(), live];
+        let asking = self.asking.next_wakeup();
+        let dues =
+            [self.observer.due(), self.manager.next_wakeup(), self.files.due(), live, asking];
         dues.into_iter().flatten().min()
     }
 }

@@ -61,6 +61,7 @@ impl Supervisor {
     fn orphan(&mut self, pid: Pid) -> bool {
         let Some(status) = reap::reap(pid) else { return false };
         self.effects.leftovers.forget(pid);
+        self.effects.asking.reaped(pid, status);
         let warn = self.effects.config.warn_on_reap;
         journal::incident(&Incident::Reaped { kin: Kin::Orphan, pid, status, warn });
         true
@@ -106,6 +107,7 @@ impl Supervisor {
             }
             None => Event::AppExited(status),
         };
+        self.effects.asking.reaped(pid, status);
         // As a zombie the app still holds its pid and its group, so what it left behind can be signalled.
         self.handle(now, event);
         reap::reap(pid);

@@ -117,6 +117,7 @@ impl Supervisor {
             self.effects.attempts.read_outputs();
             self.effects.survivors.read();
             self.observer(now);
+            self.effects.ask_due(now, &self.machine);
             // Not before the signals: one that came together with the app's end was a stop request,
             // and must not be lost to an exit. Not after the time: an empty tree needs no killing.
             if childless && self.machine.ending().is_some() {

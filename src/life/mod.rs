@@ -7,6 +7,7 @@
 //! Before the border in `start` an error is fatal. After it nothing is: the loop warns and goes on.
 
 pub mod app;
+pub mod asking;
 pub mod background_write;
 pub mod children;
 pub mod drain;

@@ -101,6 +101,7 @@ fn prepare(
         children: Default::default(),
         attempts: Default::default(),
         leftovers: Default::default(),
+        asking: Default::default(),
         survivors: Default::default(),
         terminal: JobControl::new(terminal, config.plan.session),
         live,

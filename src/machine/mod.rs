@@ -112,6 +112,8 @@ pub enum Target {
     Group,
     /// Every descendant, hooks excepted.
     Tree,
+    /// The app's process alone now, and every other process when its turn comes (`who`).
+    Auto,
 }
 
 /// An output of the machine. Actions are performed in the order in which they were pushed.

@@ -13,6 +13,8 @@ pub const ENDLESS: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// The processes that signals are sent to (`--scope`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Scope {
+    /// The app alone; a stop signal goes to every descendant in its turn (`who`).
+    Auto,
     /// The app's process group.
     Group,
     /// The app alone.

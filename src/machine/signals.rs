@@ -126,7 +126,7 @@ impl Machine {
     pub(super) fn target(&self, escalated: bool) -> Target {
         match self.plan.scope {
             Scope::Group => Target::Group,
-            Scope::Main => Target::App,
+            Scope::Main | Scope::Auto => Target::App,
             Scope::Mixed if escalated => Target::Tree,
             Scope::Mixed => Target::App,
             Scope::Tree => Target::Tree,

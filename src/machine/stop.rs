@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::attempt::{HookId, HookPhase, Queue, Run};
 use super::fact::{Fact, Reason};
 use super::phase::{Failure, Phase, Request, Serving, Sweep, Tree};
-use super::plan::Ending;
+use super::plan::{Ending, Scope};
 use super::{Action, AppEnd, Machine, Origin, Received, Target, budget};
 use crate::exit;
 use crate::types::{Signal, Status, Time};
@@ -169,14 +169,17 @@ impl Machine {
             return out.push(Action::Record(Fact::NoStopSignal { signal: asked, left }));
         };
         out.push(Action::Record(Fact::StopSignal { signal, rung: rung + 1, of, left }));
-        let target = self.target(rung > 0);
+        let target = match self.plan.scope {
+            Scope::Auto => Target::Auto,
+            Scope::Group | Scope::Main | Scope::Mixed | Scope::Tree => self.target(rung > 0),
+        };
         // A process that got another signal than this one is still asked as a leftover.
         if target == Target::Group && signal == self.plan.leftover_signal() {
             self.stop.get_or_insert_default().group_asked = true;
         }
         self.signal_app(signal, target, None, true, out);
         // A stopped app could not act on the stop signal.
-        self.continue_app(target, out);
+        self.continue_app(self.target(rung > 0), out);
     }
 
     pub(super) fn stopping_tick(&mut self, now: Time, out: &mut Vec<Action>) {

@@ -100,6 +100,13 @@ fn below_traps(processes: &[Process], signal: Signal) -> BTreeSet<Pid> {
     below
 }
 
+/// The file name of a process's executable; `None`: it has ended, or may not be traced.
+pub fn program(pid: Pid) -> Option<String> {
+    let link = fs::read_link(Path::new("/proc").join(pid.to_string()).join("exe")).ok()?;
+    let name = link.file_name()?.to_string_lossy().into_owned();
+    Some(name.strip_suffix(" (deleted)").map(str::to_owned).unwrap_or(name))
+}
+
 /// The buffers of one reading, and what it has found out once for all.
 #[derive(Default)]
 struct Reading {

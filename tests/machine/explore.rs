@@ -244,6 +244,7 @@ explored! {
     stop_again_ignore: setups::stop_again(StopAgain::Ignore), 20_000;
     stop_again_kill: setups::stop_again(StopAgain::Kill), 20_000;
     stop_again_default: setups::stop_again(StopAgain::Default), 20_000;
+    scope_auto: setups::scope(Scope::Auto), 2_000;
     scope_group: setups::scope(Scope::Group), 2_000;
     scope_main: setups::scope(Scope::Main), 2_000;
     scope_mixed: setups::scope(Scope::Mixed), 2_000;

@@ -116,7 +116,7 @@ fn sending() -> impl Strategy<Value = (Vec<Rung>, Rewrite, SignalSet, Option<Dia
 }
 
 fn plan() -> impl Strategy<Value = (Plan, Surroundings)> {
-    let scopes = vec![Scope::Group, Scope::Main, Scope::Mixed, Scope::Tree];
+    let scopes = vec![Scope::Auto, Scope::Group, Scope::Main, Scope::Mixed, Scope::Tree];
     let again = vec![StopAgain::Ignore, StopAgain::Kill, StopAgain::Default];
     let codes = || vec(prop::sample::select(vec![0u8, 1, 3, 137, 143]), 0..2);
     let exit =

@@ -22,7 +22,7 @@ const MOST_HELD: usize = 64;
 pub(super) fn scope_target(scope: Scope, first: bool) -> Target {
     match (scope, first) {
         (Scope::Group, _) => Target::Group,
-        (Scope::Main, _) | (Scope::Mixed, true) => Target::App,
+        (Scope::Auto | Scope::Main, _) | (Scope::Mixed, true) => Target::App,
         (Scope::Mixed, false) | (Scope::Tree, _) => Target::Tree,
     }
 }

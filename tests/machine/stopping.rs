@@ -5,7 +5,7 @@ use std::time::Duration;
 use graceinit::machine::fact::Fact;
 use graceinit::machine::hooks::HookPhase;
 use graceinit::machine::phase::PhaseName;
-use graceinit::machine::plan::Plan;
+use graceinit::machine::plan::{Plan, Scope};
 use graceinit::machine::{Target, budget};
 use graceinit::types::{Signal, Time};
 
@@ -52,11 +52,12 @@ impl Ledger {
     }
 
     pub(super) fn judge_stop_signal(&self, plan: &Plan, target: Target, batch: &mut Batch) -> Kept {
-        let scope = scope_target(plan.scope, self.rungs <= 1);
+        let others = scope_target(plan.scope, self.rungs <= 1);
+        let scope = if plan.scope == Scope::Auto { Target::Auto } else { others };
         kept(target == scope, Promise::StopSignalScope, || format!("{target:?}, not {scope:?}"))?;
         let owed = batch.owed_continue.is_none();
         kept(owed, Promise::ContinueAfterStop, || "one stop signal after the other")?;
-        batch.owed_continue = Some(target);
+        batch.owed_continue = Some(others);
         Ok(())
     }
 

@@ -128,6 +128,7 @@ fn word(action: &Action) -> Option<String> {
                 Target::App => "the app",
                 Target::Group => "the group",
                 Target::Tree => "the tree",
+                Target::Auto => "the app, alone",
             };
             format!("{signal} to {target}")
         }

@@ -590,7 +590,8 @@ impl World {
 
 fn reaches(target: Target, stray: &Stray) -> bool {
     match target {
-        Target::App => false,
+        // Which other processes are asked later is explored in `who`.
+        Target::App | Target::Auto => false,
         Target::Group => stray.in_group,
         Target::Tree => true,
     }

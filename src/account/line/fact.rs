@@ -236,7 +236,7 @@ fn stop_again(signal: Signal, kill: bool) -> Line {
 fn forwarded(signal: Signal, sent: Signal, scope: Scope) -> Line {
     let whom = match scope {
         Scope::Group => "the app's group",
-        Scope::Main | Scope::Mixed => "the app",
+        Scope::Auto | Scope::Main | Scope::Mixed => "the app",
         Scope::Tree => "every process",
     };
     debug("forwarded", format!("passing a signal on to {whom}"))
