@@ -12,6 +12,7 @@ mod packaging;
 mod pty;
 mod rollout;
 mod servers;
+mod shapes;
 mod sight;
 mod support;
 mod walls;

@@ -1,0 +1,114 @@
+//! Programs that run another, and supervisors.
+
+use super::shape::{SHAPE, Shape, Sign};
+
+const PYTHON: &str = "/usr/bin/python3";
+
+pub(super) const SHAPES: &[Shape] = &[
+    Shape {
+        id: "su",
+        name: "su",
+        needs: &["/usr/bin/su", PYTHON],
+        command: &["su", "-s", "/bin/sh", "nobody", "-c", "./app.py"],
+        ..SHAPE
+    },
+    Shape {
+        id: "sudo",
+        name: "sudo",
+        needs: &["/usr/bin/sudo", PYTHON],
+        command: &["sudo", "-u", "nobody", "./app.py"],
+        ..SHAPE
+    },
+    Shape {
+        id: "gosu",
+        name: "gosu",
+        needs: &["/usr/sbin/gosu", PYTHON],
+        command: &["gosu", "nobody", "./app.py"],
+        ..SHAPE
+    },
+    Shape {
+        id: "trap_and_setpriv",
+        name: "bash: trap, `setpriv` to another user in the foreground",
+        needs: &["/usr/bin/setpriv", PYTHON],
+        files: &[(
+            "entry",
+            "#!/bin/bash\ntrap 'exit 0' TERM\n\
+             setpriv --reuid 65534 --regid 65534 --clear-groups ./app.py\n",
+        )],
+        ..SHAPE
+    },
+    Shape {
+        id: "npm",
+        name: "npm start",
+        needs: &["/usr/bin/npm", "/usr/bin/node"],
+        files: &[(
+            "package.json",
+            r#"{"name": "app", "version": "1.0.0", "scripts": {"start": "node app.js"}}"#,
+        )],
+        command: &["npm", "start", "--no-update-notifier"],
+        ..SHAPE
+    },
+    Shape {
+        id: "uv",
+        name: "uv run",
+        needs: &["@TARGET@/python/bin/uv", PYTHON],
+        command: &[
+            "@TARGET@/python/bin/uv",
+            "run",
+            "--no-project",
+            "--offline",
+            "--python",
+            PYTHON,
+            "app.py",
+            "second=dies",
+        ],
+        ..SHAPE
+    },
+    Shape {
+        id: "xvfb_run",
+        name: "xvfb-run",
+        needs: &["/usr/bin/xvfb-run", "/usr/bin/xauth", PYTHON],
+        command: &["xvfb-run", "-a", "./app.py"],
+        ..SHAPE
+    },
+    Shape {
+        id: "timeout",
+        name: "`timeout 60 app`",
+        needs: &["/usr/bin/timeout", PYTHON],
+        command: &["timeout", "60", "./app.py", "second=dies"],
+        ..SHAPE
+    },
+    Shape {
+        id: "unshare_fork",
+        name: "`unshare --fork app`",
+        command: &["unshare", "--fork", "--mount", "./app.py"],
+        ..SHAPE
+    },
+    Shape {
+        id: "strace",
+        name: "`strace -f app`",
+        needs: &["/usr/bin/strace", PYTHON],
+        command: &["strace", "-f", "-o", "strace.log", "./app.py"],
+        ..SHAPE
+    },
+    Shape {
+        id: "supervisord",
+        name: "supervisord",
+        needs: &["/usr/bin/supervisord", PYTHON],
+        files: &[(
+            "supervisord.conf",
+            "[supervisord]\nnodaemon=true\nuser=root\nlogfile=@D@/supervisord.log\n\
+             pidfile=@D@/supervisord.pid\nchildlogdir=@D@\n[program:app]\ncommand=@D@/app.py\n",
+        )],
+        command: &["supervisord", "-c", "@D@/supervisord.conf"],
+        ..SHAPE
+    },
+    Shape {
+        id: "pm2_runtime",
+        name: "pm2-runtime",
+        needs: &["@TARGET@/node/node_modules/.bin/pm2-runtime", "/usr/bin/node"],
+        command: &["@TARGET@/node/node_modules/.bin/pm2-runtime", "start", "app.js"],
+        ready: &[Sign::File("ready"), Sign::Line("online")],
+        ..SHAPE
+    },
+];
