@@ -1,6 +1,6 @@
 //! A shell that does not exec and dies of TERM, or a helper that has gone its own way: what they leave.
 
-use super::shape::Proof::{Answer, File};
+use super::shape::Proof::{Answer, File, Line};
 use super::shape::{Request, SHAPE, Shape, Sign};
 
 const GUNICORN: &str = "/usr/bin/gunicorn";
@@ -89,7 +89,7 @@ pub(super) const SHAPES: &[Shape] = &[
         )],
         ready: &[Sign::File("working")],
         request: Some(Request::Unix("http.sock")),
-        saved: &[Answer],
+        saved: &[Answer, Line("Shutting down: Master")],
         asked: Some("Handling signal: term"),
         ..SHAPE
     },

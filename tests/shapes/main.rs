@@ -3,6 +3,7 @@
 //! shape could not be tried, or if graceinit lost work or asked twice where another saved it and asked once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 #![allow(missing_docs)]
+#![allow(unused_imports, reason = "the box has tools that only the tests take")]
 
 #[path = "mod.rs"]
 mod shapes;

@@ -52,10 +52,10 @@ pub(super) const SHAPES: &[Shape] = &[
     },
     Shape {
         id: "exec_to_tee_and_ignored",
-        name: "bash: `trap '' TERM; exec > >(tee log); app`",
+        name: "bash: `exec > >(tee log); trap '' TERM; app`",
         files: &[(
             "entry",
-            "#!/bin/bash\ntrap '' TERM\nexec > >(tee log) 2>&1\n./app.py talk=yes\n:\n",
+            "#!/bin/bash\nexec > >(tee log) 2>&1\ntrap '' TERM\n./app.py talk=yes\n:\n",
         )],
         ..LAST
     },
@@ -70,10 +70,10 @@ pub(super) const SHAPES: &[Shape] = &[
     },
     Shape {
         id: "long_drain_to_tee",
-        name: "bash: `exec > >(tee log); exec app`, which drains 6 of 7 s",
+        name: "bash: `exec > >(tee log); exec app`, which drains 5.8 of 7 s",
         files: &[(
             "entry",
-            "#!/bin/bash\nexec > >(tee log) 2>&1\nexec ./app.py talk=yes drain=6\n",
+            "#!/bin/bash\nexec > >(tee log) 2>&1\nexec ./app.py talk=yes drain=5.8\n",
         )],
         ..LAST
     },

@@ -19,8 +19,8 @@ use crate::support::{Launch, Outcome, Program, Room, Run, Status, need, proc};
 pub(crate) const BUDGET: Duration = Duration::from_secs(7);
 /// graceinit keeps the budget itself; a platform's would be longer than what graceinit was given.
 const MARGIN: Duration = Duration::from_millis(500);
-/// SIGKILL in the last second is the deadline's, and not what a program did to the app.
-const LATE: Duration = Duration::from_secs(1);
+/// What ends so late did not end by itself: no shape works for so long.
+const LATE: Duration = Duration::from_millis(200);
 /// How long a shape may take to be ready: some start a JVM or a database beside others.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -124,6 +124,7 @@ pub(crate) fn run(shape: &Shape, init: Init) -> Outcome<Cell> {
         place.file(name, fill(text, dir, port), mode);
     }
     let mut run = Launch::new(init.program(), Room::PidNs)
+        .unprepared()
         .no_flags()
         .flags(init.flags())
         .command(shape.command.iter().map(|word| fill(word, dir, port)))
@@ -183,6 +184,7 @@ fn lines(run: &Run) -> impl Iterator<Item = String> {
 fn is_there(sign: Sign, run: &Run, place: &Place) -> bool {
     match sign {
         Sign::File(name) => place.path(name).exists(),
+        Sign::Text(name, text) => place.read(name).is_some_and(|all| all.contains(text)),
         Sign::Runs(name) => family(run).iter().any(|process| process.comm == name),
         Sign::Line(text) => lines(run).any(|line| line.contains(text)),
     }
@@ -220,8 +222,8 @@ fn end(run: &mut Run, init: Init, begun: Instant) -> Outcome<(Status, bool)> {
     let left = budget.saturating_sub(begun.elapsed());
     let ended = proc::poll_within(left, "the end", || run.ended().ok().flatten());
     if let Ok(status) = ended {
-        let late = begun.elapsed() + LATE >= BUDGET;
-        return Ok((status, ours && late && status == Status::Code(137)));
+        // The main process may have ended long before: only what it left was killed.
+        return Ok((status, ours && begun.elapsed() + LATE >= BUDGET));
     }
     run.signal("KILL")?;
     Ok((run.wait()?, true))

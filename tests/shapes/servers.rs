@@ -1,6 +1,6 @@
 //! Servers as the main process, or behind the scripts that are made for them.
 
-use super::shape::Proof::{Answer, Code};
+use super::shape::Proof::{Answer, Code, Gone, Line};
 use super::shape::{Request, SHAPE, Shape, Sign, Step};
 
 /// One worker at a socket in the shape's directory. A download of `body`, which the entry script makes, takes 1.5 s.
@@ -17,7 +17,7 @@ const GUNICORN: Shape = Shape {
     command: &["gunicorn", "--worker-tmp-dir", ".", "-b", "unix:http.sock", "web:app"],
     ready: &[Sign::File("working")],
     request: Some(Request::Unix("http.sock")),
-    saved: &[Answer],
+    saved: &[Answer, Line("Shutting down: Master")],
     asked: Some("Handling signal: term"),
     ..SHAPE
 };
@@ -66,13 +66,13 @@ pub(super) const SHAPES: &[Shape] = &[
         ready: &[Sign::File("httpd.pid")],
         request: Some(Request::Tcp),
         send: &[Step::Send("WINCH")],
-        saved: &[Answer],
+        saved: &[Answer, Gone("httpd.pid")],
         ..SHAPE
     },
     Shape {
         id: "varnishd",
         name: "varnishd",
-        needs: &["/usr/sbin/varnishd", "/usr/bin/cc"],
+        needs: &["/usr/sbin/varnishd"],
         command: &[
             "varnishd",
             "-F",
@@ -85,7 +85,7 @@ pub(super) const SHAPES: &[Shape] = &[
             "-b",
             "none",
         ],
-        ready: &[Sign::File("http.sock"), Sign::Runs("cache-main")],
+        ready: &[Sign::File("http.sock"), Sign::Line("Child starts")],
         saved: &[Code(0)],
         ..SHAPE
     },
@@ -143,7 +143,7 @@ cp -r /etc/postfix conf
 chown postfix data
 postconf -c @D@/conf queue_directory=@D@/queue data_directory=@D@/data maillog_file=/dev/stdout \\
     inet_interfaces=loopback-only mydestination=localhost myhostname=localhost \\
-    alias_maps=texthash:@D@/aliases default_privs=root
+    alias_maps=texthash:@D@/aliases
 postconf -c @D@/conf -MX smtp/inet
 { until [ -S queue/public/pickup ]; do sleep 0.1; done
   echo hello | sendmail -C @D@/conf app@localhost; } &

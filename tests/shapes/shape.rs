@@ -47,6 +47,8 @@ pub(crate) const SHAPE: Shape = Shape {
 pub(crate) enum Sign {
     /// A file is there.
     File(&'static str),
+    /// A file contains this.
+    Text(&'static str, &'static str),
     /// A process of this name runs.
     Runs(&'static str),
     /// A line of the output contains this.

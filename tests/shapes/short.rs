@@ -1,1 +1,109 @@
+//! The short form: every shape under graceinit as it is without a flag. What counts is whether the work was saved
+//! and the app asked once, never a time.
 
+use std::collections::BTreeSet;
+
+use super::run::{self, Cell, Init};
+use super::{UNTOLD, all};
+use crate::support::{Fault, Outcome};
+use crate::{ensure, ensure_eq};
+
+/// A shape under an init; `None` where it cannot be tried.
+fn cell(id: &str, init: Init) -> Outcome<Option<Cell>> {
+    let shape = all().find(|shape| shape.id == id);
+    let shape = shape.ok_or_else(|| Fault::new(format!("no shape {id}")))?;
+    run::possible(shape, init).then(|| run::run(shape, init)).transpose()
+}
+
+/// The work was saved, the app asked once (where that can be seen), and nothing had to be killed.
+fn saves(id: &str, init: Init) -> Outcome {
+    let Some(cell) = cell(id, init)? else { return Ok(()) };
+    ensure!(cell.saved, "the work is lost: {cell:?}");
+    ensure_eq!(cell.asked.unwrap_or(1), 1, "how often the app was asked");
+    ensure!(!cell.killed, "something had to be killed: {cell:?}");
+    Ok(())
+}
+
+/// The work is lost: else the shape would prove nothing.
+fn loses(id: &str, init: Init) -> Outcome {
+    let Some(cell) = cell(id, init)? else { return Ok(()) };
+    ensure!(!cell.saved, "the work is saved: {cell:?}");
+    Ok(())
+}
+
+/// A test for each shape. Those of NOT_YET fail today and are not run.
+macro_rules! shapes {
+    (SAVED: $($saved:ident)*; NOT_YET: $($later:ident)*;) => {
+        mod graceinit {
+            use super::{Init, Outcome, saves};
+
+            $(
+                #[test]
+                fn $saved() -> Outcome { saves(stringify!($saved), Init::Graceinit) }
+            )*
+            $(
+                #[test]
+                #[ignore = "needs --scope auto"]
+                fn $later() -> Outcome { saves(stringify!($later), Init::Graceinit) }
+            )*
+        }
+        const TESTED: &[&str] = &[$(stringify!($saved),)* $(stringify!($later),)*];
+    };
+}
+
+shapes! {
+    SAVED:
+        plain
+    ;
+    NOT_YET:
+    ;
+}
+
+#[test]
+fn every_shape_has_a_test() {
+    let tested: BTreeSet<&str> = TESTED.iter().copied().chain([UNTOLD]).collect();
+    let shapes: BTreeSet<&str> = all().map(|shape| shape.id).collect();
+    assert_eq!(tested, shapes);
+    assert_eq!(all().count(), shapes.len(), "a name is there twice");
+}
+
+/// The one that no rule can tell from another: a second TERM comes when most of the budget is gone.
+#[test]
+fn a_supervisor_with_a_long_drain_needs_scope_main() -> Outcome {
+    saves(UNTOLD, Init::Main)
+}
+
+/// What the shapes are about: each of the others loses some of them.
+mod others {
+    use super::{Init, Outcome, loses};
+
+    #[test]
+    fn tini_does_not_reach_what_a_shell_with_a_trap_waits_for() -> Outcome {
+        loses("trap_and_foreground_app", Init::Tini)
+    }
+
+    #[test]
+    fn catatonit_leaves_with_a_shell_that_does_not_exec() -> Outcome {
+        loses("sh_c_without_exec", Init::Catatonit)
+    }
+
+    #[test]
+    fn dumb_init_asks_what_the_trap_asks_too() -> Outcome {
+        loses("trap_forwards_two_waits", Init::DumbInit)
+    }
+
+    #[test]
+    fn dumb_init_ends_the_tunnel_before_the_app() -> Outcome {
+        loses("tunnel_beside_the_app", Init::DumbInit)
+    }
+
+    #[test]
+    fn the_group_loses_the_reader_of_the_apps_output() -> Outcome {
+        loses("exec_to_tee_and_exec", Init::Group)
+    }
+
+    #[test]
+    fn the_main_process_alone_may_be_a_shell_that_ignores_the_signal() -> Outcome {
+        loses("ignored_and_a_loop", Init::Main)
+    }
+}

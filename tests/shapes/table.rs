@@ -18,7 +18,7 @@ pub(crate) fn row(shape: &Shape, cells: &[Option<Cell>]) -> String {
 pub(crate) fn text(cell: Cell) -> String {
     let mut words = vec![if cell.saved { "saved" } else { "**LOST**" }.to_owned()];
     match cell.asked {
-        Some(0) if cell.saved => words.push("0×".into()),
+        Some(0) => words.push("0×".into()),
         Some(count) if count > 1 => words.push(format!("**{count}×**")),
         _ => {}
     }

@@ -1,6 +1,6 @@
 //! Shells with a trap, or that ignore the signal.
 
-use super::shape::Proof::{File, Gone, Line};
+use super::shape::Proof::{Answer, File, Gone, Line, Text};
 use super::shape::{Request, SHAPE, Shape, Sign};
 
 const NODE: &str = "/usr/bin/node";
@@ -169,7 +169,7 @@ pub(super) const SHAPES: &[Shape] = &[
         )],
         ready: &[Sign::File("working")],
         request: Some(Request::Unix("http.sock")),
-        saved: &[super::shape::Proof::Answer],
+        saved: &[Answer, Line("Shutting down: Master")],
         asked: Some("Handling signal: term"),
         ..SHAPE
     },
@@ -184,9 +184,8 @@ pub(super) const SHAPES: &[Shape] = &[
         name: "mysqld_safe",
         needs: &["/usr/bin/mysqld_safe", "/usr/sbin/mariadbd", "/usr/bin/mariadb-install-db"],
         files: &[("entry", MYSQLD_SAFE)],
-        ready: &[Sign::Line("ready for connections")],
-        saved: &[Line("Shutdown complete")],
-        asked: Some("Normal shutdown"),
+        ready: &[Sign::Text("my.err", "ready for connections")],
+        saved: &[Text("my.err", "Shutdown complete")],
         ..SHAPE
     },
 ];
@@ -197,5 +196,5 @@ export TMPDIR=@D@
 mariadb-install-db --no-defaults --user=root --auth-root-authentication-method=normal \\
     --skip-test-db --skip-name-resolve --datadir=@D@/data >install.log 2>&1
 exec mysqld_safe --no-defaults --user=root --datadir=@D@/data --skip-networking --socket=@D@/my.sock \\
-    --pid-file=@D@/my.pid --log-error=/dev/stderr --skip-syslog
+    --pid-file=@D@/my.pid --log-error=@D@/my.err
 ";

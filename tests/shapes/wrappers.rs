@@ -1,5 +1,6 @@
 //! Programs that run another, and supervisors.
 
+use super::shape::Proof::File;
 use super::shape::{SHAPE, Shape, Sign};
 
 const PYTHON: &str = "/usr/bin/python3";
@@ -109,6 +110,23 @@ pub(super) const SHAPES: &[Shape] = &[
         needs: &["@TARGET@/node/node_modules/.bin/pm2-runtime", "/usr/bin/node"],
         command: &["@TARGET@/node/node_modules/.bin/pm2-runtime", "start", "app.js"],
         ready: &[Sign::File("ready"), Sign::Line("online")],
+        ..SHAPE
+    },
+    Shape {
+        id: "pm2_runtime_cluster",
+        name: "pm2-runtime, two processes",
+        needs: &["@TARGET@/node/node_modules/.bin/pm2-runtime", "/usr/bin/node"],
+        command: &[
+            "@TARGET@/node/node_modules/.bin/pm2-runtime",
+            "start",
+            "app.js",
+            "-i",
+            "2",
+            "--",
+            "numbered",
+        ],
+        ready: &[Sign::File("ready0"), Sign::File("ready1")],
+        saved: &[File("saved0"), File("saved1")],
         ..SHAPE
     },
 ];
