@@ -63,7 +63,7 @@ pub(super) const SHAPES: &[Shape] = &[
     },
     Shape {
         id: "celery_behind_sh",
-        name: "sh without exec, celery with a task of 2 s",
+        name: "sh without exec, celery with a task of 1 s",
         files: &[("entry", "#!/bin/sh\ncelery -A tasks worker -c 2\necho ended\n")],
         ..TASK
     },

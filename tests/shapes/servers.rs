@@ -41,7 +41,7 @@ pub(super) const SHAPES: &[Shape] = &[
     Shape { id: "pool", name: "a python pool", command: &["./pool.py"], ..SHAPE },
     Shape {
         id: "celery",
-        name: "celery with a task of 2 s",
+        name: "celery with a task of 1 s",
         needs: &["/usr/bin/celery"],
         command: &["celery", "-A", "tasks", "worker", "-c", "2"],
         asked: Some("shutdown (MainProcess)"),

@@ -53,9 +53,22 @@ macro_rules! shapes {
 
 shapes! {
     SAVED:
-        plain
+        trap_and_foreground_app busybox_trap_and_foreground_app trap_in_nested_shells
+        trap_and_tail trap_and_sleep trap_deregisters trap_and_node trap_and_java
+        trap_and_nginx trap_and_gunicorn ignored_and_a_loop mysqld_safe sh_c_without_exec
+        wait_n background_app_and_tail daemonised_workers gunicorn_behind_sh
+        tail_before_the_app nginx_and_a_reload_loop python_that_sets_a_flag perl_system su gosu
+        trap_and_setpriv npm xvfb_run unshare_fork strace supervisord pm2_runtime plain node
+        java gunicorn apache2ctl postfix cron sshd
     ;
     NOT_YET:
+        trap_forwards_one_wait trap_forwards_two_waits trap_forwards_late
+        wait_n_trap_forwards_to_all trap_waits_for_its_job trap_and_batch_job trap_and_pool
+        app_to_while_read app_to_tee app_to_awk trap_and_a_pipeline exec_to_tee_and_a_trap
+        exec_to_tee_and_exec exec_to_tee_and_ignored app_to_fifo long_drain_to_tee
+        supervisor_in_its_own_session pool_behind_sh celery_behind_sh celery_detached runsvdir
+        tunnel_beside_the_app int_and_then_term sudo uv timeout pm2_runtime_cluster pool celery
+        gunicorn_hup varnishd
     ;
 }
 

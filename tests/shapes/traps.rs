@@ -1,4 +1,5 @@
-//! Shells with a trap, or that ignore the signal.
+//! Shells with a trap, or that ignore the signal. A trap that forwards does so 0.1 s later: two signals that come
+//! together are one.
 
 use super::shape::Proof::{Answer, File, Gone, Line, Text};
 use super::shape::{Request, SHAPE, Shape, Sign};
@@ -57,7 +58,7 @@ pub(super) const SHAPES: &[Shape] = &[
         name: "bash: trap that forwards, one `wait`; a second TERM kills the app",
         files: &[(
             "entry",
-            "#!/bin/bash\n./app.py second=dies & p=$!\ntrap 'kill -TERM $p' TERM\n: >set\nwait $p\n",
+            "#!/bin/bash\n./app.py second=dies & p=$!\ntrap 'sleep 0.1; kill -TERM $p; sleep 0.1' TERM\n: >set\nwait $p\n",
         )],
         ready: &[Sign::File("ready"), Sign::File("set")],
         ..SHAPE
@@ -67,7 +68,7 @@ pub(super) const SHAPES: &[Shape] = &[
         name: "bash: trap that forwards, two `wait`s; a second TERM kills the app",
         files: &[(
             "entry",
-            "#!/bin/bash\n./app.py second=dies & p=$!\ntrap 'kill -TERM $p' TERM\n: >set\nwait $p\nwait $p\n",
+            "#!/bin/bash\n./app.py second=dies & p=$!\ntrap 'sleep 0.1; kill -TERM $p' TERM\n: >set\nwait $p\nwait $p\n",
         )],
         ready: &[Sign::File("ready"), Sign::File("set")],
         ..SHAPE
@@ -88,7 +89,7 @@ pub(super) const SHAPES: &[Shape] = &[
         files: &[(
             "entry",
             "#!/bin/bash\n./app.py name=-a second=dies & ./app.py name=-b second=dies &\n\
-             trap 'kill $(jobs -p); wait; exit 0' TERM\n: >set\nwait -n\n",
+             trap 'sleep 0.1; kill $(jobs -p); wait; exit 0' TERM\n: >set\nwait -n\n",
         )],
         ready: &[Sign::File("ready-a"), Sign::File("ready-b"), Sign::File("set")],
         saved: &[File("saved-a"), File("saved-b")],

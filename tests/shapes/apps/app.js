@@ -1,6 +1,5 @@
-// An HTTP server of node: asked to stop it works on for 0.8 s, and writes that it has. Its files are as those of app.py;
-// with the
-// word `numbered` their names end with the number that pm2 gave it.
+// An HTTP server of node: asked to stop it works on for 0.8 s, and writes that it has. Its files are as those of
+// app.py; with the word `numbered` their names end with the number that pm2 gave it.
 const fs = require('fs');
 const name = process.argv.includes('numbered') ? process.env.NODE_APP_INSTANCE : '';
 fs.writeFileSync('asked' + name, '');

@@ -2,12 +2,13 @@
 """The parent of an app (`parent.py MODE APP WORD…`).
 
     flag     catches TERM, sets a flag and looks at it when the app has ended
-    forward  sends the app the TERM that it gets, and waits for it
+    forward  sends the app the TERM that it gets, 0.1 s later (two that come together are one), and waits for it
     default  waits for it, and dies of a TERM
 """
 import signal
 import subprocess
 import sys
+import time
 
 mode, command = sys.argv[1], sys.argv[2:]
 app = None
@@ -15,6 +16,7 @@ app = None
 
 def stop(*_):
     if mode == "forward":
+        time.sleep(0.1)
         app.terminate()
 
 

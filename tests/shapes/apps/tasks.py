@@ -1,4 +1,4 @@
-"""A Celery worker that gives itself a task of 2 s as soon as it can; the broker is a directory."""
+"""A Celery worker that gives itself a task of 1 s as soon as it can; the broker is a directory."""
 import os
 import time
 
@@ -8,13 +8,17 @@ from celery.worker.request import Request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 app = Celery("app", broker="filesystem://")
-app.conf.broker_transport_options = {"data_folder_in": HERE, "data_folder_out": HERE}
+app.conf.broker_transport_options = {
+    "data_folder_in": HERE,
+    "data_folder_out": HERE,
+    "polling_interval": 0.1,
+}
 on_accepted = Request.on_accepted
 
 
 @app.task
 def slow():
-    time.sleep(2)
+    time.sleep(1)
     open(HERE + "/saved", "w").close()
 
 
