@@ -29,7 +29,7 @@ pub(super) const SHAPES: &[Shape] = &[
         files: &[
             (
                 "entry",
-                "#!/bin/sh\n{ seq 7000; echo whole; } >body\nwhile :; do sleep 1; done &\nexec nginx -c @D@/nginx.conf\n",
+                "#!/bin/sh\n{ seq 7000; echo whole; } >body\nwhile sleep 21600; do nginx -c @D@/nginx.conf -s reload; done &\nexec nginx -c @D@/nginx.conf\n",
             ),
             ("nginx.conf", super::servers::NGINX_CONF),
         ],

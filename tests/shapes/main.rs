@@ -11,6 +11,7 @@ mod shapes;
 mod support;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
@@ -18,6 +19,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use shapes::run::{self, Cell, Init};
 use shapes::shape::Shape;
 use shapes::table;
+use support::Outcome;
 
 fn cli() -> Command {
     let list = |name: &'static str, of: Vec<&'static str>, help: &'static str| {
@@ -32,6 +34,7 @@ fn cli() -> Command {
         )
         .arg(list("shape", shapes::all().map(|shape| shape.id).collect(), "these shapes alone"))
         .arg(list("init", Init::ALL.iter().map(|init| init.name()).collect(), "these inits alone"))
+        .arg(Arg::new("graceinit").long("graceinit").help("another file than the one just built"))
         .arg(number("jobs", "how many at a time, instead of two for a processor"))
         .arg(number("times", "how often each; the table shows the worst").default_value("1"))
         // Cargo says it to every bench.
@@ -53,7 +56,9 @@ fn main() -> ExitCode {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = matches.get_one::<u8>("jobs").map_or(2 * processors, |jobs| usize::from(*jobs));
 
-    let cells = try_all(&shapes, &inits, times, jobs);
+    let graceinit = matches.get_one::<String>("graceinit").map(Path::new);
+    let try_it = |shape: &Shape, init| run::run(shape, init, graceinit);
+    let cells = try_all(&shapes, &inits, times, jobs, try_it);
     println!("{}", table::head(&inits));
     let mut good = true;
     for (number, shape) in shapes.iter().enumerate() {
@@ -76,6 +81,7 @@ fn try_all(
     inits: &[Init],
     times: u8,
     jobs: usize,
+    try_it: impl Fn(&Shape, Init) -> Outcome<Cell> + Sync,
 ) -> HashMap<(usize, &'static str), Cell> {
     let work: Vec<(usize, Init)> = (0..times)
         .flat_map(|_| 0..shapes.len())
@@ -93,7 +99,7 @@ fn try_all(
                     if !run::possible(shape, init) {
                         continue;
                     }
-                    match run::run(shape, init) {
+                    match try_it(shape, init) {
                         Ok(cell) => {
                             let mut cells = cells.lock().expect("no panic");
                             let worst = cells.entry((number, init.name())).or_insert(cell);

@@ -110,8 +110,8 @@ fn fill(text: &str, dir: &str, port: u16) -> String {
         .replace("@PORT@", &port.to_string())
 }
 
-/// Tries a shape under an init.
-pub(crate) fn run(shape: &Shape, init: Init) -> Outcome<Cell> {
+/// Tries a shape under an init; `graceinit` is another file than the one just built.
+pub(crate) fn run(shape: &Shape, init: Init, graceinit: Option<&Path>) -> Outcome<Cell> {
     let place = Place::new();
     let dir = place.text("");
     let dir = dir.trim_end_matches('/');
@@ -123,7 +123,11 @@ pub(crate) fn run(shape: &Shape, init: Init) -> Outcome<Cell> {
         }
         place.file(name, fill(text, dir, port), mode);
     }
-    let mut run = Launch::new(init.program(), Room::PidNs)
+    let program = init.program();
+    let file = graceinit.filter(|_| program.is_ours()).map_or(program.path(), Path::to_path_buf);
+    let mut run = Launch::new(program, Room::PidNs)
+        .program_file(file)
+        .wrapped_by(shape.wrap)
         .unprepared()
         .no_flags()
         .flags(init.flags())

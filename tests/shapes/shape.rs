@@ -13,6 +13,8 @@ pub(crate) struct Shape {
     pub(crate) files: &'static [(&'static str, &'static str)],
     /// What the init runs, in the shape's directory.
     pub(crate) command: &'static [&'static str],
+    /// What the init is started by, words of a program that becomes it: fewer privileges, as an engine gives.
+    pub(crate) wrap: &'static [&'static str],
     /// When it is to be stopped: all of these hold.
     pub(crate) ready: &'static [Sign],
     /// A file with a script that the harness runs outside: a client.
@@ -34,6 +36,7 @@ pub(crate) const SHAPE: Shape = Shape {
     needs: &["/usr/bin/python3"],
     files: &[],
     command: &["./entry"],
+    wrap: &[],
     ready: &[Sign::File("ready")],
     visitor: None,
     request: None,

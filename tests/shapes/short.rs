@@ -12,7 +12,7 @@ use crate::{ensure, ensure_eq};
 fn cell(id: &str, init: Init) -> Outcome<Option<Cell>> {
     let shape = all().find(|shape| shape.id == id);
     let shape = shape.ok_or_else(|| Fault::new(format!("no shape {id}")))?;
-    run::possible(shape, init).then(|| run::run(shape, init)).transpose()
+    run::possible(shape, init).then(|| run::run(shape, init, None)).transpose()
 }
 
 /// The work was saved, the app asked once (where that can be seen), and nothing had to be killed.

@@ -1,7 +1,16 @@
 //! Programs that run another, and supervisors.
 
-use super::shape::Proof::File;
+use super::shape::Proof::{File, Text};
 use super::shape::{SHAPE, Shape, Sign};
+
+/// As in a container: the init is root without CAP_SYS_PTRACE, and the processes are another user's, so that most of
+/// their /proc cannot be read.
+const UNREADABLE: Shape = Shape {
+    needs: &["/usr/sbin/gosu", "/usr/bin/setpriv", PYTHON],
+    command: &["gosu", "nobody", "./entry"],
+    wrap: &["setpriv", "--bounding-set", "-sys_ptrace"],
+    ..SHAPE
+};
 
 const PYTHON: &str = "/usr/bin/python3";
 
@@ -37,6 +46,29 @@ pub(super) const SHAPES: &[Shape] = &[
              setpriv --reuid 65534 --regid 65534 --clear-groups ./app.py\n",
         )],
         ..SHAPE
+    },
+    Shape {
+        id: "unreadable_trap_and_foreground_app",
+        name: "gosu, bash: trap, app in the foreground; no CAP_SYS_PTRACE",
+        files: &[("entry", "#!/bin/bash\ntrap 'exit 0' TERM\n./app.py\n")],
+        ..UNREADABLE
+    },
+    Shape {
+        id: "unreadable_app_to_while_read",
+        name: "gosu, bash: `app \\| while read`; no CAP_SYS_PTRACE",
+        files: &[(
+            "entry",
+            "#!/bin/bash\n./app.py talk=yes | while read -r line; do echo \"$line\" >>log; done\n",
+        )],
+        saved: &[File("saved"), Text("log", "last words")],
+        ..UNREADABLE
+    },
+    Shape {
+        id: "unreadable_exec_to_tee_and_exec",
+        name: "gosu, bash: `exec > >(tee log); exec app`; no CAP_SYS_PTRACE",
+        files: &[("entry", "#!/bin/bash\nexec > >(tee log) 2>&1\nexec ./app.py talk=yes\n")],
+        saved: &[File("saved"), Text("log", "last words")],
+        ..UNREADABLE
     },
     Shape {
         id: "npm",
