@@ -58,7 +58,7 @@ shapes! {
         trap_and_nginx trap_and_gunicorn ignored_and_a_loop mysqld_safe sh_c_without_exec
         wait_n background_app_and_tail daemonised_workers gunicorn_behind_sh
         tail_before_the_app nginx_and_a_reload_loop python_that_sets_a_flag perl_system su gosu
-        trap_and_setpriv npm xvfb_run unshare_fork strace supervisord pm2_runtime plain node
+        trap_and_setpriv unreadable_trap_and_foreground_app npm xvfb_run unshare_fork strace supervisord pm2_runtime plain node
         java gunicorn apache2ctl postfix cron sshd
     ;
     NOT_YET:
@@ -68,7 +68,8 @@ shapes! {
         exec_to_tee_and_exec exec_to_tee_and_ignored app_to_fifo long_drain_to_tee
         supervisor_in_its_own_session pool_behind_sh celery_behind_sh celery_detached runsvdir
         tunnel_beside_the_app int_and_then_term sudo uv timeout pm2_runtime_cluster pool celery
-        gunicorn_hup varnishd
+        gunicorn_hup varnishd unreadable_app_to_while_read
+        unreadable_exec_to_tee_and_exec
     ;
 }
 
