@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use shapes::run::{self, Cell, Init};
+use shapes::run::{self, Cell, Runner};
 use shapes::shape::Shape;
 use shapes::table;
 use support::Outcome;
@@ -33,7 +33,11 @@ fn cli() -> Command {
             "Stops entry scripts and servers of all shapes and looks at what became of their work",
         )
         .arg(list("shape", shapes::all().map(|shape| shape.id).collect(), "these shapes alone"))
-        .arg(list("init", Init::ALL.iter().map(|init| init.name()).collect(), "these inits alone"))
+        .arg(list(
+            "init",
+            Runner::ALL.iter().map(|init| init.name()).collect(),
+            "these inits alone",
+        ))
         .arg(Arg::new("graceinit").long("graceinit").help("another file than the one just built"))
         .arg(number("jobs", "how many at a time, instead of two for a processor"))
         .arg(number("times", "how often each; the table shows the worst").default_value("1"))
@@ -48,8 +52,8 @@ fn wanted(matches: &ArgMatches, list: &str, name: &str) -> bool {
 
 fn main() -> ExitCode {
     let matches = cli().get_matches();
-    let inits: Vec<Init> =
-        Init::ALL.into_iter().filter(|init| wanted(&matches, "init", init.name())).collect();
+    let inits: Vec<Runner> =
+        Runner::ALL.into_iter().filter(|init| wanted(&matches, "init", init.name())).collect();
     let shapes: Vec<&Shape> =
         shapes::all().filter(|shape| wanted(&matches, "shape", shape.id)).collect();
     let times = matches.get_one::<u8>("times").copied().unwrap_or(1);
@@ -69,6 +73,8 @@ fn main() -> ExitCode {
         if let Some(worse) = table::worse(&inits, &row) {
             eprintln!("{}: graceinit is worse than {worse}", shape.id);
             good &= shape.id == shapes::UNTOLD;
+        } else if let Some(seconds) = table::slower(&inits, &row) {
+            eprintln!("{}: graceinit takes {seconds:.1} s longer than the quickest", shape.id);
         }
     }
     println!("\n{}", table::LEGEND);
@@ -78,12 +84,12 @@ fn main() -> ExitCode {
 /// Every cell that could be had, so many at a time; of several tries the worst.
 fn try_all(
     shapes: &[&Shape],
-    inits: &[Init],
+    inits: &[Runner],
     times: u8,
     jobs: usize,
-    try_it: impl Fn(&Shape, Init) -> Outcome<Cell> + Sync,
+    try_it: impl Fn(&Shape, Runner) -> Outcome<Cell> + Sync,
 ) -> HashMap<(usize, &'static str), Cell> {
-    let work: Vec<(usize, Init)> = (0..times)
+    let work: Vec<(usize, Runner)> = (0..times)
         .flat_map(|_| 0..shapes.len())
         .flat_map(|shape| inits.iter().map(move |init| (shape, *init)))
         .collect();

@@ -26,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Under what a shape is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Init {
-    /// graceinit as it is without a flag.
+pub(crate) enum Runner {
+    /// graceinit without a flag.
     Graceinit,
     Main,
     Group,
@@ -36,37 +36,43 @@ pub(crate) enum Init {
     Catatonit,
 }
 
-impl Init {
-    pub(crate) const ALL: [Init; 6] =
-        [Init::Graceinit, Init::Main, Init::Group, Init::Tini, Init::DumbInit, Init::Catatonit];
+impl Runner {
+    pub(crate) const ALL: [Runner; 6] = [
+        Runner::Graceinit,
+        Runner::Main,
+        Runner::Group,
+        Runner::Tini,
+        Runner::DumbInit,
+        Runner::Catatonit,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Init::Graceinit => "graceinit",
-            Init::Main => "main",
-            Init::Group => "group",
-            Init::Tini => "tini",
-            Init::DumbInit => "dumb-init",
-            Init::Catatonit => "catatonit",
+            Runner::Graceinit => "graceinit",
+            Runner::Main => "main",
+            Runner::Group => "group",
+            Runner::Tini => "tini",
+            Runner::DumbInit => "dumb-init",
+            Runner::Catatonit => "catatonit",
         }
     }
 
     pub(crate) fn program(self) -> Program {
         match self {
-            Init::Graceinit | Init::Main | Init::Group => Program::Graceinit,
-            Init::Tini => Program::Tini,
-            Init::DumbInit => Program::DumbInit,
-            Init::Catatonit => Program::Catatonit,
+            Runner::Graceinit | Runner::Main | Runner::Group => Program::Graceinit,
+            Runner::Tini => Program::Tini,
+            Runner::DumbInit => Program::DumbInit,
+            Runner::Catatonit => Program::Catatonit,
         }
     }
 
     /// The peers as they are without flags, which is how images run them.
     fn flags(self) -> &'static str {
         match self {
-            Init::Graceinit => "--grace 7s",
-            Init::Main => "--grace 7s --scope main",
-            Init::Group => "--grace 7s --scope group",
-            Init::Tini | Init::DumbInit | Init::Catatonit => "",
+            Runner::Graceinit => "--grace 7s",
+            Runner::Main => "--grace 7s --scope main",
+            Runner::Group => "--grace 7s --scope group",
+            Runner::Tini | Runner::DumbInit | Runner::Catatonit => "",
         }
     }
 }
@@ -96,7 +102,7 @@ impl Cell {
 }
 
 /// Whether the shape and the init can be tried here.
-pub(crate) fn possible(shape: &Shape, init: Init) -> bool {
+pub(crate) fn possible(shape: &Shape, init: Runner) -> bool {
     need::root()
         && need::pid_namespace()
         && (init.program().is_ours() || need::peer(init.program()))
@@ -111,7 +117,7 @@ fn fill(text: &str, dir: &str, port: u16) -> String {
 }
 
 /// Tries a shape under an init; `graceinit` is another file than the one just built.
-pub(crate) fn run(shape: &Shape, init: Init, graceinit: Option<&Path>) -> Outcome<Cell> {
+pub(crate) fn run(shape: &Shape, init: Runner, graceinit: Option<&Path>) -> Outcome<Cell> {
     let place = Place::new();
     let dir = place.text("");
     let dir = dir.trim_end_matches('/');
@@ -220,7 +226,7 @@ fn wait_until_ready(shape: &Shape, run: &Run, place: &Place) -> Outcome {
 }
 
 /// Waits for the end, and makes it when the budget is over; whether SIGKILL was the end.
-fn end(run: &mut Run, init: Init, begun: Instant) -> Outcome<(Status, bool)> {
+fn end(run: &mut Run, init: Runner, begun: Instant) -> Outcome<(Status, bool)> {
     let ours = init.program().is_ours();
     let budget = if ours { BUDGET + MARGIN } else { BUDGET };
     let left = budget.saturating_sub(begun.elapsed());

@@ -3,20 +3,20 @@
 
 use std::collections::BTreeSet;
 
-use super::run::{self, Cell, Init};
+use super::run::{self, Cell, Runner};
 use super::{UNTOLD, all};
 use crate::support::{Fault, Outcome};
 use crate::{ensure, ensure_eq};
 
 /// A shape under an init; `None` where it cannot be tried.
-fn cell(id: &str, init: Init) -> Outcome<Option<Cell>> {
+fn cell(id: &str, init: Runner) -> Outcome<Option<Cell>> {
     let shape = all().find(|shape| shape.id == id);
     let shape = shape.ok_or_else(|| Fault::new(format!("no shape {id}")))?;
     run::possible(shape, init).then(|| run::run(shape, init, None)).transpose()
 }
 
 /// The work was saved, the app asked once (where that can be seen), and nothing had to be killed.
-fn saves(id: &str, init: Init) -> Outcome {
+fn saves(id: &str, init: Runner) -> Outcome {
     let Some(cell) = cell(id, init)? else { return Ok(()) };
     ensure!(cell.saved, "the work is lost: {cell:?}");
     ensure_eq!(cell.asked.unwrap_or(1), 1, "how often the app was asked");
@@ -25,7 +25,7 @@ fn saves(id: &str, init: Init) -> Outcome {
 }
 
 /// The work is lost: else the shape would prove nothing.
-fn loses(id: &str, init: Init) -> Outcome {
+fn loses(id: &str, init: Runner) -> Outcome {
     let Some(cell) = cell(id, init)? else { return Ok(()) };
     ensure!(!cell.saved, "the work is saved: {cell:?}");
     Ok(())
@@ -35,16 +35,16 @@ fn loses(id: &str, init: Init) -> Outcome {
 macro_rules! shapes {
     (SAVED: $($saved:ident)*; NOT_YET: $($later:ident)*;) => {
         mod graceinit {
-            use super::{Init, Outcome, saves};
+            use super::{Runner, Outcome, saves};
 
             $(
                 #[test]
-                fn $saved() -> Outcome { saves(stringify!($saved), Init::Graceinit) }
+                fn $saved() -> Outcome { saves(stringify!($saved), Runner::Graceinit) }
             )*
             $(
                 #[test]
                 #[ignore = "needs --scope auto"]
-                fn $later() -> Outcome { saves(stringify!($later), Init::Graceinit) }
+                fn $later() -> Outcome { saves(stringify!($later), Runner::Graceinit) }
             )*
         }
         const TESTED: &[&str] = &[$(stringify!($saved),)* $(stringify!($later),)*];
@@ -84,40 +84,40 @@ fn every_shape_has_a_test() {
 /// The one that no rule can tell from another: a second TERM comes when most of the budget is gone.
 #[test]
 fn a_supervisor_with_a_long_drain_needs_scope_main() -> Outcome {
-    saves(UNTOLD, Init::Main)
+    saves(UNTOLD, Runner::Main)
 }
 
 /// What the shapes are about: each of the others loses some of them.
 mod others {
-    use super::{Init, Outcome, loses};
+    use super::{Outcome, Runner, loses};
 
     #[test]
     fn tini_does_not_reach_what_a_shell_with_a_trap_waits_for() -> Outcome {
-        loses("trap_and_foreground_app", Init::Tini)
+        loses("trap_and_foreground_app", Runner::Tini)
     }
 
     #[test]
     fn catatonit_leaves_with_a_shell_that_does_not_exec() -> Outcome {
-        loses("sh_c_without_exec", Init::Catatonit)
+        loses("sh_c_without_exec", Runner::Catatonit)
     }
 
     #[test]
     fn dumb_init_asks_what_the_trap_asks_too() -> Outcome {
-        loses("trap_forwards_two_waits", Init::DumbInit)
+        loses("trap_forwards_two_waits", Runner::DumbInit)
     }
 
     #[test]
     fn dumb_init_ends_the_tunnel_before_the_app() -> Outcome {
-        loses("tunnel_beside_the_app", Init::DumbInit)
+        loses("tunnel_beside_the_app", Runner::DumbInit)
     }
 
     #[test]
     fn the_group_loses_the_reader_of_the_apps_output() -> Outcome {
-        loses("exec_to_tee_and_exec", Init::Group)
+        loses("exec_to_tee_and_exec", Runner::Group)
     }
 
     #[test]
     fn the_main_process_alone_may_be_a_shell_that_ignores_the_signal() -> Outcome {
-        loses("ignored_and_a_loop", Init::Main)
+        loses("ignored_and_a_loop", Runner::Main)
     }
 }

@@ -1,9 +1,11 @@
 //! The table: a row per shape, a column per init, as Markdown.
 
-use super::run::{Cell, Init};
+use std::time::Duration;
+
+use super::run::{Cell, Runner};
 use super::shape::Shape;
 
-pub(crate) fn head(inits: &[Init]) -> String {
+pub(crate) fn head(inits: &[Runner]) -> String {
     let names: String = inits.iter().map(|init| format!(" {} |", init.name())).collect();
     format!("| shape |{names}\n|---|{}", "---|".repeat(inits.len()))
 }
@@ -30,13 +32,26 @@ pub(crate) fn text(cell: Cell) -> String {
 }
 
 /// Who saved the work, or asked once, where graceinit as it is did not.
-pub(crate) fn worse(inits: &[Init], row: &[Option<Cell>]) -> Option<&'static str> {
-    let place = inits.iter().position(|init| *init == Init::Graceinit)?;
+pub(crate) fn worse(inits: &[Runner], row: &[Option<Cell>]) -> Option<&'static str> {
+    let place = inits.iter().position(|init| *init == Runner::Graceinit)?;
     let ours = row.get(place).copied().flatten()?;
     let better =
-        |(_, cell): &(&Init, &Option<Cell>)| cell.is_some_and(|cell| cell.rank() < ours.rank());
+        |(_, cell): &(&Runner, &Option<Cell>)| cell.is_some_and(|cell| cell.rank() < ours.rank());
     inits.iter().zip(row).find(better).map(|(init, _)| init.name())
 }
+
+/// How many seconds graceinit took longer than the quickest that saved the work and asked once.
+pub(crate) fn slower(runners: &[Runner], row: &[Option<Cell>]) -> Option<f64> {
+    let place = runners.iter().position(|runner| *runner == Runner::Graceinit)?;
+    let ours = row.get(place).copied().flatten()?;
+    let good = |cell: &&Cell| cell.rank() == (false, false) && !cell.killed;
+    let quickest = row.iter().flatten().filter(good).map(|cell| cell.took).min()?;
+    let longer = ours.took.saturating_sub(quickest);
+    (longer > TOLERATED).then_some(longer.as_secs_f64())
+}
+
+/// What graceinit may take longer than the quickest without being mentioned.
+const TOLERATED: Duration = Duration::from_millis(500);
 
 /// What the cells say.
 pub(crate) const LEGEND: &str = "\

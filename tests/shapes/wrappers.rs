@@ -101,7 +101,7 @@ pub(super) const SHAPES: &[Shape] = &[
         id: "xvfb_run",
         name: "xvfb-run",
         needs: &["/usr/bin/xvfb-run", "/usr/bin/xauth", PYTHON],
-        command: &["xvfb-run", "-a", "./app.py"],
+        files: &[("entry", XVFB_RUN)],
         ..SHAPE
     },
     Shape {
@@ -162,3 +162,16 @@ pub(super) const SHAPES: &[Shape] = &[
         ..SHAPE
     },
 ];
+
+/// An X server that is killed leaves its files in /tmp: here it has one of its own, with the shape's directory in it.
+const XVFB_RUN: &str = "#!/bin/sh
+mkdir tmp
+mount -t tmpfs none tmp
+case $PWD in /tmp/*)
+    mkdir -p tmp/${PWD#/tmp/}
+    mount --bind . tmp/${PWD#/tmp/}
+esac
+mount --rbind tmp /tmp
+cd $PWD
+exec xvfb-run -n @PORT@ ./app.py
+";
