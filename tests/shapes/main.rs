@@ -39,7 +39,7 @@ fn cli() -> Command {
             "these inits alone",
         ))
         .arg(Arg::new("graceinit").long("graceinit").help("another file than the one just built"))
-        .arg(number("jobs", "how many at a time, instead of two for a processor"))
+        .arg(number("jobs", "how many at a time: most of them wait").default_value("4"))
         .arg(number("times", "how often each; the table shows the worst").default_value("1"))
         // Cargo says it to every bench.
         .arg(Arg::new("bench").long("bench").action(ArgAction::SetTrue).hide(true))
@@ -57,8 +57,7 @@ fn main() -> ExitCode {
     let shapes: Vec<&Shape> =
         shapes::all().filter(|shape| wanted(&matches, "shape", shape.id)).collect();
     let times = matches.get_one::<u8>("times").copied().unwrap_or(1);
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = matches.get_one::<u8>("jobs").map_or(2 * processors, |jobs| usize::from(*jobs));
+    let jobs = matches.get_one::<u8>("jobs").copied().unwrap_or(1);
 
     let graceinit = matches.get_one::<String>("graceinit").map(Path::new);
     let try_it = |shape: &Shape, init| run::run(shape, init, graceinit);
@@ -86,7 +85,7 @@ fn try_all(
     shapes: &[&Shape],
     inits: &[Runner],
     times: u8,
-    jobs: usize,
+    jobs: u8,
     try_it: impl Fn(&Shape, Runner) -> Outcome<Cell> + Sync,
 ) -> HashMap<(usize, &'static str), Cell> {
     let work: Vec<(usize, Runner)> = (0..times)
