@@ -17,6 +17,7 @@ mod proctree;
 mod pty;
 mod rollout;
 mod servers;
+mod shapes;
 mod sockets;
 mod support;
 mod walls;

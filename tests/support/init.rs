@@ -126,6 +126,7 @@ pub struct Launch {
     own_proc: bool,
     race: Option<(u64, i32)>,
     dashes: bool,
+    prepared: bool,
     outside: Vec<OsString>,
     before: Vec<OsString>,
     wrap: Vec<OsString>,
@@ -152,6 +153,7 @@ impl Launch {
             own_proc: true,
             race: None,
             dashes: true,
+            prepared: true,
             outside: Vec::new(),
             before: vec!["clean".into(), "alone".into()],
             wrap: Vec::new(),
@@ -275,6 +277,12 @@ impl Launch {
         self
     }
 
+    /// The program is started without the puppet, which benchmarks have not built.
+    pub fn unprepared(mut self) -> Launch {
+        self.prepared = false;
+        self
+    }
+
     /// How long to wait for a line or for the end, instead of [`PATIENCE`].
     pub fn patience(mut self, patience: Duration) -> Launch {
         self.patience = patience;
@@ -315,15 +323,17 @@ impl Launch {
                 words.extend(USER_NAMESPACE.iter().map(OsString::from));
             }
         }
-        words.push(puppet().into());
-        words.extend(self.before.iter().cloned());
-        words.push(match self.race {
-            None => "exec".into(),
-            Some((micros, signal)) => {
-                let room = if self.room == Room::PidNs { "pidns" } else { "plain" };
-                format!("race={room}:{micros}:{}", name_of(signal)).into()
-            }
-        });
+        if self.prepared {
+            words.push(puppet().into());
+            words.extend(self.before.iter().cloned());
+            words.push(match self.race {
+                None => "exec".into(),
+                Some((micros, signal)) => {
+                    let room = if self.room == Room::PidNs { "pidns" } else { "plain" };
+                    format!("race={room}:{micros}:{}", name_of(signal)).into()
+                }
+            });
+        }
         words.extend(self.wrap.iter().cloned());
         words.push(self.path.clone().unwrap_or_else(|| self.program.path()).into());
         words.extend(self.flags.iter().cloned());
