@@ -63,11 +63,9 @@ pub(super) fn begin(code: u8) -> Option<Pid> {
     let text = TEXT.get(CURRENT.load(Ordering::SeqCst))?;
     let length = LENGTH.get(CURRENT.load(Ordering::SeqCst))?.load(Ordering::SeqCst);
     let file = FILE.load(Ordering::SeqCst);
-    // A raw system call, because the C library's fork is not async-signal-safe. Without an exit signal the child is a
-    // helper (see `helper.rs`).
-    // SAFETY: without CLONE_VM the child has a copy of this process's memory, its stack included.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, 0usize, 0usize, 0usize, 0usize, 0usize) };
-    if pid == 0 {
+    // SAFETY: the child calls async-signal-safe functions only.
+    let pid = unsafe { process::clone_helper() }.ok()?;
+    if pid.0 == 0 {
         let mut line = [b' '; LONGEST];
         for (to, from) in line.iter_mut().zip(text).take(length) {
             *to = from.load(Ordering::Relaxed);
@@ -76,7 +74,7 @@ pub(super) fn begin(code: u8) -> Option<Pid> {
         fill_in(&mut line, length, code, now);
         process::exit(u8::from(!write(file, &line, length)));
     }
-    (pid > 0).then_some(Pid(pid as i32))
+    Some(pid)
 }
 
 /// Whether the child has ended.

@@ -3,7 +3,9 @@
 use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 
+use super::fd;
 use crate::types::{Pid, Signal};
 
 /// The pid of this process.
@@ -43,15 +45,43 @@ pub fn become_subreaper() -> io::Result<()> {
 /// # Errors
 /// Those of prctl(2).
 pub fn signal_when_parent_dies(signal: Signal) -> io::Result<()> {
-    prctl(libc::PR_SET_PDEATHSIG, signal.number() as libc::c_ulong)
+    prctl(libc::PR_SET_PDEATHSIG, signal.number() as u32)
 }
 
-fn prctl(option: i32, value: libc::c_ulong) -> io::Result<()> {
-    // SAFETY: both options that are used take one plain number.
-    match unsafe { libc::prctl(option, value, 0, 0, 0) } {
+/// Sets an attribute of this process. An option that takes a pointer would get an invalid one, so `option` must take a
+/// number.
+pub(super) fn prctl(option: i32, value: u32) -> io::Result<()> {
+    const NONE: libc::c_ulong = 0;
+    // SAFETY: plain numbers.
+    match unsafe { libc::prctl(option, libc::c_ulong::from(value), NONE, NONE, NONE) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// A descriptor that stands for a process. It can be read when the process has ended (pidfd_open(2)).
+///
+/// # Errors
+/// Those of pidfd_open(2): ESRCH; ENOSYS before Linux 5.3, EPERM under an old seccomp profile.
+pub(super) fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers; the call makes a descriptor.
+    unsafe { fd::created(libc::syscall(libc::SYS_pidfd_open, pid.0, 0)) }
+}
+
+/// Makes a child without an exit signal: a helper (see `helper.rs`). Returns its pid, or 0 in the child. A raw system call,
+/// because the C library's fork is not async-signal-safe.
+///
+/// # Errors
+/// Those of clone(2): EAGAIN, ENOMEM.
+///
+/// # Safety
+/// The child is a copy of this process with one thread. If this process has other threads, or is in the handler of a signal,
+/// the child must call async-signal-safe functions only.
+pub(super) unsafe fn clone_helper() -> io::Result<Pid> {
+    // All arguments are zero, so it does not matter that their order differs between architectures.
+    // SAFETY: without CLONE_VM the child has a copy of this process's memory, its stack included.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, 0usize, 0usize, 0usize, 0usize, 0usize) };
+    if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(Pid(pid as i32)) }
 }
 
 /// Whether this path exists. No right to read it is needed.

@@ -26,8 +26,8 @@ pub fn find() -> Found {
     }
 }
 
-/// Whether any child is alive. If none is, there is no descendant either: the children of a process become ours in the
-/// same step in which it becomes a zombie (exit_notify in kernel/exit.c). Helpers do not count.
+/// Whether any child is alive. If none is, there is no descendant either: the children of a process become children
+/// of this one in the same step in which it becomes a zombie (exit_notify in kernel/exit.c). Helpers do not count.
 ///
 /// If waitid(2) is asked for stopped children only, the kernel passes over zombies, and answers ECHILD if there is no other
 /// child (wait_consider_task in kernel/exit.c). With WNOWAIT a stop can still be read later.

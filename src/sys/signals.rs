@@ -5,10 +5,10 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
-use super::poll;
+use super::{fd, poll};
 use crate::types::{Pid, Signal, Time};
 
 /// The kernel's sigset_t: bit n-1 for signal n.
@@ -91,13 +91,11 @@ impl Source {
         let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
         let all = Mask::ALL;
         // SAFETY: the pointer is to a live set of 8 bytes; -1 asks for a new descriptor.
-        let fd =
-            unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const all.0, MASK_BYTES, flags) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is new, so no other value owns it.
-        Ok(Source(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+        let fd = unsafe {
+            let set = &raw const all.0;
+            fd::created(libc::syscall(libc::SYS_signalfd4, -1, set, MASK_BYTES, flags))
+        };
+        fd.map(Source)
     }
 
     /// Waits for the next signal, or until `until`: one system call instead of poll(2) and read(2), if there is no

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 
 use super::stat::{Stat, decimal};
 use super::{process, reap, signals};
@@ -159,17 +160,14 @@ pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
     if found.parent == process::own_pid() {
         return signals::send(found.pid, signal);
     }
-    // SAFETY: plain numbers.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, found.pid.0, 0) };
-    if fd < 0 {
-        let error = std::io::Error::last_os_error();
-        return match error.raw_os_error() {
-            // Linux before 5.3, or an old seccomp profile.
-            Some(libc::ENOSYS | libc::EPERM) => signals::send(found.pid, signal),
-            _ => Err(error),
-        };
-    }
-    let held = Raw(fd as i32);
+    let held = match process::pidfd(found.pid) {
+        Ok(held) => held,
+        // Linux before 5.3, or an old seccomp profile.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+            return signals::send(found.pid, signal);
+        }
+        Err(error) => return Err(error),
+    };
     if look_up(found.pid).is_none_or(|now| now.started != found.started) {
         return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
     }
@@ -177,7 +175,7 @@ pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
     let result = unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
-            held.0,
+            held.as_raw_fd(),
             signal.number(),
             std::ptr::null::<u8>(),
             0,

@@ -67,21 +67,8 @@ impl Socket {
     /// Those of socket(2), and of bind(2) with an abstract name.
     pub fn open() -> io::Result<Socket> {
         let fd = unix_datagram()?;
-        let on: libc::c_int = 1;
         // Before the socket has a name, so that no message can arrive without credentials.
-        // SAFETY: the value is a live int and its size is what is passed on.
-        let result = unsafe {
-            libc::setsockopt(
-                fd.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_PASSCRED,
-                (&raw const on).cast(),
-                mem::size_of_val(&on) as libc::socklen_t,
-            )
-        };
-        if result != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        fd::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_PASSCRED, &1i32)?;
         for place in PLACES {
             let path = PathBuf::from(place).join(random_name());
             if bind(&fd, path.as_os_str().as_bytes()).is_ok() {
@@ -146,13 +133,8 @@ fn random_name() -> String {
 
 fn unix_datagram() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: plain numbers.
-    let fd = unsafe { libc::socket(libc::AF_UNIX, kind, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new, so no other value owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    // SAFETY: plain numbers; the call makes a descriptor.
+    unsafe { fd::created(libc::socket(libc::AF_UNIX, kind, 0).into()) }
 }
 
 /// The address of a path, or of a NUL and an abstract name (unix(7)). `None` if it is too long.
@@ -274,16 +256,7 @@ fn ancillary(header: &libc::msghdr) -> (Sender, Vec<OwnedFd>) {
 fn disable_linger(fd: &OwnedFd) {
     let off = libc::linger { l_onoff: 0, l_linger: 0 };
     // Ignore ENOTSOCK, the result for any other descriptor.
-    // SAFETY: the value is live and its size is what is passed on.
-    unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const off).cast(),
-            mem::size_of_val(&off) as libc::socklen_t,
-        )
-    };
+    let _ = fd::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_LINGER, &off);
 }
 
 /// The parent of a process, from /proc.

@@ -2,10 +2,11 @@
 //! and shows the sockets of this network namespace.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 mod wire;
 
+use super::fd;
 use wire::Piece;
 pub use wire::{Info, Kind, Query, Socket, States};
 
@@ -131,18 +132,19 @@ impl Diag {
 
 fn open() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: plain numbers.
-    let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_SOCK_DIAG) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new, so no other value owns it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: plain numbers; the call makes a descriptor.
+    let socket = unsafe {
+        fd::created(libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_SOCK_DIAG).into())?
+    };
     // When the socket is connected to the kernel (port 0), no other process can send to it.
     let kernel = address();
     // SAFETY: the pointer is to a live sockaddr_nl, and its size is what is passed on.
     let result = unsafe {
-        libc::connect(fd, (&raw const kernel).cast(), size_of::<libc::sockaddr_nl>() as u32)
+        libc::connect(
+            socket.as_raw_fd(),
+            (&raw const kernel).cast(),
+            size_of::<libc::sockaddr_nl>() as u32,
+        )
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
 }
