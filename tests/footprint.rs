@@ -1,6 +1,6 @@
-//! What the program costs, in counts that are the same on a busy machine: its size, the page faults of a life, the memory
-//! that it keeps. (That it never wakes up is in `blackbox::still`; the benchmark measures times.) Each bound is a little
-//! above what was measured on the release build for x86_64, and the measurement stands beside it.
+//! What the program costs, in counts that are the same on a busy machine: its size, the page faults of a life, the
+//! memory that it keeps. (That it never wakes up is in `blackbox::still`; the benchmark measures times.) Each bound
+//! is a little above what was measured on the release build for x86_64, and the measurement stands beside it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

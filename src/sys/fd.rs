@@ -113,8 +113,8 @@ pub fn read(fd: BorrowedFd<'_>, into: &mut [u8]) -> Read {
     }
 }
 
-/// Closes every descriptor from 3 on except `keep`. They are the app's now: if graceinit kept the end of a pipe open, its
-/// reader would never see the end.
+/// Closes every descriptor from 3 on except `keep`. They are the app's now: if graceinit kept the end of a pipe open,
+/// its reader would never see the end.
 pub fn close_inherited(keep: &[BorrowedFd<'_>]) {
     let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).collect();
     kept.sort_unstable();
@@ -146,8 +146,8 @@ fn close_range(first: u32, last: u32, when: Close) {
         Close::Now => 0,
         Close::AtExecve => libc::CLOSE_RANGE_CLOEXEC,
     };
-    // SAFETY: no memory is involved, and no value of this program owns these descriptors: they were open when it started
-    // (the callers leave its own out), or this is a child that does not use them.
+    // SAFETY: no memory is involved, and no value of this program owns these descriptors: they were open when it
+    // started (the callers leave its own out), or this is a child that does not use them.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     if result == 0 {
         return;

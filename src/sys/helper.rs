@@ -1,8 +1,8 @@
 //! A helper: a child that does not count as part of the tree that graceinit signals, reaps and waits for.
 //!
-//! It is made with clone(2) and no exit signal. For wait(2) that makes it a "clone child", which the kernel leaves out of
-//! every call without __WALL or __WCLONE (eligible_child in kernel/exit.c). So a helper does not keep the tree from being
-//! empty. No SIGCHLD is sent when it exits; the end of its socket tells that.
+//! It is made with clone(2) and no exit signal. For wait(2) that makes it a "clone child", which the kernel leaves
+//! out of every call without __WALL or __WCLONE (eligible_child in kernel/exit.c). So a helper does not keep the tree
+//! from being empty. No SIGCHLD is sent when it exits; the end of its socket tells that.
 
 use std::ffi::CStr;
 use std::io;
@@ -39,8 +39,8 @@ pub struct Helper(Pid);
 
 impl Helper {
     /// Makes a helper that calls `work` and exits with the code that it returns. The helper is a copy of this process
-    /// without the environment. It blocks every signal, is killed when this process dies, and has no privilege unless it
-    /// is trusted. (`work` must not use strings that were borrowed from the environment: they are zeroes.)
+    /// without the environment. It blocks every signal, is killed when this process dies, and has no privilege unless
+    /// it is trusted. (`work` must not use strings that were borrowed from the environment: they are zeroes.)
     ///
     /// # Errors
     /// Those of clone(2): EAGAIN, ENOMEM.
@@ -72,8 +72,8 @@ impl Helper {
         let _ = signals::send(self.0, Signal::KILL);
     }
 
-    /// Kills and reaps the helper. If it does not end `within` that time (it is traced), or before Linux 5.3, it may stay a
-    /// zombie, which the next parent reaps.
+    /// Kills and reaps the helper. If it does not end `within` that time (it is traced), or before Linux 5.3, it may
+    /// stay a zombie, which the next parent reaps.
     pub fn end(&self, within: Duration) {
         self.kill();
         self.wait_for_end(within);
@@ -138,15 +138,15 @@ fn settle(given: &Given<'_>, parent: Pid) -> io::Result<()> {
     Ok(())
 }
 
-/// Overwrites the environment, which may hold passwords: an attacker who controls a helper must not find them in its memory.
-/// There is no other copy of the strings: the app and the hooks get pointers to the same ones.
+/// Overwrites the environment, which may hold passwords: an attacker who controls a helper must not find them in its
+/// memory. There is no other copy of the strings: the app and the hooks get pointers to the same ones.
 fn forget_environment() {
     unsafe extern "C" {
         static environ: *mut *mut libc::c_char;
     }
-    // SAFETY: there is one thread. `environ` points to an array that ends with a null pointer; its strings are terminated
-    // and lie on the stack, which can be written. The memory is the child's own copy, and the child does not read strings
-    // that were borrowed from it.
+    // SAFETY: there is one thread. `environ` points to an array that ends with a null pointer; its strings are
+    // terminated and lie on the stack, which can be written. The memory is the child's own copy, and the child does
+    // not read strings that were borrowed from it.
     unsafe {
         if environ.is_null() {
             return;
@@ -160,8 +160,8 @@ fn forget_environment() {
     }
 }
 
-/// Changes the user, and drops all groups and capabilities for good. A process that may not change its user keeps it, but
-/// loses its capabilities as well.
+/// Changes the user, and drops all groups and capabilities for good. A process that may not change its user keeps it,
+/// but loses its capabilities as well.
 fn give_up_rights(user: Option<(u32, u32)>) {
     let root = process::own_uid() == 0;
     if let Some((uid, gid)) = user.or(root.then_some(NOBODY)) {
@@ -261,8 +261,8 @@ impl End {
         }
     }
 
-    /// How much of what was sent the other end has not received yet, in bytes of the kernel's memory: a short message counts
-    /// as some hundred.
+    /// How much of what was sent the other end has not received yet, in bytes of the kernel's memory: a short message
+    /// counts as some hundred.
     pub fn untaken(&self) -> usize {
         let mut bytes: i32 = 0;
         // TIOCOUTQ is SIOCOUTQ (unix(7)).
@@ -295,8 +295,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::sys::launch::spawn::{self, Setup, Signals, Task};
 
-    /// Does `work` in a process with one thread, like graceinit. The test runner has many threads, and in a child of clone(2)
-    /// the locks of the other threads would stay locked for ever.
+    /// Does `work` in a process with one thread, like graceinit. The test runner has many threads, and in a child of
+    /// clone(2) the locks of the other threads would stay locked for ever.
     pub(crate) fn alone(work: impl Fn()) {
         let (mut said, says): (PipeReader, PipeWriter) = std::io::pipe().expect("a pipe");
         let nothing = fd::empty_input().expect("an input");

@@ -1,8 +1,8 @@
-//! The last report: if graceinit itself is stuck, the handler of the dead-man timer writes a report that was prepared in
-//! static memory. All that the handler calls is async-signal-safe.
+//! The last report: if graceinit itself is stuck, the handler of the dead-man timer writes a report that was prepared
+//! in static memory. All that the handler calls is async-signal-safe.
 //!
-//! There are two buffers, which are filled in turn: the handler may run at any moment, and reads the one that is not being
-//! filled. The handler does not return, so no buffer is filled while it reads.
+//! There are two buffers, which are filled in turn: the handler may run at any moment, and reads the one that is not
+//! being filled. The handler does not return, so no buffer is filled while it reads.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -38,8 +38,8 @@ pub fn keep(file: BorrowedFd<'_>, is_file: bool, began: Time) {
     BEGAN.store(began.0, Ordering::SeqCst);
 }
 
-/// Replaces the report by this line of JSON. The first `"code":` has to be that of the exit, with three digits, and each
-/// time that is the moment of the exit has to be [`MOMENT_MICROS`]. A line that is too long is ignored.
+/// Replaces the report by this line of JSON. The first `"code":` has to be that of the exit, with three digits, and
+/// each time that is the moment of the exit has to be [`MOMENT_MICROS`]. A line that is too long is ignored.
 pub fn renew(line: &[u8]) {
     if line.len() >= LONGEST {
         return;
@@ -127,8 +127,8 @@ fn fraction(place: &mut [u8], mut value: u64) {
     }
 }
 
-/// Writes the line. A file is overwritten in one piece and then cut to its length, so that at any moment a reader sees one
-/// whole line of JSON, with spaces behind it at most.
+/// Writes the line. A file is overwritten in one piece and then cut to its length, so that at any moment a reader
+/// sees one whole line of JSON, with spaces behind it at most.
 fn write(file: i32, line: &[u8; LONGEST], length: usize) -> bool {
     let whole = length + 1;
     if IS_FILE.load(Ordering::SeqCst) != 0 {

@@ -1,7 +1,7 @@
 //! Signals: blocked by the first instructions, read from one signalfd, sent by number.
 //!
-//! Masks are set with raw system calls: glibc removes 32 and 33 from every mask (it uses them for threads), but they have
-//! to be forwarded like all other signals.
+//! Masks are set with raw system calls: glibc removes 32 and 33 from every mask (it uses them for threads), but they
+//! have to be forwarded like all other signals.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -106,8 +106,8 @@ impl Source {
         // Not for SIGALRM once it is unblocked: its handler would not run for a signal that is waited for.
         let mask = super::deadman::blocked();
         let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
-        // SAFETY: live values of the sizes that the kernel expects; the time is null or live. The siginfo_t is read only
-        // if the kernel has filled it in (sigwaitinfo(2)).
+        // SAFETY: live values of the sizes that the kernel expects; the time is null or live. The siginfo_t is read
+        // only if the kernel has filled it in (sigwaitinfo(2)).
         unsafe {
             let (set, into) = (&raw const mask.0, info.as_mut_ptr());
             let call = libc::SYS_rt_sigtimedwait;
@@ -126,9 +126,9 @@ impl Source {
         }
     }
 
-    /// Appends the pending signals in the order of the kernel: the lowest number first, real-time signals of one number in
-    /// the order in which they were sent. The number of reads is limited, so that a flood of signals cannot keep the loop
-    /// from its other work.
+    /// Appends the pending signals in the order of the kernel: the lowest number first, real-time signals of one
+    /// number in the order in which they were sent. The number of reads is limited, so that a flood of signals cannot
+    /// keep the loop from its other work.
     pub fn read(&self, into: &mut Vec<Incoming>) {
         // Not filled with zeroes, which would take as long as all the rest.
         let mut batch: [MaybeUninit<libc::signalfd_siginfo>; BATCH] =
@@ -224,7 +224,8 @@ pub(super) fn check(result: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Sets all dispositions to the default, also those of 32 and 33, which the C library refuses to change. Async-signal-safe.
+/// Sets all dispositions to the default, also those of 32 and 33, which the C library refuses to change.
+/// Async-signal-safe.
 pub fn reset_dispositions() {
     // The kernel's struct sigaction is at most 32 bytes; all zeroes is SIG_DFL with an empty mask.
     let default = [0u64; 4];

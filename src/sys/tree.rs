@@ -91,8 +91,8 @@ fn open(dir: i32, path: &CStr, flags: i32) -> Option<Raw> {
     (fd >= 0).then_some(Raw(fd))
 }
 
-/// Whether /proc belongs to the pid namespace of this process. After `unshare --pid` without a new mount it does not, and
-/// signals to the pids in it would reach other processes.
+/// Whether /proc belongs to the pid namespace of this process. After `unshare --pid` without a new mount it does not,
+/// and signals to the pids in it would reach other processes.
 fn is_our_proc(proc: i32) -> bool {
     let mut link = [0u8; 16];
     // SAFETY: the path is terminated, the buffer is live and its size is passed on.
@@ -125,8 +125,8 @@ fn read_stat(proc: i32, pid: Pid) -> Option<Process> {
     Stat::parse(text.get(..usize::try_from(bytes).ok()?)?).map(Process::from)
 }
 
-/// All descendants of this process that have not ended, without `except` and their descendants. Parents come before their
-/// children. `None` if /proc is missing or belongs to another pid namespace.
+/// All descendants of this process that have not ended, without `except` and their descendants. Parents come before
+/// their children. `None` if /proc is missing or belongs to another pid namespace.
 pub fn descendants(except: &[Pid]) -> Option<Vec<Process>> {
     descendants_of(process::own_pid(), except)
 }
@@ -151,8 +151,9 @@ pub fn descendants_of(root: Pid, except: &[Pid]) -> Option<Vec<Process>> {
     Some(found)
 }
 
-/// Sends `signal` to a process that a scan has found. The pid of a child cannot be used again between the scan and the
-/// signal, because only this process reaps it. Any other pid can: such a process is looked up again while a pidfd holds it.
+/// Sends `signal` to a process that a scan has found. The pid of a child cannot be used again between the scan and
+/// the signal, because only this process reaps it. Any other pid can: such a process is looked up again while a pidfd
+/// holds it.
 ///
 /// # Errors
 /// Those of kill(2): ESRCH if the process has ended, EPERM.
@@ -184,8 +185,8 @@ pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// Sends SIGKILL to all descendants, except `spare` and their descendants where graceinit is not PID 1. For PID 1 it is one
-/// system call, which no fork can escape. `groups` are the process groups that are known without /proc.
+/// Sends SIGKILL to all descendants, except `spare` and their descendants where graceinit is not PID 1. For PID 1 it
+/// is one system call, which no fork can escape. `groups` are the process groups that are known without /proc.
 pub fn kill_everything(groups: &[Pid], spare: &[Pid]) -> Reach {
     if process::is_first() {
         let _ = signals::send_all(Signal::KILL);
@@ -211,8 +212,8 @@ pub fn signal_groups(groups: &[Pid], signal: Signal) {
     }
 }
 
-/// Sends SIGKILL to all children. Their children become children of this process, which is PID 1 or a subreaper. False if
-/// /proc is missing or belongs to another pid namespace. Async-signal-safe.
+/// Sends SIGKILL to all children. Their children become children of this process, which is PID 1 or a subreaper.
+/// False if /proc is missing or belongs to another pid namespace. Async-signal-safe.
 pub fn kill_children() -> bool {
     let own = process::own_pid();
     scan(|process| {

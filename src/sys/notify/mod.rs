@@ -16,8 +16,8 @@ use super::{process, tree};
 use crate::notify::{self, Family, Message, Refusal, Sender};
 use crate::types::{Pid, Time};
 
-/// Where the socket may lie. First in memory, which a container has even if its root file system is read-only, and where no
-/// file outlives the container.
+/// Where the socket may lie. First in memory, which a container has even if its root file system is read-only, and
+/// where no file outlives the container.
 const PLACES: [&str; 3] = ["/dev/shm", "/run", "/tmp"];
 
 /// How many messages are read at once: a flood must not keep the loop from its other work.
@@ -55,8 +55,8 @@ pub struct Datagram {
     pub sender: Sender,
     /// Its text; `None`: it was too long, and a part of it would be misleading.
     pub bytes: Option<Vec<u8>>,
-    /// The descriptor that came with `BARRIER=1`. The sender waits until it is closed: drop it when all earlier messages
-    /// are handled. All other descriptors were closed on arrival.
+    /// The descriptor that came with `BARRIER=1`. The sender waits until it is closed: drop it when all earlier
+    /// messages are handled. All other descriptors were closed on arrival.
     pub barrier: Option<OwnedFd>,
 }
 
@@ -75,8 +75,8 @@ impl Socket {
                 return Ok(Socket { fd, name: Name::Path(path) });
             }
         }
-        // Abstract names belong to the network namespace, which other containers may share (those of a pod). The name is
-        // random, so that no process can guess it and take it first.
+        // Abstract names belong to the network namespace, which other containers may share (those of a pod). The name
+        // is random, so that no process can guess it and take it first.
         let name = random_name();
         bind(&fd, &[b"\0", name.as_bytes()].concat())?;
         Ok(Socket { fd, name: Name::Abstract(name) })
@@ -96,8 +96,8 @@ impl Socket {
         CString::new(text.into_vec()).unwrap_or_default()
     }
 
-    /// Receives messages up to a barrier, before which all earlier messages have to be handled, and up to a limit, after
-    /// which poll(2) shows that there are more.
+    /// Receives messages up to a barrier, before which all earlier messages have to be handled, and up to a limit,
+    /// after which poll(2) shows that there are more.
     pub fn receive(&mut self, into: &mut Vec<Datagram>) {
         for _ in 0..BATCH {
             let Some(datagram) = receive(self.fd.as_fd()) else { return };
@@ -251,8 +251,8 @@ fn ancillary(header: &libc::msghdr) -> (Sender, Vec<OwnedFd>) {
     (sender, descriptors)
 }
 
-/// Turns SO_LINGER off (socket(7)): with it, closing the last descriptor of a TCP socket waits for the peer, for a time that
-/// the sender has chosen.
+/// Turns SO_LINGER off (socket(7)): with it, closing the last descriptor of a TCP socket waits for the peer, for a
+/// time that the sender has chosen.
 fn disable_linger(fd: &OwnedFd) {
     let off = libc::linger { l_onoff: 0, l_linger: 0 };
     // Ignore ENOTSOCK, the result for any other descriptor.

@@ -1,5 +1,5 @@
-//! The kernel's tables of sockets, read with a netlink socket of the family sock_diag(7). It needs no privilege and no file,
-//! and shows the sockets of this network namespace.
+//! The kernel's tables of sockets, read with a netlink socket of the family sock_diag(7). It needs no privilege and
+//! no file, and shows the sockets of this network namespace.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -58,10 +58,10 @@ impl Diag {
         Ok(Diag { socket, sequence: 0, buffer: vec![0; ROOM], effort: Effort::default() })
     }
 
-    /// Sends a query and calls `each` for every socket of the answer. Never waits: the kernel reads its tables while the
-    /// query is sent and while the answer is received. Connections that open or close meanwhile may be in the answer, be
-    /// missing or be there twice. The kernel's mark for that (NLM_F_DUMP_INTR) is ignored, because the next sample follows
-    /// soon.
+    /// Sends a query and calls `each` for every socket of the answer. Never waits: the kernel reads its tables while
+    /// the query is sent and while the answer is received. Connections that open or close meanwhile may be in the
+    /// answer, be missing or be there twice. The kernel's mark for that (NLM_F_DUMP_INTR) is ignored, because the
+    /// next sample follows soon.
     ///
     /// # Errors
     /// ENOENT: the kernel lacks the module for such sockets. Others as in [`Diag::open`].
@@ -104,8 +104,8 @@ impl Diag {
             let piece = match receive(socket, &mut self.buffer) {
                 Ok(Some(piece)) => piece,
                 Ok(None) => continue,
-                // EAGAIN: there are no more pieces, although the last one was not marked as such. ENOBUFS: the kernel had
-                // no memory for the next piece.
+                // EAGAIN: there are no more pieces, although the last one was not marked as such. ENOBUFS: the kernel
+                // had no memory for the next piece.
                 Err(libc::EAGAIN | libc::ENOBUFS) => return Ok(Extent::Part),
                 Err(libc::EINTR) => continue,
                 Err(error) => return Err(io::Error::from_raw_os_error(error)),
