@@ -14,7 +14,7 @@ use super::world::{Setup, from_kernel, from_process, ms, rung, silence};
 
 const CRASH: Status = Status::Signal(Signal::QUIT);
 
-/// 100 ms of grace and 100 ms for post-stop, so that there are few looks for leftovers.
+/// 100 ms of grace and 100 ms for post-stop, so that there are few rounds of signals to leftovers.
 pub(super) fn plain() -> Plan {
     Plan {
         ready: Vec::new(),
@@ -50,24 +50,24 @@ pub(super) fn setup(plan: Plan) -> Setup {
         endings: vec![Status::Code(0)],
         signals: vec![from_process(Signal::TERM)],
         says: Vec::new(),
-        looks: Vec::new(),
+        samples: Vec::new(),
         acks: 0,
         not_yet: 0,
         app_stops: Vec::new(),
         stops: 0,
-        strays: vec![true],
+        descendants: vec![true],
         newcomers: 0,
         lingers: 0,
         fork_fails: false,
     }
 }
 
-/// One attempt after the other, 30 ms each at most.
+/// A timeout of 30 ms for each attempt.
 pub(super) fn hook(retries: u32) -> HookLimits {
     HookLimits { timeout: ms(30), retries, backoff: ms(10), on_failure: OnFailure::Warn }
 }
 
-/// The same, but its phase ends if it fails.
+/// The same, but a failure ends the phase.
 pub(super) fn decisive(retries: u32) -> HookLimits {
     HookLimits { on_failure: OnFailure::Abort, ..hook(retries) }
 }
@@ -87,17 +87,17 @@ pub(super) fn no_hooks() -> Setup {
             from_process(Signal::HUP),
             from_kernel(Signal::TTIN),
         ],
-        strays: vec![true, false],
+        descendants: vec![true, false],
         newcomers: 1,
         lingers: 1,
         ..setup(plain())
     }
 }
 
-/// A budget so long that newcomers are looked for again and again.
+/// A budget so long that leftovers get many rounds of signals.
 pub(super) fn long_leftovers() -> Setup {
     Setup {
-        strays: vec![true, false],
+        descendants: vec![true, false],
         newcomers: 2,
         lingers: 1,
         ..setup(Plan { grace: Duration::from_secs(4), ..plain() })
@@ -128,19 +128,19 @@ pub(super) fn scope(scope: Scope) -> Setup {
     let ladder = vec![rung(Signal::INT, Some(40)), rung(Signal::TERM, None)];
     Setup {
         signals: vec![from_process(Signal::TERM), from_process(Signal::HUP)],
-        strays: vec![true, false],
+        descendants: vec![true, false],
         lingers: 1,
         ..setup(Plan { scope, ladder, ..plain() })
     }
 }
 
-/// Waits that the budget does not hold.
+/// Waits that do not fit into the budget.
 pub(super) fn squeezed_ladder() -> Setup {
     let ladder =
         vec![rung(Signal::TERM, Some(80)), rung(Signal::INT, Some(60)), rung(Signal::QUIT, None)];
     Setup {
         signals: vec![from_process(Signal::INT), from_process(Signal::TERM)],
-        strays: vec![true, false],
+        descendants: vec![true, false],
         lingers: 2,
         ..setup(Plan {
             ladder,
@@ -153,7 +153,7 @@ pub(super) fn squeezed_ladder() -> Setup {
 /// The first rung ends nothing, so leftovers need another signal.
 pub(super) fn harmless_first_rung() -> Setup {
     let ladder = vec![rung(Signal::TSTP, Some(30)), rung(Signal::TERM, None)];
-    Setup { strays: vec![true, false], newcomers: 1, ..setup(Plan { ladder, ..plain() }) }
+    Setup { descendants: vec![true, false], newcomers: 1, ..setup(Plan { ladder, ..plain() }) }
 }
 
 pub(super) fn pre_stop() -> Setup {
@@ -169,7 +169,7 @@ pub(super) fn pre_stop() -> Setup {
     }
 }
 
-/// Retries side by side, one of them after a kill at the limit.
+/// Retries side by side, one of them after a kill at the timeout.
 pub(super) fn pre_stop_retried() -> Setup {
     Setup {
         fork_fails: true,
@@ -320,7 +320,7 @@ pub(super) fn rewritten() -> Setup {
 pub(super) fn exit_rules() -> Setup {
     Setup {
         endings: vec![Status::Code(3), Status::Code(1), Status::Signal(Signal::TERM)],
-        strays: vec![true],
+        descendants: vec![true],
         lingers: 1,
         ..setup(Plan {
             exit: ExitRules {
@@ -334,11 +334,11 @@ pub(super) fn exit_rules() -> Setup {
     }
 }
 
-/// Hooks before there is an app; a stop that comes before it, and an app that never comes.
+/// Pre-start hooks; a stop before the app is started, and an app that never is.
 pub(super) fn pre_start() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_kernel(Signal::INT)],
-        strays: Vec::new(),
+        descendants: Vec::new(),
         newcomers: 1,
         fork_fails: true,
         ..setup(Plan {
@@ -348,7 +348,7 @@ pub(super) fn pre_start() -> Setup {
     }
 }
 
-/// Signals that come before there is an app.
+/// Signals that arrive before the app is started.
 pub(super) fn held() -> Setup {
     let mut rewrite = Rewrite::default();
     rewrite.set(Signal::QUIT, None);
@@ -364,7 +364,7 @@ pub(super) fn held() -> Setup {
             from_process(Signal::QUIT),
             from_process(Signal::TERM),
         ],
-        strays: Vec::new(),
+        descendants: Vec::new(),
         fork_fails: true,
         ..setup(Plan {
             rewrite,
@@ -375,7 +375,7 @@ pub(super) fn held() -> Setup {
     }
 }
 
-/// Rounds of on-reload hooks, and what comes while they run.
+/// Rounds of on-reload hooks, and signals that arrive while they run.
 pub(super) fn reload() -> Setup {
     let mut rewrite = Rewrite::default();
     rewrite.set(Signal::HUP, Some(Signal::QUIT));
@@ -386,7 +386,7 @@ pub(super) fn reload() -> Setup {
             from_process(Signal::WINCH),
             from_process(Signal::TERM),
         ],
-        strays: Vec::new(),
+        descendants: Vec::new(),
         ..setup(Plan {
             rewrite,
             reload_on: SignalSet::of(&[Signal::HUP, Signal::WINCH]),
@@ -407,7 +407,7 @@ pub(super) fn reload_at_a_terminal() -> Setup {
         ],
         app_stops: vec![Signal::TSTP, Signal::TTIN],
         stops: 1,
-        strays: Vec::new(),
+        descendants: Vec::new(),
         surroundings: at_a_terminal(true),
         ..setup(Plan {
             reload_on: SignalSet::of(&[Signal::HUP]),
@@ -421,14 +421,14 @@ pub(super) fn reload_at_a_terminal() -> Setup {
     }
 }
 
-/// Hooks of the running app that are still there when the stop begins, and fail late.
+/// On-ready or on-reload hooks that still run when the stop begins, and fail then.
 pub(super) fn outlived(on_ready: bool) -> Setup {
     let long = vec![HookLimits { timeout: ms(500), ..decisive(1) }];
     let (on_ready, on_reload) = if on_ready { (long, Vec::new()) } else { (Vec::new(), long) };
     let reload = (!on_reload.is_empty()).then_some(from_process(Signal::HUP));
     Setup {
         signals: reload.into_iter().chain([from_process(Signal::TERM)]).collect(),
-        strays: Vec::new(),
+        descendants: Vec::new(),
         ..setup(Plan {
             reload_on: SignalSet::of(&[Signal::HUP]),
             hooks: PerPhase {
@@ -443,10 +443,10 @@ pub(super) fn outlived(on_ready: bool) -> Setup {
     }
 }
 
-/// The app is made to say what it is doing.
+/// The diagnose signal.
 pub(super) fn diagnose(scope: Scope) -> Setup {
     Setup {
-        strays: vec![true, false],
+        descendants: vec![true, false],
         lingers: 2,
         ..setup(Plan {
             scope,
@@ -458,12 +458,12 @@ pub(super) fn diagnose(scope: Scope) -> Setup {
     }
 }
 
-/// An app that knows how long it takes.
+/// An app that asks for more time.
 pub(super) fn more_time() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_kernel(Signal::INT)],
         says: vec![more(90), more(500)],
-        strays: Vec::new(),
+        descendants: Vec::new(),
         lingers: 1,
         ..setup(Plan {
             grace_max: ms(250),
@@ -474,8 +474,7 @@ pub(super) fn more_time() -> Setup {
     }
 }
 
-/// A budget so long that a look at who is still there begins before a second request has to wait for it,
-/// or does not.
+/// A budget so long that the scan of the survivors may begin before or after a second request.
 pub(super) fn hurried() -> Setup {
     Setup {
         signals: vec![
@@ -484,7 +483,7 @@ pub(super) fn hurried() -> Setup {
             from_process(Signal::INT),
         ],
         says: vec![more(1200)],
-        strays: vec![true],
+        descendants: vec![true],
         lingers: 2,
         fork_fails: true,
         ..setup(Plan {
@@ -496,12 +495,12 @@ pub(super) fn hurried() -> Setup {
     }
 }
 
-/// An on-stop hook is the stop: nothing is sent.
+/// An on-stop hook stops the app: no signal is sent.
 pub(super) fn no_stop_signal() -> Setup {
     silent(vec![silence(None)])
 }
 
-/// Nothing is sent at first.
+/// The first step sends no signal.
 pub(super) fn no_stop_signal_at_first() -> Setup {
     silent(vec![silence(Some(30)), rung(Signal::INT, None)])
 }
@@ -509,7 +508,7 @@ pub(super) fn no_stop_signal_at_first() -> Setup {
 fn silent(ladder: Vec<Rung>) -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_process(Signal::HUP)],
-        strays: vec![true, false],
+        descendants: vec![true, false],
         lingers: 1,
         ..setup(Plan {
             ladder,
@@ -520,10 +519,10 @@ fn silent(ladder: Vec<Rung>) -> Setup {
     }
 }
 
-/// Pauses of which no two are alike.
+/// Pauses with jitter.
 pub(super) fn jittered() -> Setup {
     Setup {
-        strays: Vec::new(),
+        descendants: Vec::new(),
         surroundings: Surroundings { jitter: 0x5eed, ..Surroundings::default() },
         ..setup(Plan {
             hooks: PerPhase {
