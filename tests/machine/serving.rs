@@ -8,7 +8,7 @@ use graceinit::machine::ready::Notice;
 use graceinit::machine::{Event, Origin, Received};
 use graceinit::types::{Pid, Signal, SignalSet, Status};
 
-use super::setups::{at_a_terminal, decisive, hook, more, plain, setup};
+use super::setups::{app_alone, at_a_terminal, decisive, hook, more, plain, setup};
 use super::world::{Setup, from_kernel, from_process, ms};
 
 /// The signal that the app sends when it is ready.
@@ -49,8 +49,7 @@ pub(super) fn conditions() -> Setup {
             from_process(Signal::TERM),
         ],
         says: vec![notice(Notice::Ready), Event::ConditionHolds(1)],
-        descendants: Vec::new(),
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::Notify, Condition::Newline, Condition::Signal(WORD), after],
             ready_timeout: Some(ms(80)),
             reload_on: SignalSet::of(&[Signal::HUP]),
@@ -66,8 +65,7 @@ pub(super) fn too_late() -> Setup {
     Setup {
         signals: vec![from_process(Signal::INT), from_process(Signal::TERM)],
         endings: vec![Status::Code(0), Status::Code(3)],
-        descendants: Vec::new(),
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::After(ms(50)), Condition::After(ms(90))],
             ready_timeout: Some(ms(60)),
             stop_again: StopAgain::Kill,
@@ -84,9 +82,8 @@ pub(super) fn ready_before_the_start() -> Setup {
     Setup {
         signals: vec![from_process(WORD), from_process(WORD), from_process(Signal::TERM)],
         says: vec![notice(Notice::MainPid(Pid(9))), notice(Notice::Ready)],
-        descendants: Vec::new(),
         newcomers: 1,
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::Signal(WORD)],
             hooks: PerPhase {
                 pre_start: vec![decisive(0)],
@@ -101,9 +98,8 @@ pub(super) fn ready_before_the_start() -> Setup {
 /// Attempts that fail, hang, cannot be started or end late.
 pub(super) fn probes() -> Setup {
     Setup {
-        descendants: Vec::new(),
         not_yet: 2,
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::Probe, Condition::Probe],
             probe_timeout: ms(30),
             hooks: PerPhase { on_ready: vec![hook(0)], ..PerPhase::default() },
@@ -116,9 +112,8 @@ pub(super) fn probes() -> Setup {
 /// A slow start: the pauses between checks grow.
 pub(super) fn slow_probe() -> Setup {
     Setup {
-        descendants: Vec::new(),
         not_yet: 5,
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::Probe],
             probe_timeout: ms(100),
             ready_timeout: Some(ms(250)),
@@ -135,9 +130,8 @@ pub(super) fn suspended() -> Setup {
         signals: vec![from_process(Signal::CONT), from_kernel(Signal::INT)],
         app_stops: vec![Signal::TSTP],
         stops: 1,
-        descendants: Vec::new(),
         surroundings: Surroundings { watchdog: Some(ms(50)), ..at_a_terminal(true) },
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::Probe, Condition::After(ms(40))],
             ready_timeout: Some(ms(90)),
             probe_timeout: ms(30),
@@ -152,9 +146,8 @@ pub(super) fn suspended() -> Setup {
 pub(super) fn watchdog() -> Setup {
     Setup {
         endings: vec![Status::Code(0), Status::Code(3)],
-        descendants: Vec::new(),
         surroundings: Surroundings { watchdog: Some(ms(40)), ..Surroundings::default() },
-        ..setup(Plan {
+        ..app_alone(Plan {
             scope: Scope::Tree,
             ready: vec![Condition::Notify],
             diagnose: Some(Diagnose { signal: Signal::QUIT, lead: ms(20) }),
@@ -170,9 +163,8 @@ pub(super) fn watchdog() -> Setup {
 pub(super) fn notifications() -> Setup {
     Setup {
         signals: vec![from_process(Signal::HUP), from_process(Signal::TERM)],
-        descendants: Vec::new(),
         surroundings: Surroundings { watchdog: Some(ms(40)), ..Surroundings::default() },
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::Notify],
             drain: Some(drain(false, 30, 0, None)),
             reload_on: SignalSet::of(&[Signal::HUP]),
@@ -197,8 +189,7 @@ pub(super) fn delay() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_process(Signal::INT)],
         acks: 2,
-        descendants: Vec::new(),
-        ..setup(Plan {
+        ..app_alone(Plan {
             grace: ms(200),
             grace_max: ms(300),
             stop_again: StopAgain::Kill,
@@ -236,8 +227,7 @@ pub(super) fn quiet() -> Setup {
     Setup {
         acks: 1,
         not_yet: 1,
-        descendants: Vec::new(),
-        ..setup(Plan { grace: ms(450), drain: Some(drain(true, 160, 90, Some(1))), ..plain() })
+        ..app_alone(Plan { grace: ms(450), drain: Some(drain(true, 160, 90, Some(1))), ..plain() })
             .seeing(vec![busy(), calm(None), calm(Some(50))])
     }
 }
@@ -246,9 +236,8 @@ pub(super) fn quiet() -> Setup {
 pub(super) fn hasty() -> Setup {
     Setup {
         acks: 1,
-        descendants: Vec::new(),
         lingers: 1,
-        ..setup(Plan {
+        ..app_alone(Plan {
             grace: ms(800),
             drain: Some(drain(true, 5, 3, None)),
             hooks: PerPhase { pre_stop: vec![hook(0)], ..PerPhase::default() },

@@ -43,6 +43,7 @@ pub(super) fn at_a_terminal(suspendable: bool) -> Surroundings {
     Surroundings { terminal: true, suspendable, ..Surroundings::default() }
 }
 
+/// One TERM, an app that may exit with 0, and one other process in its group.
 pub(super) fn setup(plan: Plan) -> Setup {
     Setup {
         plan,
@@ -60,6 +61,11 @@ pub(super) fn setup(plan: Plan) -> Setup {
         lingers: 0,
         fork_fails: false,
     }
+}
+
+/// The same without other processes of the app.
+pub(super) fn app_alone(plan: Plan) -> Setup {
+    Setup { descendants: Vec::new(), ..setup(plan) }
 }
 
 /// A timeout of 30 ms for each attempt.
@@ -338,10 +344,9 @@ pub(super) fn exit_rules() -> Setup {
 pub(super) fn pre_start() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_kernel(Signal::INT)],
-        descendants: Vec::new(),
         newcomers: 1,
         fork_fails: true,
-        ..setup(Plan {
+        ..app_alone(Plan {
             hooks: PerPhase { pre_start: vec![decisive(1), hook(0)], ..PerPhase::default() },
             ..plain()
         })
@@ -364,9 +369,8 @@ pub(super) fn held() -> Setup {
             from_process(Signal::QUIT),
             from_process(Signal::TERM),
         ],
-        descendants: Vec::new(),
         fork_fails: true,
-        ..setup(Plan {
+        ..app_alone(Plan {
             rewrite,
             reload_on: SignalSet::of(&[Signal::HUP]),
             hooks: PerPhase { pre_start: vec![decisive(0)], ..PerPhase::default() },
@@ -386,8 +390,7 @@ pub(super) fn reload() -> Setup {
             from_process(Signal::WINCH),
             from_process(Signal::TERM),
         ],
-        descendants: Vec::new(),
-        ..setup(Plan {
+        ..app_alone(Plan {
             rewrite,
             reload_on: SignalSet::of(&[Signal::HUP, Signal::WINCH]),
             hooks: PerPhase { on_reload: vec![decisive(1)], ..PerPhase::default() },
@@ -407,9 +410,8 @@ pub(super) fn reload_at_a_terminal() -> Setup {
         ],
         app_stops: vec![Signal::TSTP, Signal::TTIN],
         stops: 1,
-        descendants: Vec::new(),
         surroundings: at_a_terminal(true),
-        ..setup(Plan {
+        ..app_alone(Plan {
             reload_on: SignalSet::of(&[Signal::HUP]),
             hooks: PerPhase {
                 pre_start: vec![hook(0)],
@@ -428,8 +430,7 @@ pub(super) fn outlived(on_ready: bool) -> Setup {
     let reload = (!on_reload.is_empty()).then_some(from_process(Signal::HUP));
     Setup {
         signals: reload.into_iter().chain([from_process(Signal::TERM)]).collect(),
-        descendants: Vec::new(),
-        ..setup(Plan {
+        ..app_alone(Plan {
             reload_on: SignalSet::of(&[Signal::HUP]),
             hooks: PerPhase {
                 on_ready,
@@ -463,9 +464,8 @@ pub(super) fn more_time() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_kernel(Signal::INT)],
         says: vec![more(90), more(500)],
-        descendants: Vec::new(),
         lingers: 1,
-        ..setup(Plan {
+        ..app_alone(Plan {
             grace_max: ms(250),
             diagnose: Some(Diagnose { signal: Signal::QUIT, lead: ms(20) }),
             hooks: PerPhase { on_stop: vec![hook(0)], ..PerPhase::default() },
@@ -522,9 +522,8 @@ fn silent(ladder: Vec<Rung>) -> Setup {
 /// Pauses with jitter.
 pub(super) fn jittered() -> Setup {
     Setup {
-        descendants: Vec::new(),
         surroundings: Surroundings { jitter: 0x5eed, ..Surroundings::default() },
-        ..setup(Plan {
+        ..app_alone(Plan {
             hooks: PerPhase {
                 pre_start: vec![hook(1)],
                 pre_stop: vec![hook(1)],

@@ -6,7 +6,7 @@ use graceinit::machine::plan::{Diagnose, PerPhase, Plan, Rewrite, Rung, Scope, S
 use graceinit::types::{Signal, SignalSet};
 
 use super::serving::{calm, drain};
-use super::setups::{at_a_terminal, hook, more, plain, setup};
+use super::setups::{app_alone, at_a_terminal, hook, more, plain, setup};
 use super::world::{Setup, from_kernel, from_process, ms, rung};
 
 /// A budget without an end, and 100 ms for leftovers.
@@ -37,8 +37,7 @@ pub(super) fn without_an_end_but_limits() -> Setup {
     let share = Rung { signal: Some(Signal::INT), wait: Some(Wait::Share(50)) };
     Setup {
         signals: vec![from_process(Signal::TERM), from_process(Signal::INT)],
-        descendants: Vec::new(),
-        ..setup(Plan {
+        ..app_alone(Plan {
             stop_again: StopAgain::Kill,
             scope: Scope::Mixed,
             ladder: vec![rung(Signal::TERM, Some(10)), share, rung(Signal::QUIT, None)],
@@ -58,9 +57,8 @@ pub(super) fn without_an_end_but_a_delay() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_kernel(Signal::INT)],
         acks: 2,
-        descendants: Vec::new(),
         lingers: 1,
-        ..setup(Plan {
+        ..app_alone(Plan {
             drain: Some(drain(false, 60, 0, Some(2))),
             hooks: PerPhase {
                 pre_stop: vec![hook(0)],
@@ -150,9 +148,8 @@ pub(super) fn session_with_rewrites(to: Option<Signal>) -> Setup {
             from_process(Signal::PIPE),
             from_process(Signal::TERM),
         ],
-        descendants: Vec::new(),
         surroundings: at_a_terminal(true),
-        ..setup(Plan {
+        ..app_alone(Plan {
             rewrite,
             scope: Scope::Main,
             stop_on: SignalSet::default(),
