@@ -7,10 +7,11 @@ use std::io::Write;
 use graceinit::machine::plan::{Scope, StopAgain};
 use graceinit::types::Signal;
 
+use super::bug::Bug;
+use super::choice::Choice;
 use super::life::Life;
 use super::promises::{Broken, Promise, kept};
-use super::sabotage::Bug;
-use super::world::{Choice, Setup};
+use super::world::Setup;
 use super::{serving, setups, standin};
 
 /// The size of an exploration.

@@ -4,11 +4,12 @@ use graceinit::machine::Received;
 use graceinit::machine::plan::PerPhase;
 use graceinit::types::{Signal, Status};
 
+use super::choice::Choice;
 use super::explore::tell;
 use super::life::Life;
 use super::promises::Broken;
 use super::setups;
-use super::world::{Choice, Setup, from_process};
+use super::world::{Setup, from_process};
 
 /// Performs all choices and checks every promise at each step.
 fn happen(life: &mut Life, setup: &Setup, story: &[Choice]) {

@@ -8,10 +8,12 @@ use graceinit::machine::{Action, Event};
 use graceinit::types::Time;
 
 use super::batch::Batch;
+use super::bug::Bug;
+use super::choice::Choice;
 use super::ledger::{Ledger, leftovers_signal};
 use super::promises::{Kept, Promise, kept};
-use super::sabotage::{Bug, Subject};
-use super::world::{Choice, Setup, World};
+use super::sabotage::Subject;
+use super::world::{Setup, World};
 
 /// The result of one event.
 pub(crate) struct Recorded {

@@ -13,7 +13,7 @@ use graceinit::machine::ready::Notice;
 use graceinit::machine::{Action, Event, Origin, Received, Target};
 use graceinit::types::{Signal, SignalSet, Time};
 
-use super::sabotage::Bug;
+use super::bug::Bug;
 
 /// The event that the machine gets instead of the real one.
 pub(super) fn mishears(bug: Bug, event: Event) -> Event {

@@ -5,9 +5,9 @@ use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Scope, StopAgain};
 
+use super::bug::Bug;
 use super::explore::{LIMIT, explore, report, tell};
 use super::promises::Promise;
-use super::sabotage::Bug;
 use super::world::Setup;
 use super::{serving, setups, standin};
 

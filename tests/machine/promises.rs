@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::world::Choice;
+use super::choice::Choice;
 
 macro_rules! promises {
     ($($name:ident: $sentence:literal,)*) => {

@@ -19,12 +19,13 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use super::choice::Choice;
 use super::hooks::Turn;
 use super::ledger::budget_of;
 use super::life::{Life, RECORDED};
 use super::promises::{Broken, Promise, kept};
 use super::serving;
-use super::world::{Choice, Setup, SurvivorScan, from_kernel, ms};
+use super::world::{Setup, SurvivorScan, from_kernel, ms};
 
 /// Signals with a meaning for the machine, and some without.
 const SIGNALS: [Signal; 10] = [
