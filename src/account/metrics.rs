@@ -3,8 +3,9 @@
 //! Both forms show the same series: names, labels and `le` are the same to the letter, so that a
 //! scraper that changes its mind goes on where it was. docs/metrics.md is the list for users.
 
-use super::account::{Account, Histogram, Span};
+use super::account::{Account, Histogram};
 use super::incident::Kin;
+use super::time::Span;
 use crate::machine::phase::PhaseName;
 use crate::types::Signal;
 

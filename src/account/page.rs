@@ -34,8 +34,9 @@ mod tests;
 
 use html::Html;
 
-use super::account::{Account, Ended, Span};
+use super::account::{Account, Ended};
 use super::summary;
+use super::time::Span;
 
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");

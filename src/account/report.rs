@@ -4,9 +4,10 @@ use std::io;
 
 use serde::Serialize;
 
-use super::account::{Account, Hook, Span};
-use super::line::Value;
+use super::account::{Account, Hook};
 use super::summary;
+use super::time::Span;
+use super::value::Value;
 
 /// A report is at most so long: kubelets show no more of a termination message.
 pub const LONGEST: usize = 4096;

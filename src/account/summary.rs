@@ -1,7 +1,8 @@
 //! The account in one or two sentences: why the stop took so long, and what was lost.
 
-use super::account::{Account, Drain, Hook, Span, Survivor};
-use super::line::Value;
+use super::account::{Account, Drain, Hook, Survivor};
+use super::time::Span;
+use super::value::Value;
 use crate::machine::phase::PhaseName;
 
 /// A phase that took less is not worth a word.

@@ -17,6 +17,7 @@ pub mod hooks;
 pub mod leftovers;
 pub mod main_loop;
 pub mod notify_app;
+mod progress;
 pub mod ready_file;
 pub mod reaper;
 pub mod service_manager;

@@ -12,7 +12,7 @@ use super::ready_file::ReadyFile;
 use super::service_manager::ServiceManager;
 use super::terminal::JobControl;
 use crate::account::live::Live;
-use crate::account::{journal, names};
+use crate::account::{journal, plan_names};
 use crate::config::Config;
 use crate::machine::Machine;
 use crate::machine::hooks::HookPhase;
@@ -92,14 +92,14 @@ fn prepare(
     plan.terminal = ours.is_some();
     plan.suspendable = plan.terminal && !process::is_first() && tty::can_be_resumed();
     if HookPhase::ALL.iter().any(|phase| !plan.hooks.of(*phase).is_empty()) {
-        names::set_hooks(PerPhase::each(|phase| {
+        plan_names::set_hooks(PerPhase::each(|phase| {
             config.hooks.of(phase).iter().map(|hook| hook.name.clone()).collect()
         }));
         plan.jitter = u64::from_ne_bytes(process::random());
     }
     plan.watchdog = watchdog;
     let plan = Rc::clone(&config.plan);
-    names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
+    plan_names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
     let observer = Observer::new(listeners(&config)?, None);
     let ready_file = config.ready_file.clone().map(ReadyFile::new).transpose()?;
     let manager = ServiceManager::new(!config.plain, watchdog.is_some());

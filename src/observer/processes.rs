@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::account::account::{Process, Span};
+use crate::account::account::Process;
+use crate::account::time::Span;
 use crate::sys::{clock, process};
 use crate::types::Time;
 

@@ -1,7 +1,8 @@
 //! The account, as PID 1 has shown it last.
 
 use super::processes::Tree;
-use crate::account::account::{Account, Span};
+use crate::account::account::Account;
+use crate::account::time::Span;
 use crate::types::Time;
 
 /// The first byte of a message that shows the account: one JSON document follows.

@@ -10,7 +10,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::account::account::{Account, Span};
+use crate::account::account::Account;
+use crate::account::time::Span;
 use crate::config::outputs::Question;
 use crate::sys::listen::Address;
 
@@ -258,7 +259,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::account::account::{App, Attempt, Drain, Hook, Seen, Stop, Stretch};
+    use crate::account::account::{App, Attempt, Drain, DrainSample, Hook, Stop, Stretch};
 
     fn address(text: &str) -> Address {
         Address::parse(text).expect(text)
@@ -352,7 +353,7 @@ mod tests {
                 ..Hook::default()
             }],
             drain: Some(Drain {
-                last: Some(Seen { busy: 3, owed: 1, idle: 9, ..Seen::default() }),
+                last: Some(DrainSample { busy: 3, owed: 1, idle: 9, ..DrainSample::default() }),
                 ..Drain::default()
             }),
             ..Account::default()

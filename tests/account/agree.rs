@@ -6,11 +6,12 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use graceinit::account::account::{Account, Span, Stretch, VERSION};
+use graceinit::account::account::{Account, Stretch, VERSION};
 use graceinit::account::line::Line;
 use graceinit::account::metrics::{self, Form};
 use graceinit::account::page::{self, Shown};
 use graceinit::account::report;
+use graceinit::account::time::Span;
 use graceinit::machine::phase::PhaseName;
 use serde_json::Value as Json;
 

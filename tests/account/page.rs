@@ -14,10 +14,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use graceinit::account::account::{
-    self, Account, App, Attempt, Drain, Exit, Hook, Killed, Said, Seen, Span, Stop, Stretch,
-    Survivor, Wall,
+    self, Account, App, Attempt, Drain, DrainSample, Exit, Hook, Killed, Said, Stop, Stretch,
+    Survivor,
 };
 use graceinit::account::page::{self, Shown};
+use graceinit::account::time::{Span, Wall};
 
 use crate::support::files::Place;
 use crate::support::init::puppet_line;
@@ -108,7 +109,8 @@ fn over() -> Account {
         connections: Some(3),
         ..Survivor::default()
     }];
-    let seen = |at: u64, busy| Seen { at: Span(at * S), busy, idle: 4, ..Seen::default() };
+    let seen =
+        |at: u64, busy| DrainSample { at: Span(at * S), busy, idle: 4, ..DrainSample::default() };
     account.drain = Some(Drain {
         at: Span(101 * S),
         ended: Some(Span(104 * S)),

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
-use crate::account::account::{App, Drain, Ended, Hook, Seen, Setting, Stretch, Wall};
+use crate::account::account::{App, Drain, DrainSample, Ended, Hook, Setting, Stretch};
 use crate::account::incident::Incident;
+use crate::account::time::Wall;
 use crate::machine::fact::Fact;
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
 use crate::types::{Pid, Status};
@@ -38,7 +39,13 @@ fn small() -> Account {
             hook("post-stop", "bye", &[], &[]),
         ],
         drain: Some(Drain {
-            last: Some(Seen { busy: 1, owed: 2, idle: 3, queued: 4, ..Seen::default() }),
+            last: Some(DrainSample {
+                busy: 1,
+                owed: 2,
+                idle: 3,
+                queued: 4,
+                ..DrainSample::default()
+            }),
             ..Drain::default()
         }),
         settings: vec![

@@ -7,7 +7,8 @@
 use std::fmt::{Display, Write};
 
 use super::Form;
-use crate::account::account::{BUCKETS, Histogram, Span};
+use crate::account::account::{BUCKETS, Histogram};
+use crate::account::time::Span;
 
 const PREFIX: &str = "graceinit_";
 

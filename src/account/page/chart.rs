@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::super::account::Span;
+use super::super::time::Span;
 use super::html::{self, Html};
 
 /// At most so many ticks: more would run into each other on a phone.

@@ -1,6 +1,7 @@
 //! The connections while the app was drained.
 
-use super::super::account::{Account, Drain, Seen, Span};
+use super::super::account::{Account, Drain, DrainSample};
+use super::super::time::Span;
 use super::chart::{self, Window};
 use super::html::{self, Html};
 use super::life;
@@ -9,7 +10,7 @@ use super::{first, more};
 /// Connections of one kind.
 struct Layer {
     name: &'static str,
-    of: fn(&Seen) -> u32,
+    of: fn(&DrainSample) -> u32,
     meaning: &'static str,
 }
 
@@ -97,13 +98,13 @@ fn draw(out: &mut Html, drain: &Drain, end: Span) {
     more(out, drain.series.len(), "looks");
 }
 
-fn height(seen: &Seen, layers: &[Layer]) -> u64 {
+fn height(seen: &DrainSample, layers: &[Layer]) -> u64 {
     layers.iter().map(|layer| u64::from((layer.of)(seen))).sum()
 }
 
 /// This layer and all below it: in steps, since nothing is known of what was between two looks.
-fn polygon(out: &mut Html, series: &[Seen], window: Window, layer: usize, top: u64) {
-    let level = |seen: &Seen| {
+fn polygon(out: &mut Html, series: &[DrainSample], window: Window, layer: usize, top: u64) {
+    let level = |seen: &DrainSample| {
         let sum = height(seen, &LAYERS[..=layer]);
         100.0 - sum as f64 * 100.0 / top.max(1) as f64
     };

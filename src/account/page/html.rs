@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Write};
 
-use super::super::account::Span;
+use super::super::time::Span;
 
 /// A text is cut after so many characters. No account that graceinit writes has one as long.
 const LONGEST: usize = 1000;

@@ -1,8 +1,9 @@
 //! The time line: the whole life as one strip, and on scales of their own what is short: its beginning
 //! and the stop.
 
-use super::super::account::{Account, Attempt, Entry, Hook, Span, Stretch};
-use super::super::line::Value;
+use super::super::account::{Account, Attempt, Entry, Hook, Stretch};
+use super::super::time::Span;
+use super::super::value::Value;
 use super::chart::{self, Limit, Row, Window, later};
 use super::html::{self, Html};
 use super::{FEW, few};

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::account::{Account, Entry, Span};
-use super::super::line::Value;
+use super::super::account::{Account, Entry};
+use super::super::time::Span;
+use super::super::value::Value;
 use super::html::{self, Html};
 use super::{FEW, ROWS, first, more};
 

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::account::*;
-use super::super::line::Value;
+use super::super::time::{Span, Wall};
+use super::super::value::Value;
 use super::html::{self, Html};
 use super::{SCRIPT, STYLE, Shown, render};
 
@@ -262,9 +263,9 @@ impl Source {
         }
     }
 
-    fn seen(&mut self) -> Seen {
+    fn seen(&mut self) -> DrainSample {
         let [busy, owed, idle, new, queued] = [(); 5].map(|()| self.number() as u32);
-        Seen { at: self.span(), busy, owed, idle, new, queued }
+        DrainSample { at: self.span(), busy, owed, idle, new, queued }
     }
 
     fn survivor(&mut self) -> Survivor {
@@ -482,7 +483,7 @@ fn the_page_of_a_forged_account_is_bounded() {
             })
             .collect(),
         hooks: (0..900).map(|index| hook(phases[index % 3])).collect(),
-        drain: Some(Drain { series: vec![Seen::default(); 20_000], ..Drain::default() }),
+        drain: Some(Drain { series: vec![DrainSample::default(); 20_000], ..Drain::default() }),
         killed: Some(Killed::default()),
         survivors: vec![Survivor::default(); 20_000],
         processes: (1..20_000)
