@@ -9,6 +9,7 @@ pub mod account;
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod http_client;
 pub mod life;
 pub mod machine;
 pub mod notify;
