@@ -9,7 +9,6 @@ use super::time::Span;
 use crate::machine::phase::PhaseName;
 use crate::types::Signal;
 
-mod accept;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -26,12 +25,6 @@ pub enum Form {
 }
 
 impl Form {
-    /// The one that a scraper's `Accept` asks for: OpenMetrics only by its name, and only if it is
-    /// not less wanted than text.
-    pub fn wanted(accept: &str) -> Form {
-        accept::wanted(accept)
-    }
-
     /// Its `Content-Type`.
     pub fn content_type(self) -> &'static str {
         match self {

@@ -74,33 +74,33 @@ const ROWS: usize = 500;
 /// So many things of a row are shown, and rows of a drawing.
 const FEW: usize = 40;
 
-/// Where the page is seen.
+/// The two editions of the page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shown {
-    /// Served by the observer of a life that goes on: it updates itself.
+pub enum Edition {
+    /// Served by the observer. It updates itself.
     Live,
-    /// Made from a saved report.
+    /// Made from a report. It has no script.
     Saved,
 }
 
 /// The whole page.
-pub fn render(account: &Account, shown: Shown) -> String {
+pub fn render(account: &Account, edition: Edition) -> String {
     let mut out = Html::default();
     let state = State::of(account);
     out.raw("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    if shown == Shown::Saved {
+    if edition == Edition::Saved {
         out.raw(SAVED_POLICY);
     }
     out.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
     out.raw("<meta name=\"color-scheme\" content=\"light dark\">\n");
     out.raw("<meta name=\"referrer\" content=\"no-referrer\">\n");
-    if shown == Shown::Live {
+    if edition == Edition::Live {
         out.raw("<noscript><meta http-equiv=\"refresh\" content=\"2\"></noscript>\n");
     }
     out.raw("<link rel=\"icon\" href=\"").raw(state.icon()).raw("\">\n<title>");
     out.text(short(account)).raw(" · ").text(app_name(account)).raw(" · graceinit</title>\n");
     out.raw("<style>").raw(STYLE).raw("</style>\n</head>\n<body>\n");
-    if shown == Shown::Live {
+    if edition == Edition::Live {
         out.raw("<p id=\"lost\" role=\"status\" hidden></p>\n");
     }
     out.raw("<main").attr("data-began", account.began.text());
@@ -120,9 +120,9 @@ pub fn render(account: &Account, shown: Shown) -> String {
     tables::counts(&mut out, account);
     tables::settings(&mut out, account);
     tables::cut(&mut out, account);
-    foot(&mut out, account, shown);
+    foot(&mut out, account, edition);
     out.raw("</main>\n");
-    if shown == Shown::Live {
+    if edition == Edition::Live {
         out.raw("<script>").raw(SCRIPT).raw("</script>\n");
     }
     out.raw("</body>\n</html>\n");
@@ -274,11 +274,11 @@ fn vital(out: &mut Html, name: &'static str, value: impl FnOnce(&mut Html)) {
     out.raw("</dd></div>");
 }
 
-fn foot(out: &mut Html, account: &Account, shown: Shown) {
+fn foot(out: &mut Html, account: &Account, edition: Edition) {
     out.raw("<footer>as of +").text(html::clock(account.age)).raw(" · ");
-    out.raw(match shown {
-        Shown::Live => "updates itself",
-        Shown::Saved => "saved",
+    out.raw(match edition {
+        Edition::Live => "updates itself",
+        Edition::Saved => "saved",
     });
     out.raw(" · version ").text(account.v).raw(" of the account</footer>\n");
 }

@@ -1,74 +1,72 @@
-//! Content negotiation (RFC 9110, section 12.5.1), as far as it decides between two formats.
+//! Content negotiation (RFC 9110, section 12.5.1), as far as it decides between two types.
 
-use super::Form;
-
-/// The versions of OpenMetrics that are written.
-const OPEN_METRICS: [&str; 2] = ["1.0.0", "0.0.1"];
-/// That of Prometheus' text format.
-const TEXT: [&str; 1] = ["0.0.4"];
-
-/// OpenMetrics if it is asked for by its name, and not less wanted than text.
-pub(super) fn wanted(accept: &str) -> Form {
-    let ranges: Vec<Range> = split(accept, ',').into_iter().map(Range::of).collect();
-    let best = |kind: &str, versions: &[&str]| {
-        let fits = ranges.iter().filter(|range| range.names(kind, versions));
-        fits.map(|range| range.weight).max()
-    };
-    let Some(open) = best("application/openmetrics-text", &OPEN_METRICS) else {
-        return Form::Text;
-    };
-    // The most specific range counts.
-    let text =
-        best("text/plain", &TEXT).or_else(|| best("text/*", &[])).or_else(|| best("*/*", &[]));
-    match open > 0 && open >= text.unwrap_or(0) {
-        true => Form::OpenMetrics,
-        false => Form::Text,
-    }
+/// How specific the range is that counts, the highest first, and how much it wants the type, from 0 to 1000.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(super) struct Wanted {
+    /// 3: the type itself, 2: `text/*`, 1: `*/*`, 0: no range.
+    pub specific: u8,
+    /// The weight: `q` in thousandths.
+    pub weight: u32,
 }
 
-/// A media range with its parameters.
-struct Range {
-    kind: String,
-    version: Option<String>,
-    /// In thousandths, which is as fine as weights are.
-    weight: u32,
-}
-
-impl Range {
-    fn of(text: &str) -> Range {
-        let mut parts = split(text, ';').into_iter();
-        let kind = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
-        let mut range = Range { kind, version: None, weight: 1000 };
-        for part in parts {
-            let Some((name, value)) = part.split_once('=') else { continue };
+/// How much `accept` wants this type. `versions`: the accepted values of the parameter `version`; none: any.
+pub(super) fn wanted(accept: &str, media_type: &str, versions: &[&str]) -> Wanted {
+    let kind = media_type.split('/').next();
+    let ranges = split(accept, ',').filter_map(|range| {
+        let mut parts = split(range, ';');
+        let name = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
+        let (mut version, mut weight) = (None, None);
+        for (key, value) in parts.filter_map(|part| part.split_once('=')) {
             let value = value.trim().trim_matches('"');
-            match &*name.trim().to_ascii_lowercase() {
-                "version" => range.version = Some(value.to_owned()),
-                "q" => range.weight = weight(value),
+            match &*key.trim().to_ascii_lowercase() {
+                "version" => version = Some(value),
+                "q" => weight = Some(value),
                 _ => {}
             }
         }
-        range
-    }
-
-    fn names(&self, kind: &str, versions: &[&str]) -> bool {
-        self.kind == kind
-            && self.version.as_deref().is_none_or(|version| versions.contains(&version))
-    }
+        let fits = version.is_none_or(|one| versions.is_empty() || versions.contains(&one));
+        let specific = match name.strip_suffix("/*") {
+            None if name == media_type && fits => 3,
+            Some("*") => 1,
+            Some(range) if Some(range) == kind => 2,
+            _ => return None,
+        };
+        let weight = weight.and_then(|text| text.parse::<f64>().ok());
+        let weight = weight.filter(|weight| (0.0..=1.0).contains(weight));
+        // A weight that is wrong counts as none.
+        Some(Wanted { specific, weight: (weight.unwrap_or(1.0) * 1000.0).round() as u32 })
+    });
+    ranges.max().unwrap_or_default()
 }
 
-/// What is no weight counts as none given.
-fn weight(text: &str) -> u32 {
-    let number = text.parse::<f64>().ok().filter(|number| (0.0..=1.0).contains(number));
-    number.map_or(1000, |number| (number * 1000.0).round() as u32)
-}
-
-/// Splits where `at` does not stand between quotes.
-fn split(text: &str, at: char) -> Vec<&str> {
+/// Splits at a separator that is not in quotes.
+fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut quoted = false;
-    text.split(|c| {
+    text.split(move |c| {
         quoted ^= c == '"';
-        c == at && !quoted
+        c == separator && !quoted
     })
-    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_specific_range_counts() {
+        let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+        for (accept, html, json) in [
+            ("", 0, 0),
+            ("*/*", 1000, 1000),
+            (browser, 1000, 800),
+            ("application/json, TEXT/HTML; Q=0.5", 500, 1000),
+            ("text/html;q=0, text/*, */*;q=0.1", 0, 100),
+            ("*/*, text/*;level=1;q=0.3", 300, 1000),
+            ("text/html;q=nonsense, text", 1000, 0),
+            ("text/html;q=7, ;;,/,", 1000, 0),
+        ] {
+            let weight = |media_type| wanted(accept, media_type, &[]).weight;
+            assert_eq!((weight("text/html"), weight("application/json")), (html, json), "{accept}");
+        }
+    }
 }

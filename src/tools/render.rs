@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use serde::Deserialize;
 
 use crate::account::account::{Account, VERSION};
-use crate::account::page::{self, Shown};
+use crate::account::page::{self, Edition};
 
 /// A saved account is at most so long: a report has 4 KiB, a dump some 100.
 const LONGEST: u64 = 1 << 20;
@@ -25,7 +25,7 @@ pub fn run(path: &CStr) -> Result<String, String> {
         format!("unable to read '{name}': {error}; name a file that --report has written")
     })?;
     let account = parse(&text).map_err(|why| format!("unable to render '{name}': {why}"))?;
-    Ok(page::render(&account, Shown::Saved))
+    Ok(page::render(&account, Edition::Saved))
 }
 
 fn read(from: impl Read) -> io::Result<Vec<u8>> {
