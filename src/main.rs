@@ -2,7 +2,7 @@
 //! process.
 #![no_main]
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 
 use graceinit::account::log::{self as account, Format};
@@ -14,8 +14,8 @@ use graceinit::config::{self, Config, Place};
 use graceinit::exit;
 use graceinit::life::files;
 use graceinit::life::hooks::environment;
-use graceinit::life::start::Birth;
 use graceinit::life::{self, Leave};
+use graceinit::sys::launch::Inherited;
 use graceinit::sys::{process, stderr};
 use graceinit::tools::{check, pause, probe, render};
 use graceinit::types::Signal;
@@ -30,7 +30,13 @@ struct Call {
     args: Vec<OsString>,
 }
 
-fn run(call: &Call, birth: Birth) -> ! {
+/// Called by the entry point, with the name that the program was called by and the words behind it.
+fn start(name: Option<&OsStr>, args: Vec<OsString>, inherited: Inherited) -> ! {
+    let persona = name.map_or(Persona::Graceinit, Persona::of);
+    run(&Call { persona, args }, inherited)
+}
+
+fn run(call: &Call, inherited: Inherited) -> ! {
     let config = configure(call);
     account::init(config.level, config.log_format);
     files::keep_account(&config);
@@ -40,7 +46,7 @@ fn run(call: &Call, birth: Birth) -> ! {
     if log::log_enabled!(log::Level::Info) {
         log::info!("settings: {}", check::in_one_line(&config));
     }
-    leave(life::run(config, birth), call.persona)
+    leave(life::run(config, inherited), call.persona)
 }
 
 /// What the app is to be run with. Where something else was asked for, that is done, and the end.

@@ -78,7 +78,7 @@ impl Account {
             }
             Fact::StillThere(survivor) => self.survivors.push(Survivor::from(&**survivor)),
             Fact::MoreStillThere(count) => self.killed_mut().more = *count as u64,
-            Fact::NotSurveyed => self.killed_mut().unseen = true,
+            Fact::SurvivorsNotRecorded => self.killed_mut().unseen = true,
             Fact::Unkillable => self.killed_mut().unkillable = true,
             Fact::Exit { code, reason } => {
                 self.close_phase(at);

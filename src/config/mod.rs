@@ -380,13 +380,9 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
         ready_timeout: about.readiness.timeout,
         probe_timeout: usual.timeout,
         drain: about.drain.plan(),
-        watchdog: None,
         hooks: PerPhase::each(|phase| limits(drafts.of(phase))),
-        jitter: 0,
         exit: ExitRules { always_ok, stop_ok, killed, codes: reader.persona().codes() },
-        terminal: false,
         session: reader.session(),
-        suspendable: false,
     };
     if !silent {
         reader.conflicts(&plan, &stop_on, &drafts);

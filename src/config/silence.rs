@@ -45,18 +45,14 @@ pub(super) fn config(command: Vec<OsString>, container: bool) -> Config {
         ready_timeout: None,
         probe_timeout: Duration::from_secs(5),
         drain: Drain::default().plan(),
-        watchdog: None,
         hooks: PerPhase::each(|_| Vec::new()),
-        jitter: 0,
         exit: ExitRules {
             always_ok: Vec::new(),
             stop_ok: Vec::new(),
             killed: None,
             codes: Codes::GRACEINIT,
         },
-        terminal: false,
         session: false,
-        suspendable: false,
     };
     Config {
         command,
@@ -82,12 +78,13 @@ pub(super) fn config(command: Vec<OsString>, container: bool) -> Config {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "early-start")]
     use std::ffi::OsStr;
 
     use super::super::in_full;
     use super::*;
-    use crate::cli;
-    use crate::sys::launch::early;
+    #[cfg(feature = "early-start")]
+    use crate::{cli, sys::launch::early};
 
     fn given(words: &[&str]) -> Given {
         Given { options: Vec::new(), command: words.iter().map(OsString::from).collect() }
@@ -119,6 +116,7 @@ mod tests {
 
     /// Whoever starts the app before anything is read must not be contradicted by what is read then.
     #[test]
+    #[cfg(feature = "early-start")]
     fn an_app_that_is_started_early_would_be_started_like_this() {
         let lines: &[&[&str]] = &[
             &["graceinit"],

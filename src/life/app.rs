@@ -22,7 +22,7 @@ use crate::types::{Pid, Signal};
 
 /// What graceinit was started with and the app is to get as it was.
 #[derive(Clone, Copy, Debug)]
-pub struct Inherited {
+pub struct SignalState {
     /// The signal mask.
     pub mask: Mask,
     /// How SIGCHLD was handled.
@@ -32,7 +32,7 @@ pub struct Inherited {
 /// The app.
 pub struct App {
     program: &'static Program,
-    inherited: Inherited,
+    signals: SignalState,
     /// The app's child, if it was started before everything else.
     early: Option<Child>,
     /// Its pid, reaped or not.
@@ -51,10 +51,10 @@ pub struct App {
 
 impl App {
     /// Nothing runs yet, unless `early` does.
-    pub fn new(program: &'static Program, inherited: Inherited, early: Option<Child>) -> App {
+    pub fn new(program: &'static Program, signals: SignalState, early: Option<Child>) -> App {
         App {
             program,
-            inherited,
+            signals,
             early,
             pid: None,
             group: None,
@@ -129,7 +129,7 @@ impl App {
         children: &mut Children,
         name: &str,
     ) -> Result<Child, String> {
-        let dispositions = [(Signal::CHLD, self.inherited.child_signal)];
+        let dispositions = [(Signal::CHLD, self.signals.child_signal)];
         let (pipe, line) = match ready_number(config) {
             Some(number) => {
                 let (pipe, line) = ReadyPipe::open()
@@ -147,7 +147,7 @@ impl App {
         let child = spawn::spawn_app(
             self.program,
             &Setup {
-                signals: Signals::Inherited(self.inherited.mask, &dispositions),
+                signals: Signals::Inherited(self.signals.mask, &dispositions),
                 user: config.user.as_ref().map(User::ids),
                 session: config.plan.session,
                 terminal: parted.as_ref().map(AsFd::as_fd).or_else(|| terminal.for_app()),

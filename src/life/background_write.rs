@@ -1,5 +1,5 @@
-//! Errands: what may hang (a file system) is done by a child that stands aside, one at a time. It is no
-//! part of the tree, so it keeps nobody waiting and is no leftover.
+//! Work that may hang (on a file system) is done by a child, one at a time. The child is no part of the tree, so no
+//! stop waits for it and it is no leftover.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,44 +11,44 @@ use crate::sys::helper::{Given, Helper};
 use crate::sys::{clock, fd, poll};
 use crate::types::{Pid, Status, Time};
 
-/// The end of its pipe comes a moment before it can be reaped. So long until another look, then twice
-/// as long.
+/// The child's pipe closes a moment before the child can be reaped: it is tried again after this time, then after
+/// twice as long.
 const DYING: Duration = Duration::from_millis(1);
-/// Up to this.
+/// The longest of these pauses.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// The child that runs an errand, if there is one.
+/// The child that writes, if one runs.
 #[derive(Debug, Default)]
 pub struct BackgroundWrite(Option<Running>);
 
 #[derive(Debug)]
 struct Running {
     child: Helper,
-    /// Its other end is closed when the child has ended.
+    /// The other end closes when the child ends.
     pipe: OwnedFd,
-    /// It was, and the child is looked for again then, and after twice as long each time.
+    /// The pipe has closed: when reaping is tried next, and the pause after that.
     again: Option<(Time, Duration)>,
 }
 
-/// What became of an errand.
+/// The result of a write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// It is done.
+    /// The write succeeded.
     Done,
-    /// It could not be done.
+    /// The write failed.
     Failed(Errno),
-    /// The child was killed, as everything is at the end of the budget.
+    /// The child was killed, as every process is at the end of the budget.
     Killed,
 }
 
 impl BackgroundWrite {
-    /// Whether one is under way.
+    /// Whether a child runs.
     pub fn is_busy(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Sends a child on its way, which has everything that this process has, but of descriptors only
-    /// `keep`. Does nothing while another one is under way.
+    /// Starts a child that does `work`. It shares nothing but the descriptor `keep`. Does nothing while another child
+    /// runs.
     ///
     /// # Errors
     /// No process or no descriptor is left.
@@ -62,7 +62,7 @@ impl BackgroundWrite {
         }
         let (pipe, other) = fd::pipe()?;
         let keep: Vec<BorrowedFd<'_>> = keep.into_iter().chain([other.as_fd()]).collect();
-        // Its three, what it keeps, and what it may open.
+        // stdio, `keep`, and what `work` may open.
         let given =
             Given { name: c"graceinit-file", user: None, trusted: true, keep: &keep, files: 16 };
         let child = Helper::start(&given, &|| exit_code(work()))?;
@@ -70,7 +70,7 @@ impl BackgroundWrite {
         Ok(())
     }
 
-    /// What became of it, once: as soon as it has ended.
+    /// The result, once, as soon as the child has ended.
     pub fn outcome(&mut self, now: Time) -> Option<Outcome> {
         let running = self.0.as_mut()?;
         match running.again {
@@ -91,7 +91,7 @@ impl BackgroundWrite {
         })
     }
 
-    /// Waits for the end of the present one until `end`: for the very end of a life.
+    /// Waits until `end` for the result. For the very end of a life.
     pub fn wait(&mut self, end: Time) -> Option<Outcome> {
         let running = self.0.as_mut()?;
         let pipe = running.pipe.as_fd();
@@ -103,42 +103,41 @@ impl BackgroundWrite {
         running.child.wait_for_end(DYING * 10);
         running.again = Some((Time::default(), LONGEST));
         let outcome = self.outcome(clock::now());
-        // Before Linux 5.3 there is no waiting for that last moment. Its work is over all the same.
+        // Before Linux 5.3 pidfd cannot be waited for. The work is done all the same.
         self.0 = None;
         outcome.or(Some(Outcome::Done))
     }
 
-    /// Nobody waits for the present one any more. (In uninterruptible sleep it dies with graceinit, or when it
-    /// wakes up.)
+    /// Kills the child and forgets it. In uninterruptible sleep it dies when it wakes up, or with graceinit.
     pub fn abandon(&mut self) {
         if let Some(running) = self.0.take() {
             running.child.end(DYING * 10);
         }
     }
 
-    /// What the main loop waits for.
+    /// The descriptor that the main loop waits for.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         let waiting = self.0.as_ref().filter(|running| running.again.is_none());
         waiting.map(|running| running.pipe.as_fd())
     }
 
-    /// What belongs to it.
+    /// Every descriptor that belongs to the child.
     pub fn owned(&self) -> Option<BorrowedFd<'_>> {
         self.0.as_ref().map(|running| running.pipe.as_fd())
     }
 
-    /// When it is to be looked at again.
+    /// When reaping is tried next.
     pub fn due(&self) -> Option<Time> {
         self.0.as_ref().and_then(|running| running.again).map(|(due, _)| due)
     }
 
-    /// The child that no signal to all is meant for.
+    /// The child's pid: signals to all processes spare it.
     pub fn pid(&self) -> Option<Pid> {
         self.0.as_ref().map(|running| running.child.pid())
     }
 }
 
-/// The exit code of a child that works for us, which says why. (No errno is above 133.)
+/// The exit code of a child that reports an errno. No errno is above 133.
 pub(crate) fn exit_code(done: io::Result<()>) -> u8 {
     done.map_or_else(
         |error| error.raw_os_error().and_then(|n| n.try_into().ok()).unwrap_or(1),

@@ -112,8 +112,8 @@ impl Effects {
                 let result = self.signal_app(signal, target, value);
                 app::warn_unsent("the app", signal, result);
             }
-            Action::StartHook { id, end, until: _ } => {
-                return self.start_hook(id, end, now, machine);
+            Action::StartHook { id, budget_end, kill_at: _ } => {
+                return self.start_hook(id, budget_end, now, machine);
             }
             Action::StopHook { id, signal } => self.signal_hook(id, signal),
             Action::KillHook(id) => self.signal_hook(id, Signal::KILL),
@@ -133,11 +133,11 @@ impl Effects {
                 let own = self.own_processes();
                 return Some(Event::Sampled(self.drain.sample(&self.config, now, &own)));
             }
-            Action::SignalLeftovers { signal, group_told, first } => {
+            Action::SignalLeftovers { signal, group_asked, first } => {
                 let own = self.own_processes();
                 self.leftovers.ask(&Request {
                     signal,
-                    group_asked: group_told,
+                    group_asked,
                     first,
                     group: self.app.group(),
                     own: &own,

@@ -1,5 +1,4 @@
-//! The account for those who read it: begun before anything else, and handed to the observer and to
-//! files as it changes.
+//! Starts the account, and writes it to the report and the metrics file as it changes.
 
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -30,7 +29,7 @@ use crate::machine::plan::Ending;
 use crate::sys::{clock, last_report, process};
 use crate::types::{Pid, Time};
 
-/// The account is kept if anybody will read it.
+/// Keeps an account if `--listen`, `--report` or `--metrics-file` needs one.
 pub fn keep_account(config: &Config) {
     if config.is_watched() || config.log_format == Format::Json {
         set_trace(environment::trace().id());
@@ -58,7 +57,7 @@ pub fn keep_account(config: &Config) {
         program: format!("graceinit {VERSION}"),
         began: Wall(clock::wall().as_micros() as u64),
         trace_id: environment::trace().id().to_owned(),
-        // The machine begins in it, so it never says that it has entered it.
+        // The machine starts in this phase, so no fact says that it was entered.
         phase: starting.clone(),
         phases: vec![account::Stretch { phase: starting, ..account::Stretch::default() }],
         app: account::App { command: text::cut(&words.join(" ")), ..account::App::default() },
@@ -69,25 +68,25 @@ pub fn keep_account(config: &Config) {
     journal::keep(account, clock::now());
 }
 
-/// While nothing but numbers changes, the file of --metrics-file is written once in so long.
+/// While only counters change, the metrics file is written once in this time.
 const PAUSE: Duration = Duration::from_secs(5);
-/// At the very end the files are waited for, but not for longer than this.
+/// At exit graceinit waits this long at most for the files.
 const LEAVING: Duration = Duration::from_millis(250);
 
-/// The phases in which nobody has asked for an end.
+/// The phases before a stop.
 const BEFORE: [PhaseName; 3] = [PhaseName::Starting, PhaseName::Running, PhaseName::Ready];
 
 /// The files of `--report` and `--metrics-file`. They are opened before the app is started; from then on
-/// children write them, so that a file system that hangs holds up nothing.
+/// children write them, so that a file system that hangs cannot block PID 1.
 #[derive(Debug, Default)]
 pub struct Files {
     report: Option<Kept<Report>>,
     metrics: Option<Kept<Metrics>>,
-    /// What the account was like when the files were last thought of.
+    /// The state of the account at the last update.
     seen: Seen,
 }
 
-/// As far as it matters when to write.
+/// The parts of the account that decide when to write.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Seen {
     changes: u64,
@@ -102,7 +101,7 @@ impl Seen {
         let look = |account: &Account| Seen {
             changes: 0,
             phase: account.phase.clone(),
-            // Before that there is no dead-man.
+            // The dead-man timer runs from here on.
             stopping: !BEFORE.iter().any(|phase| phase.as_str() == account.phase),
             ended: account.app.ended.is_some(),
             survivors: account.survivors.len(),
@@ -113,11 +112,11 @@ impl Seen {
 }
 
 impl Files {
-    /// Opens them and writes the first version, before anything depends on graceinit. What was opened
-    /// stays in `self`, also if the rest could not be.
+    /// Opens the files and writes the first version, before the app depends on graceinit. A file that was opened
+    /// stays in `self` even if the other could not be.
     ///
     /// # Errors
-    /// What could not be opened, and what to do.
+    /// A file could not be opened, and what to do.
     pub fn open(&mut self, config: &Config) -> Result<(), String> {
         if let Some(path) = &config.watch.report {
             let report = Report::open(path).map_err(|error| {
@@ -129,7 +128,7 @@ impl Files {
             })?;
             let began = journal::began().unwrap_or_else(clock::now);
             last_report::keep(report.file.as_fd(), report.is_file, began);
-            // A disk that is full now may not be at the end.
+            // A disk that is full now may have room at the end: warn only.
             let first = if report.is_file { report.write() } else { Ok(()) };
             let report = self.report.insert(Kept::new(report));
             report.complain(first.err().map(|error| reason(&error)));
@@ -150,7 +149,7 @@ impl Files {
         Ok(())
     }
 
-    /// Has written what there is to write. Called when something may have happened.
+    /// Starts the writes that are due. The loop calls this in every round.
     pub fn update(&mut self, now: Time) {
         if self.report.is_none() && self.metrics.is_none() {
             return;
@@ -161,7 +160,7 @@ impl Files {
             let seen = Seen { changes: before.changes, ..self.seen.clone() };
             if seen != before {
                 if self.report.is_some() && seen.stopping {
-                    make_will();
+                    prepare_dead_mans_report();
                 }
                 let entered = seen.phase != before.phase;
                 if let Some(report) = self.report.as_mut().filter(|r| entered && r.file.is_file) {
@@ -183,14 +182,14 @@ impl Files {
         }
     }
 
-    /// What comes next looks at the whole process tree, and might be what graceinit gets stuck in.
+    /// Prepares the report that the dead-man's handler writes: the loop may get stuck while it reads the process tree.
     pub fn prepare_last_report(&self) {
         if self.report.is_some() {
-            make_will();
+            prepare_dead_mans_report();
         }
     }
 
-    /// Begins to write the last version, of an account that is complete.
+    /// Starts to write the last version, of the complete account.
     pub fn begin_last(&mut self, now: Time) {
         last_report::revoke();
         if let Some(report) = &mut self.report {
@@ -201,7 +200,7 @@ impl Files {
         }
     }
 
-    /// Waits until it is written, for a moment at most.
+    /// Waits for the last version, for a bounded time.
     pub fn finish(&mut self, now: Time) {
         let end = now.after(LEAVING);
         if let Some(report) = &mut self.report {
@@ -212,7 +211,7 @@ impl Files {
         }
     }
 
-    /// The app was never started: an error that is fatal.
+    /// Logs a fatal error: the app was never started.
     pub fn never_started(&mut self, why: String, code: u8) {
         journal::incident(&Incident::NotExecuted { why });
         journal::record(&Fact::AppEnded { ending: Ending::NotStarted(code) });
@@ -222,23 +221,23 @@ impl Files {
         self.finish(now);
     }
 
-    /// What the main loop waits for.
+    /// The descriptors that the main loop waits for.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.writes().filter_map(BackgroundWrite::fd)
     }
 
-    /// Every descriptor that belongs to them.
+    /// Every descriptor that belongs to the files.
     pub fn owned(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let report = self.report.iter().map(|report| report.file.file.as_fd());
         report.chain(self.writes().filter_map(BackgroundWrite::owned))
     }
 
-    /// The children that write: no part of the tree.
+    /// The children that write. They are no part of the tree.
     pub fn pids(&self) -> impl Iterator<Item = Pid> + '_ {
         self.writes().filter_map(BackgroundWrite::pid)
     }
 
-    /// When there is something to do without any event.
+    /// When the next write is due.
     pub fn due(&self) -> Option<Time> {
         let report = self.report.as_ref().and_then(Kept::due);
         let metrics = self.metrics.as_ref().and_then(Kept::due);
@@ -251,8 +250,8 @@ impl Files {
     }
 }
 
-/// What the dead-man's handler would write now.
-fn make_will() {
+/// Renews the report that the dead-man's handler would write now.
+fn prepare_dead_mans_report() {
     let moment = Span(last_report::MOMENT_MICROS);
     let line = journal::read(|account| {
         let mut account = account.clone();
@@ -260,20 +259,20 @@ fn make_will() {
         account.ready = false;
         account.killed.get_or_insert_with(|| account::Killed { at: moment, ..Default::default() });
         let reason = Reason::Deadline.as_str().to_owned();
-        // Three digits: the code of that moment comes there.
+        // Three digits, which the handler replaces by the exit code.
         account.exit = Some(account::Exit { at: moment, code: 255, reason, dead_man: true });
         report::fit(&account, last_report::LONGEST - 1)
     });
     last_report::renew(&line.unwrap_or_default());
 }
 
-/// What a file is made of.
+/// The content of a file.
 trait Content {
-    /// For messages.
+    /// The path, for messages.
     fn path(&self) -> &CString;
-    /// What a child has to keep open.
+    /// The descriptor that the writing child keeps open.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
-    /// Writes the account as it is now.
+    /// Writes the present account.
     fn write(&self) -> io::Result<()>;
 }
 
@@ -282,11 +281,11 @@ trait Content {
 struct Kept<C> {
     file: C,
     write_process: BackgroundWrite,
-    /// When the last version was begun.
+    /// When the last write was started.
     last: Time,
-    /// When the next one is to be, if that is known.
+    /// When the next write is due.
     next: Option<Time>,
-    /// That it cannot be written was said.
+    /// The warning that it cannot be written has been logged.
     complained: bool,
 }
 
@@ -302,7 +301,7 @@ impl<C: Content> Kept<C> {
         }
     }
 
-    /// Then, or earlier if that was wanted already.
+    /// Schedules a write for `when`, or keeps an earlier one.
     fn want(&mut self, when: Time) {
         self.next = Some(self.next.map_or(when, |next| next.min(when)));
     }
@@ -332,12 +331,12 @@ impl<C: Content> Kept<C> {
         match outcome {
             Outcome::Done => {}
             Outcome::Failed(errno) => self.complain(Some(errno.desc().to_owned())),
-            // With the rest of the tree: it is written again.
+            // It was killed with the rest of the tree: write again.
             Outcome::Killed => self.want(now),
         }
     }
 
-    /// Once for each file: the next version may find what this one did not.
+    /// Warns once for each file; a later write may succeed.
     fn complain(&mut self, why: Option<String>) {
         let Some(why) = why.filter(|_| !self.complained) else { return };
         self.complained = true;
@@ -347,7 +346,7 @@ impl<C: Content> Kept<C> {
     fn begin_last(&mut self, now: Time) {
         self.ended(now);
         match self.write_process.is_busy() {
-            // That one has an older account.
+            // The running child writes an older account.
             true => self.next = Some(now),
             false => self.begin(now),
         }
@@ -366,7 +365,7 @@ impl<C: Content> Kept<C> {
             }
         }
         if self.write_process.is_busy() {
-            self.complain(Some("it takes too long".to_owned()));
+            self.complain(Some("the write takes too long".to_owned()));
             self.write_process.abandon();
         }
     }
@@ -379,12 +378,12 @@ impl<C: Content> Kept<C> {
     }
 }
 
-/// `--report`: opened once, since the app may have the path replaced, or may run in a place of its own.
+/// `--report`. Opened once: the app may replace the path later, or graceinit may change its directory.
 #[derive(Debug)]
 struct Report {
     path: CString,
     file: File,
-    /// It is written from its beginning whenever there is news. Anything else gets one line at the end.
+    /// A regular file is overwritten whenever the account changes. Anything else gets one line at the end.
     is_file: bool,
 }
 
@@ -393,17 +392,17 @@ impl Report {
         let place = as_path(path);
         let known = fs::metadata(place).ok();
         let (file, is_file) = match known.as_ref().and_then(own_stream) {
-            // Opened anew, a log would be written from its beginning, and a socket not at all.
+            // Opened again, a log would be written from its beginning, and a socket cannot be opened.
             Some(file) => (file?, false),
             None => {
-                // Whoever reads a FIFO may come later. Nothing that is opened here may wait.
+                // The reader of a FIFO may come later, and this open(2) must not block.
                 let is_fifo = known.is_some_and(|known| known.file_type().is_fifo());
                 let mut options = OpenOptions::new();
                 options.write(true).read(is_fifo).create(!is_fifo).mode(0o644);
                 options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
                 let file = options.open(place)?;
                 let is_file = file.metadata()?.is_file();
-                // The child may wait for room; nobody waits for the child.
+                // The writing child may block on a full pipe: PID 1 does not wait for it.
                 fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
                 (file, is_file)
             }
@@ -415,7 +414,7 @@ impl Report {
     }
 }
 
-/// A copy of our own stdout or stderr, if that is what the path leads to.
+/// A copy of graceinit's own stdout or stderr, if the path leads to one of them.
 fn own_stream(known: &fs::Metadata) -> Option<io::Result<File>> {
     let (out, err) = (io::stdout(), io::stderr());
     [out.as_fd(), err.as_fd()].into_iter().find_map(|stream| {
@@ -441,8 +440,8 @@ impl Content for Report {
         if !self.is_file {
             return (&self.file).write_all(&line);
         }
-        // In one piece over all that was there, and then cut: a reader sees one whole line at any
-        // moment, with spaces behind it at most.
+        // One write over the old content, then truncate: a reader sees one whole line at any moment, at most with
+        // spaces behind it.
         let length = line.len();
         line.resize(report::LONGEST.max(length), b' ');
         self.file.write_all_at(&line, 0)?;
@@ -450,11 +449,11 @@ impl Content for Report {
     }
 }
 
-/// `--metrics-file`
+/// `--metrics-file`.
 #[derive(Debug)]
 struct Metrics {
     path: CString,
-    /// Beside it. Nobody else has this name: several graceinits, each of them PID 1, may share a
+    /// A temporary file beside it. The name is random: several graceinits, each of them PID 1, may share a
     /// directory.
     draft: PathBuf,
 }
@@ -462,12 +461,12 @@ struct Metrics {
 impl Metrics {
     fn new(path: &CString) -> Metrics {
         let id = u64::from_ne_bytes(process::random());
-        // Collectors read what ends with .prom.
+        // The textfile collector reads names that end with .prom.
         let draft = as_path(path).with_file_name(format!(".graceinit-{id:016x}.tmp"));
         Metrics { path: path.clone(), draft }
     }
 
-    /// Replaces the file in one step. Whoever may write the directory could have us follow a link.
+    /// Replaces the file in one step. O_NOFOLLOW and O_EXCL: another user may be able to write the directory.
     fn replace(&self, text: &[u8]) -> io::Result<()> {
         let open = || {
             let mut options = OpenOptions::new();
@@ -475,7 +474,7 @@ impl Metrics {
             options.open(&self.draft)
         };
         let file = match open() {
-            // One of ours was killed.
+            // An earlier writing child was killed.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 fs::remove_file(&self.draft)?;
                 open()
@@ -483,7 +482,7 @@ impl Metrics {
             file => file,
         };
         let mut file = file?;
-        // Whatever the umask: the collector is another user.
+        // Independent of the umask: the collector runs as another user.
         let whole = file.set_permissions(Permissions::from_mode(0o644));
         let whole = whole.and_then(|()| file.write_all(text));
         let done = whole.and_then(|()| fs::rename(&self.draft, as_path(&self.path)));

@@ -15,21 +15,21 @@ pub(super) fn of(machine: &Machine, foreground: bool) -> Option<Progress> {
         }
         Phase::PreStop { .. } | Phase::OnStop(_) => (hooks(machine), budget_end),
         Phase::Drain(draining) => {
-            let open = draining.last.map_or(0, |last| last.busy + last.owed + last.queued);
+            let open = draining.last_sample.map_or(0, |last| last.busy + last.owed + last.queued);
             let what = match open {
                 0 => "load balancers and a quiet moment".to_owned(),
                 1 => "1 connection".to_owned(),
                 n => format!("{n} connections"),
             };
-            (what, machine.drain_deadline())
+            (what, machine.drain_end())
         }
         Phase::Stopping { .. } => ("the app".to_owned(), budget_end),
         Phase::Leftovers(_) => ("what the app left behind".to_owned(), budget_end),
         Phase::Killed { give_up, .. } => ("what was killed".to_owned(), Some(*give_up)),
-        Phase::PostStop { end, told: true, .. } => {
-            ("what the hooks left behind".to_owned(), Some(*end))
+        Phase::PostStop { reserve_end, asked: true, .. } => {
+            ("what the hooks left behind".to_owned(), Some(*reserve_end))
         }
-        Phase::PostStop { end, told: false, .. } => (hooks(machine), Some(*end)),
+        Phase::PostStop { reserve_end, asked: false, .. } => (hooks(machine), Some(*reserve_end)),
     };
     let again_kills = foreground && machine.again_kills();
     Some(Progress { phase: machine.phase().name(), waiting_for, end, again_kills })

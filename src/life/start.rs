@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::app::{App, Inherited};
+use super::app::{App, SignalState};
 use super::drain::Drain;
 use super::effects::{DeadManTimer, Effects, Leave};
 use super::files::Files;
@@ -16,32 +16,21 @@ use crate::account::{journal, plan_names};
 use crate::config::Config;
 use crate::machine::Machine;
 use crate::machine::hooks::HookPhase;
-use crate::machine::plan::PerPhase;
+use crate::machine::plan::{PerPhase, Surroundings};
 use crate::observer::{Listener, Observer};
-use crate::sys::launch::early::First;
 use crate::sys::launch::spawn::Program;
+use crate::sys::launch::{EarlyApp, Inherited};
 use crate::sys::notify::watchdog_from_environment;
-use crate::sys::signals::{Disposition, Mask, Source};
+use crate::sys::signals::{Disposition, Source};
 use crate::sys::{fd, process, signals, tty};
 use crate::types::{Pid, Signal};
 
-/// What was found out in the first instructions, before anything else ran.
-#[derive(Debug)]
-pub struct Birth {
-    /// The mask that graceinit was started with. Since then every signal is blocked.
-    pub mask: Mask,
-    /// The parent at that time.
-    pub parent: Pid,
-    /// The app, if it was started early: then the configuration says nothing that it would have to know.
-    pub first: Option<First>,
-}
-
 /// Runs the app to its end, and graceinit with it.
-pub fn run(config: Box<Config>, birth: Birth) -> Leave {
+pub fn run(config: Box<Config>, inherited: Inherited) -> Leave {
     let mut files = Files::default();
     let codes = config.plan.exit.codes;
-    let early = birth.first.as_ref().map(|first| first.child.pid);
-    match prepare(config, birth, &mut files) {
+    let early = inherited.early.as_ref().map(|app| app.child.pid);
+    match prepare(config, inherited, &mut files) {
         Ok(supervisor) => supervisor.live(),
         Err(message) => {
             if let Some(app) = early {
@@ -59,12 +48,12 @@ pub fn run(config: Box<Config>, birth: Birth) -> Leave {
 /// Never inlined, and the result is boxed: the loop uses the same pages of the stack again.
 #[inline(never)]
 fn prepare(
-    mut config: Box<Config>,
-    birth: Birth,
+    config: Box<Config>,
+    inherited: Inherited,
     files: &mut Files,
 ) -> Result<Box<Supervisor>, String> {
-    let (source, child_signal, early) = match birth.first {
-        Some(First { child, source }) => (source, Disposition::Default, Some(child)),
+    let (source, child_signal, early) = match inherited.early {
+        Some(EarlyApp { child, source }) => (source, Disposition::Default, Some(child)),
         None => {
             fd::reserve_stdio();
             // Before everything that may fail, so that report and metrics tell of it.
@@ -74,7 +63,7 @@ fn prepare(
         }
     };
     if let Some(signal) = config.parent_signal {
-        ask_for_parent_death(signal, birth.parent)?;
+        ask_for_parent_death(signal, inherited.parent)?;
     }
     let program = Program::new(&config.command).map_err(|word| {
         format!("unable to use the word '{}': it holds a NUL byte", word.to_string_lossy())
@@ -85,20 +74,18 @@ fn prepare(
     let terminal = if early.is_none() { tty::Terminal::controlling() } else { None };
     // In place of another program, WATCHDOG_USEC is for the app, as it is there.
     let watchdog = if config.plain { None } else { watchdog_from_environment() };
-    // Not shared yet.
-    let plan = Rc::make_mut(&mut config.plan);
+    let plan = Rc::clone(&config.plan);
     // A terminal that the app takes to its own session is not graceinit's.
     let ours = terminal.as_ref().filter(|_| !(plan.session && tty::leads_session()));
-    plan.terminal = ours.is_some();
-    plan.suspendable = plan.terminal && !process::is_first() && tty::can_be_resumed();
+    let suspendable = ours.is_some() && !process::is_first() && tty::can_be_resumed();
+    let mut surroundings =
+        Surroundings { terminal: ours.is_some(), suspendable, watchdog, jitter: 0 };
     if HookPhase::ALL.iter().any(|phase| !plan.hooks.of(*phase).is_empty()) {
         plan_names::set_hooks(PerPhase::each(|phase| {
             config.hooks.of(phase).iter().map(|hook| hook.name.clone()).collect()
         }));
-        plan.jitter = u64::from_ne_bytes(process::random());
+        surroundings.jitter = u64::from_ne_bytes(process::random());
     }
-    plan.watchdog = watchdog;
-    let plan = Rc::clone(&config.plan);
     plan_names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
     let observer = Observer::new(listeners(&config)?, None);
     let ready_file = config.ready_file.clone().map(ReadyFile::new).transpose()?;
@@ -108,9 +95,9 @@ fn prepare(
         log::info!("{exposed}");
     }
     let live = ours.and_then(|_| Live::new());
-    let inherited = Inherited { mask: birth.mask, child_signal };
+    let signals = SignalState { mask: inherited.mask, child_signal };
     let effects = Effects {
-        app: App::new(program, inherited, early),
+        app: App::new(program, signals, early),
         children: Default::default(),
         attempts: Default::default(),
         leftovers: Default::default(),
@@ -129,7 +116,7 @@ fn prepare(
         config,
     };
     // ---- The border. From here on nothing is fatal: hooks have run, or the app depends on graceinit. ----
-    Ok(Box::new(Supervisor::new(Machine::new(plan), effects, source)))
+    Ok(Box::new(Supervisor::new(Machine::new(plan, surroundings), effects, source)))
 }
 
 fn listeners(config: &Config) -> Result<Vec<Listener>, String> {

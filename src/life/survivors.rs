@@ -1,6 +1,6 @@
-//! Who is still there when the budget ends, and what each of them does: one record per process, made by
-//! a child a moment before SIGKILL. PID 1 itself must not read that: /proc/PID/cmdline waits for a lock
-//! of the process that it tells of, and one that hangs may hold it.
+//! Which processes are still there when the budget ends, and what each of them does: one record per process, made by a
+//! child a moment before SIGKILL. PID 1 must not read this itself: reading /proc/PID/cmdline waits for a lock of that
+//! process, and a process that hangs may hold it.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -14,13 +14,14 @@ use crate::account::journal;
 use crate::machine::fact::{Fact, Survivor};
 use crate::sys::fd::{self, Read};
 use crate::sys::launch::spawn::{self, Setup, Task};
+use crate::sys::stat::Stat;
 use crate::sys::tree::{self, Process};
 use crate::sys::{clock, process, signals};
 use crate::types::{Pid, Status};
 
-/// So many are described, the rest is counted.
+/// The processes that are described; further ones are counted.
 const MOST: usize = 100;
-/// A command is cut after so many characters.
+/// The longest command line, in characters.
 const LONGEST_COMMAND: usize = 160;
 
 // ---- in PID 1 ---------------------------------------------------------------------------------
@@ -38,7 +39,7 @@ impl Survivors {
         let run = || run(helpers);
         let started = fd::empty_input().and_then(|stdin| {
             let (records, out) = fd::pipe()?;
-            // The child writes nothing to stderr; a panic message would go where the records go.
+            // The child writes nothing to stderr; a message of the C library would go where the records go.
             let stdio = Some([stdin.as_fd(), out.as_fd(), out.as_fd()]);
             let setup = Setup { stdio, ..Setup::CLEAN };
             Ok((spawn::spawn(Task::Call(&run), &setup)?, records))
@@ -85,7 +86,7 @@ impl Survivors {
         records.read();
         let (survivors, more) = records.survivors();
         if survivors.is_empty() && !records.complete() {
-            return journal::record(&Fact::NotSurveyed);
+            return journal::record(&Fact::SurvivorsNotRecorded);
         }
         for survivor in survivors.into_iter().filter(|survivor| signals::exists(survivor.pid)) {
             journal::record(&Fact::StillThere(Box::new(survivor)));
@@ -105,12 +106,12 @@ struct Records {
 }
 
 impl Records {
-    /// Read from this end of the pipe.
+    /// `pipe`: the reading end.
     fn new(pipe: OwnedFd) -> Records {
         Records { pipe, bytes: Vec::new(), ended: false }
     }
 
-    /// Takes what is there.
+    /// Reads what is there.
     fn read(&mut self) {
         let mut buffer = [0; 4096];
         while !self.ended {
@@ -122,17 +123,17 @@ impl Records {
         }
     }
 
-    /// What to wait for; nothing once all is there.
+    /// The descriptor to wait for; `None` once all was read.
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         (!self.ended).then(|| self.pipe.as_fd())
     }
 
-    /// All that will come has come.
+    /// Whether all was read.
     fn complete(&self) -> bool {
         self.ended
     }
 
-    /// The complete records, and how many processes there are besides.
+    /// The complete records, and the number of further processes.
     fn survivors(&self) -> (Vec<Survivor>, usize) {
         let mut found = Vec::new();
         let mut more = 0;
@@ -176,12 +177,12 @@ fn render(survivor: &Survivor) -> String {
     )
 }
 
-/// The child's exit code where /proc is of no use.
+/// The child's exit code if /proc is of no use.
 const NO_PROC: u8 = 2;
 
 // ---- in the child -----------------------------------------------------------------------------
 
-/// Writes the records to stdout, leaving `helpers` out; the exit code of the child.
+/// Writes the records to stdout, without `helpers`. Returns the child's exit code.
 fn run(helpers: &[Pid]) -> u8 {
     let without: Vec<Pid> = helpers.iter().copied().chain([process::own_pid()]).collect();
     let Some(found) = tree::descendants_of(process::parent(), &without) else {
@@ -190,7 +191,7 @@ fn run(helpers: &[Pid]) -> u8 {
     let mut sockets = Sockets::default();
     let mut out = std::io::stdout();
     for process in found.iter().take(MOST) {
-        // One that has ended meanwhile leaves no record.
+        // A process that has ended meanwhile has no record.
         let Some(survivor) = look(process, &mut sockets) else { continue };
         if out.write_all(render(&survivor).as_bytes()).is_err() {
             return 1;
@@ -204,11 +205,8 @@ fn run(helpers: &[Pid]) -> u8 {
 
 fn look(process: &Process, sockets: &mut Sockets) -> Option<Survivor> {
     let dir = PathBuf::from(format!("/proc/{}", process.pid));
-    // A name is bytes: the kernel cuts it to 15, in the middle of a letter if need be.
     let stat = fs::read(dir.join("stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    let (comm, fields) = stat.split_once('(')?.1.rsplit_once(") ")?;
-    let fields: Vec<&str> = fields.split(' ').collect();
+    let stat = Stat::parse(&stat)?;
     let mut unread = Vec::new();
     let command = match fs::read(dir.join("cmdline")) {
         Ok(words) => one_line(&words),
@@ -217,25 +215,23 @@ fn look(process: &Process, sockets: &mut Sockets) -> Option<Survivor> {
             String::new()
         }
     };
-    // Kernel threads have none, and some programs have wiped theirs.
-    let command =
-        if command.is_empty() { format!("[{}]", one_line(comm.as_bytes())) } else { command };
-    // The kernel shows "0" for a process that runs, and to those who may not look.
+    // Kernel threads have no command line, and some programs overwrite theirs.
+    let command = if command.is_empty() { format!("[{}]", one_line(stat.name)) } else { command };
+    // The kernel shows "0" for a running process, and to readers without permission.
     let wchan = fs::read_to_string(dir.join("wchan")).ok().filter(|name| !name.is_empty());
     let wchan = wchan.filter(|name| name != "0");
-    if wchan.is_none() && fields.first() != Some(&"R") {
+    if wchan.is_none() && stat.state != 'R' {
         unread.push("wchan");
     }
     let connections = sockets.count(&dir);
     if connections.is_none() {
         unread.push("connections");
     }
-    // Fields 4 and 20 of proc_pid_stat(5); the first here is number 3.
     Some(Survivor {
         pid: process.pid,
         parent: process.parent,
-        state: fields.first()?.chars().next()?,
-        threads: fields.get(17)?.parse().ok()?,
+        state: stat.state,
+        threads: stat.threads,
         age: Duration::from_millis(clock::boot_ticks().saturating_sub(process.started) * 10),
         wchan: wchan.map(|name| name.replace(['\t', '\n'], " ")),
         connections,
@@ -255,12 +251,12 @@ fn one_line(words: &[u8]) -> String {
     text.trim().to_owned()
 }
 
-/// The inodes of TCP connections, for each network namespace that was met.
+/// The inodes of the TCP connections in each network namespace.
 #[derive(Default)]
 struct Sockets(HashMap<Option<PathBuf>, Option<HashSet<u64>>>);
 
 impl Sockets {
-    /// How many TCP connections a process holds open; `None` if that may not be seen.
+    /// The number of a process's open TCP connections; `None` without permission to see them.
     fn count(&mut self, dir: &std::path::Path) -> Option<usize> {
         let links = fs::read_dir(dir.join("fd")).ok()?;
         let mut inodes: Vec<u64> = Vec::new();
@@ -269,7 +265,7 @@ impl Sockets {
                 Ok(target) => target,
                 // Closed meanwhile.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                // The folder may be read with CAP_DAC_OVERRIDE, the links not without CAP_SYS_PTRACE.
+                // CAP_DAC_OVERRIDE allows reading the folder, but the links need CAP_SYS_PTRACE.
                 Err(_) => return None,
             };
             let name = target.to_str().and_then(|target| target.strip_prefix("socket:["));
@@ -289,7 +285,7 @@ impl Sockets {
 fn connections(dir: &std::path::Path) -> Option<HashSet<u64>> {
     let mut found = HashSet::new();
     for table in ["net/tcp", "net/tcp6"] {
-        // Without IPv6 the second does not exist.
+        // Without IPv6 the second table does not exist.
         let text = match fs::read_to_string(dir.join(table)) {
             Ok(text) => text,
             Err(_) if table == "net/tcp6" => continue,

@@ -1,139 +1,18 @@
-//! Hooks as the machine sees them: attempts with a deadline, and the queue of a phase that runs
-//! them one after the other.
+//! Hooks: the queue of a phase that runs them one after the other, retries, timeouts, and what a failure
+//! means for the phase. Commands and their processes are not known here.
 
+use super::attempt::{Queue, Run};
 use super::fact::Fact;
-use super::phase::{Phase, Tree};
-use super::plan::{HookLimits, OnFailure};
+use super::phase::{LiveHooks, Phase, Readiness, Tree};
+use super::plan::{Ending, HookLimits, OnFailure};
 use super::{Action, Machine, budget};
 use crate::types::{Status, Time};
 
-/// The phases that have hooks.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum HookPhase {
-    /// In order, before the app is started.
-    PreStart,
-    /// In order, when the app is ready.
-    OnReady,
-    /// In order, before a reload signal is passed on to the app.
-    OnReload,
-    /// Side by side, before anything else of a stop.
-    PreStop,
-    /// In order, while the app still runs; retried.
-    OnStop,
-    /// In order, always, after everything else.
-    PostStop,
-    /// No hooks of users, but looks whether the app is ready: one for each condition, side by side,
-    /// until it holds.
-    Ready,
-}
+pub use super::attempt::{HookId, HookPhase, Outcome};
 
-impl HookPhase {
-    /// Those that users give hooks to, in the order of a life.
-    pub const ALL: [HookPhase; 6] = [
-        HookPhase::PreStart,
-        HookPhase::OnReady,
-        HookPhase::OnReload,
-        HookPhase::PreStop,
-        HookPhase::OnStop,
-        HookPhase::PostStop,
-    ];
-
-    /// As users read it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            HookPhase::PreStart => "pre-start",
-            HookPhase::OnReady => "on-ready",
-            HookPhase::OnReload => "on-reload",
-            HookPhase::PreStop => "pre-stop",
-            HookPhase::OnStop => "on-stop",
-            HookPhase::PostStop => "post-stop",
-            HookPhase::Ready => "ready",
-        }
-    }
-}
-
-/// One attempt of one hook. No two attempts share an id, so a late exit of attempt 1 can never be
-/// taken for the end of attempt 2.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct HookId {
-    /// Its phase.
-    pub phase: HookPhase,
-    /// Which round of on-reload hooks it is part of; 0 in other phases, which have only one.
-    pub round: u32,
-    /// Its place among the hooks of the phase, from 0.
-    pub index: usize,
-    /// 1 for the first attempt.
-    pub attempt: u32,
-}
-
-impl HookId {
-    /// The first attempt of a hook.
-    pub fn first(phase: HookPhase, index: usize) -> HookId {
-        HookId { phase, round: 0, index, attempt: 1 }
-    }
-}
-
-/// An attempt whose process has not been reaped.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Run {
-    /// Which.
-    pub id: HookId,
-    /// When it is killed.
-    pub until: Time,
-    /// It was; nobody waits for its result any more.
-    pub killed: bool,
-}
-
-/// Hooks that run in order.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Queue {
-    /// Whose turn it is.
-    pub index: usize,
-    /// Which attempt of it, from 1.
-    pub attempt: u32,
-    /// The pause before that attempt; `None` while it runs.
-    pub pause: Option<Time>,
-}
-
-impl Queue {
-    /// At the first attempt of the first hook.
-    pub fn first() -> Queue {
-        Queue { index: 0, attempt: 1, pause: None }
-    }
-
-    /// On to the next hook.
-    pub fn advance(&mut self) {
-        *self = Queue { index: self.index + 1, attempt: 1, pause: None };
-    }
-}
-
-/// How an attempt ended.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Outcome {
-    /// Exit code 0.
-    Done,
-    /// Any other end.
-    Failed,
-    /// Killed at its limit.
-    TimedOut,
-    /// It could not be started.
-    NotStarted,
-}
-
-impl Outcome {
-    /// As users read it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Done => "done",
-            Outcome::Failed => "failed",
-            Outcome::TimedOut => "timed out",
-            Outcome::NotStarted => "not started",
-        }
-    }
-}
-
-/// Records the end of an attempt. That an app is not ready yet is no news.
-pub(super) fn tell_end(
+/// Records the end of an attempt. Failed readiness probes are not recorded: an app that is still starting
+/// fails many.
+pub(super) fn record_end(
     id: HookId,
     outcome: Outcome,
     status: Option<Status>,
@@ -145,24 +24,29 @@ pub(super) fn tell_end(
 }
 
 impl Machine {
+    // ---- what an attempt may take ---------------------------------------------------------------
+
     pub(super) fn limits(&self, id: HookId) -> Option<&HookLimits> {
         self.plan.hooks.of(id.phase).get(id.index)
     }
 
-    pub(super) fn post_stop_hooks_end(&self, end: Time) -> Time {
-        budget::post_stop_hooks_end(end, self.plan.post_stop_timeout)
+    pub(super) fn post_stop_hooks_end(&self, reserve_end: Time) -> Time {
+        budget::post_stop_hooks_end(reserve_end, self.plan.post_stop_timeout)
     }
 
-    /// The last moment for hooks of the present phase, and the end of the budget they are part of:
-    /// `None` while no budget runs, or one without an end.
+    /// When hooks of the present phase are killed whatever their timeout says, and the end of the budget
+    /// that they are part of: `None` while no budget runs, or one without an end.
     fn hook_budget(&self) -> Option<(Time, Option<Time>)> {
         match &self.phase {
             Phase::PreStart { .. } | Phase::Running { .. } => Some((Time(u64::MAX), None)),
             Phase::PreStop { .. } | Phase::Drain(_) | Phase::OnStop(_) => {
-                let last = |end| budget::hooks_end(end, self.plan.measure());
-                Some((self.budget_end.map_or(Time(u64::MAX), last), self.budget_end))
+                let hooks_end = |end| budget::hooks_end(end, self.plan.share_base());
+                let budget_end = self.budget_end();
+                Some((budget_end.map_or(Time(u64::MAX), hooks_end), budget_end))
             }
-            Phase::PostStop { end, .. } => Some((self.post_stop_hooks_end(*end), Some(*end))),
+            Phase::PostStop { reserve_end, .. } => {
+                Some((self.post_stop_hooks_end(*reserve_end), Some(*reserve_end)))
+            }
             Phase::Starting { .. }
             | Phase::Stopping { .. }
             | Phase::Leftovers(_)
@@ -171,15 +55,17 @@ impl Machine {
         }
     }
 
+    // ---- hooks that run in order ----------------------------------------------------------------
+
     /// The hooks that run in order in the present phase.
     fn queue(&mut self) -> Option<(HookPhase, &mut Queue)> {
         match &mut self.phase {
             Phase::PreStart { queue, .. } => Some((HookPhase::PreStart, queue)),
-            Phase::Running { work: Some(work), .. } => Some((work.phase, &mut work.queue)),
+            Phase::Running { hooks: Some(hooks), .. } => Some((hooks.phase, &mut hooks.queue)),
             Phase::OnStop(queue) => Some((HookPhase::OnStop, queue)),
             Phase::PostStop { queue, .. } => Some((HookPhase::PostStop, queue)),
             Phase::Starting { .. }
-            | Phase::Running { work: None, .. }
+            | Phase::Running { hooks: None, .. }
             | Phase::PreStop { .. }
             | Phase::Drain(_)
             | Phase::Stopping { .. }
@@ -189,71 +75,83 @@ impl Machine {
         }
     }
 
-    /// The attempt whose turn it is.
-    fn turn(&mut self) -> Option<HookId> {
-        let rounds = self.rounds;
+    /// The attempt that the queue points at.
+    fn present_attempt(&mut self) -> Option<HookId> {
+        let rounds = self.reload_rounds;
         let (phase, Queue { index, attempt, .. }) = self.queue()?;
         let round = if phase == HookPhase::OnReload { rounds } else { 0 };
         Some(HookId { phase, round, index: *index, attempt: *attempt })
     }
 
-    /// Starts an attempt if there is such a hook and time for it.
-    pub(super) fn start_hook(&mut self, now: Time, id: HookId, out: &mut Vec<Action>) -> bool {
-        let (Some((last, end)), Some(limits)) = (self.hook_budget(), self.limits(id)) else {
-            return false;
-        };
-        let Some(until) = budget::attempt_end(now, limits, last) else {
-            out.push(Action::Record(Fact::HookSkipped { id }));
-            return false;
-        };
-        out.push(Action::Record(Fact::HookStarted { id, limit: until.since(now) }));
-        let end = match id.phase {
-            // Only its own limit ends it.
-            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload | HookPhase::Ready => {
-                Some(until)
-            }
-            HookPhase::PreStop | HookPhase::OnStop | HookPhase::PostStop => end,
-        };
-        out.push(Action::StartHook { id, until, end });
-        self.runs.push(Run { id, until, killed: false });
-        if let Phase::PostStop { tree: tree @ Tree::Empty, .. } = &mut self.phase {
-            *tree = Tree::Busy;
-        }
-        true
-    }
-
-    /// Starts the attempt whose turn it is; past the last hook, leaves the phase.
+    /// Starts the attempt that the queue points at; past the last hook, leaves the phase.
     pub(super) fn run_queue(&mut self, now: Time, out: &mut Vec<Action>) {
-        while let Some(id) = self.turn() {
-            let phase = id.phase;
+        while let Some(id) = self.present_attempt() {
             if let Some((_, queue)) = self.queue() {
                 queue.pause = None;
             }
             if self.limits(id).is_none() {
-                return self.queue_done(now, phase, out);
+                return self.queue_done(now, id.phase, out);
             }
             if self.start_hook(now, id, out) {
                 return;
             }
-            self.advance();
+            if let Some((_, queue)) = self.queue() {
+                queue.advance();
+            }
         }
     }
 
     fn queue_done(&mut self, now: Time, phase: HookPhase, out: &mut Vec<Action>) {
         match phase {
             HookPhase::PreStart => self.start_app(now, out),
-            HookPhase::OnReady | HookPhase::OnReload => self.work_done(now, false, out),
+            HookPhase::OnReady | HookPhase::OnReload => self.live_hooks_done(now, false, out),
             HookPhase::OnStop => self.enter_stopping(now, out),
-            HookPhase::PostStop => self.leave_when_done(out),
-            // They run side by side.
+            HookPhase::PostStop => self.exit_if_done(out),
+            // They run side by side, without a queue.
             HookPhase::PreStop | HookPhase::Ready => {}
         }
     }
 
-    fn advance(&mut self) {
-        if let Some((_, queue)) = self.queue() {
-            queue.advance();
+    /// A hook has failed for good, and its failure ends its phase.
+    fn abort_phase(&mut self, now: Time, id: HookId, out: &mut Vec<Action>) {
+        out.push(Action::Record(Fact::PhaseAborted { id }));
+        match id.phase {
+            HookPhase::PreStart => {
+                self.app_ended(now, Ending::NotStarted(self.plan.exit.codes.own), out)
+            }
+            HookPhase::OnReady | HookPhase::OnReload => self.live_hooks_done(now, true, out),
+            HookPhase::OnStop => self.enter_stopping(now, out),
+            // `on_failure` does not apply: a stop goes on whatever fails.
+            HookPhase::PreStop | HookPhase::PostStop | HookPhase::Ready => {}
         }
+    }
+
+    // ---- one attempt ----------------------------------------------------------------------------
+
+    /// Starts an attempt if there is such a hook and time for it.
+    pub(super) fn start_hook(&mut self, now: Time, id: HookId, out: &mut Vec<Action>) -> bool {
+        let (Some((hooks_end, budget_end)), Some(limits)) = (self.hook_budget(), self.limits(id))
+        else {
+            return false;
+        };
+        let Some(kill_at) = budget::attempt_end(now, limits, hooks_end) else {
+            out.push(Action::Record(Fact::HookSkipped { id }));
+            return false;
+        };
+        out.push(Action::Record(Fact::HookStarted { id, limit: kill_at.since(now) }));
+        let budget_end = match id.phase {
+            // No budget runs: the timeout is all the time that the hook has.
+            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload | HookPhase::Ready => {
+                Some(kill_at)
+            }
+            HookPhase::PreStop | HookPhase::OnStop | HookPhase::PostStop => budget_end,
+        };
+        out.push(Action::StartHook { id, kill_at, budget_end });
+        self.runs.push(Run { id, kill_at, killed: false });
+        if let Phase::PostStop { tree: tree @ Tree::Empty, .. } = &mut self.phase {
+            *tree = Tree::Busy;
+        }
+        true
     }
 
     pub(super) fn hook_exited(
@@ -276,45 +174,51 @@ impl Machine {
         out: &mut Vec<Action>,
     ) {
         let Some(place) = self.runs.iter().position(|run| run.id == id) else { return };
-        // The end of an attempt that was killed was judged when it was killed.
+        // An attempt that was killed got its outcome at that time.
         if self.runs.remove(place).killed {
             return;
         }
-        tell_end(id, outcome, status, out);
-        self.hook_judged(now, id, outcome, out);
+        record_end(id, outcome, status, out);
+        self.attempt_ended(now, id, outcome, out);
     }
 
-    /// What the end of an attempt means for the phase, if it is still the phase's business.
-    pub(super) fn hook_judged(
-        &mut self,
-        now: Time,
-        id: HookId,
-        outcome: Outcome,
-        out: &mut Vec<Action>,
-    ) {
+    /// Kills the attempts whose timeout has ended.
+    pub(super) fn kill_timed_out(&mut self, now: Time, out: &mut Vec<Action>) {
+        while let Some(run) = self.runs.iter_mut().find(|run| !run.killed && run.kill_at <= now) {
+            run.killed = true;
+            let id = run.id;
+            out.push(Action::KillHook(id));
+            record_end(id, Outcome::TimedOut, None, out);
+            self.attempt_ended(now, id, Outcome::TimedOut, out);
+        }
+    }
+
+    /// Draws the consequence for the phase, if the attempt is still part of it.
+    fn attempt_ended(&mut self, now: Time, id: HookId, outcome: Outcome, out: &mut Vec<Action>) {
         if id.phase == HookPhase::Ready {
             return self.probe_ended(now, id, outcome, out);
         }
         let Some(limits) = self.limits(id).copied() else { return };
-        let pause = budget::jittered(budget::backoff(&limits, id.attempt), self.plan.jitter, id);
-        let last = self.hook_budget().map(|(last, _)| last);
+        let backoff = budget::backoff(&limits, id.attempt);
+        let pause = budget::jittered(backoff, self.surroundings.jitter, id);
+        let hooks_end = self.hook_budget().map(|(hooks_end, _)| hooks_end);
         let again = now.after(pause);
         let failed = outcome != Outcome::Done;
-        let retry = failed && id.attempt <= limits.retries && Some(again) < last;
+        let retry = failed && id.attempt <= limits.retries && Some(again) < hooks_end;
         let next = HookId { attempt: id.attempt + 1, ..id };
         if let Phase::PreStop { retries, .. } = &mut self.phase {
-            // An on-ready or on-reload hook may outlive its phase.
+            // An on-ready or on-reload hook that has outlived its phase is not retried.
             if retry && id.phase == HookPhase::PreStop {
                 retries.push((next, again));
                 out.push(Action::Record(Fact::HookRetried { id, pause }));
             }
-            return self.leave_pre_stop_when_done(now, out);
+            return self.leave_pre_stop_if_done(now, out);
         }
-        if self.turn() != Some(id) {
+        if self.present_attempt() != Some(id) {
             return;
         }
         let Some((phase, queue)) = self.queue() else { return };
-        // After the app nothing can be ended early: every hook has its turn.
+        // Post-stop is never aborted: each of its hooks runs whatever happened before.
         let aborts = limits.on_failure == OnFailure::Abort && phase != HookPhase::PostStop;
         if retry {
             queue.attempt = next.attempt;
@@ -331,12 +235,39 @@ impl Machine {
     /// Starts the pre-stop hooks whose pause is over.
     pub(super) fn retry_pre_stop(&mut self, now: Time, out: &mut Vec<Action>) {
         let Phase::PreStop { retries, .. } = &mut self.phase else { return };
-        let (due, later) = retries.drain(..).partition(|(_, again)| *again <= now);
+        let (ready, later): (Vec<_>, Vec<_>) =
+            retries.drain(..).partition(|(_, start)| *start <= now);
         *retries = later;
-        let due: Vec<(HookId, Time)> = due;
-        for (id, _) in due {
+        for (id, _) in ready {
             self.start_hook(now, id, out);
         }
-        self.leave_pre_stop_when_done(now, out);
+        self.leave_pre_stop_if_done(now, out);
+    }
+
+    // ---- hooks beside the running app -----------------------------------------------------------
+
+    /// The on-ready or on-reload hooks are done. `abort`: one has failed, and its phase with it, so the
+    /// reload signal is not forwarded.
+    fn live_hooks_done(&mut self, now: Time, abort: bool, out: &mut Vec<Action>) {
+        let Phase::Running { hooks, reloads, .. } = &mut self.phase else { return };
+        let was_reload = hooks.take().is_some_and(|hooks| hooks.phase == HookPhase::OnReload);
+        let reloaded = if was_reload { reloads.pop_front() } else { None };
+        if let Some(received) = reloaded.filter(|_| !abort) {
+            self.forward(received, out);
+        }
+        self.next_reload(now, out);
+    }
+
+    /// Starts the on-reload hooks for the next reload signal that waits.
+    pub(super) fn next_reload(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Phase::Running { hooks, reloads, readiness, .. } = &mut self.phase else { return };
+        // An app that is not ready may not have installed its handler, and would die of the signal.
+        let ready = !matches!(readiness, Readiness::Waiting(_));
+        let waits = ready && !reloads.is_empty();
+        self.reload_rounds = self.reload_rounds.wrapping_add(u32::from(waits));
+        *hooks = waits.then(|| LiveHooks { phase: HookPhase::OnReload, queue: Queue::first() });
+        if waits {
+            self.run_queue(now, out);
+        }
     }
 }

@@ -1,51 +1,37 @@
-//! Signals that arrive: forwarding, stop requests, and job control at a terminal.
+//! Signals that arrive: stop requests, signals to forward, and job control at a terminal.
 
-use std::time::Duration;
-
+use super::attempt::HookPhase;
 use super::fact::Fact;
-use super::phase::{Phase, Serving};
-use super::plan::{Ending, Scope, StopAgain};
+use super::phase::Phase;
+use super::plan::Scope;
 use super::{Action, Machine, Origin, Received, Target};
 use crate::types::{Signal, Time};
 
 impl Machine {
+    /// A signal arrived.
     pub(super) fn signal(&mut self, now: Time, received: Received, out: &mut Vec<Action>) {
         let Received { signal, origin, .. } = received;
         if self.plan.stop_on.contains(signal) {
-            return self.stop_request(now, signal, origin, out);
+            return self.stop_requested(now, signal, origin, out);
         }
-        if self.ending.is_some() {
+        if self.app_end.is_some() {
             return out.push(Action::Record(Fact::NoApp { signal }));
         }
         if origin == Origin::Kernel && (signal == Signal::TTIN || signal == Signal::TTOU) {
             // Job control meant for graceinit itself, which neither reads nor writes the terminal.
             return;
         }
-        let interval = self.watchdog;
-        if let (Signal::CONT, Phase::Running { suspended: suspended @ true, watchdog, .. }) =
-            (signal, &mut self.phase)
-        {
-            *suspended = false;
-            // It could give no sign of life meanwhile.
-            if let (Some(due), Some(interval)) = (watchdog, interval) {
-                *due = now.after(interval);
-            }
-            out.push(Action::Record(Fact::Resumed));
-            if self.plan.session {
-                // Whom Ctrl-Z has stopped.
-                return self.continue_app(self.target(false), out);
-            }
-            out.push(Action::GiveTerminal);
-            return self.continue_app(Target::Group, out);
+        if signal == Signal::CONT && self.resume(now, out) {
+            return;
         }
-        if signal == Signal::CONT {
-            // As the kernel has it, it takes back a stop that is pending.
-            self.typed_early = false;
+        if let (Signal::CONT, Phase::Starting { typed_stop, .. }) = (signal, &mut self.phase) {
+            // The kernel's rule: SIGCONT discards a pending stop signal (signal(7)).
+            *typed_stop = false;
         }
         if origin == Origin::Kernel && signal == Signal::TSTP && self.typed_stop(out) {
             return;
         }
-        // Nothing outside this pid namespace (pid 0) is the app.
+        // The app itself lives in this pid namespace, so pid 0 is not its own.
         if origin.process().is_some_and(|pid| pid != 0)
             && self.signal_of_readiness(now, signal, out)
         {
@@ -54,7 +40,7 @@ impl Machine {
         self.signal_for_the_app(now, received, out);
     }
 
-    /// Kept, passed on after its hooks, or passed on at once.
+    /// Holds the signal, forwards it after its hooks, or forwards it at once.
     pub(super) fn signal_for_the_app(
         &mut self,
         now: Time,
@@ -81,15 +67,15 @@ impl Machine {
         }
     }
 
-    /// Whether this signal asks the app for its end, once it is passed on. One that is stopped does not act on it,
-    /// so whoever sends it would wait in vain.
+    /// Whether this signal asks the app to end when it is forwarded. A stopped app would not act on it, so
+    /// its sender would wait in vain.
     pub fn asks_for_an_end(&self, signal: Signal) -> bool {
         let asks = |signal| signal == Signal::TERM || signal == Signal::INT;
         let sent = self.plan.rewrite.apply(signal).filter(|_| !self.plan.stop_on.contains(signal));
         sent.is_some_and(|sent| (asks(signal) || asks(sent)) && sent != Signal::STOP)
     }
 
-    /// Passes a signal on to the app.
+    /// Forwards a signal to the app.
     pub(super) fn forward(&mut self, received: Received, out: &mut Vec<Action>) {
         let signal = received.signal;
         match self.plan.rewrite.apply(signal) {
@@ -97,19 +83,19 @@ impl Machine {
             Some(sent) => {
                 let scope = self.plan.scope;
                 let target = self.target(false);
-                // First: nothing keeps it waiting, not even the account.
-                self.tell_app(sent, target, received.value, false, out);
+                // Forward before recording, so that logging cannot delay the signal.
+                self.signal_app(sent, target, received.value, false, out);
                 out.push(Action::Record(Fact::Forwarded { signal, sent, scope }));
-                // No other is followed by anything.
-                if self.app_stopped && self.asks_for_an_end(signal) {
+                // Only requests to end: any other signal may be meant for a stopped app.
+                if self.app_is_stopped && self.asks_for_an_end(signal) {
                     self.continue_app(target, out);
                 }
             }
         }
     }
 
-    /// Sends the app a signal.
-    pub(super) fn tell_app(
+    /// Sends the app a signal, and keeps track of whether it is stopped.
+    pub(super) fn signal_app(
         &mut self,
         signal: Signal,
         target: Target,
@@ -118,141 +104,25 @@ impl Machine {
         out: &mut Vec<Action>,
     ) {
         match signal {
-            Signal::STOP => self.app_stopped = true,
-            Signal::CONT => self.app_stopped = false,
+            Signal::STOP => self.app_is_stopped = true,
+            Signal::CONT => self.app_is_stopped = false,
             _ => {}
         }
         out.push(Action::SignalApp { signal, target, value, stop });
     }
 
-    /// Ctrl-Z at graceinit's terminal, where the app is in a session of its own: the key does not reach it,
-    /// and its group is orphaned, for which the kernel drops TSTP (credentials(7)), so it is stopped by
-    /// STOP unless `--rewrite` knows better. Where no shell could resume both, TSTP is passed on like every
-    /// other signal: an app with a handler learns of the key, and no other is stopped by it.
-    pub(super) fn typed_stop(&mut self, out: &mut Vec<Action>) -> bool {
-        let signal = Signal::TSTP;
-        let sent = match self.plan.rewrite.said(signal) {
-            None => Signal::STOP,
-            Some(Some(sent)) => sent,
-            // Dropped: then nothing at all comes of the key.
-            Some(None) => return false,
-        };
-        if !(self.plan.session && self.plan.suspendable) {
-            return false;
-        }
-        match &mut self.phase {
-            // Again, if it is so already: a second TSTP takes back the CONT that came before it.
-            Phase::Running { suspended, .. } => *suspended = true,
-            // Its session may not be there yet, and whether it becomes an app at all is not known.
-            Phase::Starting { .. } => {
-                self.typed_early = true;
-                out.push(Action::Record(Fact::Held { signal }));
-                return true;
-            }
-            _ => return false,
-        }
-        let (scope, target) = (self.plan.scope, self.target(false));
-        out.push(Action::Record(Fact::Forwarded { signal, sent, scope }));
-        self.tell_app(sent, target, None, false, out);
-        out.push(Action::Record(Fact::Suspended { signal }));
-        out.push(Action::SuspendSelf);
-        true
+    /// Sends the app SIGCONT.
+    pub(super) fn continue_app(&mut self, target: Target, out: &mut Vec<Action>) {
+        self.signal_app(Signal::CONT, target, None, false, out);
     }
 
-    pub(super) fn stop_request(
-        &mut self,
-        now: Time,
-        signal: Signal,
-        origin: Origin,
-        out: &mut Vec<Action>,
-    ) {
-        if self.stop.is_some() {
-            return self.stop_again(now, signal, origin, out);
-        }
-        // The clock is read once per wake-up. Whoever signals app and graceinit at once (systemd does
-        // with a control group) asks for a stop, although exits are handled before signals.
-        self.stop_ended_it = self.ended.is_none_or(|ended| ended == now);
-        let sender = origin.process();
-        self.stop = Some((signal, sender));
-        // What an app leaves behind that has gone, or never comes, has an end in any case.
-        let alone = self.ended.is_some() || matches!(self.phase, Phase::PreStart { .. });
-        let grace = self.plan.budget().or(alone.then_some(self.plan.leftovers));
-        out.push(Action::Record(Fact::StopRequested { signal, sender, grace }));
-        match self.phase {
-            // There is no app to be stopped, and there will be none.
-            Phase::PreStart { .. } => self.app_gone(now, Ending::Forestalled(signal), out),
-            Phase::Starting { .. } | Phase::Running { .. } => {
-                // One that is not ready serves nobody.
-                let serves = self.ready() && self.plan.drain.is_some();
-                let serving = serves.then_some(Serving { fell: now, acks: 0 });
-                self.begin_stop(now, out);
-                self.enter_pre_stop(now, serving, out);
-            }
-            // The app ended by itself; what it left is being ended already.
-            Phase::Leftovers(_) | Phase::Killed { .. } | Phase::PostStop { .. } => {}
-            // The app has failed, and is being stopped for that.
-            Phase::PreStop { .. } | Phase::Drain(_) | Phase::OnStop(_) | Phase::Stopping { .. } => {
-            }
-            // Nothing happens any more.
-            Phase::Exited => {}
-        }
-    }
-
-    pub(super) fn stop_again(
-        &mut self,
-        now: Time,
-        signal: Signal,
-        origin: Origin,
-        out: &mut Vec<Action>,
-    ) {
-        let wanted = match self.plan.stop_again {
-            StopAgain::Ignore => false,
-            StopAgain::Kill => true,
-            StopAgain::Default => signal == Signal::INT && origin == Origin::Kernel,
-        };
-        let kill = wanted && self.budget_runs();
-        out.push(Action::Record(Fact::StopAgain { signal, kill }));
-        if kill {
-            self.hurry(now, out);
-        }
-    }
-
-    /// Whether the phase is one that the end of the budget cuts off.
-    pub(super) fn budget_runs(&self) -> bool {
-        match self.phase {
-            Phase::PreStop { .. }
-            | Phase::Drain(_)
-            | Phase::OnStop(_)
-            | Phase::Stopping { .. }
-            | Phase::Leftovers(_) => true,
-            Phase::PreStart { .. }
-            | Phase::Starting { .. }
-            | Phase::Running { .. }
-            | Phase::Killed { .. }
-            | Phase::PostStop { .. }
-            | Phase::Exited => false,
-        }
-    }
-
-    /// The budget runs; `whole`: how long, if it has an end. The dead-man has nothing to hold where it
-    /// has none.
-    pub(super) fn begin_budget(
-        &mut self,
-        now: Time,
-        whole: Option<Duration>,
-        out: &mut Vec<Action>,
-    ) {
-        self.budget_end = whole.map(|whole| now.after(whole));
-        self.budget_end_limit = now.after(self.plan.grace_max);
-        out.extend(self.budget_end.map(Action::ArmDeadMan));
-    }
-
-    /// To whom signals go now.
+    /// The processes that a signal is sent to now.
     pub fn scope_target(&self) -> Target {
         let escalated = matches!(self.phase, Phase::Stopping { rung, .. } if rung > 0);
         self.target(escalated)
     }
 
+    /// The processes that `--scope` names. `escalated`: from the second stop signal on.
     pub(super) fn target(&self, escalated: bool) -> Target {
         match self.plan.scope {
             Scope::Group => Target::Group,
@@ -263,19 +133,109 @@ impl Machine {
         }
     }
 
-    pub(super) fn continue_app(&mut self, target: Target, out: &mut Vec<Action>) {
-        self.tell_app(Signal::CONT, target, None, false, out);
-    }
-
-    /// The terminal is the app's no longer. The foreground of another session is not ours to choose.
-    pub(super) fn take_terminal(&self, out: &mut Vec<Action>) {
-        if self.plan.terminal && !self.plan.session {
-            out.push(Action::TakeTerminal);
+    /// A signal of `--reload-on`: it is forwarded after the on-reload hooks.
+    fn reload(&mut self, now: Time, received: Received, out: &mut Vec<Action>) {
+        let signal = received.signal;
+        let (reloads, in_progress) = match &mut self.phase {
+            Phase::Starting { reloads, .. } => (reloads, 0),
+            Phase::Running { hooks: Some(hooks), reloads, .. }
+                if hooks.phase == HookPhase::OnReload =>
+            {
+                (reloads, 1)
+            }
+            Phase::Running { reloads, .. } => (reloads, 0),
+            Phase::PreStart { .. }
+            | Phase::PreStop { .. }
+            | Phase::Drain(_)
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => return,
+        };
+        // The round in progress may have read the configuration before it was changed again, so one more
+        // round follows it. That round covers every further request.
+        if reloads.iter().skip(in_progress).any(|waiting| waiting.signal == signal) {
+            return out.push(Action::Record(Fact::ReloadMerged { signal }));
+        }
+        reloads.push_back(received);
+        out.push(Action::Record(Fact::ReloadRequested { signal }));
+        if let Phase::Running { hooks: None, .. } = self.phase {
+            self.next_reload(now, out);
         }
     }
 
-    /// Job control. A stop by `kill -STOP` is no key of a terminal but the sender's own affair: whoever
-    /// sends it to the app sends the app the CONT as well.
+    // ---- job control ----------------------------------------------------------------------------
+
+    /// Ctrl-Z at graceinit's terminal, where the app has a session of its own. The key does not reach the
+    /// app, and its process group is orphaned, for which the kernel drops SIGTSTP (credentials(7)): the app
+    /// is stopped with SIGSTOP unless `--rewrite` names another signal. Where no shell could resume both,
+    /// SIGTSTP is forwarded like every other signal: an app with a handler learns of the key, and no other
+    /// app is stopped by it.
+    ///
+    /// Whether the signal was dealt with.
+    pub(super) fn typed_stop(&mut self, out: &mut Vec<Action>) -> bool {
+        let signal = Signal::TSTP;
+        let sent = match self.plan.rewrite.said(signal) {
+            None => Signal::STOP,
+            Some(Some(sent)) => sent,
+            // `--rewrite` drops it, so graceinit is not stopped either.
+            Some(None) => return false,
+        };
+        if !(self.plan.session && self.surroundings.suspendable) {
+            return false;
+        }
+        match &mut self.phase {
+            // Even if it is suspended already: SIGTSTP discards a SIGCONT that is still pending.
+            Phase::Running { suspended, .. } => *suspended = true,
+            // Before execve the app may not have its session yet, and its execve may fail.
+            Phase::Starting { typed_stop, .. } => {
+                *typed_stop = true;
+                out.push(Action::Record(Fact::Held { signal }));
+                return true;
+            }
+            Phase::PreStart { .. }
+            | Phase::PreStop { .. }
+            | Phase::Drain(_)
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => return false,
+        }
+        let (scope, target) = (self.plan.scope, self.target(false));
+        out.push(Action::Record(Fact::Forwarded { signal, sent, scope }));
+        self.signal_app(sent, target, None, false, out);
+        out.push(Action::Record(Fact::Suspended { signal }));
+        out.push(Action::SuspendSelf);
+        true
+    }
+
+    /// SIGCONT from the shell resumes a suspended app. Whether the app was suspended.
+    fn resume(&mut self, now: Time, out: &mut Vec<Action>) -> bool {
+        let Phase::Running { suspended: suspended @ true, watchdog, .. } = &mut self.phase else {
+            return false;
+        };
+        *suspended = false;
+        // A suspended app could not send a keep-alive, so it gets a whole interval.
+        if let (Some(missed), Some(interval)) = (watchdog, self.watchdog_interval) {
+            *missed = now.after(interval);
+        }
+        out.push(Action::Record(Fact::Resumed));
+        if self.plan.session {
+            // The processes that `typed_stop` has stopped.
+            self.continue_app(self.target(false), out);
+        } else {
+            out.push(Action::GiveTerminal);
+            self.continue_app(Target::Group, out);
+        }
+        true
+    }
+
+    /// The app was stopped. SIGSTOP is not job control: it comes from a process, and that process sends the
+    /// SIGCONT as well.
     pub(super) fn app_stopped(
         &mut self,
         now: Time,
@@ -283,26 +243,25 @@ impl Machine {
         ours: bool,
         out: &mut Vec<Action>,
     ) {
-        self.app_stopped = true;
-        if !self.plan.terminal || self.plan.session {
+        self.app_is_stopped = true;
+        if !self.surroundings.terminal || self.plan.session {
             return;
         }
         let wants_terminal = signal == Signal::TTIN || signal == Signal::TTOU;
         if !wants_terminal && signal != Signal::TSTP {
             return;
         }
-        // It was executed, then, whatever became of the news.
+        // An app that was stopped at the terminal has been executed, even if that is not reported yet.
         self.app_executed(now, out);
-        // Nothing is in the way of that.
         let give = ours && wants_terminal;
         match &mut self.phase {
-            Phase::Running { suspended, .. } if self.plan.suspendable && !give => {
+            Phase::Running { suspended, .. } if self.surroundings.suspendable && !give => {
                 *suspended = true;
                 out.push(Action::Record(Fact::Suspended { signal }));
                 out.push(Action::SuspendSelf);
             }
-            // Nobody is there who could resume the app (the kernel drops the stop of an orphaned
-            // group for the same reason), or the deadline does not wait for it.
+            // No shell could resume the app (the kernel drops stop signals of an orphaned group for the
+            // same reason), or the budget runs and does not pause for it.
             Phase::Starting { .. }
             | Phase::Running { .. }
             | Phase::PreStop { .. }
@@ -316,12 +275,20 @@ impl Machine {
                     self.continue_app(Target::Group, out);
                 }
             }
-            // There is no app.
+            // The app has ended, was killed, or does not exist yet.
             Phase::PreStart { .. }
             | Phase::Leftovers(_)
             | Phase::Killed { .. }
             | Phase::PostStop { .. }
             | Phase::Exited => {}
+        }
+    }
+
+    /// Takes the terminal back from the app. The foreground of another session is out of reach
+    /// (tcsetpgrp(3)).
+    pub(super) fn take_terminal(&self, out: &mut Vec<Action>) {
+        if self.surroundings.terminal && !self.plan.session {
+            out.push(Action::TakeTerminal);
         }
     }
 }

@@ -1,53 +1,53 @@
-//! sd_notify(3): what the app says of itself, who may say it, and what is said upwards. Pure: no
-//! socket, no clock, no log.
+//! The grammar of sd_notify(3): the messages of the app, the rule for who may send them, and the messages to the service
+//! manager that started graceinit. Pure: no socket, no clock, no log.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::types::{Pid, Time};
 
-/// As long as a status may be, in characters. It goes into log lines and pages.
+/// The length of the longest status, in characters. The status appears in log lines and pages.
 const STATUS_MAX: usize = 200;
 
-/// One thing that the app says.
+/// One notice of the app.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Notice {
-    /// It is up, or up again after a reload.
+    /// The app is ready, at the start or after a reload.
     Ready,
-    /// It has begun to stop by itself.
+    /// The app has begun to stop.
     Stopping,
-    /// It reloads its configuration; [`Notice::Ready`] ends that.
+    /// The app reloads its configuration, until [`Notice::Ready`].
     Reloading,
-    /// What it is doing, on one line; empty: nothing worth a word.
+    /// What the app is doing, in one line; may be empty.
     Status(String),
-    /// EXTEND_TIMEOUT_USEC: it needs this much from now on.
+    /// EXTEND_TIMEOUT_USEC: the app needs this much time from now on.
     MoreTime(Duration),
-    /// It is alive.
+    /// The app is alive.
     Watchdog,
-    /// Treat it as if it had missed its watchdog.
+    /// The app wants to be treated as if it had missed its watchdog.
     WatchdogTrigger,
-    /// From now on it says that it is alive this often. Never zero.
+    /// From now on the app sends [`Notice::Watchdog`] at this interval. Never zero.
     WatchdogInterval(Duration),
-    /// Another process is the main one now. Positive, but nobody has checked yet who that is.
+    /// Another process is the main process now. The number is positive, but not checked otherwise.
     MainPid(i32),
-    /// It failed with this errno.
+    /// The app failed with this errno.
     Errno(i32),
-    /// Whoever sent this waits until all that was sent before is dealt with.
+    /// The sender waits until all earlier messages are handled.
     Barrier,
 }
 
-/// What a datagram says, in the order in which it has to be dealt with. Judged as systemd's manager
-/// does: the last of READY, STOPPING and RELOADING counts, of every other variable the first; values
-/// that are not as documented, and all other variables, say nothing.
+/// Parses a datagram into notices, in the order in which they have to be handled. The rules are those of systemd's manager:
+/// the last of READY, STOPPING and RELOADING counts, and the first of every other variable; unknown variables and values
+/// that are not as documented are ignored.
 pub fn parse(datagram: &[u8]) -> Vec<Notice> {
-    // A C program may send the end of its string along. Any other NUL is not the protocol.
+    // A C program may send the NUL at the end of its string. Any other NUL is against the protocol.
     let text = datagram.strip_suffix(b"\0").unwrap_or(datagram);
     if text.contains(&0) {
         return Vec::new();
     }
     let lines = || text.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty());
     if lines().any(|line| line == b"BARRIER=1") {
-        // Nothing else may come with it (sd_notify(3)).
+        // A barrier has to be alone (sd_notify(3)).
         return if lines().count() == 1 { vec![Notice::Barrier] } else { Vec::new() };
     }
     let mut state = lines().filter_map(|line| match line {
@@ -66,8 +66,8 @@ pub fn parse(datagram: &[u8]) -> Vec<Notice> {
         Some(b"trigger") => Some(Notice::WatchdogTrigger),
         _ => None,
     };
-    // The main process before all else: what follows may be about it. The interval before the sign of
-    // life that is to be judged by it.
+    // The main process comes first, because the other notices may concern it. The interval comes before the notice that
+    // it applies to.
     [
         small(b"MAINPID").filter(|pid| *pid > 0).map(Notice::MainPid),
         state.next_back(),
@@ -82,7 +82,7 @@ pub fn parse(datagram: &[u8]) -> Vec<Notice> {
     .collect()
 }
 
-/// A number in decimal digits, and nothing else.
+/// A number of decimal digits only.
 fn number(text: &[u8]) -> Option<u64> {
     if !text.iter().all(u8::is_ascii_digit) {
         return None;
@@ -90,23 +90,23 @@ fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// The text of a status as it may be shown anywhere: one short line of visible characters.
+/// The text of a status: one short line of visible characters, so that it can be shown anywhere.
 fn status(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     text.chars().take(STATUS_MAX).map(|c| if is_plain(c) { c } else { '\u{fffd}' }).collect()
 }
 
-/// No control character, and none of those that break or turn a line round for whoever reads it.
+/// Whether this is no control character and none that breaks a line or changes the direction of the text.
 fn is_plain(c: char) -> bool {
     !c.is_control() && !matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-// ---- who may speak --------------------------------------------------------------------------------
+// ---- who may send ---------------------------------------------------------------------------------
 
-/// Who sent a datagram (SCM_CREDENTIALS of unix(7)): vouched for by the kernel.
+/// The sender of a datagram, as the kernel tells it (SCM_CREDENTIALS of unix(7)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sender {
-    /// Its process at the time of sending; 0 for one outside of our pid namespace.
+    /// Its pid at the time of sending; 0 for a process outside of this pid namespace.
     pub pid: Pid,
     /// Its user.
     pub uid: u32,
@@ -114,14 +114,14 @@ pub struct Sender {
     pub gid: u32,
 }
 
-/// What graceinit knows of its own.
+/// The processes and users that graceinit knows.
 #[derive(Clone, Copy, Debug)]
 pub struct Family<'a> {
     /// graceinit itself.
     pub own: Pid,
     /// The app, while it is not reaped.
     pub app: Option<Pid>,
-    /// Hooks and other helpers. What they run may not speak for the app.
+    /// Hooks and other helpers. They and their descendants may not send for the app.
     pub helpers: &'a [Pid],
     /// The user that graceinit runs as.
     pub own_uid: u32,
@@ -129,23 +129,23 @@ pub struct Family<'a> {
     pub app_uid: u32,
 }
 
-/// Why somebody may not speak.
+/// Why a sender is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// It lives outside of this pid namespace.
+    /// It is outside of this pid namespace.
     Outside,
-    /// It is a hook, or was started by one.
+    /// It is a hook or a descendant of a hook.
     Helper,
     /// It is no descendant of graceinit.
     Stranger,
-    /// It has gone, so nobody can say whose it was, and its user is not the app's.
+    /// It has ended, so its parents are not known, and its user is not the app's.
     OtherUser,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Refusal::Outside => "it lives outside of this pid namespace",
+            Refusal::Outside => "it is outside of this pid namespace",
             Refusal::Helper => "it belongs to a hook",
             Refusal::Stranger => "it is no process of the app",
             Refusal::OtherUser => "it has ended, and its user is not the app's",
@@ -153,25 +153,25 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Whose a process is.
+/// What a process belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kinship {
-    /// The app, or below it, or an orphan that came to graceinit.
+    /// The app, one of its descendants, or an orphan that graceinit has adopted.
     App,
-    /// A helper, or below one.
+    /// A helper or one of its descendants.
     Helper,
     /// Neither.
     Stranger,
-    /// It has gone, or one of its parents went while we looked, or there is no /proc.
+    /// It has ended, one of its parents has ended meanwhile, or there is no /proc.
     Unknown,
 }
 
-/// More generations than that are no family, but pids that were reused while we looked.
+/// The most generations that are followed. Pids that were used again meanwhile can form a circle.
 const GENERATIONS: usize = 1000;
 
 impl Family<'_> {
-    /// Whose `pid` is. `parent_of` says who the parent of a process is, 0 for one whose parent is
-    /// outside; `None` if there is no such process or nobody knows.
+    /// What `pid` belongs to. `parent_of` gives the parent of a process, 0 if the parent is outside of the pid namespace, and
+    /// `None` if there is no such process or its parent is not known.
     pub fn kinship(&self, pid: Pid, mut parent_of: impl FnMut(Pid) -> Option<Pid>) -> Kinship {
         let mut at = pid;
         for _ in 0..GENERATIONS {
@@ -181,7 +181,7 @@ impl Family<'_> {
             if Some(at) == self.app || at == self.own {
                 return Kinship::App;
             }
-            // Whoever came to PID 1 of the whole system is not ours: orphans of ours come to us.
+            // A child of another PID 1. Orphans of graceinit's tree are adopted by graceinit.
             if at.0 <= 1 {
                 return Kinship::Stranger;
             }
@@ -193,15 +193,13 @@ impl Family<'_> {
         Kinship::Unknown
     }
 
-    /// Whether a sender may speak for the app: any process of the app's tree, like
-    /// `NotifyAccess=all` of systemd.
+    /// Whether a sender may send for the app: any process of the app's tree may, like `NotifyAccess=all` of systemd.
     ///
-    /// One that has ended already cannot be looked up (a shell script that calls a small program to
-    /// say READY). Its user decides then: whoever is the app's user, graceinit's or root could as well
-    /// end the app.
+    /// A sender that has ended cannot be looked up (a shell script that calls a small program to send READY). Then its user
+    /// decides: a process of the app's user, of graceinit's user or of root could also kill the app.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason to refuse it.
     pub fn hear(
         &self,
         sender: Sender,
@@ -219,45 +217,44 @@ impl Family<'_> {
         }
     }
 
-    /// Whether `pid` can be the main process from now on ([`Notice::MainPid`]): a living one of the
-    /// app's tree.
+    /// Whether `pid` can be the main process from now on ([`Notice::MainPid`]): a live process of the app's tree can.
     pub fn may_be_main(&self, pid: Pid, mut parent_of: impl FnMut(Pid) -> Option<Pid>) -> bool {
         pid != self.own && parent_of(pid).is_some() && self.kinship(pid, parent_of) == Kinship::App
     }
 }
 
-// ---- upwards --------------------------------------------------------------------------------------
+// ---- to the service manager -----------------------------------------------------------------------
 
-/// What graceinit tells the service manager that it was started by itself.
+/// A message to the service manager that started graceinit.
 ///
-/// Never MAINPID: a manager outside of the container knows our pid by another number, and one that
-/// started us knows it already.
+/// There is no MAINPID: a manager outside of the container knows graceinit by another number, and any other one knows its
+/// child already.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
     /// The app is ready.
     Ready,
     /// A stop has begun.
     Stopping,
-    /// The app reloads its configuration, since this moment.
+    /// The app reloads its configuration, since this time.
     Reloading(Time),
-    /// What the app said of itself.
+    /// The status of the app.
     Status(String),
-    /// The end of the stop is this far from now.
+    /// The stop ends after this time at the latest.
     MoreTime(Duration),
     /// The app is alive.
     Watchdog,
-    /// The app will say so this often.
+    /// The interval at which [`Message::Watchdog`] will be sent.
     WatchdogInterval(Duration),
 }
 
 impl Message {
-    /// The datagram.
+    /// Writes the datagram.
     pub fn compose(&self) -> Vec<u8> {
         match self {
-            // Alone and first: runc looks at nothing but how a datagram begins.
+            // Alone and first: runc reads only the beginning of a datagram.
             Message::Ready => "READY=1".to_owned(),
             Message::Stopping => "STOPPING=1".to_owned(),
-            // Type=notify-reload of systemd compares the moment with that of its own request.
+            // systemd's Type=notify-reload compares this time with that of its request.
             Message::Reloading(since) => {
                 format!("RELOADING=1\nMONOTONIC_USEC={}", since.0 / 1000)
             }
@@ -269,7 +266,7 @@ impl Message {
         .into_bytes()
     }
 
-    /// A state, not a passing word: when it could not be sent, it is worth another try.
+    /// Whether the message is about a state that lasts. Then it is sent again if it could not be sent.
     pub fn lasts(&self) -> bool {
         match self {
             Message::Ready | Message::Stopping | Message::Reloading(_) => true,
@@ -285,8 +282,8 @@ fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// How often the app has to say that it is alive, if whoever started graceinit wants that of us: the
-/// values of WATCHDOG_USEC and WATCHDOG_PID (sd_watchdog_enabled(3)).
+/// The interval of the watchdog that the service manager has asked graceinit for, by the values of WATCHDOG_USEC and
+/// WATCHDOG_PID (sd_watchdog_enabled(3)).
 pub fn watchdog(usec: Option<&[u8]>, pid: Option<&[u8]>, own: Pid) -> Option<Duration> {
     let for_us = pid.is_none_or(|pid| number(pid) == u64::try_from(own.0).ok());
     let usec = usec.and_then(number).filter(|usec| (1..u64::MAX).contains(usec))?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::account::account::Process;
 use crate::account::time::Span;
+use crate::sys::stat::Stat;
 use crate::sys::{clock, process};
 use crate::types::Time;
 
@@ -64,31 +65,24 @@ fn read(proc: &Path, in_time: &mut dyn FnMut() -> bool) -> Vec<Process> {
         .map_while(|entry| in_time().then_some(entry))
         .filter_map(|entry| {
             let entry = entry.ok()?;
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            parse(pid, &fs::read(entry.path().join("stat")).ok()?, now, page)
+            // Folders of processes have numbers for names.
+            entry.file_name().to_str()?.parse::<i32>().ok()?;
+            parse(&fs::read(entry.path().join("stat")).ok()?, now, page)
         })
         .collect()
 }
 
-/// Parses a line of proc_pid_stat(5). `now` in hundredths of a second since boot.
-fn parse(pid: i32, line: &[u8], now: u64, page: u64) -> Option<Process> {
-    // The name may hold spaces and parentheses.
-    let open = line.iter().position(|byte| *byte == b'(')?;
-    let close = line.iter().rposition(|byte| *byte == b')')?;
-    let name = String::from_utf8_lossy(line.get(open + 1..close)?);
-    let fields = std::str::from_utf8(line.get(close + 1..)?).ok()?;
-    // The first of these is field 3 of the manual page.
-    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
-    let field = |number: usize| fields.get(number - 3).copied();
-    let started: u64 = field(22)?.parse().ok()?;
+/// A process, from its line of /proc/PID/stat. `now` in hundredths of a second since boot.
+fn parse(line: &[u8], now: u64, page: u64) -> Option<Process> {
+    let stat = Stat::parse(line)?;
     Some(Process {
-        pid,
-        ppid: field(4)?.parse().ok()?,
-        name: name.replace(char::is_control, "?"),
-        state: field(3)?.to_owned(),
-        age: Span(now.saturating_sub(started).saturating_mul(10_000)),
-        threads: field(20)?.parse().ok()?,
-        rss: field(24)?.parse::<u64>().unwrap_or(0).saturating_mul(page),
+        pid: stat.pid.0,
+        ppid: stat.parent.0,
+        name: String::from_utf8_lossy(stat.name).replace(char::is_control, "?"),
+        state: stat.state.to_string(),
+        age: Span(now.saturating_sub(stat.started).saturating_mul(10_000)),
+        threads: stat.threads,
+        rss: stat.resident.saturating_mul(page),
     })
 }
 
@@ -118,12 +112,12 @@ mod tests {
     fn a_line_with_an_odd_name() {
         let rest = "S 7 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 3 0 1000 9000 25 184467";
         let line = format!("12 (a) b\n(c)) {rest}");
-        let process = parse(12, line.as_bytes(), 1500, 4096).expect("a process");
+        let process = parse(line.as_bytes(), 1500, 4096).expect("a process");
         let Process { pid, ppid, name, state, age, threads, rss } = process;
         assert_eq!((pid, ppid, name.as_str(), state.as_str()), (12, 7, "a) b?(c)", "S"));
         assert_eq!((age, threads, rss), (Span(5_000_000), 3, 25 * 4096));
         for cut in 0..line.len() - " 184467 25".len() {
-            assert_eq!(parse(12, &line.as_bytes()[..cut], 1500, 4096), None, "{cut}");
+            assert_eq!(parse(&line.as_bytes()[..cut], 1500, 4096), None, "{cut}");
         }
     }
 

@@ -166,7 +166,7 @@ impl Server<'_> {
                         }
                     }
                     Accepted::Gone => {}
-                    Accepted::Nobody => break,
+                    Accepted::Empty => break,
                     Accepted::Scarce if self.close_slowest(now) => {}
                     Accepted::Scarce => {
                         self.paused = Some(now.after(PAUSE));

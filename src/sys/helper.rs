@@ -1,9 +1,8 @@
-//! A helper that stands aside: a child that is no part of what graceinit reaps, signals or waits for.
+//! A helper: a child that does not count as part of the tree that graceinit signals, reaps and waits for.
 //!
-//! It is made with clone(2) and no exit signal. For wait(2) that makes it a "clone child": the kernel
-//! leaves it out of every question without __WALL or __WCLONE (eligible_child in kernel/exit.c), so
-//! "no child is left" is still true when nobody but the helper is. Its end sends no SIGCHLD either;
-//! the end of its socket tells.
+//! It is made with clone(2) and no exit signal. For wait(2) that makes it a "clone child", which the kernel leaves out of
+//! every call without __WALL or __WCLONE (eligible_child in kernel/exit.c). So a helper does not keep the tree from being
+//! empty. No SIGCHLD is sent when it exits; the end of its socket tells that.
 
 use std::ffi::CStr;
 use std::io;
@@ -15,46 +14,44 @@ use super::signals::{self, Mask};
 use super::{clock, poll, process, reap};
 use crate::types::{Pid, Signal, Status};
 
-/// Who a helper is if graceinit is root and nobody chose: nobody.
+/// The user and group of a helper if graceinit is root and no other user is given: `nobody`.
 const NOBODY: (u32, u32) = (65534, 65534);
 
-/// What a helper is given.
+/// How a helper differs from this process.
 #[derive(Debug)]
 pub struct Given<'a> {
     /// Its name, as ps(1) shows it: at most 15 bytes.
     pub name: &'a CStr,
-    /// Its user and group, if it is to have others than [`NOBODY`].
+    /// Its user and group; `None`: [`NOBODY`].
     pub user: Option<(u32, u32)>,
-    /// It stays who graceinit is, with all its rights, and where it is. Only for what reads nothing from
-    /// outside.
+    /// The helper keeps the user, the rights and the working directory of graceinit. Only for a helper that reads no
+    /// input of other processes.
     pub trusted: bool,
     /// The descriptors that it keeps.
     pub keep: &'a [BorrowedFd<'a>],
-    /// How many descriptors it wants to have open at a time.
+    /// The number of descriptors that it may have open.
     pub files: u64,
 }
 
-/// A helper that was not reaped.
+/// A helper that is not reaped yet.
 #[derive(Debug)]
 pub struct Helper(Pid);
 
 impl Helper {
-    /// Makes a helper that calls `work` and ends with what that returns. It has a full copy of this
-    /// process but for the environment, no signal reaches it except SIGKILL and SIGSTOP, it dies with
-    /// this process, and it has no right that it could be robbed of. (`work` must not use what was
-    /// borrowed from the environment: it reads as zeroes.)
+    /// Makes a helper that calls `work` and exits with the code that it returns. The helper is a copy of this process
+    /// without the environment. It blocks every signal, is killed when this process dies, and has no privilege unless it
+    /// is trusted. (`work` must not use strings that were borrowed from the environment: they are zeroes.)
     ///
     /// # Errors
     /// Those of clone(2): EAGAIN, ENOMEM.
     pub fn start(given: &Given<'_>, work: &dyn Fn() -> u8) -> io::Result<Helper> {
         let parent = process::own_pid();
-        // The dead-man's alarm too: its handler must not run in the helper.
+        // SIGALRM as well: the handler of the dead-man timer must not run in the helper.
         let own = signals::set_mask(Mask::ALL);
-        // No flag and no exit signal. All arguments are zero, so it does not matter that their order
-        // differs between architectures.
-        // SAFETY: without a stack of its own the child goes on with a copy of ours, as after fork(2).
-        // This program has one thread, so no lock is held and all of its memory can be used. (What the
-        // C library's fork would do besides is for other threads.)
+        // No flag and no exit signal. All arguments are zero, so it does not matter that their order differs between
+        // architectures. (What the C library's fork does besides is for other threads.)
+        // SAFETY: without CLONE_VM the child has a copy of this process's memory, as after fork(2). This program has one
+        // thread, so no lock is held, and the child can use all of the memory.
         let pid = unsafe { libc::syscall(libc::SYS_clone, 0usize, 0usize, 0usize, 0usize, 0usize) };
         if pid == 0 {
             let code = match settle(given, parent) {
@@ -73,53 +70,53 @@ impl Helper {
         self.0
     }
 
-    /// SIGKILL. As long as it is not reaped its pid is its own.
+    /// Sends SIGKILL. The pid is not used again until the helper is reaped.
     pub fn kill(&self) {
         let _ = signals::send(self.0, Signal::KILL);
     }
 
-    /// Kills and reaps it, in a moment as a rule and never in longer than `within`. If it takes longer
-    /// (it is traced), or on a kernel before 5.3, it is left to whoever inherits it.
+    /// Kills and reaps the helper. If it does not end `within` that time (it is traced), or before Linux 5.3, it may stay a
+    /// zombie, which the next parent reaps.
     pub fn end(&self, within: Duration) {
         self.kill();
         self.wait_for_end(within);
         self.reap();
     }
 
-    /// Waits for its end, but for no longer than this. It is still to be reaped.
+    /// Waits until the helper has ended, but not longer than `within`. It is not reaped.
     pub fn wait_for_end(&self, within: Duration) {
         // SAFETY: plain numbers.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, self.0.0, 0) };
         if fd >= 0 {
-            // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+            // SAFETY: the descriptor is new, so no other value owns it.
             let held = unsafe { OwnedFd::from_raw_fd(fd as i32) };
             let now = clock::now();
-            // It can be read once the process has ended (pidfd_open(2)).
+            // A pidfd can be read when the process has ended (pidfd_open(2)).
             poll::wait(&[held.as_fd()], Some(now.after(within)), now);
         }
     }
 
-    /// Lets it go on if somebody has stopped it since the last question. Whether that was so.
+    /// Sends SIGCONT if the helper was stopped since the last call. Whether it was.
     pub fn resume(&self) -> bool {
-        let stopped = reap::has_stopped_aside(self.0);
+        let stopped = reap::has_helper_stopped(self.0);
         if stopped {
             let _ = signals::send(self.0, Signal::CONT);
         }
         stopped
     }
 
-    /// How it ended, if it has; then it is reaped, and this value is of no more use.
+    /// Reaps the helper and returns its status, if it has ended.
     pub fn reap(&self) -> Option<Status> {
-        reap::reap_aside(self.0)
+        reap::reap_helper(self.0)
     }
 }
 
-/// The child's side. What can fail without harm is not asked for its result.
+/// Makes the child a helper. Where the result of a call is ignored, a failure does no harm.
 fn settle(given: &Given<'_>, parent: Pid) -> io::Result<()> {
-    // Signals to a group, Ctrl-C and Ctrl-Z are not for it, whatever group is in the foreground.
-    // SAFETY: takes nothing; a child that was just made leads no group, so it cannot fail.
+    // So that no signal to a group or from a terminal reaches the helper.
+    // SAFETY: setsid takes nothing.
     unsafe { libc::setsid() };
-    // Somebody may wait for the end of the log.
+    // A reader of the log must see its end when graceinit exits.
     let nothing = fd::empty_input()?;
     for number in 0..3 {
         // SAFETY: plain numbers.
@@ -131,7 +128,7 @@ fn settle(given: &Given<'_>, parent: Pid) -> io::Result<()> {
     fd::close_inherited(given.keep);
     forget_environment();
     if !given.trusted {
-        // No mount stays busy because of it.
+        // So that the helper keeps no file system busy.
         // SAFETY: the path is terminated.
         unsafe { libc::chdir(c"/".as_ptr()) };
     }
@@ -142,8 +139,7 @@ fn settle(given: &Given<'_>, parent: Pid) -> io::Result<()> {
     }
     set(libc::PR_SET_DUMPABLE, 0);
     set(libc::PR_SET_NAME, given.name.as_ptr() as libc::c_ulong);
-    // Last: a change of the user clears it (prctl(2)). And it tells nothing of a parent that has died
-    // before.
+    // Last, because a change of the user clears it (prctl(2)). A parent that has died before sends nothing.
     set(libc::PR_SET_PDEATHSIG, Signal::KILL.number() as libc::c_ulong);
     if process::parent() != parent {
         process::exit(1);
@@ -151,16 +147,15 @@ fn settle(given: &Given<'_>, parent: Pid) -> io::Result<()> {
     Ok(())
 }
 
-/// Passwords are handed over in variables. Whoever takes a helper over is not to find them in its copy
-/// of our memory. The strings lie where the kernel has put them, and nobody has copied them: the app
-/// and the hooks are given the same pointers.
+/// Overwrites the environment, which may hold passwords: an attacker who controls a helper must not find them in its memory.
+/// There is no other copy of the strings: the app and the hooks get pointers to the same ones.
 fn forget_environment() {
     unsafe extern "C" {
         static environ: *mut *mut libc::c_char;
     }
-    // SAFETY: one thread. `environ` points to an array that ends with a null pointer, its strings are
-    // terminated and lie on the stack, which can be written. This is our own copy of it, and nothing
-    // that the child goes on to do reads what was borrowed from it.
+    // SAFETY: there is one thread. `environ` points to an array that ends with a null pointer; its strings are terminated
+    // and lie on the stack, which can be written. The memory is the child's own copy, and the child does not read strings
+    // that were borrowed from it.
     unsafe {
         if environ.is_null() {
             return;
@@ -174,21 +169,21 @@ fn forget_environment() {
     }
 }
 
-/// Another user, no group, no capability, and no way back. Without the right to change the user one
-/// has little to lose; the capabilities go in any case.
+/// Changes the user, and drops all groups and capabilities for good. A process that may not change its user keeps it, but
+/// loses its capabilities as well.
 fn give_up_rights(user: Option<(u32, u32)>) {
-    // SAFETY: takes nothing, cannot fail.
+    // SAFETY: geteuid takes nothing and cannot fail.
     let root = unsafe { libc::geteuid() } == 0;
     if let Some((uid, gid)) = user.or(root.then_some(NOBODY)) {
-        // SAFETY: plain numbers; an empty list of groups is not read. Raw system calls: the C
-        // library's versions want to tell other threads.
+        // Raw system calls: the C library's functions would tell its other threads.
+        // SAFETY: plain numbers; an empty list of groups is not read.
         unsafe {
             libc::syscall(libc::SYS_setgroups, 0usize, std::ptr::null::<u32>());
             libc::syscall(libc::SYS_setresgid, gid, gid, gid);
             libc::syscall(libc::SYS_setresuid, uid, uid, uid);
         }
     }
-    // capset(2), version 3: version and pid (0: ours); two times effective, permitted, inheritable.
+    // capset(2), version 3: the version and the pid (0: this process); twice effective, permitted, inheritable.
     let header = [0x2008_0522u32, 0];
     let none = [0u32; 6];
     // SAFETY: both pointers are to live values of the sizes that this version has.
@@ -197,23 +192,23 @@ fn give_up_rights(user: Option<(u32, u32)>) {
 }
 
 fn set(option: i32, value: libc::c_ulong) {
-    // SAFETY: the options used here take one number, or a pointer to a terminated text that lives.
+    // SAFETY: the options that are used take one number, or a pointer to a live terminated string.
     unsafe {
         libc::prctl(option, value, 0 as libc::c_ulong, 0 as libc::c_ulong, 0 as libc::c_ulong)
     };
 }
 
-/// No core at all; of descriptors at least so many, if the hard limit allows them.
+/// Sets a soft limit: to 0, or up to `wanted` as far as the hard limit allows.
 fn limit(resource: libc::__rlimit_resource_t, wanted: u64) {
     let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live rlimit.
     unsafe { libc::getrlimit(resource, &raw mut now) };
     now.rlim_cur = if wanted == 0 { 0 } else { now.rlim_cur.max(wanted.min(now.rlim_max)) };
-    // SAFETY: as above.
+    // SAFETY: the pointer is to a live rlimit.
     unsafe { libc::setrlimit(resource, &raw const now) };
 }
 
-/// One end of a connection between graceinit and a helper. Whole messages; never blocks; closed by
+/// One end of a connection between graceinit and a helper. It carries whole messages, never blocks, and is closed by
 /// execve.
 #[derive(Debug)]
 pub struct End(OwnedFd);
@@ -224,21 +219,21 @@ impl AsFd for End {
     }
 }
 
-/// What became of a message.
+/// The result of sending a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sent {
-    /// It is on its way.
+    /// The message is in the socket.
     Yes,
-    /// There is no room at present.
+    /// The socket has no room at present.
     Full,
-    /// It is lost: nobody is there, or no memory is left.
+    /// The message is lost: the other end is closed, or no memory is left.
     Lost,
-    /// It is longer than the socket's buffer.
+    /// The message is longer than the buffer of the socket.
     TooLong,
 }
 
 impl End {
-    /// Both ends.
+    /// Makes a connection and returns both ends.
     ///
     /// # Errors
     /// Those of socketpair(2): no descriptors left.
@@ -249,7 +244,7 @@ impl End {
         if unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel just gave us these two; nobody else owns them.
+        // SAFETY: both descriptors are new, so no other value owns them.
         Ok(unsafe { (End(OwnedFd::from_raw_fd(fds[0])), End(OwnedFd::from_raw_fd(fds[1]))) })
     }
 
@@ -269,7 +264,7 @@ impl End {
         }
     }
 
-    /// Makes room for messages of `bytes`, as far as net.core.wmem_max allows. Never takes any away.
+    /// Enlarges the buffer for messages of `bytes`, as far as net.core.wmem_max allows.
     pub fn make_room(&self, bytes: i32) {
         let fd = self.0.as_raw_fd();
         let mut now: i32 = 0;
@@ -277,23 +272,24 @@ impl End {
         let (level, name) = (libc::SOL_SOCKET, libc::SO_SNDBUF);
         // SAFETY: the pointers are to live numbers of the size that is passed on.
         unsafe { libc::getsockopt(fd, level, name, (&raw mut now).cast(), &raw mut size) };
-        // The kernel doubles what it is asked for, and shows the double (socket(7)).
+        // The kernel doubles the value that is set, and shows the doubled value (socket(7)).
         if now < bytes.saturating_mul(2) {
-            // SAFETY: as above.
+            // SAFETY: the pointer is to a live number of the size that is passed on.
             unsafe { libc::setsockopt(fd, level, name, (&raw const bytes).cast(), size) };
         }
     }
 
-    /// How much of what was sent the other side has not taken yet, in bytes of the kernel's memory: a
-    /// short message counts as some hundred.
+    /// How much of what was sent the other end has not received yet, in bytes of the kernel's memory: a short message counts
+    /// as some hundred.
     pub fn untaken(&self) -> usize {
         let mut bytes: i32 = 0;
-        // SAFETY: the pointer is to a live number. TIOCOUTQ is SIOCOUTQ (unix(7)).
+        // TIOCOUTQ is SIOCOUTQ (unix(7)).
+        // SAFETY: the pointer is to a live number.
         unsafe { libc::ioctl(self.0.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
         usize::try_from(bytes).unwrap_or(0)
     }
 
-    /// Takes a message. What is longer than `into` is cut.
+    /// Receives a message. What does not fit into `into` is lost.
     pub fn receive(&self, into: &mut [u8]) -> Read {
         let fd = self.0.as_raw_fd();
         // SAFETY: the buffer is live and its length is what is passed on.
@@ -317,8 +313,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::sys::launch::spawn::{self, Setup, Signals, Task};
 
-    /// Does `work` in a process of one thread, as graceinit is one: the test runner has many, and
-    /// after a bare clone(2) the locks of the others would stay locked for ever.
+    /// Does `work` in a process with one thread, like graceinit. The test runner has many threads, and in a child of clone(2)
+    /// the locks of the other threads would stay locked for ever.
     pub(crate) fn alone(work: impl Fn()) {
         let (mut said, says): (PipeReader, PipeWriter) = std::io::pipe().expect("a pipe");
         let nothing = fd::empty_input().expect("an input");
@@ -346,7 +342,7 @@ pub(crate) mod tests {
         let child = spawn::spawn(Task::Call(&call), &setup).expect("a child");
         drop(says);
         let mut text = String::new();
-        // To the end of the last process that has it.
+        // Until the last process that has the pipe ends.
         said.read_to_string(&mut text).expect("text");
         let ended = Helper(child.pid).ended();
         assert_eq!((ended, text.as_str()), (Some(Status::Code(0)), ""));
@@ -364,7 +360,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn it_is_seen_by_nobody_who_does_not_ask_for_it() {
+    fn a_helper_is_found_by_no_wait_for_children() {
         alone(|| {
             let (ours, theirs) = End::pair().expect("a pair");
             let keep = [theirs.as_fd()];
@@ -375,22 +371,22 @@ pub(crate) mod tests {
             })
             .expect("a helper");
             poll::wait(&[ours.as_fd()], None, clock::now());
-            // While it lives.
+            // While the helper runs.
             assert_eq!(reap::find(), reap::Found::NoChild);
             assert!(helper.reap().is_none());
-            // Not TERM, nor one that a process sends to all.
+            // Every signal is blocked.
             signals::send(helper.pid(), Signal::TERM).expect("sent");
-            signals::send_group(helper.pid(), Signal::HUP).expect("it leads a group");
+            signals::send_group(helper.pid(), Signal::HUP).expect("the helper leads a group");
             assert_eq!(ours.send(b"go"), Sent::Yes);
             drop(ours);
-            // When it has ended. Its socket's end tells.
+            // When the helper has ended, which the end of its socket has asked for.
             assert_eq!(helper.ended(), Some(Status::Code(7)));
             assert_eq!(reap::find(), reap::Found::NoChild);
         });
     }
 
     #[test]
-    fn its_zombie_does_not_count_either_and_only_its_own_question_reaps_it() {
+    fn the_zombie_of_a_helper_is_found_by_its_own_reap_only() {
         alone(|| {
             let (ours, theirs) = End::pair().expect("a pair");
             let keep = [theirs.as_fd()];
@@ -407,7 +403,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn it_knows_nothing_of_the_environment() {
+    fn a_helper_has_no_environment() {
         alone(|| {
             let (ours, theirs) = End::pair().expect("a pair");
             let keep = [theirs.as_fd()];
@@ -443,15 +439,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn it_keeps_nothing_but_what_it_is_given() {
+    fn a_helper_keeps_no_other_descriptor_and_no_privilege() {
         alone(|| {
             let (ours, theirs) = End::pair().expect("a pair");
             let keep = [theirs.as_fd()];
             let helper = Helper::start(&given(&keep), &|| {
                 let mut open: Vec<u32> = Vec::new();
                 for number in 0..100 {
-                    // SAFETY: only asks.
-                    if unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0 {
+                    if fd::is_open(number) {
                         open.push(number as u32);
                     }
                 }
@@ -471,7 +466,7 @@ pub(crate) mod tests {
             let mut text = [0; 200];
             let Read::Bytes(count) = ours.receive(&mut text) else { panic!("nothing said") };
             let text = String::from_utf8_lossy(&text[..count]).into_owned();
-            // SAFETY: takes nothing.
+            // SAFETY: geteuid takes nothing and cannot fail.
             let root = unsafe { libc::geteuid() } == 0;
             assert!(text.starts_with("false|graceinit-test|"), "{text}");
             // All but KILL and STOP, which cannot be blocked.

@@ -1,8 +1,8 @@
-//! What is left to be said if graceinit itself gets stuck: a report in static memory that the dead-man's
-//! handler writes. Everything that the handler calls is async-signal-safe.
+//! The last report: if graceinit itself is stuck, the handler of the dead-man timer writes a report that was prepared in
+//! static memory. All that the handler calls is async-signal-safe.
 //!
-//! Two buffers in turn: the handler may come at any moment, so what it reads is never what is being
-//! written. It does not return, so nothing is written while it reads.
+//! There are two buffers, which are filled in turn: the handler may run at any moment, and reads the one that is not being
+//! filled. The handler does not return, so no buffer is filled while it reads.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use super::{clock, process, reap, signals};
 use crate::types::{Pid, Signal, Time};
 
-/// So long is a report at most, its end of line included.
+/// The length of the longest report, its end of line included.
 pub const LONGEST: usize = 4096;
-/// A time in seconds that stands for the moment of the end; its text is [`MOMENT`].
+/// A time that stands for the moment of the exit, which is known only then. Rendered in seconds it is [`MOMENT`].
 pub const MOMENT_MICROS: u64 = 99_999_999_999_000;
 const MOMENT: &[u8] = b"99999999.999";
-/// What stands before the code.
+/// The text before the exit code.
 const CODE: &[u8] = b"\"code\":";
 
 static TEXT: [[AtomicU8; LONGEST]; 2] = [
@@ -23,23 +23,23 @@ static TEXT: [[AtomicU8; LONGEST]; 2] = [
     const { [const { AtomicU8::new(0) }; LONGEST] },
 ];
 static LENGTH: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
-/// Which of them counts; 2: none.
+/// The buffer that counts; 2: none.
 static CURRENT: AtomicUsize = AtomicUsize::new(2);
 static FILE: AtomicI32 = AtomicI32::new(-1);
-/// It is a file that is written from its beginning, and no stream.
+/// 1: the file is written from its beginning; 0: it is a stream.
 static IS_FILE: AtomicU8 = AtomicU8::new(0);
 static BEGAN: AtomicU64 = AtomicU64::new(0);
 
-/// Where the will is to be written, and when the life began whose account it is. The descriptor stays
-/// open for good.
+/// Sets the file that the report is written to, which stays open for the rest of the life, and the time when the life
+/// began.
 pub fn keep(file: BorrowedFd<'_>, is_file: bool, began: Time) {
     FILE.store(file.as_raw_fd(), Ordering::SeqCst);
     IS_FILE.store(is_file.into(), Ordering::SeqCst);
     BEGAN.store(began.0, Ordering::SeqCst);
 }
 
-/// Renews it: one line of JSON with three digits for the code behind the first `"code":` of `"exit"`, and
-/// [`MOMENT_MICROS`] for each time that is the end. What is too long is not taken.
+/// Replaces the report by this line of JSON. The first `"code":` has to be that of the exit, with three digits, and each
+/// time that is the moment of the exit has to be [`MOMENT_MICROS`]. A line that is too long is ignored.
 pub fn renew(line: &[u8]) {
     if line.len() >= LONGEST {
         return;
@@ -52,19 +52,20 @@ pub fn renew(line: &[u8]) {
     CURRENT.store(next, Ordering::SeqCst);
 }
 
-/// It is over: nobody is to write it any more.
+/// Drops the report: the handler writes nothing.
 pub fn revoke() {
     CURRENT.store(2, Ordering::SeqCst);
 }
 
-/// For the handler: begins to write it, if there is one, in a child, since a file system may hang. The
-/// child, which has to be waited for.
-pub(super) fn execute(code: u8) -> Option<Pid> {
+/// Starts a child that writes the report, if there is one: a file system may hang. Called by the handler, which has to
+/// wait for the child.
+pub(super) fn begin(code: u8) -> Option<Pid> {
     let text = TEXT.get(CURRENT.load(Ordering::SeqCst))?;
     let length = LENGTH.get(CURRENT.load(Ordering::SeqCst))?.load(Ordering::SeqCst);
     let file = FILE.load(Ordering::SeqCst);
-    // SAFETY: without a stack of its own the child goes on with a copy of ours; without an exit signal
-    // its end wakes nobody. A raw system call, because the C library's fork is not async-signal-safe.
+    // A raw system call, because the C library's fork is not async-signal-safe. Without an exit signal the child is a
+    // helper (see `helper.rs`).
+    // SAFETY: without CLONE_VM the child has a copy of this process's memory, its stack included.
     let pid = unsafe { libc::syscall(libc::SYS_clone, 0usize, 0usize, 0usize, 0usize, 0usize) };
     if pid == 0 {
         let mut line = [b' '; LONGEST];
@@ -79,17 +80,17 @@ pub(super) fn execute(code: u8) -> Option<Pid> {
 }
 
 /// Whether the child has ended.
-pub(super) fn is_executed(child: Pid) -> bool {
-    reap::reap_aside(child).is_some()
+pub(super) fn is_written(child: Pid) -> bool {
+    reap::reap_helper(child).is_some()
 }
 
-/// It takes too long.
-pub(super) fn give_up(child: Pid) {
+/// Kills the child, which takes too long.
+pub(super) fn kill(child: Pid) {
     let _ = signals::send(child, Signal::KILL);
 }
 
-/// Puts in what is only known now, and the end of the line. No length changes, so numbers are padded
-/// with spaces, which JSON allows.
+/// Fills in the exit code, the moment of the exit and the end of the line. No length changes: numbers are padded with
+/// spaces, which JSON allows.
 fn fill_in(line: &mut [u8; LONGEST], length: usize, code: u8, millis: u64) {
     let mut code_is_due = true;
     let mut at = 0;
@@ -108,7 +109,7 @@ fn fill_in(line: &mut [u8; LONGEST], length: usize, code: u8, millis: u64) {
     line[length] = b'\n';
 }
 
-/// Right-aligned.
+/// Writes a number with leading spaces.
 fn number(place: &mut [u8], mut value: u64) {
     place.fill(b' ');
     for digit in place.iter_mut().rev() {
@@ -120,6 +121,7 @@ fn number(place: &mut [u8], mut value: u64) {
     }
 }
 
+/// Writes a number with leading zeroes.
 fn fraction(place: &mut [u8], mut value: u64) {
     for digit in place.iter_mut().rev() {
         *digit = b'0' + (value % 10) as u8;
@@ -127,8 +129,8 @@ fn fraction(place: &mut [u8], mut value: u64) {
     }
 }
 
-/// A file in one piece, over all that was there, and then cut to its length: a reader sees one whole line
-/// of JSON at any moment, with spaces behind it at most.
+/// Writes the line. A file is overwritten in one piece and then cut to its length, so that at any moment a reader sees one
+/// whole line of JSON, with spaces behind it at most.
 fn write(file: i32, line: &[u8; LONGEST], length: usize) -> bool {
     let whole = length + 1;
     if IS_FILE.load(Ordering::SeqCst) != 0 {
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_only_at_the_end_is_filled_in() {
+    fn the_exit_code_and_the_moment_of_the_exit_are_filled_in() {
         let line =
             br#"{"exit":{"at":99999999.999,"code":255},"app":{"code":255},"age":99999999.999}"#;
         let text = filled(line, 7, 17_052);

@@ -14,7 +14,7 @@ use crate::machine::connections::Sample;
 use crate::machine::fact::Fact;
 use crate::machine::hooks::{HookId, HookPhase};
 use crate::machine::phase::{Phase, PhaseName};
-use crate::machine::plan::OnFailure;
+use crate::machine::plan::{OnFailure, Surroundings};
 use crate::machine::{Action, Event, Machine, Origin, Received};
 use crate::sys::launch::spawn::Program;
 use crate::sys::{stderr, tty};
@@ -174,8 +174,6 @@ fn rehearse(config: &Config, least: Duration) -> (Vec<(Duration, Fact)>, Duratio
     plan.hooks.pre_start.clear();
     plan.hooks.on_ready.clear();
     plan.ready.clear();
-    plan.watchdog = None;
-    plan.jitter = 0;
     let request = if plan.stop_on.contains(Signal::TERM) {
         Some(Signal::TERM)
     } else {
@@ -185,7 +183,7 @@ fn rehearse(config: &Config, least: Duration) -> (Vec<(Duration, Fact)>, Duratio
     let (budget, delay) = (plan.budget(), plan.drain.map_or(Duration::ZERO, |drain| drain.delay));
     let whole = budget.unwrap_or(least + delay);
     let received = Received { signal, origin: Origin::Process(0), value: None };
-    let mut machine = Machine::new(plan);
+    let mut machine = Machine::new(plan, Surroundings::default());
     let mut rehearsal =
         Rehearsal { config, whole, now: Time::default(), running: Vec::new(), story: Vec::new() };
     for event in [Event::Begun, Event::AppExecuted, Event::Signal(received)] {

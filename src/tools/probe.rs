@@ -8,12 +8,13 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{self as unix, UnixStream};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::account::account::Account;
 use crate::account::time::Span;
 use crate::config::outputs::Question;
 use crate::http_client;
+use crate::sys::clock;
 use crate::sys::listen::Address;
 
 /// The time limit of the whole probe.
@@ -93,11 +94,11 @@ fn ask_any(
     path: &'static str,
     timeout: Duration,
 ) -> Result<(Address, Answer), String> {
-    let end = Instant::now() + timeout;
+    let end = clock::now().after(timeout);
     let mut errors: Vec<String> = Vec::new();
     for (done, address) in targets.iter().enumerate() {
         let parts = u32::try_from(targets.len() - done).unwrap_or(u32::MAX);
-        let share = end.saturating_duration_since(Instant::now()) / parts;
+        let share = end.since(clock::now()) / parts;
         match ask_within(address, path, share) {
             Ok(answer) => return Ok((address.clone(), answer)),
             Err(why) => errors.push(format!("unable to ask {address}: {why}")),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use graceinit::machine::fact::Fact;
 use graceinit::machine::hooks::{HookId, Outcome};
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
-use graceinit::machine::ready::Failure;
 use graceinit::machine::{Event, Target};
 use graceinit::types::{Pid, Signal};
 

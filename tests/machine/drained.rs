@@ -6,7 +6,7 @@ use std::time::Duration;
 use graceinit::machine::connections::{Sample, Visibility};
 use graceinit::machine::fact::{DrainEnd, Fact};
 use graceinit::machine::phase::PhaseName;
-use graceinit::machine::plan::Plan;
+use graceinit::machine::plan::{Plan, Surroundings};
 use graceinit::machine::{Action, Event, Machine};
 use graceinit::types::{Signal, Time};
 
@@ -135,7 +135,7 @@ fn walk(delay: u64, quiet: u64, acks: Option<u32>, first: Duration) -> Walk {
     let drain = Some(drain(true, delay, quiet, acks));
     let plan = Plan { grace: ms(GRACE), grace_max: ms(GRACE), drain, ..plain() };
     let begun = Time::default().after(ms(1_000_000));
-    let mut machine = Machine::new(plan.clone());
+    let mut machine = Machine::new(plan.clone(), Surroundings::default());
     let mut out = Vec::new();
     let stop = Event::Signal(from_process(Signal::TERM));
     for event in [Event::Begun, Event::AppExecuted, Event::Listening(true), stop] {

@@ -1,9 +1,9 @@
 //! What the ledger expects of the exit.
 
 use graceinit::machine::hooks::HookPhase;
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Ending, Plan};
-use graceinit::machine::ready::Failure;
 use graceinit::types::{Signal, Status};
 
 use super::ledger::Ledger;
@@ -41,7 +41,7 @@ impl Ledger {
             && (world.app_killed || !world.app_lives())
             && world.surveyor != Surveyor::Runs;
         kept(killed, Promise::LeavesNothing, || "something is left to its fate")?;
-        let terminal = !plan.terminal || plan.session || world.terminal_is_ours;
+        let terminal = !self.surroundings.terminal || plan.session || world.terminal_is_ours;
         kept(terminal, Promise::Terminal, || "it is not given back to whoever started us")?;
         let ended_by = match ending {
             Ending::Was(Status::Signal(signal)) => Some(signal),

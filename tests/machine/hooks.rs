@@ -46,10 +46,10 @@ fn whole_pause(limits: &HookLimits, attempt: u32) -> Duration {
 }
 
 /// The pause after this attempt. How it is spread is the machine's own affair; how far is not.
-fn pause(plan: &Plan, id: HookId) -> Duration {
+fn pause(plan: &Plan, jitter: u64, id: HookId) -> Duration {
     let whole = whole_pause(&hooks_of(plan, id.phase)[id.index], id.attempt);
-    let pause = budget::jittered(whole, plan.jitter, id);
-    let least = if plan.jitter == 0 { whole } else { whole / 2 };
+    let pause = budget::jittered(whole, jitter, id);
+    let least = if jitter == 0 { whole } else { whole / 2 };
     if (least..=whole).contains(&pause) { pause } else { whole }
 }
 
@@ -142,7 +142,7 @@ impl Ledger {
             return;
         }
         if again.is_some() {
-            let pause = pause(plan, id);
+            let pause = pause(plan, self.surroundings.jitter, id);
             batch.owed_facts.push(Fact::HookRetried { id, pause });
         } else if missed {
             self.hook_failed(plan, at, id, batch);
@@ -176,7 +176,7 @@ impl Ledger {
 
     fn retry_of(&self, plan: &Plan, id: HookId, failed: Time) -> Option<Time> {
         let limits = &hooks_of(plan, id.phase)[id.index];
-        let due = failed.after(pause(plan, id));
+        let due = failed.after(pause(plan, self.surroundings.jitter, id));
         let more = id.attempt <= limits.retries && due < self.last_moment(plan, id.phase);
         more.then_some(due)
     }
@@ -328,7 +328,7 @@ impl Ledger {
             return kept(false, Promise::KillsOnlyLivingHooks, || format!("{id:?}"));
         };
         let moot = id.phase == HookPhase::Ready && !self.is_waiting();
-        kept(hook.until <= world.now || moot, Promise::KillNotEarly, || format!("{hook:?}"))?;
+        kept(hook.kill_at <= world.now || moot, Promise::KillNotEarly, || format!("{hook:?}"))?;
         self.attempt_ended(plan, world.now, id, false, batch);
         Ok(())
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use graceinit::machine::budget::ENDLESS;
 use graceinit::machine::fact::{Fact, Reason};
 use graceinit::machine::hooks::{HookId, HookPhase, Outcome};
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
-use graceinit::machine::plan::{Ending, Plan};
-use graceinit::machine::ready::Failure;
+use graceinit::machine::plan::{Ending, Plan, Surroundings};
 use graceinit::machine::{Action, Event, Received};
 use graceinit::types::{Signal, Status, Time};
 
@@ -22,6 +22,7 @@ use super::world::World;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Ledger {
+    pub(super) surroundings: Surroundings,
     /// The last phase in the account.
     pub(super) phase: PhaseName,
     /// The app was forked.
@@ -110,13 +111,14 @@ pub(super) fn measure(plan: &Plan) -> Duration {
 }
 
 impl Ledger {
-    pub(super) fn new(plan: &Plan) -> Ledger {
+    pub(super) fn new(surroundings: Surroundings) -> Ledger {
         Ledger {
+            surroundings,
             phase: PhaseName::Starting,
             started: false,
             executed: false,
             begun: false,
-            readiness: Readiness::new(plan),
+            readiness: Readiness::new(surroundings.watchdog),
             drain: Drain::default(),
             asked: None,
             asked_in_life: false,
@@ -262,22 +264,24 @@ impl Ledger {
                 batch.sent.push((signal, target, value));
                 Ok(())
             }
-            Action::StartHook { id, until, end } => {
+            Action::StartHook { id, kill_at, budget_end } => {
                 match id.phase {
                     HookPhase::PostStop => self.judge_post_stop_begins(plan, world)?,
                     HookPhase::PreStop => self.judge_told_balancers()?,
-                    HookPhase::Ready => return self.probe_starts(plan, world, (id, until, end)),
+                    HookPhase::Ready => {
+                        return self.probe_starts(plan, world, (id, kill_at, budget_end));
+                    }
                     _ => {}
                 }
-                self.hook_starts(plan, world, (id, until, end))
+                self.hook_starts(plan, world, (id, kill_at, budget_end))
             }
             Action::KillHook(id) => self.hook_is_killed(plan, world, id, batch),
             Action::StopHook { id, signal } => {
                 batch.stopped_hooks.push((id, signal));
                 Ok(())
             }
-            Action::SignalLeftovers { signal, group_told, .. } => {
-                self.judge_leftovers_signal(plan, world, signal, group_told)
+            Action::SignalLeftovers { signal, group_asked, .. } => {
+                self.judge_leftovers_signal(plan, world, signal, group_asked)
             }
             Action::SetReady(true) => self.judge_ready(plan, world, batch),
             Action::SetReady(false) => self.judge_not_ready(plan, batch),
@@ -312,11 +316,11 @@ impl Ledger {
                 Ok(())
             }
             Action::GiveTerminal => {
-                let shared = plan.terminal && !plan.session;
+                let shared = self.surroundings.terminal && !plan.session;
                 kept(shared && self.ended.is_none(), Promise::Terminal, || "to nobody")
             }
             Action::TakeTerminal => {
-                let shared = plan.terminal && !plan.session;
+                let shared = self.surroundings.terminal && !plan.session;
                 kept(shared, Promise::Terminal, || "there is none to be taken")
             }
             Action::Record(ref fact) => self.judge_fact(plan, world, fact, batch),
@@ -396,7 +400,7 @@ impl Ledger {
                 Ok(())
             }
             // Not the machine's to tell.
-            Fact::StillThere(_) | Fact::MoreStillThere(_) | Fact::NotSurveyed => {
+            Fact::StillThere(_) | Fact::MoreStillThere(_) | Fact::SurvivorsNotRecorded => {
                 kept(false, Promise::Account, || "it cannot know who is still there")
             }
         }

@@ -35,8 +35,8 @@ pub(super) struct Life {
 
 impl Life {
     pub(super) fn new(setup: &Setup, bug: Option<Bug>) -> Life {
-        let subject = Subject::new(setup.plan.clone(), bug);
-        Life { subject, world: World::new(setup), ledger: Ledger::new(&setup.plan) }
+        let subject = Subject::new(setup, bug);
+        Life { subject, world: World::new(setup), ledger: Ledger::new(setup.surroundings) }
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -6,9 +6,10 @@ use graceinit::machine::budget::ENDLESS;
 use graceinit::machine::connections::Sample;
 use graceinit::machine::fact::Fact;
 use graceinit::machine::hooks::HookPhase;
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::Plan;
-use graceinit::machine::ready::{Failure, Notice};
+use graceinit::machine::ready::Notice;
 use graceinit::machine::{Action, Event, Origin, Received, Target};
 use graceinit::types::{Signal, SignalSet, Time};
 
@@ -141,7 +142,6 @@ pub(super) fn misread(bug: Bug, plan: &mut Plan) {
         Bug::LooksAtNothing => drain.into_iter().for_each(|drain| drain.looks = false),
         Bug::ProbesForTooLong => plan.probe_timeout *= 2,
         Bug::ForgetsTheReadyLimit => plan.ready_timeout = None,
-        Bug::ForgetsTheWatchdog => plan.watchdog = None,
         Bug::EndsWhatHasNoEnd => plan.grace = plan.grace.min(Duration::from_secs(15)),
         Bug::GivesLeftoversMore => plan.leftovers *= 2,
         Bug::StopsAllTheSame => plan.stop_on = SignalSet::of(&[Signal::TERM, Signal::INT]),

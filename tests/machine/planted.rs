@@ -1,9 +1,9 @@
 //! Bugs, planted one at a time. Each must break a promise, or the exploration proves nothing.
 
 use graceinit::machine::hooks::HookPhase;
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Scope, StopAgain};
-use graceinit::machine::ready::Failure;
 
 use super::explore::{LIMIT, explore, report, tell};
 use super::promises::Promise;

@@ -5,12 +5,13 @@ use std::cell::RefCell;
 use graceinit::machine::budget::ENDLESS;
 use graceinit::machine::connections::{self, Sample};
 use graceinit::machine::fact::DrainEnd;
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{
     Condition, Diagnose, Ending, ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung,
-    Scope, StopAgain, Wait,
+    Scope, StopAgain, Surroundings, Wait,
 };
-use graceinit::machine::ready::{Failure, Notice};
+use graceinit::machine::ready::Notice;
 use graceinit::machine::{Event, Origin, Received};
 use graceinit::types::{Pid, Signal, SignalSet, Status, Time};
 use proptest::collection::vec;
@@ -114,7 +115,7 @@ fn sending() -> impl Strategy<Value = (Vec<Rung>, Rewrite, SignalSet, Option<Dia
     (ladder(), rewrite(), reload_on, option::of(diagnose))
 }
 
-fn plan() -> impl Strategy<Value = Plan> {
+fn plan() -> impl Strategy<Value = (Plan, Surroundings)> {
     let scopes = vec![Scope::Group, Scope::Main, Scope::Mixed, Scope::Tree];
     let again = vec![StopAgain::Ignore, StopAgain::Kill, StopAgain::Default];
     let codes = || vec(prop::sample::select(vec![0u8, 1, 3, 137, 143]), 0..2);
@@ -139,12 +140,17 @@ fn plan() -> impl Strategy<Value = Plan> {
             (exit, serving),
         )| {
             let (ready, limit, drain, watchdog) = serving;
-            Plan {
+            let surroundings = Surroundings {
+                terminal: terminal || session,
+                suspendable,
+                watchdog: watchdog.map(ms),
+                jitter: hooks.1,
+            };
+            let plan = Plan {
                 ready,
                 ready_timeout: limit.map(ms),
                 probe_timeout: ms(1000),
                 drain,
-                watchdog: watchdog.map(ms),
                 grace: if endless { ENDLESS } else { ms(times.0) },
                 grace_max: ms(times.1),
                 leftovers: ms(times.3),
@@ -157,12 +163,10 @@ fn plan() -> impl Strategy<Value = Plan> {
                 diagnose: sending.3,
                 reload_on: sending.2,
                 hooks: hooks.0,
-                jitter: hooks.1,
                 exit,
-                terminal: terminal || session,
                 session,
-                suspendable,
-            }
+            };
+            (plan, surroundings)
         },
     )
 }
@@ -229,7 +233,10 @@ fn setup() -> impl Strategy<Value = Setup> {
     let seen = (vec(look(), 1..6), 0..5u32, 0..6u8);
     let world = (vec(received(), 1..20), vec(any::<bool>(), 0..4), 0..4u8, 0..4u8, says, seen);
     (plan(), world).prop_map(
-        |(plan, (mut signals, strays, newcomers, stops, mut says, (looks, acks, not_yet)))| {
+        |(
+            (plan, surroundings),
+            (mut signals, strays, newcomers, stops, mut says, (looks, acks, not_yet)),
+        )| {
             // Of the others the supervisor tells nothing.
             says.retain(|event| match event {
                 Event::ConditionHolds(index) => plan.ready.get(*index) == Some(&Condition::Newline),
@@ -239,12 +246,13 @@ fn setup() -> impl Strategy<Value = Setup> {
             signals.extend(plan.session.then_some(from_kernel(Signal::TSTP)));
             Setup {
                 // The group of a session's leader is orphaned.
-                app_stops: if plan.terminal && !plan.session {
+                app_stops: if surroundings.terminal && !plan.session {
                     vec![Signal::TSTP, Signal::TTIN, Signal::STOP]
                 } else {
                     vec![Signal::STOP]
                 },
                 plan,
+                surroundings,
                 endings: vec![Status::Code(0), Status::Code(3), Status::Signal(Signal::QUIT)],
                 signals,
                 says,

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use graceinit::machine::fact::Fact;
 use graceinit::machine::hooks::{HookId, HookPhase};
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Condition, Plan};
-use graceinit::machine::ready::{Failure, Notice};
+use graceinit::machine::ready::Notice;
 use graceinit::machine::{Origin, Received};
 use graceinit::types::Time;
 
@@ -52,7 +53,7 @@ fn pause(waited: Duration) -> Duration {
 }
 
 impl Readiness {
-    pub(super) fn new(plan: &Plan) -> Readiness {
+    pub(super) fn new(interval: Option<Duration>) -> Readiness {
         Readiness {
             since: None,
             missing: Vec::new(),
@@ -61,7 +62,7 @@ impl Readiness {
             was_ready: false,
             over: false,
             announced: None,
-            interval: plan.watchdog,
+            interval,
             alive_due: None,
             failure: None,
         }

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use graceinit::machine::fact::{Fact, Reason};
 use graceinit::machine::hooks::{HookId, HookPhase};
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::{Phase, PhaseName};
-use graceinit::machine::plan::{Ending, OnFailure, Plan};
-use graceinit::machine::ready::{Failure, Notice};
+use graceinit::machine::plan::{Ending, OnFailure, Plan, Surroundings};
+use graceinit::machine::ready::Notice;
 use graceinit::machine::{Action, Event, Machine, Target, budget};
 use graceinit::types::{Signal, SignalSet, Status, Time};
 
 use super::mischief;
-use super::world::OWN_ERROR;
+use super::world::{OWN_ERROR, Setup};
 
 /// One thing that goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -186,9 +187,13 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn new(plan: Plan, bug: Option<Bug>) -> Subject {
+    pub(super) fn new(setup: &Setup, bug: Option<Bug>) -> Subject {
+        let (mut plan, mut surroundings) = (setup.plan.clone(), setup.surroundings);
+        if let Some(bug) = bug {
+            misread(bug, &mut plan, &mut surroundings);
+        }
         Subject {
-            machine: Machine::new(bug.map_or_else(|| plan.clone(), |bug| misread(bug, &plan))),
+            machine: Machine::new(plan, surroundings),
             bug,
             newest: None,
             first_round: None,
@@ -220,7 +225,7 @@ impl Subject {
     /// What a hook that starts now is told of the signal that it is about.
     pub(super) fn occasion(&self) -> Option<(Signal, Option<i32>)> {
         match self.bug {
-            Some(Bug::ForgetsTheOccasion) => self.machine.stop(),
+            Some(Bug::ForgetsTheOccasion) => self.machine.stop_request(),
             _ => self.machine.occasion(),
         }
     }
@@ -336,17 +341,18 @@ impl Subject {
             }
             (
                 Bug::RewritesTheLeftoversSignal,
-                Action::SignalLeftovers { signal, group_told, first },
+                Action::SignalLeftovers { signal, group_asked, first },
             ) => {
                 let signal = self.machine.plan().rewrite.apply(signal).unwrap_or(signal);
-                Action::SignalLeftovers { signal, group_told, first }
+                Action::SignalLeftovers { signal, group_asked, first }
             }
             (Bug::ThinksTheGroupWasTold, Action::SignalLeftovers { signal, first, .. }) => {
-                Action::SignalLeftovers { signal, group_told: true, first }
+                Action::SignalLeftovers { signal, group_asked: true, first }
             }
             (Bug::ExitsWithZero, Action::Exit { by, .. }) => Action::Exit { code: 0, by },
-            (Bug::HooksMayUseTheWholeBudget, Action::StartHook { id, until, end }) => {
-                Action::StartHook { id, until: end.unwrap_or(until), end }
+            (Bug::HooksMayUseTheWholeBudget, Action::StartHook { id, kill_at, budget_end }) => {
+                let kill_at = budget_end.unwrap_or(kill_at);
+                Action::StartHook { id, kill_at, budget_end }
             }
             (Bug::DiagnosesTheAppAlone, Action::SignalApp { signal, value, stop: false, .. })
                 if self.machine.plan().diagnose.is_some_and(|it| it.signal == signal) =>
@@ -356,9 +362,9 @@ impl Subject {
             (Bug::PausesAreSpreadTooFar, Action::Record(Fact::HookRetried { id, pause })) => {
                 Action::Record(Fact::HookRetried { id, pause: pause / 2 })
             }
-            (_, Action::StartHook { id, until, end }) => {
-                let end = end.map(|end| end.after(put_off));
-                Action::StartHook { id, until: until.after(put_off), end }
+            (_, Action::StartHook { id, kill_at, budget_end }) => {
+                let budget_end = budget_end.map(|end| end.after(put_off));
+                Action::StartHook { id, kill_at: kill_at.after(put_off), budget_end }
             }
             (_, Action::ArmDeadMan(time)) => Action::ArmDeadMan(time.after(put_off)),
             (_, action) => action,
@@ -485,7 +491,7 @@ impl Subject {
             (Bug::ActsOnEveryTick, Event::Tick) if self.phase() == PhaseName::Leftovers => {
                 out.push(Action::SignalLeftovers {
                     signal: Signal::TERM,
-                    group_told: true,
+                    group_asked: true,
                     first: false,
                 });
             }
@@ -514,7 +520,7 @@ impl Subject {
             (Bug::RetriesAfterItsPhase, Event::HookExited(id, Status::Code(1))) if late(id) => {
                 let (id, end) = (HookId { attempt: 2, ..id }, now.after(Duration::from_secs(1)));
                 out.push(Action::Record(Fact::HookStarted { id, limit: Duration::MAX }));
-                out.push(Action::StartHook { id, until: end, end: Some(end) });
+                out.push(Action::StartHook { id, kill_at: end, budget_end: Some(end) });
             }
             (Bug::StopsWithoutASignalToo, _)
                 if out
@@ -541,7 +547,7 @@ impl Subject {
                 let id = HookId { phase: HookPhase::OnStop, attempt: 9, ..newest };
                 let end = Time(u64::MAX);
                 out.push(Action::Record(Fact::HookStarted { id, limit: Duration::MAX }));
-                out.push(Action::StartHook { id, until: end, end: Some(end) });
+                out.push(Action::StartHook { id, kill_at: end, budget_end: Some(end) });
             }
             _ => mischief::append(bug, event, now, out),
         }
@@ -561,8 +567,7 @@ fn in_round_of(other: Option<HookId>, id: HookId) -> HookId {
 }
 
 /// Bugs of arithmetic: the machine goes by another plan than the user's.
-fn misread(bug: Bug, plan: &Plan) -> Plan {
-    let mut plan = plan.clone();
+fn misread(bug: Bug, plan: &mut Plan, surroundings: &mut Surroundings) {
     let all = &mut plan.hooks;
     let hooks = (all.pre_start.iter_mut())
         .chain(&mut all.on_ready)
@@ -582,7 +587,7 @@ fn misread(bug: Bug, plan: &Plan) -> Plan {
             plan.diagnose.iter_mut().for_each(|diagnose| diagnose.signal = Signal::TERM);
         }
         Bug::MoreTimeHasNoEnd => plan.grace_max = Duration::MAX,
-        Bug::PausesAreNeverSpread => plan.jitter = 0,
+        Bug::PausesAreNeverSpread => surroundings.jitter = 0,
         Bug::OneRetryTooMany => hooks.for_each(|hook| hook.retries += 1),
         Bug::OneRetryTooFew => hooks.for_each(|hook| hook.retries = hook.retries.saturating_sub(1)),
         Bug::NoPauseBeforeRetry => hooks.for_each(|hook| hook.backoff = Duration::ZERO),
@@ -591,7 +596,7 @@ fn misread(bug: Bug, plan: &Plan) -> Plan {
             plan.stop_again = graceinit::machine::plan::StopAgain::Ignore;
         }
         Bug::SkipsHooksThatFit => plan.post_stop_timeout = Duration::ZERO,
-        _ => mischief::misread(bug, &mut plan),
+        Bug::ForgetsTheWatchdog => surroundings.watchdog = None,
+        _ => mischief::misread(bug, plan),
     }
-    plan
 }

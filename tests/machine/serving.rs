@@ -1,12 +1,14 @@
 //! Small configurations of readiness, watchdog and drain.
 
 use graceinit::machine::connections::{self, Rules, Sample, Visibility};
-use graceinit::machine::plan::{Condition, Diagnose, PerPhase, Plan, Scope, StopAgain};
+use graceinit::machine::plan::{
+    Condition, Diagnose, PerPhase, Plan, Scope, StopAgain, Surroundings,
+};
 use graceinit::machine::ready::Notice;
 use graceinit::machine::{Event, Origin, Received};
 use graceinit::types::{Pid, Signal, SignalSet, Status};
 
-use super::setups::{decisive, hook, more, plain, setup};
+use super::setups::{at_a_terminal, decisive, hook, more, plain, setup};
 use super::world::{Setup, from_kernel, from_process, ms};
 
 /// What the app is to send when it is ready.
@@ -134,13 +136,11 @@ pub(super) fn suspended() -> Setup {
         app_stops: vec![Signal::TSTP],
         stops: 1,
         strays: Vec::new(),
+        surroundings: Surroundings { watchdog: Some(ms(50)), ..at_a_terminal(true) },
         ..setup(Plan {
-            terminal: true,
-            suspendable: true,
             ready: vec![Condition::Probe, Condition::After(ms(40))],
             ready_timeout: Some(ms(90)),
             probe_timeout: ms(30),
-            watchdog: Some(ms(50)),
             hooks: PerPhase { on_ready: vec![decisive(1)], ..PerPhase::default() },
             ..plain()
         })
@@ -153,9 +153,9 @@ pub(super) fn watchdog() -> Setup {
     Setup {
         endings: vec![Status::Code(0), Status::Code(3)],
         strays: Vec::new(),
+        surroundings: Surroundings { watchdog: Some(ms(40)), ..Surroundings::default() },
         ..setup(Plan {
             scope: Scope::Tree,
-            watchdog: Some(ms(40)),
             ready: vec![Condition::Notify],
             diagnose: Some(Diagnose { signal: Signal::QUIT, lead: ms(20) }),
             drain: Some(drain(false, 30, 0, None)),
@@ -171,8 +171,8 @@ pub(super) fn outspoken() -> Setup {
     Setup {
         signals: vec![from_process(Signal::HUP), from_process(Signal::TERM)],
         strays: Vec::new(),
+        surroundings: Surroundings { watchdog: Some(ms(40)), ..Surroundings::default() },
         ..setup(Plan {
-            watchdog: Some(ms(40)),
             ready: vec![Condition::Notify],
             drain: Some(drain(false, 30, 0, None)),
             reload_on: SignalSet::of(&[Signal::HUP]),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use graceinit::machine::plan::{
     Diagnose, ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung, Scope, StopAgain,
+    Surroundings,
 };
 use graceinit::machine::ready::Notice;
 use graceinit::machine::{Event, Received};
@@ -20,7 +21,6 @@ pub(super) fn plain() -> Plan {
         ready_timeout: None,
         probe_timeout: Duration::from_secs(1),
         drain: None,
-        watchdog: None,
         grace: ms(100),
         leftovers: ms(100),
         post_stop_timeout: ms(100),
@@ -33,17 +33,20 @@ pub(super) fn plain() -> Plan {
         diagnose: None,
         reload_on: SignalSet::default(),
         hooks: PerPhase::default(),
-        jitter: 0,
         exit: ExitRules::default(),
-        terminal: false,
         session: false,
-        suspendable: false,
     }
+}
+
+/// A controlling terminal. `suspendable`: a shell can resume graceinit.
+pub(super) fn at_a_terminal(suspendable: bool) -> Surroundings {
+    Surroundings { terminal: true, suspendable, ..Surroundings::default() }
 }
 
 pub(super) fn setup(plan: Plan) -> Setup {
     Setup {
         plan,
+        surroundings: Surroundings::default(),
         endings: vec![Status::Code(0)],
         signals: vec![from_process(Signal::TERM)],
         says: Vec::new(),
@@ -236,9 +239,8 @@ pub(super) fn terminal(suspendable: bool) -> Setup {
         ],
         app_stops: vec![Signal::TSTP, Signal::TTIN, Signal::STOP],
         stops: 2,
+        surroundings: at_a_terminal(suspendable),
         ..setup(Plan {
-            terminal: true,
-            suspendable,
             hooks: PerPhase { post_stop: vec![hook(0)], ..PerPhase::default() },
             ..plain()
         })
@@ -256,9 +258,8 @@ pub(super) fn interrupted_twice() -> Setup {
         app_stops: vec![Signal::TTOU],
         stops: 1,
         lingers: 1,
+        surroundings: at_a_terminal(true),
         ..setup(Plan {
-            terminal: true,
-            suspendable: true,
             hooks: PerPhase { on_stop: vec![hook(0)], ..PerPhase::default() },
             ..plain()
         })
@@ -407,9 +408,8 @@ pub(super) fn reload_at_a_terminal() -> Setup {
         app_stops: vec![Signal::TSTP, Signal::TTIN],
         stops: 1,
         strays: Vec::new(),
+        surroundings: at_a_terminal(true),
         ..setup(Plan {
-            terminal: true,
-            suspendable: true,
             reload_on: SignalSet::of(&[Signal::HUP]),
             hooks: PerPhase {
                 pre_start: vec![hook(0)],
@@ -524,8 +524,8 @@ fn silent(ladder: Vec<Rung>) -> Setup {
 pub(super) fn jittered() -> Setup {
     Setup {
         strays: Vec::new(),
+        surroundings: Surroundings { jitter: 0x5eed, ..Surroundings::default() },
         ..setup(Plan {
-            jitter: 0x5eed,
             hooks: PerPhase {
                 pre_start: vec![hook(1)],
                 pre_stop: vec![hook(1)],

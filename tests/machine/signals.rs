@@ -260,13 +260,13 @@ impl Ledger {
     ) {
         let wants = [Signal::TTIN, Signal::TTOU].contains(&signal);
         let key = wants || signal == Signal::TSTP;
-        let shared = plan.terminal && !plan.session;
+        let shared = self.surroundings.terminal && !plan.session;
         if !shared || self.ended.is_some() || self.phase >= PhaseName::Killed || !key {
             return;
         }
         self.app_executed(plan, now);
         let give = ours && wants;
-        if !self.begun && plan.suspendable && !give {
+        if !self.begun && self.surroundings.suspendable && !give {
             batch.owed_suspends = 1;
         } else if give || signal == Signal::TSTP {
             batch.owed_at_last = Some((Signal::CONT, Target::Group, None));
@@ -277,7 +277,7 @@ impl Ledger {
     fn typed_stop(&self, plan: &Plan, received: Received) -> Option<Signal> {
         let typed = received.signal == Signal::TSTP && received.origin == Origin::Kernel;
         let runs = self.started && !self.begun && self.ended.is_none();
-        let job = typed && runs && plan.session && plan.suspendable;
+        let job = typed && runs && plan.session && self.surroundings.suspendable;
         plan.rewrite.said(Signal::TSTP).unwrap_or(Some(Signal::STOP)).filter(|_| job)
     }
 

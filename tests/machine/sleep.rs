@@ -20,7 +20,7 @@ impl Ledger {
     /// When nothing more happens now and the machine wants to sleep until `wake`.
     pub(super) fn judge_sleep(&self, plan: &Plan, world: &World, wake: Option<Time>) -> Kept {
         for hook in world.hooks.iter().filter(|hook| !hook.killed) {
-            let due = wake.is_some_and(|wake| wake <= hook.until);
+            let due = wake.is_some_and(|wake| wake <= hook.kill_at);
             kept(due || wake.is_none(), Promise::HookKilledAtLimit, || format!("{hook:?}"))?;
         }
         self.judge_probes(world)?;
@@ -42,7 +42,7 @@ impl Ledger {
     /// No budget runs.
     fn judge_idle(&self, plan: &Plan, world: &World, wake: Option<Time>) -> Kept {
         let phases = [HookPhase::PreStart, HookPhase::OnReady, HookPhase::OnReload];
-        let limits = world.hooks.iter().filter(|hook| !hook.killed).map(|hook| hook.until);
+        let limits = world.hooks.iter().filter(|hook| !hook.killed).map(|hook| hook.kill_at);
         let retries = phases.iter().filter_map(|&phase| self.retry_due(phase));
         let awaited = self.judge_waking(plan, world)?;
         let wanted = limits.chain(retries).chain(awaited).min();
@@ -84,7 +84,7 @@ impl Ledger {
 
     /// What ends a wait of a stop that has no deadline.
     fn judge_endless_wait(&self, plan: &Plan, world: &World, wake: Option<Time>) -> Kept {
-        let limits = world.hooks.iter().filter(|hook| !hook.killed).map(|hook| hook.until);
+        let limits = world.hooks.iter().filter(|hook| !hook.killed).map(|hook| hook.kill_at);
         let wanted = match self.phase {
             PhaseName::PreStop => self.retry_due(HookPhase::PreStop),
             PhaseName::Drain => self.drain_wakes(plan),

@@ -6,7 +6,7 @@ use graceinit::machine::plan::{Diagnose, PerPhase, Plan, Rewrite, Rung, Scope, S
 use graceinit::types::{Signal, SignalSet};
 
 use super::serving::{calm, drain};
-use super::setups::{hook, more, plain, setup};
+use super::setups::{at_a_terminal, hook, more, plain, setup};
 use super::world::{Setup, from_kernel, from_process, ms, rung};
 
 /// A stop without a deadline, and 100 ms for leftovers.
@@ -111,12 +111,8 @@ pub(super) fn passes_on_at_a_terminal() -> Setup {
         ],
         app_stops: vec![Signal::TSTP, Signal::TTIN, Signal::STOP],
         stops: 2,
-        ..setup(Plan {
-            stop_on: SignalSet::default(),
-            terminal: true,
-            suspendable: true,
-            ..endless()
-        })
+        surroundings: at_a_terminal(true),
+        ..setup(Plan { stop_on: SignalSet::default(), ..endless() })
     }
 }
 
@@ -135,7 +131,8 @@ pub(super) fn session(suspendable: bool, stops: bool) -> Setup {
         ],
         app_stops: vec![Signal::STOP],
         stops: 1,
-        ..setup(Plan { stop_on, terminal: true, session: true, suspendable, ..endless() })
+        surroundings: at_a_terminal(suspendable),
+        ..setup(Plan { stop_on, session: true, ..endless() })
     }
 }
 
@@ -154,13 +151,12 @@ pub(super) fn session_with_rewrites(to: Option<Signal>) -> Setup {
             from_process(Signal::TERM),
         ],
         strays: Vec::new(),
+        surroundings: at_a_terminal(true),
         ..setup(Plan {
             rewrite,
             scope: Scope::Main,
             stop_on: SignalSet::default(),
-            terminal: true,
             session: true,
-            suspendable: true,
             ..endless()
         })
     }

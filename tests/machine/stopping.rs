@@ -178,7 +178,7 @@ impl Ledger {
         plan: &Plan,
         world: &World,
         signal: Signal,
-        group_told: bool,
+        group_asked: bool,
     ) -> Kept {
         let promise = Promise::LeftoversTold;
         let of_hooks = self.phase == PhaseName::PostStop
@@ -189,9 +189,9 @@ impl Ledger {
         kept(gone, promise, || format!("in {:?}", self.phase))?;
         let right = leftovers_signal(plan);
         kept(signal == right, promise, || format!("{signal}, not {right}"))?;
-        let twice = world.strays.iter().any(|stray| stray.told_in_group && !group_told);
+        let twice = world.strays.iter().any(|stray| stray.told_in_group && !group_asked);
         kept(!twice, promise, || "told twice")?;
-        let left_out = world.strays.iter().any(|s| s.in_group && !s.told && group_told);
+        let left_out = world.strays.iter().any(|s| s.in_group && !s.told && group_asked);
         kept(!left_out, promise, || "the group was never told that")
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use graceinit::machine::connections::Sample;
 use graceinit::machine::hooks::{HookId, HookPhase};
-use graceinit::machine::plan::{self, Plan, Rung};
+use graceinit::machine::plan::{self, Plan, Rung, Surroundings};
 use graceinit::machine::{Action, Event, Origin, Received, Target};
 use graceinit::types::{Signal, Status, Time};
 
@@ -45,6 +45,7 @@ pub(super) fn silence(wait: Option<u64>) -> Rung {
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) plan: Plan,
+    pub(super) surroundings: Surroundings,
     /// How the app may end by itself.
     pub(super) endings: Vec<Status>,
     /// Signals, each of which may arrive once at any time.
@@ -100,7 +101,7 @@ pub(super) enum Surveyor {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Attempt {
     pub(super) id: HookId,
-    pub(super) until: Time,
+    pub(super) kill_at: Time,
     pub(super) killed: bool,
 }
 
@@ -528,8 +529,8 @@ impl World {
                     stray.told_in_group |= target == Target::Group;
                 }
             }
-            Action::StartHook { id, until, .. } => {
-                self.hooks.push(Attempt { id, until, killed: false });
+            Action::StartHook { id, kill_at, .. } => {
+                self.hooks.push(Attempt { id, kill_at, killed: false });
                 self.fresh.push(id);
             }
             Action::StartApp => self.app = App::Fresh,
@@ -545,9 +546,9 @@ impl World {
                     hook.killed = true;
                 }
             }
-            Action::SignalLeftovers { group_told, .. } => {
+            Action::SignalLeftovers { group_asked, .. } => {
                 for stray in &mut self.strays {
-                    stray.told |= !(group_told && stray.in_group);
+                    stray.told |= !(group_asked && stray.in_group);
                 }
             }
             Action::KillTree => {

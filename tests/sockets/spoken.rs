@@ -51,7 +51,7 @@ fn an_owed_answer_counts_no_longer_than_it_may() -> Outcome {
     let (listener, port) = listen("127.0.0.1:0")?;
     let (mut client, mut app) = connect(&listener)?;
     let rules = Rules { owed: Some(Duration::from_millis(600)), ..RULES };
-    let mut sampler = Sampler::new(Ports::List(vec![port]), rules);
+    let mut sampler = Sampler::new(Some(&[port]), rules);
     until(&mut sampler, "one that never asked", |sample| sample.idle == 1)?;
     say(&mut client, &mut app)?;
     let sample = until(&mut sampler, "a request given up", |sample| sample.idle == 1)?;

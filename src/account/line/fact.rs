@@ -129,7 +129,7 @@ impl Line {
             Fact::MoreStillThere(count) => {
                 warn("more-still-there", "more processes are still there").number("count", *count)
             }
-            Fact::NotSurveyed => {
+            Fact::SurvivorsNotRecorded => {
                 warn("not-surveyed", "survivors were not recorded: there was no time")
             }
             Fact::Unkillable => warn(

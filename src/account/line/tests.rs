@@ -81,7 +81,7 @@ fn facts() -> Vec<Fact> {
         Fact::StillThere(Box::new(survivor)),
         Fact::StillThere(Box::new(unseen)),
         Fact::MoreStillThere(4),
-        Fact::NotSurveyed,
+        Fact::SurvivorsNotRecorded,
         Fact::Unkillable,
         Fact::Suspended { signal },
         Fact::Resumed,
@@ -183,7 +183,7 @@ fn place(fact: &Fact) -> usize {
         Fact::DeadlineReached { .. } => 32,
         Fact::StillThere(_) => 33,
         Fact::MoreStillThere(_) => 34,
-        Fact::NotSurveyed => 35,
+        Fact::SurvivorsNotRecorded => 35,
         Fact::Unkillable => 36,
         Fact::Suspended { .. } => 37,
         Fact::Resumed => 38,
@@ -353,7 +353,7 @@ fn no_line_is_made_for_nobody() {
     log::set_max_level(LevelFilter::Warn);
     assert_eq!(made(&forwarded), 0);
     assert_eq!(made(&Fact::Sampled { sample: Sample::default() }), 0);
-    assert_eq!(made(&Fact::NotSurveyed), 1);
+    assert_eq!(made(&Fact::SurvivorsNotRecorded), 1);
     let before = MADE.get();
     journal::incident(&reaped);
     assert_eq!(MADE.get(), before);

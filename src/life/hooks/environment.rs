@@ -1,4 +1,4 @@
-//! What hooks are told: the variables of a hook's environment.
+//! The variables of a hook's environment.
 
 use std::ffi::CString;
 use std::sync::OnceLock;
@@ -10,9 +10,8 @@ use crate::machine::plan::Ending;
 use crate::sys::{clock, process};
 use crate::types::{Pid, Status, Time};
 
-/// Variables that hooks are not given as graceinit was. Most only hooks have, and those of a hook that
-/// graceinit runs in tell of another life; the last three are between the app and whoever waits for its
-/// word (sd_notify(3)).
+/// Variables that graceinit sets or removes for hooks. An inherited value would be that of another life; the last three
+/// belong to the app and its service manager (sd_notify(3)).
 pub const NAMES: [&str; 14] = [
     "GRACEINIT_PHASE",
     "GRACEINIT_HOOK",
@@ -30,7 +29,7 @@ pub const NAMES: [&str; 14] = [
     "WATCHDOG_PID",
 ];
 
-/// The trace that this life is part of: the one that graceinit was started in, or a new one.
+/// The trace of this life: the inherited one, or a new one.
 pub fn trace() -> &'static Trace {
     static TRACE: OnceLock<Trace> = OnceLock::new();
     TRACE.get_or_init(Trace::continued_or_begun)
@@ -52,7 +51,7 @@ impl Trace {
         })
     }
 
-    /// `version-trace_id-parent_id-flags`; further fields of later versions are left out.
+    /// `version-trace_id-parent_id-flags`. Further fields of later versions are ignored.
     fn parse(text: &str) -> Option<Trace> {
         let mut fields = text.trim().split('-');
         let mut field = |length: usize| {
@@ -68,12 +67,12 @@ impl Trace {
         Some(Trace { trace_id: trace_id.to_owned(), flags: flags.to_owned() })
     }
 
-    /// Its id: 32 hexadecimal digits.
+    /// The trace id: 32 hexadecimal digits.
     pub fn id(&self) -> &str {
         &self.trace_id
     }
 
-    /// A `traceparent` with a parent id of its own for each attempt.
+    /// A `traceparent` with a new parent id, for one attempt.
     fn child(&self) -> String {
         format!("00-{}-{}-{}", self.trace_id, hex(&process::random::<8>()), self.flags)
     }
@@ -88,18 +87,18 @@ fn hex(bytes: &[u8]) -> String {
 pub struct Moment<'a> {
     /// The state of the stop.
     pub machine: &'a Machine,
-    /// Which attempt.
+    /// The attempt.
     pub id: HookId,
-    /// The end of the budget that it is part of, if that has one.
+    /// The end of the budget that the attempt is part of, if that has one.
     pub end: Option<Time>,
-    /// Now.
+    /// The present time.
     pub now: Time,
     /// The app's pid.
     pub app: Option<Pid>,
 }
 
 impl Moment<'_> {
-    /// `NAME=value` for each.
+    /// One `NAME=value` for each variable.
     pub fn variables(&self) -> Vec<CString> {
         let mut list = vec![
             ("GRACEINIT_PHASE", self.id.phase.as_str().to_owned()),

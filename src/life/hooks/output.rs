@@ -1,6 +1,6 @@
-//! What hooks print, line by line into the log. Read without blocking, bounded in memory, and never
-//! closed before its writer has: a helper that a hook has forked away must not die of SIGPIPE. (What a
-//! probe has forked away is on its own.)
+//! What hooks print, line by line into the log. Reading does not block and is bounded in memory. A pipe is never closed
+//! before its writer closes it: a process that a hook has left behind must not die of SIGPIPE. (The pipes of probes
+//! are closed when the probe ends.)
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -12,12 +12,12 @@ use crate::sys::fd::{self, Read};
 
 /// A longer line is logged in pieces.
 const LONGEST_LINE: usize = 1024;
-/// What one look takes at most from one pipe, so that a chatty hook does not hold up the loop.
+/// One round of the loop reads this much from one pipe, so that a hook that prints a lot does not hold up the loop.
 const LOOK: usize = 4096;
-/// What a pipe can hold at most by default (pipe(7)): so much is still read when a hook has ended.
+/// The default capacity of a pipe (pipe(7)): this much is still read when a hook has ended.
 const PIPE: usize = 65_536;
 
-/// All pipes from hooks.
+/// The pipes of all hooks.
 #[derive(Debug, Default)]
 pub struct Outputs(Vec<Output>);
 
@@ -31,17 +31,17 @@ struct Output {
 }
 
 impl Outputs {
-    /// A new pipe.
+    /// Adds a pipe.
     pub fn add(&mut self, hook: HookId, is_stderr: bool, pipe: OwnedFd) {
         self.0.push(Output { hook, is_stderr, pipe, line: Vec::new(), ended: false });
     }
 
-    /// What to wait for.
+    /// The descriptors to wait for.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.0.iter().map(|output| output.pipe.as_fd())
     }
 
-    /// Takes a little from each pipe.
+    /// Reads a bounded amount from each pipe.
     pub fn read(&mut self) {
         for output in &mut self.0 {
             output.read(LOOK);
@@ -49,14 +49,13 @@ impl Outputs {
         self.0.retain(|output| !output.ended);
     }
 
-    /// Takes what a hook has printed before it ended, so that its last words stand before its end in
-    /// the log.
+    /// Reads what a hook has printed before it ended, so that its last lines are logged before its end.
     pub fn drain(&mut self, hook: HookId) {
         for output in self.0.iter_mut().filter(|output| output.hook == hook) {
             output.read(PIPE);
             output.flush();
         }
-        // Probes come again and again: what each of them leaves behind must not cost two descriptors.
+        // Probes are repeated: the processes that one leaves behind must not cost two descriptors each time.
         let probe = hook.phase == HookPhase::Ready;
         self.0.retain(|output| !(output.ended || probe && output.hook == hook));
     }
@@ -100,7 +99,7 @@ impl Output {
         journal::incident(&Incident::HookSaid { id, stderr, text });
     }
 
-    /// A last line without its newline.
+    /// Logs a last line that has no newline.
     fn flush(&mut self) {
         if !self.line.is_empty() {
             self.say();

@@ -1,5 +1,5 @@
-//! A child between its start and execve. Nothing is allocated or freed here, and no errno is used: the child
-//! may have a copy of this process, or be a guest in its memory while the loop goes on.
+//! The child between its start and execve(2). Nothing is allocated or freed here, and errno is not used: the child may
+//! be a copy of this process, or run in this process's memory while the main loop goes on.
 
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, c_void};
@@ -9,16 +9,18 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::spawn::{Program, Setup, Signals, Step};
+use super::text::{List, Text};
 use crate::sys::signals::{self, Disposition, Mask};
 use crate::sys::{fd, process, raw};
 use crate::types::Signal;
 
-/// A terminated string.
-pub(super) type Text = *const libc::c_char;
+/// The exit code of a child that could not execute its program. The exec status tells the reason; graceinit's own exit
+/// code is chosen from that.
+const NOT_EXECUTED: usize = 127;
 
-/// All that the child needs to know: numbers, and pointers to what outlives it.
+/// All that the child needs to know: numbers, and strings that are there for as long as the child reads them.
 #[derive(Debug)]
-pub(super) struct Orders {
+pub(super) struct Orders<'a> {
     mask: Mask,
     /// `None`: all are reset.
     dispositions: Option<Vec<(Signal, Disposition)>>,
@@ -27,43 +29,48 @@ pub(super) struct Orders {
     terminal: Option<RawFd>,
     stdio: Option<[RawFd; 3]>,
     extra: Option<(RawFd, RawFd)>,
-    /// Where failures are reported.
-    report: RawFd,
-    candidates: Vec<Text>,
-    argv: Vec<Text>,
-    /// For a file that execve does not know the format of, execvp(3) runs a shell on it.
-    script: Vec<Text>,
-    /// `None`: as it was given.
-    environment: Option<Vec<Text>>,
-    /// On the heap: `environment` points to their texts.
+    /// The end of the exec status that failures are written to.
+    status: RawFd,
+    candidates: Vec<Text<'a>>,
+    argv: Vec<Option<Text<'a>>>,
+    /// The words of the shell that runs a file of unknown format, as execvp(3) does: two places, then the arguments.
+    script: Vec<Option<Text<'a>>>,
+    /// `None`: the environment of this process.
+    environment: Option<Vec<Option<Text<'a>>>>,
+    /// On the heap, because `environment` points to their texts.
     numbers: Vec<Variable>,
-    /// Held for `environment`.
+    /// Owned here, because `environment` points to them.
     _variables: Vec<CString>,
 }
 
 // ---- before the start ------------------------------------------------------------------------------
 
-impl Orders {
-    /// The program must outlive the child's use of it.
-    pub(super) fn new(setup: &Setup<'_>, program: Option<&Program>, report: RawFd) -> Orders {
+impl<'a> Orders<'a> {
+    /// Prepares the orders. `status` is the end of the exec status that the child writes to.
+    pub(super) fn new(
+        setup: &Setup<'_>,
+        program: Option<&'a Program>,
+        status: RawFd,
+    ) -> Orders<'a> {
         let (mask, dispositions) = match setup.signals {
             Signals::Inherited(mask, list) => (mask, Some(list.to_vec())),
             Signals::Clean => (Mask::NONE, None),
         };
-        // Only for the app, the one that is given all as graceinit was; for a hook they name nobody.
+        // Only for the app, which gets the environment as graceinit got it. No variable names the pid of a hook.
         let numbers: Vec<Variable> = match setup.signals {
             Signals::Inherited(..) => {
-                Variable::NAMES.into_iter().filter_map(Variable::of_ours).collect()
+                Variable::NAMES.into_iter().filter_map(Variable::with_own_pid).collect()
             }
             Signals::Clean => Vec::new(),
         };
         let variables = setup.variables.to_vec();
         let (mut argv, mut candidates) = (Vec::new(), Vec::new());
         if let Some(program) = program {
-            argv = pointers(&program.argv);
-            candidates = program.candidates.iter().map(|path| path.as_ptr()).collect();
+            argv = program.argv.iter().map(|word| Some(word.as_c_str().into())).collect();
+            argv.push(None);
+            candidates = program.candidates.iter().map(|path| path.as_c_str().into()).collect();
         }
-        let script = [ptr::null()].into_iter().chain(argv.iter().copied()).collect();
+        let script = [None].into_iter().chain(argv.iter().copied()).collect();
         Orders {
             mask,
             dispositions,
@@ -72,7 +79,7 @@ impl Orders {
             terminal: setup.terminal.map(|fd| fd.as_raw_fd()),
             stdio: setup.stdio.map(|stdio| stdio.map(|fd| fd.as_raw_fd())),
             extra: setup.extra.map(|(fd, number)| (fd.as_raw_fd(), number)),
-            report,
+            status,
             candidates,
             argv,
             script,
@@ -83,11 +90,13 @@ impl Orders {
     }
 }
 
-fn pointers(words: &[CString]) -> Vec<Text> {
-    words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect()
-}
-
-fn environment(variables: &[CString], without: &[&str], numbers: &[Variable]) -> Option<Vec<Text>> {
+/// The child's environment. Its strings lie in `variables`, in `numbers`, and where the kernel has put them; the
+/// caller keeps the first two for as long as the list is used.
+fn environment<'a>(
+    variables: &[CString],
+    without: &[&str],
+    numbers: &[Variable],
+) -> Option<Vec<Option<Text<'a>>>> {
     if variables.is_empty() && without.is_empty() && numbers.is_empty() {
         return None;
     }
@@ -98,25 +107,27 @@ fn environment(variables: &[CString], without: &[&str], numbers: &[Variable]) ->
         .map(|variable| name(variable))
         .chain(without.iter().map(|name| Some(name.as_bytes().to_vec())))
         .collect();
-    let mut list: Vec<Text> = process::environment()
+    let mut list: Vec<Option<Text<'a>>> = process::environment()
         .filter(|entry| replaced.is_empty() || !replaced.contains(&name(entry)))
-        .map(CStr::as_ptr)
+        .map(|entry| Some(entry.into()))
         .collect();
     for variable in numbers {
-        if let Some(place) = list.iter_mut().find(|entry| **entry == variable.original) {
-            *place = variable.text.as_ptr().cast();
+        if let Some(place) = list.iter_mut().find(|entry| **entry == Some(variable.original)) {
+            // SAFETY: the last byte of the text stays 0. It lies on the heap in the orders that this list is made for.
+            *place = unsafe { Text::from_raw(variable.text.as_ptr().cast()) };
         }
     }
-    list.extend(variables.iter().map(|variable| variable.as_ptr()));
-    list.push(ptr::null());
+    // SAFETY: a CString is terminated, and its text lies on the heap. The orders that this list is made for own it.
+    list.extend(variables.iter().map(|variable| unsafe { Text::from_raw(variable.as_ptr()) }));
+    list.push(None);
     Some(list)
 }
 
-/// A variable that named graceinit by its pid has to name the app. The number is known only after
-/// fork, where nothing may be allocated any more.
+/// A variable that names graceinit by its pid and has to name the app. The app's pid is known only in the child, where
+/// nothing may be allocated.
 #[derive(Debug)]
 struct Variable {
-    original: Text,
+    original: Text<'static>,
     name: &'static str,
     text: [u8; 32],
 }
@@ -125,110 +136,114 @@ impl Variable {
     /// sd_listen_fds(3), sd_watchdog_enabled(3).
     const NAMES: [&'static str; 2] = ["LISTEN_PID", "WATCHDOG_PID"];
 
-    fn of_ours(name: &'static str) -> Option<Variable> {
-        let ours = format!("{name}={}", process::own_pid());
-        let entry = process::environment().find(|entry| entry.to_bytes() == ours.as_bytes())?;
-        Some(Variable { original: entry.as_ptr(), name, text: [0; 32] })
+    /// The variable of this name, if it names graceinit.
+    fn with_own_pid(name: &'static str) -> Option<Variable> {
+        let wanted = format!("{name}={}", process::own_pid());
+        let entry = process::environment().find(|entry| entry.to_bytes() == wanted.as_bytes())?;
+        Some(Variable { original: entry.into(), name, text: [0; 32] })
     }
 
     fn set_number(&mut self, number: i32) {
         use std::io::Write;
-        // The longest name and ten digits; the buffer's last byte stays 0. (Formatting an integer into
-        // a slice allocates nothing.)
+        // The longest name and ten digits fit, and the last byte stays 0. (Formatting an integer into a slice
+        // allocates nothing.)
         let _ = write!(&mut self.text[..31], "{}={number}", self.name);
     }
 }
 
-// ---- a guest in our memory -------------------------------------------------------------------------
+// ---- a child in this process's memory --------------------------------------------------------------
 
-/// The child's stack while it has no memory of its own. Used once in a life, so that nobody can be on it any more.
+/// The stack of a child that shares this process's memory. Used once in a life, so that no two children are on it.
 #[repr(align(4096))]
 struct Stack(UnsafeCell<[u8; STACK]>);
-/// Of which a page is used; the rest is never touched.
+/// The child uses one page; the rest is never touched.
 const STACK: usize = 32 * 1024;
 
-// SAFETY: never read or written from here; only its address is taken.
+// SAFETY: this process never reads or writes the stack, it only takes its address.
 unsafe impl Sync for Stack {}
 
 static CHILD_STACK: Stack = Stack(UnsafeCell::new([0; STACK]));
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Whether this kernel lets a child be a guest without harm. Before Linux 5.16 one that dumps core (a QUIT that
-/// comes between its mask and its execve) takes all who share its memory with it (zap_threads in
+/// Whether a child may share this process's memory on this kernel. Before Linux 5.16 a child that dumps core (a QUIT
+/// that comes between its mask and its execve) takes all processes that share its memory with it (zap_threads in
 /// fs/coredump.c).
 pub(super) fn can_share() -> bool {
     cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) && is_recent(process::kernel())
 }
 
-/// Whether a kernel of this version does.
+/// Whether that holds for a kernel of this version.
 pub(super) fn is_recent(version: (u32, u32)) -> bool {
     version >= (5, 16)
 }
 
-/// The top of that stack, with so much room above it (a multiple of 16); `None` if it was taken before.
+/// The top of the child's stack, with `room` bytes (a multiple of 16) above it; `None` if the stack is taken.
 pub(super) fn take_stack(room: usize) -> Option<*mut u8> {
-    // SAFETY: far less than there is.
+    // SAFETY: `room` is far less than the size of the stack.
     let top = unsafe { CHILD_STACK.0.get().cast::<u8>().add(STACK - room) };
     (!IS_TAKEN.swap(true, Relaxed)).then_some(top)
 }
 
-/// Nobody came to use it.
+/// Gives the stack back if no child was started on it.
+#[cfg(feature = "early-start")]
 pub(super) fn return_stack() {
     IS_TAKEN.store(false, Relaxed);
 }
 
-/// Starts a child as vfork(2) does, but goes on beside it: execve may take for ever on a file system that hangs,
-/// and a stop must not. Where the kernel refuses, and the second time, the orders come back.
-pub(super) fn share(orders: &'static mut Orders) -> Result<i32, &'static mut Orders> {
-    extern "C" fn guest(orders: *mut c_void) -> ! {
-        // SAFETY: the one reference to them was handed over.
-        unsafe { (*orders.cast::<Orders>()).execute() }
+/// Starts a child that shares this process's memory like one of vfork(2), but lets this process go on: execve may hang
+/// on a file system that hangs, and a stop must not. If the kernel refuses, or the stack is taken, the orders come back.
+pub(super) fn share(
+    orders: &'static mut Orders<'static>,
+) -> Result<i32, &'static mut Orders<'static>> {
+    extern "C" fn run(orders: *mut c_void) -> ! {
+        // SAFETY: the argument is the one reference to the orders, which was handed over.
+        unsafe { (*orders.cast::<Orders<'static>>()).execute() }
     }
     let Some(top) = take_stack(0) else { return Err(orders) };
     let orders = ptr::from_mut(orders);
-    // SAFETY: the stack is the child's alone, since nobody comes here twice; what it reads is never freed. It makes
-    // raw system calls only, so the C library's state (errno, locks) is left alone.
-    match unsafe { raw::clone(top, guest, orders.cast()) } {
+    // SAFETY: the stack is the child's alone, because it can be taken once, and what the child reads is never freed.
+    // The child makes raw system calls only, so the state of the C library (errno, locks) is left alone.
+    match unsafe { raw::clone(top, run, orders.cast()) } {
         Ok(pid) => Ok(pid as i32),
         // SAFETY: without a child the one reference is ours again.
         Err(_) => Err(unsafe { &mut *orders }),
     }
 }
 
-/// Gives the pages back that the child's stack has used.
+/// Gives the memory of the child's stack back to the kernel.
 pub(super) fn forget_stack() {
-    // SAFETY: the one child that was on it has executed or ended.
+    // SAFETY: the one child that used the stack has executed its program or has ended.
     unsafe { libc::madvise(CHILD_STACK.0.get().cast(), STACK, libc::MADV_DONTNEED) };
 }
 
 // ---- in the child ----------------------------------------------------------------------------------
 
-impl Orders {
-    /// Before the child does what it is for. The order matters: the session or the group first, so
-    /// that signals find it; the terminal while SIGTTOU is blocked; the user after both; the mask last, so
-    /// that a signal that came meanwhile meets the child as it was meant to be.
+impl Orders<'_> {
+    /// Makes the child what its program or function expects. The order matters: the session or the group first, so
+    /// that signals to it find the child; the terminal while SIGTTOU is blocked; the user after both; the mask last,
+    /// so that a pending signal meets the dispositions that were ordered.
     pub(super) fn prepare(&mut self) {
         for variable in &mut self.numbers {
             variable.set_number(process::own_pid().0);
         }
-        // A session brings a group of the same number. A child that was just forked leads no group, the one
-        // reason to refuse (a sandbox aside).
-        // SAFETY: takes nothing.
+        // A session brings a group of the same number. setsid(2) fails only for the leader of a group, which a new
+        // child is not, or in a sandbox.
+        // SAFETY: the call takes nothing.
         let leads = self.session && unsafe { raw::call(libc::SYS_setsid, []) }.is_ok();
         if leads {
-            // stdin may be one that is nobody's: then this session has none, as dumb-init's apps.
+            // Like the apps of dumb-init, the app gets its stdin as the terminal if no session has that.
             let terminal = self.terminal.unwrap_or(libc::STDIN_FILENO);
-            // SAFETY: plain numbers; 0: no terminal is stolen.
-            let _ = unsafe {
-                raw::call(libc::SYS_ioctl, [terminal as usize, libc::TIOCSCTTY as usize, 0])
-            };
+            let request = libc::TIOCSCTTY as usize;
+            // SAFETY: plain numbers; the argument 0 says that no terminal is taken from another session.
+            let _ = unsafe { raw::call(libc::SYS_ioctl, [terminal as usize, request, 0]) };
         } else {
             // SAFETY: plain numbers.
             let _ = unsafe { raw::call(libc::SYS_setpgid, [0, 0]) };
             if let Some(terminal) = self.terminal {
                 let own = process::own_pid().0;
                 let (request, group) = (libc::TIOCSPGRP as usize, &raw const own);
-                // SAFETY: the pointer is to a live number. A terminal that has gone meanwhile is no error.
+                // SAFETY: the pointer is to a live number. If the terminal is gone meanwhile, the call fails without
+                // harm.
                 let _ = unsafe {
                     raw::call(libc::SYS_ioctl, [terminal as usize, request, group as usize])
                 };
@@ -245,14 +260,14 @@ impl Orders {
                     self.fail(Step::Stdio, errno);
                 }
             }
-            // Before the app is started its descriptors are still here; they are no hook's business.
+            // A hook before the app must not get the descriptors that are kept for the app.
             fd::close_from(3, fd::Close::AtExecve);
         }
         if let Some((fd, number)) = self.extra {
-            if self.report == number {
-                // SAFETY: plain numbers.
-                match unsafe { control(self.report, libc::F_DUPFD_CLOEXEC, number + 1) } {
-                    Ok(moved) => self.report = moved as RawFd,
+            if self.status == number {
+                // SAFETY: F_DUPFD_CLOEXEC takes a number.
+                match unsafe { control(self.status, libc::F_DUPFD_CLOEXEC, number + 1) } {
+                    Ok(moved) => self.status = moved as RawFd,
                     Err(errno) => self.fail(Step::Extra, errno),
                 }
             }
@@ -271,44 +286,55 @@ impl Orders {
         signals::set_mask(self.mask);
     }
 
-    /// Prepares, and becomes the program.
+    /// Prepares the child and executes its program.
     pub(super) fn execute(&mut self) -> ! {
         self.prepare();
-        let environment =
-            self.environment.as_ref().map_or(process::environ(), |list| list.as_ptr());
-        let (argv, words) = (self.argv.as_ptr(), &mut self.script);
-        let errno = become_one_of(&self.candidates, argv, environment, |shell, script| {
-            (words[0], words[1]) = (shell, script);
-            become_program(shell, words.as_ptr(), environment);
-        });
+        let environment = match &self.environment {
+            Some(list) => List::new(list),
+            // SAFETY: this process never changes its environment, which ends with a null pointer.
+            None => Some(unsafe { List::from_raw(process::environ()) }),
+        };
+        let (Some(argv), Some(environment)) = (List::new(&self.argv), environment) else {
+            self.fail(Step::Execute, libc::EINVAL)
+        };
+        let words = &mut self.script;
+        let errno =
+            execute_first(self.candidates.iter().copied(), argv, environment, |shell, script| {
+                if let [first, second, ..] = &mut words[..] {
+                    (*first, *second) = (Some(shell), Some(script));
+                }
+                if let Some(words) = List::new(words) {
+                    execute(shell, words, environment);
+                }
+            });
         self.fail(Step::Execute, errno)
     }
 
     fn fail(&self, step: Step, errno: i32) -> ! {
-        fail(self.report, step, errno)
+        fail(self.status, step, errno)
     }
 }
 
-/// Becomes the first of these programs that is there. `run_script`: a shell (the first) on the file (the second).
-/// Why that could not be.
-pub(super) fn become_one_of(
-    candidates: &[Text],
-    argv: *const Text,
-    environment: *const Text,
-    run_script: impl FnOnce(Text, Text),
+/// Executes the first of these programs that exists, and returns the errno if none can be executed. `run_script`
+/// executes a shell (its first argument) on a file (its second).
+pub(super) fn execute_first<'a>(
+    candidates: impl Iterator<Item = Text<'a>>,
+    argv: List<'_>,
+    environment: List<'_>,
+    run_script: impl FnOnce(Text<'a>, Text<'a>),
 ) -> i32 {
     let mut last = libc::ENOENT;
     let mut denied = false;
     for candidate in candidates {
-        last = become_program(*candidate, argv, environment);
+        last = execute(candidate, argv, environment);
         if last == libc::ENOEXEC {
-            if is_script(*candidate) {
-                run_script(c"/bin/sh".as_ptr(), *candidate);
+            if is_script(candidate) {
+                run_script(c"/bin/sh".into(), candidate);
             }
-            // Where there is no shell either, the format is what is wrong.
+            // Without a shell the errno is still that of the format.
             break;
         }
-        // The same as execvp(3): look further, but remember that something was there.
+        // Like execvp(3): go on with the next directory, but remember that a file was there.
         denied |= last == libc::EACCES;
         if last != libc::EACCES && !is_absent(last) {
             break;
@@ -320,7 +346,7 @@ pub(super) fn become_one_of(
     last
 }
 
-/// Whether this says that there is no such file, at least for now.
+/// Whether this errno says that there is no such file, at least for now.
 fn is_absent(errno: i32) -> bool {
     errno == libc::ENOENT
         || errno == libc::ENOTDIR
@@ -329,19 +355,18 @@ fn is_absent(errno: i32) -> bool {
         || errno == libc::ETIMEDOUT
 }
 
-/// Says why no program runs, and ends.
-pub(super) fn fail(report: RawFd, step: Step, errno: i32) -> ! {
+/// Writes to the exec status why no program runs, and ends the child.
+pub(super) fn fail(status: RawFd, step: Step, errno: i32) -> ! {
     let words = [step as i32, errno];
-    let code = usize::from(crate::exit::Codes::GRACEINIT.not_found);
     // SAFETY: the buffer is live and its length is what is passed on.
-    let _ = unsafe { raw::call(libc::SYS_write, [report as usize, words.as_ptr() as usize, 8]) };
+    let _ = unsafe { raw::call(libc::SYS_write, [status as usize, words.as_ptr() as usize, 8]) };
     loop {
-        // SAFETY: a plain number. It never returns.
-        let _ = unsafe { raw::call(libc::SYS_exit_group, [code]) };
+        // SAFETY: a plain number. The call never returns.
+        let _ = unsafe { raw::call(libc::SYS_exit_group, [NOT_EXECUTED]) };
     }
 }
 
-/// Raw system calls: the C library's versions want to tell other threads.
+/// Raw system calls: the C library's functions would tell its other threads.
 fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), i32> {
     let (user, group) = (uid as usize, gid as usize);
     // SAFETY: the list is live and its length is what is passed on.
@@ -350,9 +375,9 @@ fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), i32> {
             .and_then(|_| raw::call(libc::SYS_setresgid, [group, group, group]))
             .and_then(|_| raw::call(libc::SYS_setresuid, [user, user, user]))
     };
-    // Without the right to change, one may be that user already (runAsUser of Kubernetes). Whoever
-    // started us has chosen the groups then.
-    // SAFETY: neither takes anything nor can fail.
+    // A process without the right to change may already be that user (runAsUser of Kubernetes). Its groups were chosen
+    // by what started it.
+    // SAFETY: neither call takes anything, and neither can fail.
     let already = unsafe { libc::geteuid() == uid && libc::getegid() == gid };
     if already { Ok(()) } else { changed.map(|_| ()) }
 }
@@ -360,10 +385,11 @@ fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), i32> {
 fn duplicate(fd: RawFd, number: RawFd) -> Result<(), i32> {
     // (aarch64 has no dup2.)
     let done = if fd == number {
-        // SAFETY: plain numbers; it would stay as it is, the flag too.
+        // dup3(2) refuses equal numbers, and the close-on-exec flag has to go.
+        // SAFETY: F_SETFD takes a number.
         unsafe { control(fd, libc::F_SETFD, 0) }
     } else {
-        // SAFETY: plain numbers. In this child nobody needs what had that number.
+        // SAFETY: plain numbers. The child does not need the descriptor that had this number.
         unsafe { raw::call(libc::SYS_dup3, [fd as usize, number as usize, 0]) }
     };
     done.map(|_| ())
@@ -374,40 +400,36 @@ fn duplicate(fd: RawFd, number: RawFd) -> Result<(), i32> {
 /// # Safety
 /// The request must take a number.
 unsafe fn control(fd: RawFd, request: i32, argument: RawFd) -> Result<usize, i32> {
-    // SAFETY: plain numbers, as the caller vouches for.
+    // SAFETY: the caller promises that the request takes a number.
     unsafe { raw::call(libc::SYS_fcntl, [fd as usize, request as usize, argument as usize]) }
 }
 
-/// execve(2): why it failed.
-pub(super) fn become_program(path: Text, argv: *const Text, environment: *const Text) -> i32 {
-    // SAFETY: the path is terminated; both lists hold terminated strings and end with a null
-    // pointer; all of them live.
-    unsafe { raw::call(libc::SYS_execve, [path as usize, argv as usize, environment as usize]) }
-        .err()
-        .unwrap_or(0)
+/// execve(2). Returns its errno.
+pub(super) fn execute(path: Text<'_>, argv: List<'_>, environment: List<'_>) -> i32 {
+    let arguments = [path.address(), argv.address(), environment.address()];
+    // SAFETY: a terminated path, and two lists of terminated strings that end with a null pointer.
+    unsafe { raw::call(libc::SYS_execve, arguments) }.err().unwrap_or(0)
 }
 
-/// Whether a file that execve does not know the format of can be meant for a shell. A program for
-/// another machine is not: a shell would make nonsense of it.
-fn is_script(path: Text) -> bool {
-    // (Neither filled nor searched as slices are: see `early`, which has no memset(3) and no memcmp(3).)
+/// Whether a file whose format execve does not know can be meant for a shell. A program for another machine cannot: a
+/// shell would run it as nonsense.
+fn is_script(path: Text<'_>) -> bool {
+    // (Not filled or searched as slices are, because memset(3) and memcmp(3) cannot be called yet in an early start.)
     let mut head = MaybeUninit::<[u8; 128]>::uninit();
     let head: *mut u8 = head.as_mut_ptr().cast();
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-    // SAFETY: the path is terminated, the buffer is live and its size is passed on; what is looked at was read.
-    unsafe {
-        let length =
-            raw::call(libc::SYS_openat, [libc::AT_FDCWD as usize, path as usize, flags as usize])
-                .and_then(|fd| raw::call(libc::SYS_read, [fd, head as usize, 128]));
-        // One that may be executed but not read is left to the shell to judge.
-        let length = length.unwrap_or(0);
-        let byte = |at: usize| ptr::read_volatile(head.add(at));
-        let is_elf =
-            length >= 4 && byte(0) == 0x7f && byte(1) == b'E' && byte(2) == b'L' && byte(3) == b'F';
-        let mut is_text = true;
-        for at in 0..length {
-            is_text &= byte(at) != 0;
-        }
-        is_text && !is_elf
-    }
+    let place = [libc::AT_FDCWD as usize, path.address(), flags as usize];
+    // SAFETY: the path is terminated, the buffer is live and its size is passed on.
+    let length = unsafe {
+        raw::call(libc::SYS_openat, place)
+            .and_then(|fd| raw::call(libc::SYS_read, [fd, head as usize, 128]))
+    };
+    // A file that may be executed but not read counts as a script, so that the shell reports what is wrong.
+    let length = length.unwrap_or(0);
+    // SAFETY: only bytes that were read are looked at.
+    let byte = |at: usize| unsafe { ptr::read_volatile(head.add(at)) };
+    let is_elf =
+        length >= 4 && byte(0) == 0x7f && byte(1) == b'E' && byte(2) == b'L' && byte(3) == b'F';
+    let is_text = (0..length).fold(true, |text, at| text & (byte(at) != 0));
+    is_text && !is_elf
 }

@@ -1,5 +1,5 @@
-//! The socket that the app speaks to (sd_notify(3)), the one that graceinit itself may speak to, and
-//! the pipe for readiness as s6 has it.
+//! The socket for the app's messages (sd_notify(3)), the socket of the service manager that started graceinit, and the
+//! pipe on which an app of s6 tells that it is ready. The grammar of the messages is in `crate::notify`.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
@@ -16,25 +16,25 @@ use super::{process, tree};
 use crate::notify::{self, Family, Message, Refusal, Sender};
 use crate::types::{Pid, Time};
 
-/// Where the socket may lie. Memory first, which a container has even where its root cannot be
-/// written; nothing of it outlives the container then.
+/// Where the socket may lie. First in memory, which a container has even if its root file system is read-only, and where no
+/// file outlives the container.
 const PLACES: [&str; 3] = ["/dev/shm", "/run", "/tmp"];
 
-/// What one read takes at most: a flood must not keep the loop from its other work.
+/// How many messages are read at once: a flood must not keep the loop from its other work.
 const BATCH: usize = 32;
 
-/// As long as a datagram may be. systemd takes no more either (NOTIFY_BUFFER_MAX).
+/// The length of the longest message. systemd has the same limit (NOTIFY_BUFFER_MAX).
 const LONGEST: usize = 4096;
 
-/// The kernel sends no more descriptors with one datagram (SCM_MAX_FD).
+/// The most descriptors that the kernel sends with one datagram (SCM_MAX_FD).
 const DESCRIPTORS: usize = 253;
 
 // ---- the app's socket -----------------------------------------------------------------------------
 
-/// Where the app's messages arrive.
+/// The socket for the app's messages.
 ///
-/// It has a path if any place can be written, as systemd's own: to Ruby (Puma, Sidekiq) and to the
-/// Rust crate `sd-notify` an abstract `@name` is a file of that name. Sidekiq even ends then.
+/// It has a path, like that of systemd, if any of the places can be written: Ruby (Puma, Sidekiq) and the Rust crate
+/// `sd-notify` take an abstract `@name` for the name of a file, and Sidekiq exits because of that.
 #[derive(Debug)]
 pub struct Socket {
     fd: OwnedFd,
@@ -44,31 +44,31 @@ pub struct Socket {
 #[derive(Debug)]
 enum Name {
     Path(PathBuf),
-    /// Without the NUL that it begins with.
+    /// The name without the NUL at its beginning.
     Abstract(String),
 }
 
-/// A message.
+/// A message of the app.
 #[derive(Debug)]
 pub struct Datagram {
-    /// Who sent it.
+    /// The process that sent it.
     pub sender: Sender,
-    /// What it says; `None`: it was too long, and nobody can say what is missing.
+    /// Its text; `None`: it was too long, and a part of it would be misleading.
     pub bytes: Option<Vec<u8>>,
-    /// The descriptor that came with `BARRIER=1`. To be dropped when all that came before is dealt
-    /// with: the sender waits for that. All other descriptors were closed on arrival.
+    /// The descriptor that came with `BARRIER=1`. The sender waits until it is closed: drop it when all earlier messages
+    /// are handled. All other descriptors were closed on arrival.
     pub barrier: Option<OwnedFd>,
 }
 
 impl Socket {
-    /// Opens the socket, for everyone to write to: the kernel says who sent what.
+    /// Opens the socket. Every user may write to it: the kernel tells the sender of each message.
     ///
     /// # Errors
     /// Those of socket(2), and of bind(2) with an abstract name.
     pub fn open() -> io::Result<Socket> {
         let fd = unix_datagram()?;
         let on: libc::c_int = 1;
-        // Before there is a name: nothing can arrive without credentials.
+        // Before the socket has a name, so that no message can arrive without credentials.
         // SAFETY: the value is a live int and its size is what is passed on.
         let result = unsafe {
             libc::setsockopt(
@@ -88,14 +88,14 @@ impl Socket {
                 return Ok(Socket { fd, name: Name::Path(path) });
             }
         }
-        // Abstract names belong to the network namespace, which others may share (the containers of a
-        // pod): nobody must be able to guess it and take it first.
+        // Abstract names belong to the network namespace, which other containers may share (those of a pod). The name is
+        // random, so that no process can guess it and take it first.
         let name = random_name();
         bind(&fd, &[b"\0", name.as_bytes()].concat())?;
         Ok(Socket { fd, name: Name::Abstract(name) })
     }
 
-    /// What the app is told: `NOTIFY_SOCKET=...`.
+    /// The variable for the app: `NOTIFY_SOCKET=...`.
     pub fn variable(&self) -> CString {
         let mut text = OsString::from("NOTIFY_SOCKET=");
         match &self.name {
@@ -109,8 +109,8 @@ impl Socket {
         CString::new(text.into_vec()).unwrap_or_default()
     }
 
-    /// Takes what is there, up to a bound (poll says again then), and up to a barrier: what came before
-    /// it must be dealt with first.
+    /// Receives messages up to a barrier, before which all earlier messages have to be handled, and up to a limit, after
+    /// which poll(2) shows that there are more.
     pub fn receive(&mut self, into: &mut Vec<Datagram>) {
         for _ in 0..BATCH {
             let Some(datagram) = receive(self.fd.as_fd()) else { return };
@@ -132,7 +132,7 @@ impl AsFd for Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if let Name::Path(path) = &self.name {
-            // Gone already, or no right to: as good.
+            // It may be removed already, or there is no right to remove it.
             let _ = fs::remove_file(path);
         }
     }
@@ -140,7 +140,7 @@ impl Drop for Socket {
 
 fn random_name() -> String {
     let number = u64::from_ne_bytes(process::random());
-    // The pid, because right after boot there may be no random bytes.
+    // With the pid, because right after boot there may be no random bytes.
     format!("graceinit-{}-{number:016x}", process::own_pid())
 }
 
@@ -151,23 +151,23 @@ fn unix_datagram() -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: just opened, and nobody else knows it.
+    // SAFETY: the descriptor is new, so no other value owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// unix(7): a path, or a NUL and an abstract name. `None` if it is too long.
+/// The address of a path, or of a NUL and an abstract name (unix(7)). `None` if it is too long.
 fn address(name: &[u8]) -> Option<(libc::sockaddr_un, libc::socklen_t)> {
-    // SAFETY: all zero is a valid sockaddr_un.
+    // SAFETY: sockaddr_un is plain numbers; all zeroes is a value of it.
     let mut address: libc::sockaddr_un = unsafe { mem::zeroed() };
     address.sun_family = libc::AF_UNIX as libc::sa_family_t;
-    // A path keeps its NUL at the end.
+    // Behind a path there has to be room for a NUL.
     if name.is_empty() || name.len() >= address.sun_path.len() {
         return None;
     }
     for (place, byte) in address.sun_path.iter_mut().zip(name) {
         *place = *byte as libc::c_char;
     }
-    // An abstract name is as long as the length says; for a path the NUL may be left out.
+    // The length of an abstract name is exact; that of a path may leave the NUL out.
     let length = mem::offset_of!(libc::sockaddr_un, sun_path) + name.len();
     Some((address, length as libc::socklen_t))
 }
@@ -175,24 +175,24 @@ fn address(name: &[u8]) -> Option<(libc::sockaddr_un, libc::socklen_t)> {
 fn bind(fd: &OwnedFd, name: &[u8]) -> io::Result<()> {
     let (address, length) =
         address(name).ok_or_else(|| io::Error::from_raw_os_error(libc::ENAMETOOLONG))?;
-    // The app may run as any user: the socket gets no umask. With one thread nobody else sees that.
-    // SAFETY: plain number.
+    // The app may run as any user, so the umask does not apply. There is no other thread that it would matter to.
+    // SAFETY: umask takes a plain number.
     let umask = unsafe { libc::umask(0o111) };
-    // SAFETY: the address is live and its length is what is passed on.
+    // SAFETY: the pointer is to a live address, whose length is passed on.
     let result = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) };
     let error = io::Error::last_os_error();
-    // SAFETY: plain number.
+    // SAFETY: umask takes a plain number.
     unsafe { libc::umask(umask) };
     if result == 0 { Ok(()) } else { Err(error) }
 }
 
-/// Room for credentials and as many descriptors as can come.
+/// Room for the credentials and for as many descriptors as can come.
 #[repr(C, align(8))]
 struct Control([u8; 1088]);
 
 fn receive(fd: BorrowedFd<'_>) -> Option<Datagram> {
     const {
-        // SAFETY: computes a size.
+        // SAFETY: CMSG_SPACE computes a size.
         let needed = unsafe {
             libc::CMSG_SPACE(mem::size_of::<libc::ucred>() as u32)
                 + libc::CMSG_SPACE((DESCRIPTORS * 4) as u32)
@@ -202,7 +202,7 @@ fn receive(fd: BorrowedFd<'_>) -> Option<Datagram> {
     let mut bytes = [0u8; LONGEST];
     let mut control = Control([0; 1088]);
     let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-    // SAFETY: all zero is a valid msghdr.
+    // SAFETY: msghdr is numbers and pointers; all zeroes is a value of it.
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
     header.msg_iov = &raw mut part;
     header.msg_iovlen = 1;
@@ -215,11 +215,11 @@ fn receive(fd: BorrowedFd<'_>) -> Option<Datagram> {
         match usize::try_from(length) {
             Ok(length) => break length.min(bytes.len()),
             Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-            // Nothing there, or no memory to say what: poll tells when to ask again.
+            // No message, or no memory for it: poll(2) tells when to try again.
             Err(_) => return None,
         }
     };
-    // What was truncated (MSG_CTRUNC) the kernel has closed itself; what arrived is in here.
+    // The kernel has closed the descriptors that had no room (MSG_CTRUNC).
     let (sender, mut descriptors) = ancillary(&header);
     let whole = header.msg_flags & libc::MSG_TRUNC == 0;
     let text = bytes.get(..length).filter(|_| whole);
@@ -231,49 +231,49 @@ fn receive(fd: BorrowedFd<'_>) -> Option<Datagram> {
     })
 }
 
-/// The credentials (nobody's if there are none), and all descriptors.
+/// The credentials (pid 0 if there are none), and all descriptors.
 fn ancillary(header: &libc::msghdr) -> (Sender, Vec<OwnedFd>) {
     let mut sender = Sender { pid: Pid(0), uid: u32::MAX, gid: u32::MAX };
     let mut descriptors = Vec::new();
-    // SAFETY: the kernel has filled in the header; its control buffer is live and aligned.
+    // SAFETY: the kernel has filled the header in, and its control buffer is live and aligned.
     let mut at = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !at.is_null() {
         // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give only headers that lie within the buffer.
         let (level, kind, length) =
             unsafe { ((*at).cmsg_level, (*at).cmsg_type, (*at).cmsg_len as usize) };
-        // SAFETY: as above; the data follow the header.
+        // SAFETY: the header lies within the buffer; its data follow it.
         let data = unsafe { libc::CMSG_DATA(at) };
-        // SAFETY: computes a size.
+        // SAFETY: CMSG_LEN computes a size.
         let size = length.saturating_sub(unsafe { libc::CMSG_LEN(0) } as usize);
         match (level, kind) {
             (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if size >= mem::size_of::<libc::ucred>() => {
-                // SAFETY: so many bytes are there; they need not be aligned.
+                // SAFETY: the data hold a ucred, which need not be aligned.
                 let who = unsafe { ptr::read_unaligned(data.cast::<libc::ucred>()) };
                 sender = Sender { pid: Pid(who.pid), uid: who.uid, gid: who.gid };
             }
             (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
                 for index in 0..size / mem::size_of::<i32>() {
-                    // SAFETY: so many numbers are there.
+                    // SAFETY: the data hold more than `index` numbers, which need not be aligned.
                     let fd = unsafe { ptr::read_unaligned(data.cast::<i32>().add(index)) };
-                    // SAFETY: the kernel has just opened it for us.
+                    // SAFETY: the descriptor is new, so no other value owns it.
                     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-                    do_not_linger(&fd);
+                    disable_linger(&fd);
                     descriptors.push(fd);
                 }
             }
             _ => {}
         }
-        // SAFETY: as for the first one.
+        // SAFETY: the header and its control buffer are still as the kernel has filled them in.
         at = unsafe { libc::CMSG_NXTHDR(header, at) };
     }
     (sender, descriptors)
 }
 
-/// Whoever closes the last descriptor of a TCP socket with SO_LINGER (socket(7)) waits for its peer, for
-/// as long as its owner has chosen. That must not be us.
-fn do_not_linger(fd: &OwnedFd) {
+/// Turns SO_LINGER off (socket(7)): with it, closing the last descriptor of a TCP socket waits for the peer, for a time that
+/// the sender has chosen.
+fn disable_linger(fd: &OwnedFd) {
     let off = libc::linger { l_onoff: 0, l_linger: 0 };
-    // ENOTSOCK for all others.
+    // Ignore ENOTSOCK, the result for any other descriptor.
     // SAFETY: the value is live and its size is what is passed on.
     unsafe {
         libc::setsockopt(
@@ -286,25 +286,25 @@ fn do_not_linger(fd: &OwnedFd) {
     };
 }
 
-/// The parent of a process, by /proc.
+/// The parent of a process, from /proc.
 pub fn parent_of(pid: Pid) -> Option<Pid> {
     tree::look_up(pid).map(|process| process.parent)
 }
 
-/// Whether this sender may speak for the app, as far as /proc tells.
+/// Whether this sender may speak for the app (see [`Family::hear`]).
 ///
 /// # Errors
-/// Why not.
+/// The reason to refuse it.
 pub fn hear(family: &Family<'_>, sender: Sender) -> Result<(), Refusal> {
     family.hear(sender, parent_of)
 }
 
-/// Whether this process can be the main one from now on.
+/// Whether this process can be the main process (see [`Family::may_be_main`]).
 pub fn may_be_main(family: &Family<'_>, pid: Pid) -> bool {
     family.may_be_main(pid, parent_of)
 }
 
-/// WATCHDOG_USEC, if it is meant for this process.
+/// The interval of WATCHDOG_USEC, if it is meant for this process.
 pub fn watchdog_from_environment() -> Option<Duration> {
     let usec = process::variable("WATCHDOG_USEC");
     notify::watchdog(usec, process::variable("WATCHDOG_PID"), process::own_pid())
@@ -312,38 +312,39 @@ pub fn watchdog_from_environment() -> Option<Duration> {
 
 // ---- upwards --------------------------------------------------------------------------------------
 
-/// Whoever started graceinit and wants to hear from it.
+/// The service manager that started graceinit and has given it a NOTIFY_SOCKET.
 #[derive(Debug)]
 pub struct Upward {
     fd: OwnedFd,
-    /// As bind(2) takes it.
+    /// The name, as bind(2) takes it.
     name: Vec<u8>,
-    /// What it has to be told as soon as there is room.
+    /// The message to send again when there is room.
     owed: Option<Message>,
-    /// When to try again, and how long to wait after that.
+    /// When to try again, and how long the wait after that is.
     again: (Time, Duration),
 }
 
-/// What became of a message.
+/// The result of sending a message.
 #[derive(Debug)]
 pub enum Sent {
-    /// It is there.
+    /// The message is in the socket.
     Yes,
-    /// There is no room. It is tried again later if it is a state.
+    /// The socket has no room. A message about a state is sent again later.
     Full,
-    /// Nobody is there, or not for us.
+    /// There is no socket, or it refuses the message.
     Failed(io::Error),
 }
 
-/// How long to wait before a message is tried again, at first and at most.
+/// The first wait before a message is sent again. Each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 impl Upward {
-    /// The socket that NOTIFY_SOCKET of our own environment names; `None` if it names none.
+    /// The socket that NOTIFY_SOCKET of the inherited environment names, if there is one.
     ///
     /// # Errors
-    /// Why it cannot be used, to be said once; life goes on without.
+    /// Why it cannot be used. graceinit warns once and goes on without it.
     pub fn from_environment() -> Result<Option<Upward>, String> {
         match process::variable("NOTIFY_SOCKET") {
             None | Some(b"") => Ok(None),
@@ -370,13 +371,13 @@ impl Upward {
         Ok(Upward { fd, name, owed: None, again: (Time::default(), FIRST_WAIT) })
     }
 
-    /// Tells it. Never waits. The name is looked up each time: what it names may have been replaced.
+    /// Sends a message. Never waits. The name is looked up each time, because the socket may have been replaced.
     pub fn send(&mut self, now: Time, message: &Message) -> Sent {
         if message.lasts() {
-            // The last state is the one that counts.
+            // A new state replaces the one that is to be sent again.
             self.owed = None;
         } else if self.owed.is_some() {
-            // In the order in which it happened.
+            // Keep the order of the messages.
             if let Sent::Full = self.retry(now) {
                 return Sent::Full;
             }
@@ -389,12 +390,12 @@ impl Upward {
         sent
     }
 
-    /// When [`Upward::retry`] is to be called.
+    /// When to call [`Upward::retry`].
     pub fn due(&self) -> Option<Time> {
         self.owed.as_ref().map(|_| self.again.0)
     }
 
-    /// Tries once more what there was no room for.
+    /// Sends the message again that had no room.
     pub fn retry(&mut self, now: Time) -> Sent {
         let Some(message) = self.owed.take() else { return Sent::Yes };
         let sent = self.transmit(&message.compose());
@@ -410,7 +411,7 @@ impl Upward {
         let Some((address, length)) = address(&self.name) else {
             return Sent::Failed(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
         };
-        // SAFETY: text and address are live, and their lengths are what is passed on.
+        // SAFETY: both pointers are to live values, whose lengths are passed on.
         let sent = unsafe {
             libc::sendto(
                 self.fd.as_raw_fd(),
@@ -440,25 +441,25 @@ impl AsFd for Upward {
 
 // ---- a line on a descriptor -----------------------------------------------------------------------
 
-/// The pipe on which the app says with a newline that it is ready
+/// The pipe on which the app writes a newline when it is ready
 /// (<https://skarnet.org/software/s6/notifywhenup.html>).
 #[derive(Debug)]
 pub struct ReadyPipe(OwnedFd);
 
-/// What the pipe says.
+/// The result of reading the pipe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Line {
-    /// Nothing yet.
+    /// There is no newline yet.
     Pending,
-    /// The app is ready.
+    /// There is a newline: the app is ready.
     Ready,
-    /// All that could have said so have closed it: it never will.
+    /// All writers have closed the pipe, so no newline can come.
     Closed,
 }
 
 impl ReadyPipe {
-    /// The pipe, and the end for the app ([`super::spawn::Setup::extra`]). That end is to be dropped
-    /// once the app is forked; only then the pipe can end.
+    /// Makes the pipe and the end for the app ([`super::launch::spawn::Setup::extra`]). Drop that end when the app is
+    /// started, so that the pipe ends when the app closes it.
     ///
     /// # Errors
     /// Those of pipe2(2).
@@ -467,10 +468,10 @@ impl ReadyPipe {
         Ok((ReadyPipe(read), write))
     }
 
-    /// Asks. Reads no more than there has to be; what comes before the newline says nothing.
+    /// Reads up to the newline. What comes before it is ignored.
     pub fn read(&mut self) -> Line {
         let mut bytes = [0u8; 512];
-        // Somebody may pour a log into it: the rest another time, poll says again.
+        // A limit, because an app may write its log into the pipe. poll(2) shows that there is more.
         for _ in 0..8 {
             match fd::read(self.0.as_fd(), &mut bytes) {
                 Read::Bytes(count) if bytes.iter().take(count).any(|byte| *byte == b'\n') => {

@@ -1,5 +1,5 @@
-//! The kernel's own account of sockets: a netlink socket of the family sock_diag(7). Asks for no
-//! privilege and for no file, and sees the sockets of our network namespace.
+//! The kernel's tables of sockets, read with a netlink socket of the family sock_diag(7). It needs no privilege and no file,
+//! and shows the sockets of this network namespace.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -9,11 +9,11 @@ mod wire;
 use wire::Piece;
 pub use wire::{Info, Kind, Query, Socket, States};
 
-/// The kernel packs as much of an answer into one piece as we have room for, up to this.
+/// The size of the buffer. The kernel sends pieces of an answer that are as large as the buffer, up to this size.
 const ROOM: usize = 32 * 1024;
-/// More sockets than that are not read in one go: PID 1 has other things to do.
+/// The most sockets of one answer that are read: PID 1 has other work.
 const MOST_SOCKETS: u32 = 200_000;
-/// Nor more pieces: a piece holds one socket at least.
+/// The most pieces of one answer that are read. A piece holds one socket at least.
 const MOST_PIECES: u32 = 20_000;
 
 /// How much of an answer could be read.
@@ -21,25 +21,25 @@ const MOST_PIECES: u32 = 20_000;
 pub enum Extent {
     /// All of it.
     Whole,
-    /// It was too much, or a part was lost.
+    /// The answer was too long, or a part was lost.
     Part,
 }
 
-/// What answers have cost.
+/// The size of an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Effort {
-    /// Sockets that the kernel told of.
+    /// The number of sockets.
     pub sockets: u32,
-    /// Pieces that they came in.
+    /// The number of pieces.
     pub pieces: u32,
-    /// Bytes of all pieces.
+    /// The bytes of all pieces.
     pub bytes: usize,
 }
 
-/// A way to ask.
+/// A connection to sock_diag.
 #[derive(Debug)]
 pub struct Diag {
-    /// `None` after an answer that was not read to its end: the next question needs a new one.
+    /// `None` after an answer that was not read to its end: the next query needs a new socket.
     socket: Option<OwnedFd>,
     sequence: u32,
     buffer: Vec<u8>,
@@ -47,7 +47,7 @@ pub struct Diag {
 }
 
 impl Diag {
-    /// Opens one.
+    /// Opens a connection.
     ///
     /// # Errors
     /// EPROTONOSUPPORT, EAFNOSUPPORT: the kernel has no sock_diag. EPERM, EACCES, ENOSYS: a seccomp
@@ -57,10 +57,10 @@ impl Diag {
         Ok(Diag { socket, sequence: 0, buffer: vec![0; ROOM], effort: Effort::default() })
     }
 
-    /// Asks, and calls `each` for every socket of the answer. Never waits: the kernel looks its sockets
-    /// up while it is asked and while the answer is read. It stops nothing meanwhile, so connections
-    /// that are made or go in between may be there, be missing or be told of twice; nor is its mark for
-    /// that (NLM_F_DUMP_INTR) looked at, because whoever counts connections looks again soon.
+    /// Sends a query and calls `each` for every socket of the answer. Never waits: the kernel reads its tables while the
+    /// query is sent and while the answer is received. Connections that open or close meanwhile may be in the answer, be
+    /// missing or be there twice. The kernel's mark for that (NLM_F_DUMP_INTR) is ignored, because the next sample follows
+    /// soon.
     ///
     /// # Errors
     /// ENOENT: the kernel lacks the module for such sockets. Others as in [`Diag::open`].
@@ -71,14 +71,14 @@ impl Diag {
             None => open()?,
         };
         let extent = self.exchange(&socket, query, &mut each);
-        // Otherwise it is closed, which makes the kernel forget what it had still to say.
+        // Otherwise the socket is closed, which makes the kernel drop the rest of the answer.
         if matches!(extent, Ok(Extent::Whole)) {
             self.socket = Some(socket);
         }
         extent
     }
 
-    /// What the last answer has cost.
+    /// The size of the last answer.
     pub fn effort(&self) -> Effort {
         self.effort
     }
@@ -90,10 +90,10 @@ impl Diag {
         each: &mut impl FnMut(&Socket),
     ) -> io::Result<Extent> {
         self.sequence = self.sequence.wrapping_add(1);
-        let question = wire::question(query, self.sequence);
+        let message = wire::query(query, self.sequence);
         // SAFETY: the buffer is live and its length is what is passed on.
         let sent =
-            unsafe { libc::send(socket.as_raw_fd(), question.as_ptr().cast(), question.len(), 0) };
+            unsafe { libc::send(socket.as_raw_fd(), message.as_ptr().cast(), message.len(), 0) };
         if sent < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -103,8 +103,8 @@ impl Diag {
             let piece = match receive(socket, &mut self.buffer) {
                 Ok(Some(piece)) => piece,
                 Ok(None) => continue,
-                // EAGAIN: the kernel has nothing more to say, though it never said that it was
-                // through. ENOBUFS: it had no memory for the next piece.
+                // EAGAIN: there are no more pieces, although the last one was not marked as such. ENOBUFS: the kernel had
+                // no memory for the next piece.
                 Err(libc::EAGAIN | libc::ENOBUFS) => return Ok(Extent::Part),
                 Err(libc::EINTR) => continue,
                 Err(error) => return Err(io::Error::from_raw_os_error(error)),
@@ -113,7 +113,7 @@ impl Diag {
             let sockets = &mut effort.sockets;
             let ended = wire::answers(piece, self.sequence, |socket| {
                 *sockets += 1;
-                // The kernel filters unless there are too many ports for that.
+                // The kernel filters by port, unless the filter would be too long.
                 if query.ports.is_empty() || query.ports.contains(&socket.port) {
                     each(&socket);
                 }
@@ -136,9 +136,9 @@ fn open() -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: just opened, and nobody else's.
+    // SAFETY: the descriptor is new, so no other value owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    // Once connected to the kernel (port 0), no other process can send to it.
+    // When the socket is connected to the kernel (port 0), no other process can send to it.
     let kernel = address();
     // SAFETY: the pointer is to a live sockaddr_nl, and its size is what is passed on.
     let result = unsafe {
@@ -147,20 +147,20 @@ fn open() -> io::Result<OwnedFd> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
 }
 
-/// Port 0: the kernel's.
+/// The address of the kernel: port 0.
 fn address() -> libc::sockaddr_nl {
-    // SAFETY: plain numbers, for which zeroes are valid.
+    // SAFETY: sockaddr_nl is plain numbers; all zeroes is a value of it.
     let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
     address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
     address
 }
 
-/// What has come, if it is from the kernel.
+/// Receives a piece. `None` if it is not from the kernel.
 fn receive<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> Result<Option<&'a [u8]>, i32> {
     let mut from = address();
     let mut size = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
-    // SAFETY: the buffer and both pointers are live, and their sizes are what is passed on. With
-    // MSG_TRUNC the result may be larger than the buffer, of which nothing behind its end is written.
+    // With MSG_TRUNC the result may be larger than the buffer; nothing is written behind its end.
+    // SAFETY: the buffer and both pointers are live, and their sizes are what is passed on.
     let length = unsafe {
         libc::recvfrom(
             socket.as_raw_fd(),
@@ -177,6 +177,6 @@ fn receive<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> Result<Option<&'a [u8]
     if from.nl_pid != 0 {
         return Ok(None);
     }
-    // Larger than the buffer: a part is lost.
+    // A result larger than the buffer: a part is lost.
     buffer.get(..length).map(Some).ok_or(libc::ENOBUFS)
 }
