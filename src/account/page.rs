@@ -1,7 +1,7 @@
-//! The account as a page for people: one HTML document that needs nothing from outside, neither a
-//! script to be read, nor a wide screen.
+//! The account as a page for people: one HTML document that loads nothing, and can be read without its script and on a
+//! narrow screen.
 //!
-//! Numbers that other accounts have too carry attributes, so that they can be compared. The text of an
+//! Numbers that are in the report and the metrics too have attributes, so that tests can compare them. The text of an
 //! element with `data-metric` is the number; where the text is rounded, `data-seconds` has it exactly.
 //!
 //! | `data-metric` | further attributes | in the report |
@@ -18,9 +18,9 @@
 //! | `hook_seconds` | `data-phase`, `data-hook`, `data-count`, `data-seconds` | `hooks[].took` |
 //! | `drain_connections` | `data-state` | `drain.last` |
 //!
-//! `data-pid` stands on the rows of survivors and processes, `data-fact` on those of facts, `data-cut`
-//! on what was left out. `<main>` has `data-began`, which tells lives apart, `data-exit` once there is
-//! an exit, and `data-every`: in so many milliseconds a live page is to be read again.
+//! `data-pid` is on the rows of survivors and processes, `data-fact` on those of facts, `data-cut` on what was left out.
+//! `<main>` has `data-began`, which tells lives apart, `data-exit` once there is an exit, and `data-every`: the number of
+//! milliseconds after which a live page is loaded again.
 
 mod chart;
 mod drain;
@@ -41,7 +41,7 @@ use super::time::Span;
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");
 
-/// The hashes of the style and of the script, which a test compares.
+/// The hashes of the style and of the script; a test compares them.
 macro_rules! style_hash {
     () => {
         "'sha256-eEcu0RWimbUXv0HAC+jkk8+hGlM5obi9rtS9sq3RFyk='"
@@ -53,7 +53,7 @@ macro_rules! script_hash {
     };
 }
 
-/// The `Content-Security-Policy` of a live page: its own style and script, and the same address again.
+/// The `Content-Security-Policy` of a live page: its own style and script, and loading the same address again.
 pub const POLICY: &str = concat!(
     "default-src 'none'; style-src ",
     style_hash!(),
@@ -62,16 +62,16 @@ pub const POLICY: &str = concat!(
     "; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 );
 
-/// The same for a page in a file, which has no script: whatever a hook has printed stays text.
+/// The same for a page in a file, which has no script, so that output of hooks can only be text.
 const SAVED_POLICY: &str = concat!(
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src ",
     style_hash!(),
     "; img-src data:; base-uri 'none'; form-action 'none'\">\n"
 );
 
-/// So many rows of a list are shown. No life has as many; a file that somebody sends may.
+/// The most rows of a list. No real account has more; a forged file may.
 const ROWS: usize = 500;
-/// So many things of a row are shown, and rows of a drawing.
+/// The most items in a row, and the most rows of a drawing.
 const FEW: usize = 40;
 
 /// The two editions of the page.
@@ -129,7 +129,7 @@ pub fn render(account: &Account, edition: Edition) -> String {
     out.done()
 }
 
-/// What a glance is to tell.
+/// The state that the colour of the page shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Starting,
@@ -165,7 +165,7 @@ impl State {
         }
     }
 
-    /// A dot for the browser's tab.
+    /// A dot in that colour for the browser's tab.
     fn icon(self) -> &'static str {
         macro_rules! dot {
             ($colour:literal) => {
@@ -208,7 +208,7 @@ fn how_ended(ended: &Ended) -> String {
         ("signalled", _, Some(signal)) => format!("was ended by {signal}"),
         ("not-started", Some(code), _) => format!("was not started: code {code}"),
         ("forestalled", ..) => "was not started: a stop came first".to_owned(),
-        ("unkillable", ..) => "does not die".to_owned(),
+        ("unkillable", ..) => "survives SIGKILL".to_owned(),
         (how, ..) => how.to_owned(),
     }
 }
@@ -283,7 +283,7 @@ fn foot(out: &mut Html, account: &Account, edition: Edition) {
     out.raw(" · version ").text(account.v).raw(" of the account</footer>\n");
 }
 
-/// A point in time: counted from the stop request once there was one.
+/// A point in time, counted from the stop request if it is later.
 fn offset(out: &mut Html, account: &Account, at: Span) {
     match account.stop.as_ref().filter(|stop| at >= stop.at) {
         Some(stop) => out.raw("stop +").text(html::clock(at.since(stop.at))),
@@ -291,17 +291,17 @@ fn offset(out: &mut Html, account: &Account, at: Span) {
     };
 }
 
-/// As much of a list as is shown.
+/// The part of a list that is shown.
 fn first<T>(all: &[T]) -> &[T] {
     &all[..all.len().min(ROWS)]
 }
 
-/// As much of a list within a list, or of a drawing.
+/// The part of a list within a list, or of a drawing.
 fn few<T>(all: &[T]) -> &[T] {
     &all[..all.len().min(FEW)]
 }
 
-/// Says so if that is not all.
+/// Adds the number of rows that are not shown.
 fn more(out: &mut Html, all: usize, what: &'static str) {
     if all > ROWS {
         out.raw("<p class=\"dim\">").text(all - ROWS).raw(" more ").raw(what);
