@@ -251,7 +251,7 @@ fn head(out: &mut Html, account: &Account, state: State) {
         out.raw("<time").attr("datetime", &began).raw(">").text(seconds).raw(" UTC</time>");
     });
     vital(out, "lived", |out| {
-        out.text(html::span(life::end(account)));
+        out.text(html::span(end(account)));
     });
     if let Some(ended) = &account.app.ended {
         vital(out, "app ended", |out| {
@@ -289,6 +289,11 @@ fn offset(out: &mut Html, account: &Account, at: Span) {
         Some(stop) => out.raw("stop +").text(html::clock(at.since(stop.at))),
         None => out.raw("+").text(html::clock(at)),
     };
+}
+
+/// How far the account reaches.
+fn end(account: &Account) -> Span {
+    account.exit.as_ref().map_or(account.age, |exit| exit.at)
 }
 
 /// The part of a list that is shown.

@@ -4,8 +4,7 @@ use super::super::account::{Account, Drain, DrainSample};
 use super::super::time::Span;
 use super::chart::{self, Window};
 use super::html::{self, Html};
-use super::life;
-use super::{first, more};
+use super::{end, first, more};
 
 /// A kind of connections.
 struct Layer {
@@ -26,7 +25,7 @@ const LAYERS: [Layer; 4] = [
 pub(super) fn section(out: &mut Html, account: &Account) {
     let Some(drain) = &account.drain else { return };
     out.raw("<section id=\"drain\"><h2>Connections while draining</h2>\n<p>");
-    let end = drain.ended.unwrap_or_else(|| life::end(account));
+    let end = drain.ended.unwrap_or_else(|| end(account));
     out.raw("The app kept serving for <b>").text(html::span(end.since(drain.at))).raw("</b>");
     if drain.ended.is_none() {
         out.raw(" so far");

@@ -5,7 +5,7 @@ use super::super::time::Span;
 use super::super::value::Value;
 use super::chart::{self, Marker, Row, Window, later};
 use super::html::{self, Html};
-use super::{FEW, few};
+use super::{FEW, end, few};
 
 /// The phases before the stop.
 const BEFORE: [&str; 3] = ["starting", "running", "ready"];
@@ -25,11 +25,6 @@ pub(super) fn section(out: &mut Html, account: &Account) {
         None => beginning(out, account, whole),
     }
     out.raw("</section>\n");
-}
-
-/// How far the account reaches.
-pub(super) fn end(account: &Account) -> Span {
-    account.exit.as_ref().map_or(account.age, |exit| exit.at)
 }
 
 /// When the end begins: with the stop request, or else with what follows the life of the app.
