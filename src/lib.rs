@@ -14,6 +14,7 @@ pub mod life;
 pub mod machine;
 pub mod notify;
 pub mod observer;
+pub mod reaper;
 pub mod sockets;
 pub mod sys;
 pub mod tools;

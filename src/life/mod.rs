@@ -19,7 +19,6 @@ pub mod main_loop;
 pub mod notify_app;
 mod progress;
 pub mod ready_file;
-pub mod reaper;
 pub mod service_manager;
 pub mod start;
 pub mod survivors;

@@ -4,7 +4,7 @@
 
 use std::os::fd::AsFd;
 
-use crate::life::reaper::{Finding, Reaper};
+use crate::reaper::{Finding, Reaper};
 use crate::sys::signals::{self, Disposition, Source};
 use crate::sys::{clock, fd, poll, process, reap};
 use crate::types::Signal;
