@@ -1,12 +1,11 @@
-//! The program: command line → configuration → supervisor → exit status. The one place that ends the
-//! process.
+//! The program: command line → configuration → life → exit status. Only this file ends the process.
 #![no_main]
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 
-use graceinit::account::log::{self as account, Format};
-use graceinit::account::{journal, set_trace};
+use graceinit::account::log::Format;
+use graceinit::account::{self, journal, set_trace};
 use graceinit::cli::persona::Persona;
 use graceinit::cli::{self, Instead};
 use graceinit::config::outputs::Tool;
@@ -23,10 +22,10 @@ use graceinit::types::Signal;
 #[path = "sys/launch/entry.rs"]
 mod entry;
 
-/// What graceinit was called with.
+/// How graceinit was called.
 struct Call {
     persona: Persona,
-    /// Without the name.
+    /// The command line without the name of the program.
     args: Vec<OsString>,
 }
 
@@ -38,7 +37,7 @@ fn start(name: Option<&OsStr>, args: Vec<OsString>, inherited: Inherited) -> ! {
 
 fn run(call: &Call, inherited: Inherited) -> ! {
     let config = configure(call);
-    account::init(config.level, config.log_format);
+    account::log::init(config.level, config.log_format);
     files::keep_account(&config);
     for warning in &config.warnings {
         journal::warn(warning.as_str());
@@ -49,9 +48,9 @@ fn run(call: &Call, inherited: Inherited) -> ! {
     leave(life::run(config, inherited), call.persona)
 }
 
-/// What the app is to be run with. Where something else was asked for, that is done, and the end.
+/// Builds the configuration. For --check, --probe, --render and -P, runs the tool and exits.
 ///
-/// Never inlined: what it needs of the stack is to be used again by what comes later.
+/// Never inlined: what comes later uses the same pages of the stack again.
 #[inline(never)]
 fn configure(call: &Call) -> Box<Config> {
     let Call { persona, args } = call;
@@ -96,7 +95,7 @@ fn configure(call: &Call) -> Box<Config> {
 }
 
 fn print(text: &str, code: u8) -> ! {
-    // A reader that has gone is no error of ours.
+    // Ignore EPIPE.
     let _ = std::io::stdout().write_all(text.as_bytes());
     process::exit(code)
 }
@@ -107,23 +106,23 @@ fn refuse(call: &Call, mistakes: &[String]) -> ! {
     let given = cli::parse(args, *persona).unwrap_or_default();
     let variables = config::our_variables(*persona);
     let format = config::outputs::format_of_mistakes(&given, &variables, Place::here(*persona));
-    account::init(log::LevelFilter::Off, format);
+    account::log::init(log::LevelFilter::Off, format);
     if format == Format::Json {
         set_trace(environment::trace().id());
     }
     for mistake in mistakes {
-        account::fatal(mistake);
+        account::log::fatal(mistake);
     }
     process::exit(persona.codes().own)
 }
 
 fn leave(leave: Leave, persona: Persona) -> ! {
-    // PID 1 cannot die of a signal.
+    // The kernel does not let PID 1 die of a signal.
     let by = leave.by.filter(|_| !process::is_first());
     match by {
-        // A shell that runs a loop stops it only if it sees that the Ctrl-C has killed something.
+        // A shell ends a loop only if the Ctrl-C has killed the program in it.
         Some(Signal::INT) => process::die_by(Signal::INT),
-        // The others always leave with 128 + n, and no loop asks for this one.
+        // The other inits always exit with 128 + n, and no loop depends on SIGQUIT.
         Some(Signal::QUIT) if persona == Persona::Graceinit => process::die_by(Signal::QUIT),
         _ => process::exit(leave.code),
     }

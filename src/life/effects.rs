@@ -17,7 +17,7 @@ use super::survivors::Survivors;
 use super::terminal::JobControl;
 use crate::account::incident::Incident;
 use crate::account::live::Live;
-use crate::account::{journal, names};
+use crate::account::{journal, plan_names};
 use crate::config::Config;
 use crate::config::hooks::{Builtin, Task};
 use crate::config::user::User;
@@ -266,7 +266,7 @@ impl Effects {
             attempts.start(config, id, &hook, variables, &signal, children)
         });
         let error = started.err()?;
-        journal::warn(format!("unable to start the hook {}: {error}", names::hook(id)));
+        journal::warn(format!("unable to start the hook {}: {error}", plan_names::hook(id)));
         Some(Event::HookNotStarted(id))
     }
 

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::account::account::{self, Account, Span};
+use crate::account::account::{self, Account};
 use crate::account::incident::Incident;
 use crate::account::log::Format;
 use crate::account::metrics::{self, Form};
-use crate::account::{journal, report, set_trace};
+use crate::account::time::{Span, Wall};
+use crate::account::{journal, report, set_trace, text};
 use crate::cli::VERSION;
 use crate::config::Config;
 use crate::config::hooks::Hook;
@@ -38,7 +39,7 @@ pub fn keep_account(config: &Config) {
     }
     let settings = config.settings.iter().map(|setting| account::Setting {
         name: setting.name.to_owned(),
-        value: account::cut(&setting.value),
+        value: text::cut(&setting.value),
         source: setting.source.to_string(),
     });
     let words: Vec<_> = config.command.iter().map(|word| word.to_string_lossy()).collect();
@@ -54,12 +55,12 @@ pub fn keep_account(config: &Config) {
     let account = Account {
         v: account::VERSION,
         program: format!("graceinit {VERSION}"),
-        began: account::Wall(clock::wall().as_micros() as u64),
+        began: Wall(clock::wall().as_micros() as u64),
         trace_id: environment::trace().id().to_owned(),
         // The machine starts in this phase, so no fact says that it was entered.
         phase: starting.clone(),
         phases: vec![account::Stretch { phase: starting, ..account::Stretch::default() }],
-        app: account::App { command: account::cut(&words.join(" ")), ..account::App::default() },
+        app: account::App { command: text::cut(&words.join(" ")), ..account::App::default() },
         hooks: hooks.collect(),
         settings: settings.collect(),
         ..Account::default()

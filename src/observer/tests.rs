@@ -383,7 +383,7 @@ fn a_stopped_observer_stops_nobody() {
     });
 }
 
-/// As PID 1 has shown it.
+/// As PID 1 has sent it.
 fn account(port: u16) -> Account {
     let answer = get(port, "/debug/graceinit");
     let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
@@ -419,7 +419,7 @@ fn the_account_follows_and_outlives_the_observer() {
 }
 
 #[test]
-fn what_changes_often_is_shown_seldom_and_a_phase_at_once() {
+fn the_account_is_sent_seldom_and_a_phase_at_once() {
     helper::tests::alone(|| {
         let mut observer = Observer::new(vec![any_port()], None);
         journal::keep(Account::default(), clock::now());
@@ -428,10 +428,10 @@ fn what_changes_often_is_shown_seldom_and_a_phase_at_once() {
         let due = observer.due().expect("due");
         assert!(due > clock::now());
         observer.feed();
-        assert_eq!(observer.due(), Some(due), "it was shown too early");
+        assert_eq!(observer.due(), Some(due), "it was sent too early");
         observer.publish(&snapshot("drain"));
         observer.feed();
-        assert_eq!(observer.due(), None, "it was not shown at once");
+        assert_eq!(observer.due(), None, "it was not sent at once");
         observer.close();
     });
 }
@@ -459,8 +459,9 @@ fn documents_leave_room_for_snapshots() {
         assert_eq!(status(&probe(port)), "503");
         stop(&observer);
         let long = "x".repeat(50_000);
-        let shown = (0..20).filter(|_| observer.show(long.clone().into(), clock::now())).count();
-        assert_eq!(shown, 1);
+        let sent =
+            (0..20).filter(|_| observer.send_account(long.clone().into(), clock::now())).count();
+        assert_eq!(sent, 1);
         for round in 0..3 {
             observer.publish(&snapshot(if round % 2 == 0 { "ready" } else { "drain" }));
         }
@@ -481,7 +482,8 @@ fn a_document_that_is_too_long_for_the_socket_harms_nobody() {
         observer.ensure(clock::now());
         let pid = observer.pid();
         let long = vec![b'x'; 10_000_000];
-        let tries = (0..20).take_while(|_| !observer.show(long.clone(), clock::now())).count();
+        let tries =
+            (0..20).take_while(|_| !observer.send_account(long.clone(), clock::now())).count();
         assert_eq!((tries, observer.longest), (5, SHORT));
         journal::warn("short");
         live(&mut observer, |_, _| has(port, "short"));

@@ -6,11 +6,12 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use graceinit::account::account::{Account, Span, Stretch, VERSION};
+use graceinit::account::account::{Account, Stretch, VERSION};
 use graceinit::account::line::Line;
 use graceinit::account::metrics::{self, Form};
-use graceinit::account::page::{self, Shown};
+use graceinit::account::page::{self, Edition};
 use graceinit::account::report;
+use graceinit::account::time::Span;
 use graceinit::machine::phase::PhaseName;
 use serde_json::Value as Json;
 
@@ -45,7 +46,7 @@ pub(crate) fn check(told: &[Recorded]) -> Result<(), String> {
     }
     same("report", &log, &Tally::of_report(&parsed(&account, usize::MAX)?))?;
     same("metrics", &log, &Tally::of_metrics(&metrics::render(&account, Form::Text)))?;
-    let page = page::render(&account, Shown::Saved);
+    let page = page::render(&account, Edition::Saved);
     same("page", &log, &Tally::of_page(&page))
 }
 

@@ -1,4 +1,4 @@
-//! The hooks, attempt by attempt, and what they printed.
+//! The hooks, attempt by attempt, and their output.
 
 use super::super::account::{Account, Attempt, Hook};
 use super::html::{self, Html};
@@ -31,7 +31,7 @@ fn body(out: &mut Html, account: &Account, index: usize, hook: &Hook) {
         out.raw("<tr>");
         heading(out, hook, 1);
         let why = match (hook.skipped, account.exit.is_some()) {
-            (true, _) => "left out: no time was left for it",
+            (true, _) => "skipped: no time was left for it",
             (false, true) => "has not run",
             (false, false) => "has not run yet",
         };
@@ -61,7 +61,7 @@ fn body(out: &mut Html, account: &Account, index: usize, hook: &Hook) {
     out.raw("</tbody>\n");
 }
 
-/// The cells that belong to all attempts, with the numbers that metrics have.
+/// The cells that belong to all attempts, with the numbers that the metrics have.
 fn heading(out: &mut Html, hook: &Hook, rows: usize) {
     out.raw("<th scope=\"rowgroup\"").attr("rowspan", rows).raw(">").text(&hook.phase);
     out.raw("</th><td class=\"name\"").attr("rowspan", rows).raw("><b>").text(&hook.name);
@@ -93,7 +93,7 @@ fn output(out: &mut Html, account: &Account, index: usize, hook: &Hook) {
     }
     out.raw("<tr class=\"output\"><td></td><td colspan=\"7\"><details");
     out.attr("id", format_args!("output-{index}"));
-    // What went wrong is what people look for.
+    // Open where something failed.
     if hook.outcomes.keys().any(|outcome| outcome != "done") {
         out.raw(" open");
     }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::builtin;
 use super::environment;
 use super::output::Outputs;
-use crate::account::{journal, names};
+use crate::account::{journal, plan_names};
 use crate::config::hooks::{self, Hook};
 use crate::config::source::Source;
 use crate::config::user::User;
@@ -150,7 +150,7 @@ pub fn explain(config: &Config, id: HookId, failure: Failure) {
     if let Ok(program) = Program::new(&words) {
         let why = app::explain(&program, failure, user(config, &hook));
         let kind = if id.phase == HookPhase::Ready { "probe" } else { "hook" };
-        let text = format!("{kind} {}: {why}", names::hook(id));
+        let text = format!("{kind} {}: {why}", plan_names::hook(id));
         // A probe is repeated until it succeeds: one warning is enough.
         match kind == "probe" && id.attempt > 1 {
             true => log::debug!("{text}"),

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::sync::OnceLock;
 
-use crate::account::names;
+use crate::account::plan_names;
 use crate::machine::Machine;
 use crate::machine::hooks::{HookId, HookPhase};
 use crate::machine::plan::Ending;
@@ -102,7 +102,7 @@ impl Moment<'_> {
     pub fn variables(&self) -> Vec<CString> {
         let mut list = vec![
             ("GRACEINIT_PHASE", self.id.phase.as_str().to_owned()),
-            ("GRACEINIT_HOOK", names::hook(self.id)),
+            ("GRACEINIT_HOOK", plan_names::hook(self.id)),
             ("GRACEINIT_ATTEMPT", self.id.attempt.to_string()),
             ("TRACEPARENT", trace().child()),
         ];
