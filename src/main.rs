@@ -10,7 +10,7 @@ use graceinit::account::{journal, set_trace};
 use graceinit::cli::persona::Persona;
 use graceinit::cli::{self, Instead};
 use graceinit::config::outputs::Tool;
-use graceinit::config::{self, Config, Place};
+use graceinit::config::{self, Config, Place, Refusal};
 use graceinit::exit;
 use graceinit::life::effects::Leave;
 use graceinit::life::files;
@@ -60,13 +60,20 @@ fn configure(call: &Call) -> Box<Config> {
             stderr::write(text.as_bytes());
             process::exit(persona.codes().own)
         }
-        Err(Instead::Wrong(message)) => refuse(call, &[message]),
+        Err(Instead::Wrong(message)) => {
+            let variables = config::our_variables(*persona);
+            let format = config::outputs::format_of_mistakes(&variables, Place::here(*persona));
+            refuse(*persona, Refusal { mistakes: vec![message], format })
+        }
     };
     let place = Place::here(*persona);
     let config = match config::build(given, &config::our_variables(*persona), place) {
         Ok(config) => config,
-        Err(mistakes) => refuse(call, &mistakes),
+        Err(refusal) => refuse(*persona, refusal),
     };
+    // There is no log beside a tool, so its errors are for people.
+    let refuse_tool =
+        |message| refuse(*persona, Refusal { mistakes: vec![message], format: Format::Text });
     if config.check.is_some() {
         let (text, fits) = check::render(&config);
         print(&text, if fits { 0 } else { exit::DOES_NOT_FIT });
@@ -74,7 +81,7 @@ fn configure(call: &Call) -> Box<Config> {
     match &config.tool {
         Some(Tool::Render(path)) => match render::run(path) {
             Ok(page) => print(&page, 0),
-            Err(message) => refuse(call, &[message]),
+            Err(message) => refuse_tool(message),
         },
         Some(Tool::Probe(question)) => {
             let (text, code) = probe::run(*question, &config.listen);
@@ -82,7 +89,7 @@ fn configure(call: &Call) -> Box<Config> {
         }
         Some(Tool::Pause) => match pause::run() {
             Ok(()) => process::exit(0),
-            Err(message) => refuse(call, &[message]),
+            Err(message) => refuse_tool(message),
         },
         None => {}
     }
@@ -96,16 +103,12 @@ fn print(text: &str, code: u8) -> ! {
 }
 
 #[cold]
-fn refuse(call: &Call, mistakes: &[String]) -> ! {
-    let Call { persona, args } = call;
-    let given = cli::parse(args, *persona).unwrap_or_default();
-    let variables = config::our_variables(*persona);
-    let format = config::outputs::format_of_mistakes(&given, &variables, Place::here(*persona));
-    account::init(log::LevelFilter::Off, format);
-    if format == Format::Json {
+fn refuse(persona: Persona, refusal: Refusal) -> ! {
+    account::init(log::LevelFilter::Off, refusal.format);
+    if refusal.format == Format::Json {
         set_trace(environment::trace().id());
     }
-    for mistake in mistakes {
+    for mistake in &refusal.mistakes {
         account::fatal(mistake);
     }
     process::exit(persona.codes().own)

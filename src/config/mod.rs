@@ -31,7 +31,6 @@ mod parse;
 pub mod profiles;
 mod reader;
 mod ready;
-mod silence;
 pub mod source;
 pub mod user;
 
@@ -161,6 +160,16 @@ impl Config {
     }
 }
 
+/// Why there is no configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// Every mistake, each a sentence that names its source and what to write instead.
+    pub mistakes: Vec<String>,
+    /// How the mistakes are to be written: as the log would be. For people where there would be no log
+    /// (`--check`, `--probe`, `--render`, `-P`).
+    pub format: Format,
+}
+
 /// What a plan is held against (`--check`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Check {
@@ -221,35 +230,30 @@ const GRACE_EXIT_TIMEOUT: &str = "GRACE_EXIT_TIMEOUT";
 ///
 /// # Errors
 /// Every mistake, each a sentence that names its source and what to write instead.
-pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Config, Vec<String>> {
-    if silence::reigns(&given, variables, place) {
-        return Ok(silence::config(given.command, place.container));
-    }
-    in_full(given, variables, place, false)
+pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Config, Refusal> {
+    build_from(given, variables, place, false)
 }
 
-/// The same, and what is in force is told whoever is there to hear it.
+/// The same, with [`Config::settings`] filled in any case.
 ///
 /// # Errors
 /// The same.
-pub fn build_told(
+pub fn build_with_settings(
     given: Given,
     variables: &Variables<'_>,
     place: Place,
-) -> Result<Config, Vec<String>> {
-    in_full(given, variables, place, true)
+) -> Result<Config, Refusal> {
+    build_from(given, variables, place, true)
 }
 
-/// From what every option is found to be.
-#[cold]
-fn in_full(
+fn build_from(
     given: Given,
     variables: &Variables<'_>,
     place: Place,
-    told: bool,
-) -> Result<Config, Vec<String>> {
+    with_settings: bool,
+) -> Result<Config, Refusal> {
     if outputs::wants_tool(&given) {
-        return instead(&given, variables);
+        return build_tool(&given, variables);
     }
     let mut reader = Reader::new(&given, variables, place);
     let plain = reader.is_plain();
@@ -259,7 +263,7 @@ fn in_full(
     let parent_signal = reader.one("p", parse::signal);
     let warn_on_reap = reader.one("w", parse::truth).unwrap_or(false);
     let level = level(&mut reader);
-    let log_format = reader.one("log-format", outputs::format).unwrap_or_default();
+    let log_format = outputs::log_format(&mut reader);
     let check = reader.one("check", parse::check).flatten();
     if given.command.is_empty() && check.is_none() {
         reader.wrong_at_all(format!(
@@ -268,17 +272,19 @@ fn in_full(
         ));
     }
     reader.unknown_variables();
-    // Texts for those who are told what is in force: few lives have one, and all would pay for them.
-    let told = told
+    // Few lives log or report their settings, so only those pay for the texts.
+    let with_settings = with_settings
         || about.watch.writes_files()
         || !about.listen.is_empty()
         || check.is_some()
         || level >= LevelFilter::Info;
-    let settings = if told { reader.settings() } else { Vec::new() };
+    let settings = if with_settings { reader.settings() } else { Vec::new() };
     let mistakes = reader.mistakes();
     let Reader { warnings, .. } = reader;
     if !mistakes.is_empty() {
-        return Err(mistakes);
+        let is_check = check.is_some() || outputs::is_given(&given, "check");
+        let format = if is_check { Format::Text } else { log_format };
+        return Err(Refusal { mistakes, format });
     }
     let command = given.command;
     Ok(Config {
@@ -303,13 +309,14 @@ fn in_full(
     })
 }
 
-/// No app is started: all else is as if nothing had been said.
+/// For a tool that starts no app: everything but the tool's own settings has its default.
 #[cold]
-fn instead(given: &Given, variables: &Variables<'_>) -> Result<Config, Vec<String>> {
-    let (tool, listen) = outputs::tool(given, variables)?;
-    let nobody = Given { command: vec![OsString::new()], ..Given::default() };
-    let silent = build(nobody, &[], Place::default())?;
-    Ok(Config { command: Vec::new(), tool: Some(tool), listen, ..silent })
+fn build_tool(given: &Given, variables: &Variables<'_>) -> Result<Config, Refusal> {
+    let refusal = |mistakes| Refusal { mistakes, format: Format::Text };
+    let (tool, listen) = outputs::tool(given, variables).map_err(refusal)?;
+    let no_app = Given { command: vec![OsString::new()], ..Given::default() };
+    let defaults = build(no_app, &[], Place::default())?;
+    Ok(Config { command: Vec::new(), tool: Some(tool), listen, ..defaults })
 }
 
 /// What the plan does not need to know of readiness, drain and observer.

@@ -141,8 +141,8 @@ pub(super) fn tool(
     let mut reader = Reader::empty(given, variables, Place::default());
     let probe = reader.one("probe", question).map(Tool::Probe);
     let render = reader.one_of("render", |text| path(text, "report.json")).map(Tool::Render);
-    let is_asked = |option: &str| given.options.iter().any(|(name, _)| *name == option);
-    let (is_probe, is_pause) = (is_asked("probe"), is_asked("P") && render.is_none());
+    let is_probe = is_given(given, "probe");
+    let is_pause = is_given(given, "P") && render.is_none();
     let (asked, allowed, alone) = match (is_probe, is_pause) {
         (true, _) => (
             "--probe",
@@ -182,17 +182,28 @@ pub(super) fn tool(
     }
 }
 
-/// How mistakes are written: as the log would be, as far as that can be told. Where there will be no
-/// log, they are for people.
+/// `--log-format`; its default where the value cannot be read.
+pub(super) fn log_format(reader: &mut Reader<'_>) -> Format {
+    let default = reader::default("log-format", reader.place);
+    let default = default.and_then(|(text, _)| format(text).ok()).unwrap_or_default();
+    reader.one("log-format", format).unwrap_or(default)
+}
+
+/// How a mistake on a command line that could not be read is written: as the log would be, as far as the
+/// variables and the file say so.
 #[cold]
-pub fn format_of_mistakes(given: &Given, variables: &Variables<'_>, place: Place) -> Format {
-    let mut reader = Reader::new(given, variables, place);
-    let is_tool = given.options.iter().any(|(name, _)| TOOLS.contains(name));
-    if is_tool || reader.one("check", parse::check).flatten().is_some() {
-        return Format::Text;
+pub fn format_of_mistakes(variables: &Variables<'_>, place: Place) -> Format {
+    let nothing = Given::default();
+    let mut reader = Reader::new(&nothing, variables, place);
+    match reader.one("check", parse::check).flatten() {
+        Some(_) => Format::Text,
+        None => log_format(&mut reader),
     }
-    let usual = || reader::default("log-format", place).and_then(|(text, _)| format(text).ok());
-    reader.one("log-format", format).or_else(usual).unwrap_or_default()
+}
+
+/// Whether an option stands on the command line.
+pub(super) fn is_given(given: &Given, option: &str) -> bool {
+    given.options.iter().any(|(name, _)| *name == option)
 }
 
 pub(super) fn format(text: &str) -> Result<Format, String> {

@@ -8,7 +8,6 @@ use std::os::unix::ffi::OsStringExt;
 use super::file::{Contents, File};
 use super::found::Found;
 use super::profiles::{PROFILES, Profile};
-use super::silence;
 use super::source::Source;
 use super::{GRACE_EXIT_TIMEOUT, Place, Setting, Variables};
 use crate::cli::persona::Persona;
@@ -71,7 +70,7 @@ impl<'a> Reader<'a> {
 
     /// Whether nobody has said anything: then the defaults are all there is.
     pub(super) fn is_silent(&self) -> bool {
-        silence::is_kept(self.given, self.variables)
+        self.given.options.is_empty() && self.variables.is_empty()
     }
 
     // Kept apart, as other things that a plain life does not need: their room on the stack is a page.

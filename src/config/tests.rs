@@ -12,7 +12,7 @@ fn given(line: &str) -> Given {
 fn with(line: &str, variables: &[(&str, &str)], place: Place) -> Result<Config, Vec<String>> {
     let variables: Vec<(&str, &[u8])> =
         variables.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
-    build(given(line), &variables, place)
+    build(given(line), &variables, place).map_err(|refusal| refusal.mistakes)
 }
 
 fn config(line: &str) -> Config {
@@ -278,4 +278,62 @@ fn what_needs_a_deadline_says_so() {
     assert!(warnings(&[hook])[0].starts_with("this stop has no deadline, as tini has none"));
     assert_eq!(warnings(&[hook, ("GRACEINIT_GRACE", "7")]), [""; 0]);
     assert_eq!(warnings(&[("GRACEINIT_LISTEN", "127.0.0.1:1")]), [""; 0]);
+}
+
+/// The early start (`sys::launch::early`) runs the app before any setting is read. It must only do so where the
+/// settings, once they are read, are the defaults.
+#[test]
+fn an_app_is_started_early_only_where_every_setting_has_its_default() {
+    let lines: &[&[&str]] = &[
+        &["graceinit"],
+        &["graceinit", ""],
+        &["graceinit", "--"],
+        &["graceinit", "--", ""],
+        &["graceinit", "app"],
+        &["graceinit", "app", "--grace", "3s"],
+        &["graceinit", "app", "--", "-x"],
+        &["graceinit", "--", "app", "-x"],
+        &["graceinit", "--", "-x"],
+        &["graceinit", "--", "--", "app"],
+        &["graceinit", "-", "app"],
+        &["graceinit", "-v", "app"],
+        &["graceinit", "--grace=3s", "app"],
+        &["graceinit", "-x"],
+        &["/sbin/g", "app"],
+        &["/g/", "app"],
+        &["", "app"],
+    ];
+    let named = cli::persona::NAMES.iter().map(|(name, _)| vec![*name, "--", "app"]);
+    let environments: &[&[&str]] = &[
+        &[],
+        &["PATH=/bin", "HOME=/root", "GR=1", "=", "WATCHDOG=1", "LISTEN=1"],
+        &["PATH=/bin", "GRACEINIT_GRACE=3s"],
+        &["GRACE_EXIT_TIMEOUT=3"],
+        &["KUBERNETES_SERVICE_HOST=10.0.0.1"],
+        &["NOTIFY_SOCKET=/run/x"],
+        &["WATCHDOG_USEC=1"],
+        &["WATCHDOG_PID=7"],
+        &["LISTEN_PID=7"],
+        &["GLIBC_TUNABLES=x"],
+    ];
+    let mut early = 0;
+    for words in lines.iter().map(|words| words.to_vec()).chain(named) {
+        for variables in environments {
+            let started = crate::sys::launch::early::would_start(&words, variables);
+            let Some((_, command)) = started else { continue };
+            early += 1;
+            let persona = Persona::of(std::ffi::OsStr::new(words[0]));
+            let args: Vec<OsString> = words[1..].iter().map(OsString::from).collect();
+            let Ok(given) = cli::parse(&args, persona) else { panic!("{words:?} is wrong") };
+            let here = Place { persona, ..Place::default() };
+            let got = build(given, &[], here).expect("no mistake");
+            assert_eq!(got.command, command.iter().map(OsString::from).collect::<Vec<_>>());
+            let defaults = Config { command: got.command.clone(), ..config("app") };
+            assert_eq!(format!("{got:?}"), format!("{defaults:?}"), "{words:?}");
+            assert!(variables.is_empty() || variables.contains(&"GR=1"), "{variables:?}");
+        }
+    }
+    // In the first two environments: the six lines with an app and without an option, by graceinit's name and by a
+    // name that is not one of another program.
+    assert_eq!(early, 2 * 7);
 }

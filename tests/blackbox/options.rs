@@ -56,7 +56,8 @@ impl Said<'_> {
         let variables: Vec<(&str, &[u8])> =
             self.variables.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
         let named = |mistake: String| mistake.replace(&path, "FILE");
-        config::build_told(given, &variables, self.place).map_err(|mistakes| {
+        config::build_with_settings(given, &variables, self.place).map_err(|refusal| {
+            let mistakes = refusal.mistakes;
             if path.is_empty() { mistakes } else { mistakes.into_iter().map(named).collect() }
         })
     }
