@@ -223,6 +223,26 @@ pub fn our_variables(persona: Persona) -> Vec<(&'static str, &'static [u8])> {
         .collect()
 }
 
+/// Variables that graceinit sets for its hooks. They are taken out of the environment that a hook inherits: where
+/// graceinit itself runs in a hook, they describe another life. The last three belong to sd_notify(3), between the
+/// app and the service manager.
+pub const HOOK_VARIABLES: [&str; 14] = [
+    "GRACEINIT_PHASE",
+    "GRACEINIT_HOOK",
+    "GRACEINIT_ATTEMPT",
+    "GRACEINIT_REASON",
+    "GRACEINIT_SIGNAL",
+    "GRACEINIT_SENDER_PID",
+    "GRACEINIT_APP_PID",
+    "GRACEINIT_EXIT_CODE",
+    "GRACEINIT_EXIT_SIGNAL",
+    "GRACEINIT_DEADLINE",
+    "GRACEINIT_BUDGET_MS",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+];
+
 /// The second variable for `--grace`, known from other servers.
 const GRACE_EXIT_TIMEOUT: &str = "GRACE_EXIT_TIMEOUT";
 

@@ -6,13 +6,13 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::{Hands, explain};
 use crate::account::{journal, names};
-use crate::config::When;
 use crate::config::hooks::{self, Builtin, Hook};
 use crate::config::source::Source;
 use crate::config::user::User;
+use crate::config::{self, When};
 use crate::life::children::Role;
 use crate::life::hooks::builtin;
-use crate::life::hooks::environment::{self, Moment};
+use crate::life::hooks::environment::Moment;
 use crate::life::survivors::{self, Records};
 use crate::machine::fact::Fact;
 use crate::machine::hooks::{HookId, HookPhase};
@@ -110,7 +110,7 @@ impl Hands {
             terminal: None,
             stdio: Some([stdin.as_fd(), out.as_fd(), err.as_fd()]),
             variables: &variables,
-            without: &environment::NAMES,
+            without: &config::HOOK_VARIABLES,
             extra: None,
         };
         let child = spawn::spawn(task, &setup)?;

@@ -10,26 +10,6 @@ use crate::machine::plan::Ending;
 use crate::sys::{clock, process};
 use crate::types::{Pid, Status, Time};
 
-/// Variables that hooks are not given as graceinit was. Most only hooks have, and those of a hook that
-/// graceinit runs in tell of another life; the last three are between the app and whoever waits for its
-/// word (sd_notify(3)).
-pub const NAMES: [&str; 14] = [
-    "GRACEINIT_PHASE",
-    "GRACEINIT_HOOK",
-    "GRACEINIT_ATTEMPT",
-    "GRACEINIT_REASON",
-    "GRACEINIT_SIGNAL",
-    "GRACEINIT_SENDER_PID",
-    "GRACEINIT_APP_PID",
-    "GRACEINIT_EXIT_CODE",
-    "GRACEINIT_EXIT_SIGNAL",
-    "GRACEINIT_DEADLINE",
-    "GRACEINIT_BUDGET_MS",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-];
-
 /// The trace that this life is part of: the one that graceinit was started in, or a new one.
 pub fn trace() -> &'static Trace {
     static TRACE: OnceLock<Trace> = OnceLock::new();
