@@ -52,15 +52,15 @@ fn configure(call: &Call) -> Box<Config> {
     let given = match cli::parse(args, *persona) {
         Ok(given) => given,
         Err(Instead::Print(text)) => print(&text, 0),
-        Err(Instead::Tell(text)) => {
+        Err(Instead::PrintOnStderr(text)) => {
             stderr::write(text.as_bytes());
             process::exit(0)
         }
-        Err(Instead::Refuse(text)) => {
+        Err(Instead::Usage(text)) => {
             stderr::write(text.as_bytes());
             process::exit(persona.codes().own)
         }
-        Err(Instead::Wrong(message)) => {
+        Err(Instead::Mistake(message)) => {
             let variables = config::our_variables(*persona);
             let format = config::outputs::format_of_mistakes(&variables, Place::here(*persona));
             refuse(*persona, Refusal { mistakes: vec![message], format })

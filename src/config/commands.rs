@@ -1,20 +1,55 @@
-//! The command of a hook: a program with its arguments, or one of the built-in actions, which are told
-//! by the first word.
+//! The command of a hook: a program with its arguments, or a built-in action, which the first word names.
 
 use std::ffi::{CString, OsString};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
 
-use super::hooks::{Builtin, Task};
 use super::parse;
 use crate::machine::hooks::HookPhase;
+use crate::types::Signal;
+
+/// What a hook does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Task {
+    /// Runs a program.
+    Command(Vec<OsString>),
+    /// Does something that needs no program. Like a program, the action runs in a child of its own.
+    Builtin(Builtin),
+}
+
+/// The built-in actions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Builtin {
+    /// `sleep:5s`
+    Sleep(Duration),
+    /// `http:POST http://127.0.0.1:9000/drain`; GET without a method. An answer below 400 is a success.
+    Http {
+        /// GET, POST, PUT ...
+        method: String,
+        /// With an address, not with a name: a static program has no name service.
+        url: String,
+    },
+    /// `signal:TSTP`, sent to the scope.
+    Signal(Signal),
+    /// `touch:PATH`
+    Touch(CString),
+    /// `rm:PATH`; a file that does not exist is a success.
+    Remove(CString),
+    /// Succeeds if a socket listens on this port of this host. (Probes only.)
+    Connect(u16),
+    /// Succeeds if the file exists. (Probes only.)
+    Exists(CString),
+    /// `write:PATH TEXT`, for FIFOs that take commands. Waits for a reader.
+    Write(CString, Vec<u8>),
+}
 
 /// Splits a line as a shell would.
 pub(super) fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     shlex::bytes::split(line).ok_or_else(|| "a quote is not closed; close it".to_owned())
 }
 
-/// What the words of a hook of this phase mean.
+/// The task that the words of a hook of this phase mean.
 pub(super) fn task(phase: HookPhase, words: Vec<Vec<u8>>) -> Result<Task, String> {
     let first = usable(&words)?;
     let action = first.iter().position(|byte| *byte == b':').map(|colon| first.split_at(colon));
@@ -35,7 +70,7 @@ pub(super) fn task(phase: HookPhase, words: Vec<Vec<u8>>) -> Result<Task, String
     builtin.map(Task::Builtin)
 }
 
-/// The first word, if a program can be given these.
+/// The first word; an error if execve(2) cannot take these words.
 pub(super) fn usable(words: &[Vec<u8>]) -> Result<&[u8], String> {
     let Some(first) = words.first().filter(|first| !first.is_empty()) else {
         return Err("an empty command; write a program and its arguments".to_owned());
@@ -46,7 +81,7 @@ pub(super) fn usable(words: &[Vec<u8>]) -> Result<&[u8], String> {
     Ok(first)
 }
 
-/// A word that means something to a shell only.
+/// A word that only a shell understands.
 pub(super) fn shell_operator(task: &Task) -> Option<&str> {
     const OPERATORS: [&str; 9] = ["&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"];
     let Task::Command(words) = task else { return None };
@@ -87,7 +122,7 @@ fn signal(phase: HookPhase, args: &[&[u8]]) -> Result<Builtin, String> {
 }
 
 fn c_path(path: &[u8]) -> Result<CString, String> {
-    // `task` has looked at every word.
+    // `usable` has refused such words already.
     CString::new(path).map_err(|_| "a byte 0 in a path; take it out".to_owned())
 }
 
@@ -132,8 +167,8 @@ fn http(args: &[&[u8]]) -> Result<Builtin, String> {
 
 const EXAMPLE: &str = "http://127.0.0.1:9000/drain";
 
-/// `http://ADDRESS:PORT/PATH` with the address in numbers and the port in any case. The example is what
-/// to write instead of something that is no such thing.
+/// `http://ADDRESS:PORT/PATH` with the address in numbers, and the port written out. A message about another text
+/// shows `example`.
 pub(super) fn address(url: &str, example: &str) -> Result<String, String> {
     let Some(rest) = url.strip_prefix("http://") else {
         let why = if url.starts_with("https://") { NO_TLS } else { "not an http:// address" };
@@ -175,7 +210,6 @@ pub(super) fn address(url: &str, example: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn read(line: &str) -> Result<Task, String> {
         task(HookPhase::PreStop, split(line.as_bytes())?)
@@ -282,6 +316,4 @@ mod tests {
             );
         }
     }
-
-    use crate::types::Signal;
 }

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::account::timeline::{self, Limit, Row, seconds};
+use crate::cli::OptionId;
 use crate::config::hooks::{Builtin, Task};
 use crate::config::source::Source;
 use crate::config::{Check, Config, Ports, Setting, When};
@@ -78,7 +79,7 @@ pub fn in_one_line(config: &Config) -> String {
         Source::Flag(_) | Source::Variable(_) | Source::File(..) | Source::Profile(_) => true,
     };
     let told = config.settings.iter().filter(told);
-    told.map(|Setting { name, value, source }| format!("{name}={value} ({source})"))
+    told.map(|Setting { option, value, source }| format!("{option}={value} ({source})"))
         .collect::<Vec<_>>()
         .join(", ")
 }
@@ -88,7 +89,7 @@ fn settings(text: &mut String, config: &Config) {
     let command = if words.is_empty() { "(no command given)".into() } else { words.join(" ") };
     let _ = writeln!(text, "The app: {command}\n\nSettings in force:");
     for setting in &config.settings {
-        let _ = writeln!(text, "  {:18} {:24} {}", setting.name, setting.value, setting.source);
+        let _ = writeln!(text, "  {:18} {:24} {}", setting.option, setting.value, setting.source);
     }
 }
 
@@ -423,7 +424,7 @@ fn moments(phase: PhaseName, story: &[(Duration, Fact)]) -> Vec<Row> {
 
 /// Why there is nothing to be drawn.
 fn no_stop(config: &Config) -> String {
-    let setting = config.settings.iter().find(|setting| setting.name == "stop-on");
+    let setting = config.settings.iter().find(|setting| setting.option == OptionId::StopOn);
     let why = setting.map_or(String::new(), |setting| format!("; {}", setting.source));
     format!(
         "There is no stop in phases: signals are passed on, TERM and INT like all others (nothing else was \

@@ -109,7 +109,7 @@ fn the_drain_has_its_defaults_only_with_ports() -> Outcome {
         "the delay"
     );
     let delay = Said { flags: vec!["--drain-delay=3s"], ..Said::default() };
-    let known = delay.build().map(|config| config.settings.iter().any(|s| s.name == "drain-idle"));
+    let known = delay.build().map(|config| config.settings.iter().any(|s| s.option.name() == "drain-idle"));
     ensure_eq!(known, Ok(false), "what nobody looks at");
     Ok(())
 }
