@@ -60,11 +60,11 @@ pub(super) fn short(name: &str) -> String {
     text.push('\n');
     for opt in OPTIONS {
         if let Some(summary) = opt.summary {
-            text.push_str(&format!("  {:27} {summary}\n", spelling(opt)));
+            text.push_str(&format!("  {:32} {summary}\n", spelling(opt)));
         }
     }
-    text.push_str(&format!("  {:27} print the version\n", "-V, --version"));
-    text.push_str(&format!("  {:27} print all {} options\n", "    --help", OPTIONS.len() + 2));
+    text.push_str(&format!("  {:32} print the version\n", "-V, --version"));
+    text.push_str(&format!("  {:32} print all {} options\n", "    --help", OPTIONS.len() + 2));
     text
 }
 

@@ -91,8 +91,8 @@ fn read(args: &[OsString], persona: Persona) -> Result<Given, Instead> {
     Ok(given)
 }
 
-/// Reads a command line with a parser that knows only the options named in it. clap needs 10 µs to build each further
-/// option, which for the whole table is more than the rest of a start. `None`: this parser refused the line.
+/// Reads a command line with a parser that knows only the options named in it: for the whole table clap needs about
+/// 100,000 instructions, which is as much as the rest of a start. `None`: this parser refused the line.
 fn read_named(args: &[OsString]) -> Option<Given> {
     let named = named(args);
     let opts = || OPTIONS.iter().zip(named).filter(|(_, named)| *named).map(|(opt, _)| opt);

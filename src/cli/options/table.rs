@@ -1,101 +1,6 @@
 //! The table of options.
 
-use std::fmt;
-
-/// The headings of `--help`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Group {
-    /// The steps and limits of a stop.
-    Stop,
-    /// External commands.
-    Hooks,
-    /// When the app is ready.
-    Ready,
-    /// How long the app keeps serving after a stop request.
-    Drain,
-    /// Log, metrics and report.
-    Watch,
-    /// The processes of the app and of graceinit.
-    Process,
-    /// What starts no app, and where settings are read from.
-    Tools,
-}
-
-/// The value of an option.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Value {
-    /// How help calls it.
-    pub name: &'static str,
-    /// The types that it may have in the file.
-    pub toml: Toml,
-}
-
-/// The types that a value may have in the file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Toml {
-    /// Text, or a number of seconds.
-    Duration,
-    /// Text, or a whole number.
-    Number,
-    /// Text.
-    Text,
-}
-
-/// How often an option may be given, and whether it takes a value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// Present or absent.
-    Flag,
-    /// Counted: `-vv` is 2.
-    Count,
-    /// One value; the last one counts.
-    One(Value),
-    /// One value, a list with commas; the last one counts. In the file it may be an array.
-    List(Value),
-    /// A value that may be left out; it follows a `=`.
-    Optional(Value),
-    /// A value each time. In the variable, one on each line.
-    Many(Value),
-}
-
-impl Kind {
-    /// The value, if the option takes one.
-    pub fn value(self) -> Option<Value> {
-        match self {
-            Kind::Flag | Kind::Count => None,
-            Kind::One(value) | Kind::List(value) | Kind::Optional(value) | Kind::Many(value) => {
-                Some(value)
-            }
-        }
-    }
-}
-
-/// One option.
-#[derive(Debug)]
-pub struct Opt {
-    /// The name of the option in the code.
-    pub id: OptionId,
-    /// The name of the option in texts: the long name, or the letter where there is no long name.
-    pub name: &'static str,
-    /// The key in the file.
-    pub key: Option<&'static str>,
-    /// The short name.
-    pub short: Option<char>,
-    /// Other spellings, from the programs that graceinit can replace.
-    pub also: &'static [&'static str],
-    /// `false` for the letters taken over from tini and dumb-init, which have no long name.
-    pub long: bool,
-    /// The environment variable that sets the option.
-    pub variable: Option<&'static str>,
-    /// How often it may be given, and the value.
-    pub kind: Kind,
-    /// The heading in `--help`.
-    pub group: Group,
-    /// The line of `-h`; `None`: only `--help` lists the option.
-    pub summary: Option<&'static str>,
-    /// The text of `--help`.
-    pub help: &'static str,
-}
+use super::{Group, Kind, Opt, OptionId, Toml, Value};
 
 impl Opt {
     /// Puts the option into the list that `-h` prints.
@@ -157,80 +62,6 @@ const fn text(name: &'static str) -> Value {
 
 const fn number(name: &'static str) -> Value {
     Value { name, toml: Toml::Number }
-}
-
-/// The name of an option in the code.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[expect(missing_docs, reason = "the table says what each option means")]
-pub enum OptionId {
-    Grace,
-    GraceMax,
-    PostStopTimeout,
-    StopOn,
-    StopSignal,
-    Scope,
-    Rewrite,
-    Diagnose,
-    StopAgain,
-    GraceExit,
-    StopExitOk,
-    ReloadOn,
-    Profile,
-    PreStart,
-    OnReady,
-    OnReload,
-    PreStop,
-    OnStop,
-    PostStop,
-    HookTimeout,
-    HookRetries,
-    HookBackoff,
-    Ready,
-    ReadyTimeout,
-    ReadyFile,
-    Drain,
-    DrainDelay,
-    DrainAcks,
-    DrainIdle,
-    DrainQuiet,
-    DrainOwed,
-    Listen,
-    MetricsFile,
-    Report,
-    Verbosity,
-    LogLevel,
-    LogFormat,
-    User,
-    Subreaper,
-    ParentSignal,
-    ExitOk,
-    WarnReap,
-    ScopeGroup,
-    ScopeMain,
-    Config,
-    Check,
-    Probe,
-    Render,
-    Pause,
-    Licence,
-}
-
-impl OptionId {
-    /// The option's row in the table.
-    pub const fn opt(self) -> &'static Opt {
-        &OPTIONS[self as usize]
-    }
-
-    /// The name of the option in texts.
-    pub const fn name(self) -> &'static str {
-        self.opt().name
-    }
-}
-
-impl fmt::Display for OptionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
 }
 
 // `OptionId::opt` takes the number of an id as the place in the table.
@@ -360,7 +191,7 @@ pub const OPTIONS: &[Opt] = &[
         Group::Stop,
         "Settings that suit a known server (nginx, postgres, jvm ...); every other source counts more",
     )
-    .common("settings that suit a known server (nginx, jvm ...)"),
+    .common("settings for a known server (nginx, jvm ...)"),
     long(
         OptionId::PreStart,
         "pre-start",
@@ -403,7 +234,7 @@ pub const OPTIONS: &[Opt] = &[
         Group::Hooks,
         "Runs after the pre-stop hooks while the app still runs, in order; retried while time is left",
     )
-    .common("hook that stops the app; the signal comes after it"),
+    .common("hook that stops the app, before the signal"),
     long(
         OptionId::PostStop,
         "post-stop",
