@@ -76,7 +76,7 @@ pub(super) fn usable(words: &[Vec<u8>]) -> Result<&[u8], String> {
         return Err("an empty command; write a program and its arguments".to_owned());
     };
     if words.iter().any(|word| word.contains(&0)) {
-        return Err("a byte 0 in a word, which no program can be given; take it out".to_owned());
+        return Err("a NUL byte in a word, which execve(2) cannot pass; remove it".to_owned());
     }
     Ok(first)
 }
@@ -117,20 +117,20 @@ fn signal(phase: HookPhase, args: &[&[u8]]) -> Result<Builtin, String> {
         }
     };
     Err(format!(
-        "there is no app to be sent a signal {when}; move it to on-ready, on-reload, pre-stop or on-stop"
+        "there is no app to signal {when}; move it to on-ready, on-reload, pre-stop or on-stop"
     ))
 }
 
 fn c_path(path: &[u8]) -> Result<CString, String> {
     // `usable` has refused such words already.
-    CString::new(path).map_err(|_| "a byte 0 in a path; take it out".to_owned())
+    CString::new(path).map_err(|_| "a NUL byte in a path; remove it".to_owned())
 }
 
 fn path(action: &str, args: &[&[u8]]) -> Result<CString, String> {
     match args {
         [path] => c_path(path),
         [] => Err(format!("{action} needs a path; write {action}:/run/app/draining")),
-        _ => Err(format!("{action} takes one path; write a path with blanks in quotes")),
+        _ => Err(format!("{action} takes one path; write a path with spaces in quotes")),
     }
 }
 
@@ -143,7 +143,7 @@ fn write(args: &[&[u8]]) -> Result<Builtin, String> {
     }
 }
 
-const NO_TLS: &str = "graceinit has no TLS, so that it stays small";
+const NO_TLS: &str = "graceinit has no TLS";
 
 fn http(args: &[&[u8]]) -> Result<Builtin, String> {
     let words = args.iter().map(|arg| text(&[arg])).collect::<Result<Vec<_>, String>>()?;
@@ -151,16 +151,16 @@ fn http(args: &[&[u8]]) -> Result<Builtin, String> {
         [url] if url.contains("://") => ("GET", url),
         [method, url] => (&method[..], url),
         [url] if url.starts_with("//") => {
-            return Err(format!("the action has to be named as well; write http:GET http:{url}"));
+            return Err(format!("the name of the action is missing; write http:GET http:{url}"));
         }
         _ => {
-            return Err("http needs an address, and perhaps a method before it; write http:POST \
+            return Err("http needs a URL, optionally after a method; write http:POST \
                         http://127.0.0.1:9000/drain"
                 .to_owned());
         }
     };
     if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        return Err(format!("'{method}' is no method; write GET, POST or PUT"));
+        return Err(format!("'{method}' is not a method; write GET, POST or PUT"));
     }
     Ok(Builtin::Http { method: method.to_owned(), url: address(url, EXAMPLE)? })
 }
@@ -175,7 +175,7 @@ pub(super) fn address(url: &str, example: &str) -> Result<String, String> {
         return Err(format!("{why}; write {example}"));
     };
     if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("a blank or a foreign letter in the address; write it as %20".to_owned());
+        return Err("a space or a non-ASCII character in the URL; write a space as %20".to_owned());
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -195,14 +195,14 @@ pub(super) fn address(url: &str, example: &str) -> Result<String, String> {
     };
     let Some(ip) = ip else {
         return Err(format!(
-            "'{host}' is not an address in numbers, and a static program has no name service; write \
+            "'{host}' is not a numeric address, and graceinit resolves no names; write \
              127.0.0.1, [::1] or localhost"
         ));
     };
     let port = match port.map(str::parse::<u16>) {
         None => 80,
         Some(Ok(port)) if port > 0 => port,
-        Some(_) => return Err("no such port; write a number from 1 to 65535".to_owned()),
+        Some(_) => return Err("not a port; write a number from 1 to 65535".to_owned()),
     };
     Ok(format!("http://{}{slash}{path}", std::net::SocketAddr::new(ip, port)))
 }
@@ -255,50 +255,47 @@ mod tests {
             ("signal:NONE", "not a signal; write TERM, SIGTERM, 15 or RTMIN+3"),
             ("touch:", "touch needs a path; write touch:/run/app/draining"),
             ("rm:", "rm needs a path; write rm:/run/app/draining"),
-            ("rm:a b", "rm takes one path; write a path with blanks in quotes"),
+            ("rm:a b", "rm takes one path; write a path with spaces in quotes"),
             ("write:/a", "write needs a path and a text; write write:/run/app.fifo q"),
             ("write:", "write needs a path and a text; write write:/run/app.fifo q"),
             (
                 "http:",
-                "http needs an address, and perhaps a method before it; write http:POST \
+                "http needs a URL, optionally after a method; write http:POST \
                  http://127.0.0.1:9000/drain",
             ),
             (
                 "http:POST",
-                "http needs an address, and perhaps a method before it; write http:POST \
+                "http needs a URL, optionally after a method; write http:POST \
                  http://127.0.0.1:9000/drain",
             ),
             (
                 "http://127.0.0.1/x",
-                "the action has to be named as well; write http:GET http://127.0.0.1/x",
+                "the name of the action is missing; write http:GET http://127.0.0.1/x",
             ),
-            ("http:post http://127.0.0.1/", "'post' is no method; write GET, POST or PUT"),
+            ("http:post http://127.0.0.1/", "'post' is not a method; write GET, POST or PUT"),
             ("http:POST 127.0.0.1/", "not an http:// address; write http://127.0.0.1:9000/drain"),
-            (
-                "http:https://127.0.0.1/",
-                "graceinit has no TLS, so that it stays small; write http://127.0.0.1:9000/drain",
-            ),
+            ("http:https://127.0.0.1/", "graceinit has no TLS; write http://127.0.0.1:9000/drain"),
             (
                 "https://127.0.0.1/",
-                "graceinit has no TLS, so that it stays small; write http:POST \
+                "graceinit has no TLS; write http:POST \
                  http://127.0.0.1:9000/drain",
             ),
             (
                 "http:http://app.local/",
-                "'app.local' is not an address in numbers, and a static program has no name service; \
-                 write 127.0.0.1, [::1] or localhost",
+                "'app.local' is not a numeric address, and graceinit resolves no names; write 127.0.0.1, \
+                 [::1] or localhost",
             ),
             (
                 "http:http://[::1/",
-                "'[:' is not an address in numbers, and a static program has no name service; write \
+                "'[:' is not a numeric address, and graceinit resolves no names; write \
                  127.0.0.1, [::1] or localhost",
             ),
-            ("http:http://127.0.0.1:0/", "no such port; write a number from 1 to 65535"),
-            ("http:http://127.0.0.1:/", "no such port; write a number from 1 to 65535"),
-            ("http:http://127.0.0.1:99999/", "no such port; write a number from 1 to 65535"),
+            ("http:http://127.0.0.1:0/", "not a port; write a number from 1 to 65535"),
+            ("http:http://127.0.0.1:/", "not a port; write a number from 1 to 65535"),
+            ("http:http://127.0.0.1:99999/", "not a port; write a number from 1 to 65535"),
             (
                 "http:'http://127.0.0.1/a b'",
-                "a blank or a foreign letter in the address; write it as %20",
+                "a space or a non-ASCII character in the URL; write a space as %20",
             ),
         ] {
             assert_eq!(read(line), Err(want.to_owned()), "{line}");
@@ -310,7 +307,7 @@ mod tests {
             assert_eq!(
                 why,
                 format!(
-                    "there is no app to be sent a signal {when}; move it to on-ready, on-reload, pre-stop or \
+                    "there is no app to signal {when}; move it to on-ready, on-reload, pre-stop or \
                      on-stop"
                 )
             );

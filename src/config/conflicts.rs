@@ -44,8 +44,8 @@ fn dropped_stop_signal(reader: &mut Reader<'_>, plan: &Plan, stop_on: &[Signal])
             continue;
         };
         let why = format!(
-            "{signal} begins a stop ({told}) and is what the app would be sent; name another signal \
-                 with --stop-signal, or take {signal} out of --stop-on"
+            "{signal} begins a stop ({told}) and would be forwarded to the app; name another signal \
+                 with --stop-signal, or remove {signal} from --stop-on"
         );
         reader.wrong(OptionId::Rewrite, &found, why);
     }
@@ -65,7 +65,7 @@ fn reload_that_stops(reader: &mut Reader<'_>, plan: &Plan, stop_on: &[Signal]) {
         return;
     }
     let why = format!(
-        "{signal} cannot both begin a stop and run the on-reload hooks ({}); take it out of one of them",
+        "{signal} cannot both begin a stop and run the on-reload hooks ({}); remove it from one of them",
         reader.known_with_source(other)
     );
     reader.wrong(blamed, &found, why);
@@ -82,7 +82,7 @@ fn times(reader: &mut Reader<'_>, plan: &Plan) {
     };
     if let (Some(found), true) = (reader.asked(OptionId::GraceMax), plan.grace_max < plan.grace) {
         let found = found.clone();
-        let why = format!("it is shorter than {grace}; write a longer one, or leave it out");
+        let why = format!("it is shorter than {grace}; write a longer time, or remove it");
         reader.wrong(OptionId::GraceMax, &found, why);
     }
     let Some(diagnose) = plan.diagnose.filter(|diagnose| diagnose.lead >= plan.grace) else {
@@ -122,7 +122,7 @@ fn share(reader: &Reader<'_>, plan: &Plan, phase: HookPhase) -> Option<Share> {
 fn too_long(reader: &Reader<'_>, share: Share) -> String {
     let Share { length: most, phase, option } = share;
     format!(
-        "{} hooks get {} at most ({}); write a shorter one, or a longer --{option}",
+        "{} hooks get {} at most ({}); write a shorter time, or a longer --{option}",
         phase.as_str(),
         parse::written(most),
         reader.known_with_source(option)
@@ -208,7 +208,7 @@ fn names(reader: &mut Reader<'_>, drafts: &[Draft]) {
         });
         if let Some((_, twin)) = twin {
             let why = format!(
-                "the hook at {} has this name already; write another one",
+                "the hook at {} already has this name; write another name",
                 twin.hook.source
             );
             reader.wrong_key("name", name, why);

@@ -60,19 +60,17 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Drain {
 pub(super) fn conflicts(reader: &mut Reader<'_>, drain: &Drain, grace: Duration, hooks: bool) {
     if drain.ports.is_none() && !reader.has_failed(OptionId::Drain) {
         for id in [OptionId::DrainIdle, OptionId::DrainQuiet, OptionId::DrainOwed] {
-            let why =
-                "there are no ports that it could be for; write --drain PORT too, or leave it out";
+            let why = "it has no effect without ports; add --drain PORT, or remove it";
             no_effect(reader, id, why);
         }
     }
     if drain.acks.is_some() && !reader.has_failed(OptionId::Drain) {
         if reader.all_known(OptionId::Listen).is_empty() {
             let why =
-                "there is nothing that answers probes; write --listen ADDR too, or leave it out";
+                "it has no effect where probes are not answered; add --listen ADDR, or remove it";
             no_effect(reader, OptionId::DrainAcks, why);
         } else if drain.delay.is_zero() && !reader.has_failed(OptionId::DrainDelay) {
-            let why =
-                "there is no delay that it could shorten; write --drain-delay too, or leave it out";
+            let why = "it has no effect without a delay; add --drain-delay, or remove it";
             no_effect(reader, OptionId::DrainAcks, why);
         }
     }
@@ -87,7 +85,7 @@ pub(super) fn conflicts(reader: &mut Reader<'_>, drain: &Drain, grace: Duration,
     if drain.delay > most {
         let beside = if hooks { "beside on-stop hooks " } else { "" };
         let why = format!(
-            "{beside}a drain gets {} at most ({}); write a shorter one, or a longer --grace",
+            "{beside}a drain gets {} at most ({}); write a shorter time, or a longer --grace",
             parse::written(most),
             reader.known_with_source(OptionId::Grace)
         );

@@ -65,12 +65,12 @@ pub(super) fn stop_on(reader: &mut Reader<'_>, is_plain: bool) -> Vec<Signal> {
 pub(super) fn times_without_end(reader: &mut Reader<'_>) {
     let name = reader.persona().name();
     for (id, lacks) in [
-        (OptionId::GraceMax, "there is none that could be moved"),
-        (OptionId::Diagnose, "it is sent before SIGKILL"),
+        (OptionId::GraceMax, "it moves the deadline"),
+        (OptionId::Diagnose, "it is sent before the deadline"),
     ] {
         let written = |found: &&Found| !matches!(found.source, Source::Profile(_));
         let Some(found) = reader.asked(id).filter(written).cloned() else { continue };
-        let why = format!("{lacks}, as {name} has no deadline; set GRACEINIT_GRACE too");
+        let why = format!("{lacks}, and {name} has none; set GRACEINIT_GRACE too");
         reader.wrong(id, &found, why);
     }
 }
@@ -83,7 +83,7 @@ pub(super) fn warn_of_no_deadline(reader: &mut Reader<'_>, plan: &Plan) {
         let name = reader.persona().name();
         reader.warnings.push(format!(
             "this stop has no deadline, as {name} has none: set GRACEINIT_GRACE (docker stop and podman \
-             stop kill after 10 s, which 7s fits; Kubernetes after terminationGracePeriodSeconds)"
+             stop kill after 10 s, so 7s fits; Kubernetes after terminationGracePeriodSeconds)"
         ));
     }
 }

@@ -125,10 +125,12 @@ impl File {
     pub(super) fn read(path: &OsStr) -> Result<File, String> {
         let unread = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => {
-                "there is no such file; put it there, or leave the option out".to_owned()
+                "the file does not exist; create it, or remove the option".to_owned()
             }
             io::ErrorKind::PermissionDenied => {
-                "it may not be read by this user; chmod it, or mount it readable".to_owned()
+                "this user has no permission to read it; change the mode of the file, or mount it \
+                 readable"
+                    .to_owned()
             }
             _ => format!("{error}; name a file that can be read"),
         };
@@ -138,7 +140,7 @@ impl File {
         }
         // Opening a FIFO without a writer blocks for ever.
         if !about.is_file() {
-            return Err("it is no regular file; name one".to_owned());
+            return Err("it is not a regular file; name one".to_owned());
         }
         let mut bytes = Vec::new();
         // Some files of /proc are regular files, and a read of them blocks (/proc/kmsg).
@@ -146,10 +148,7 @@ impl File {
         let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unread)?;
         file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unread)?;
         if bytes.len() as u64 > LARGEST {
-            return Err(
-                "it is larger than 64 KiB, which nobody has written by hand; name the right file"
-                    .to_owned(),
-            );
+            return Err("it is larger than 64 KiB; name the right file".to_owned());
         }
         let text = String::from_utf8(bytes).map_err(|error| {
             let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
@@ -320,7 +319,7 @@ impl Walk<'_> {
         }
         let kind = value.get_ref().type_str();
         let subject = format!("{key} = {}", self.file.raw(&value.span()));
-        let why = format!("{key} takes no such {kind}; write {}", takes.example());
+        let why = format!("{key} takes no {kind}; write {}", takes.example());
         self.wrong(value.span().start, &subject, &why);
         None
     }
@@ -335,7 +334,7 @@ impl Walk<'_> {
             let Some(phase) = HookPhase::ALL.into_iter().find(|phase| phase.as_str() == name)
             else {
                 let names = HookPhase::ALL.map(HookPhase::as_str).join(", ");
-                let why = format!("no phase that has hooks; write one of {names}");
+                let why = format!("not a phase with hooks; write one of {names}");
                 let subject = format!("hook.{}", self.file.raw(&key.span()));
                 self.wrong(key.span().start, &subject, &why);
                 continue;
@@ -420,16 +419,16 @@ impl Walk<'_> {
             let name: &str = key.get_ref();
             let subject = format!("env.{}", self.file.raw(&key.span()));
             if HOOK_VARIABLES.contains(&name) || name == "TRACEPARENT" {
-                let why = "graceinit sets this one itself; write another name";
+                let why = "graceinit sets this variable itself; write another name";
                 self.wrong(key.span().start, &subject, why);
             } else if name.is_empty() || name.contains('=') {
-                let why = "not the name of a variable; write one without =";
+                let why = "not the name of a variable; write a name without =";
                 self.wrong(key.span().start, &subject, why);
             } else if let Some(value) = self.scalar(Takes::Text("VALUE"), name, value) {
                 match CString::new(format!("{name}={}", value.text())) {
                     Ok(entry) => list.push(entry),
                     Err(_) => {
-                        let why = "a byte 0, which no variable can hold; take it out";
+                        let why = "a NUL byte, which a variable cannot hold; remove it";
                         self.wrong(key.span().start, &subject, why);
                     }
                 }
@@ -455,17 +454,19 @@ fn no_key(name: &str) -> String {
         return format!("not a key of graceinit; write {meant}");
     }
     match name {
-        "l" => return "the licence is shown by the flag only; write graceinit -l".to_owned(),
-        "config" => return "a file cannot name another one; write all into this file".to_owned(),
+        "l" => return "the licence is printed by the flag only; write graceinit -l".to_owned(),
+        "config" => {
+            return "a file cannot name another file; write all settings into this file".to_owned();
+        }
         "check" => {
-            return "a check is asked for by the flag only; write graceinit --check".to_owned();
+            return "a check is requested by the flag only; write graceinit --check".to_owned();
         }
         "probe" => {
-            return "a probe is asked for by the flag only; write graceinit --probe ready"
+            return "a probe is requested by the flag only; write graceinit --probe ready"
                 .to_owned();
         }
         "render" => {
-            return "a page is asked for by the flag only; write graceinit --render report.json"
+            return "a page is requested by the flag only; write graceinit --render report.json"
                 .to_owned();
         }
         _ => {}

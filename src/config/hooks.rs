@@ -204,7 +204,8 @@ fn on_failure(phase: HookPhase, text: &str) -> Result<OnFailure, String> {
             match wanted {
                 OnFailure::Warn => Ok(wanted),
                 OnFailure::Abort => Err(format!(
-                    "{} goes on whatever fails; write warn, or move the hook to pre-start, on-reload or on-stop",
+                    "{} continues after every failure; write warn, or move the hook to pre-start, \
+                     on-reload or on-stop",
                     phase.as_str()
                 )),
             }

@@ -13,7 +13,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Address> {
     let found = reader.all_known(OptionId::Listen).to_vec();
     for (index, found) in found.iter().enumerate() {
         if addresses.iter().take(index).any(|one| Some(one) == addresses.get(index)) {
-            reader.wrong(OptionId::Listen, found, "it is there twice; write it once");
+            reader.wrong(OptionId::Listen, found, "it is given twice; give it once");
         }
     }
     addresses

@@ -151,8 +151,9 @@ impl Config {
             .collect();
         (!open.is_empty()).then(|| {
             format!(
-                "whoever can reach {} can read metrics, settings, command lines, the names of processes and \
-                 what hooks print; --listen 127.0.0.1:PORT answers this host (or pod) only",
+                "every client that can reach {} can read metrics, settings, command lines, the names of \
+                 processes and \
+                 what hooks print; --listen 127.0.0.1:PORT serves this host (or pod) only",
                 open.join(" and ")
             )
         })
@@ -437,8 +438,8 @@ fn warn_of_unknown_variables(reader: &mut Reader<'_>) {
         // The variables of hooks are set where graceinit runs in a hook.
         if ours && !known && !HOOK_VARIABLES.contains(name) {
             reader.warnings.push(format!(
-                "{name} is no variable of graceinit and is ignored (a Kubernetes service called \
-                 graceinit makes such variables; graceinit --help lists ours)"
+                "{name} is not a variable of graceinit and is ignored (a Kubernetes service called \
+                 graceinit creates such variables; graceinit --help lists all)"
             ));
         }
     }

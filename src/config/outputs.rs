@@ -64,7 +64,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Watch {
             match fs::metadata(text) {
                 // The file is replaced by rename(2), which would put a regular file in the place of a device.
                 Ok(there) if !there.is_file() => {
-                    Err("it is no regular file and could not be replaced; name one".to_owned())
+                    Err("it is not a regular file, so it cannot be replaced; name a regular file"
+                        .to_owned())
                 }
                 _ => Ok(path),
             }
@@ -89,7 +90,7 @@ pub(super) fn conflicts(reader: &mut Reader<'_>) {
         // Resolves `.` and doubled `/` only: the file may not exist yet.
         let Ok(path) = std::path::absolute(&found.value) else { continue };
         if let Some((_, other)) = taken.iter().find(|(known, _)| *known == path) {
-            let why = format!("it is in use already ({other}); name another file");
+            let why = format!("it is already in use ({other}); name another file");
             reader.wrong(id, &found, why);
         }
         taken.push((path, found.with_source(id)));
@@ -118,7 +119,8 @@ fn probed_addresses(reader: &mut Reader<'_>) -> Vec<Address> {
     if addresses.is_empty() && !reader.has_failed(OptionId::Listen) {
         let probe = reader.known(OptionId::Probe).cloned();
         if let (true, Some(found)) = (in_file.is_empty(), probe) {
-            let why = "nobody says where graceinit listens; write --listen ADDR too, or set GRACEINIT_LISTEN";
+            let why =
+                "the address of graceinit is unknown; add --listen ADDR, or set GRACEINIT_LISTEN";
             reader.wrong(OptionId::Probe, &found, why);
         }
         reader.add_mistakes(in_file);
@@ -154,17 +156,17 @@ pub(super) fn tool(
         (false, true) => (
             "-P",
             &[OptionId::Pause, OptionId::Subreaper, OptionId::ScopeGroup, OptionId::Verbosity][..],
-            "it runs no app, and only reaps and waits for its end",
+            "it runs no app, and only reaps orphans",
         ),
         (false, false) => {
-            ("--render", &[OptionId::Render][..], "a page is drawn from the report alone")
+            ("--render", &[OptionId::Render][..], "a page is made from the report alone")
         }
     };
     for (id, _) in given.options.iter().filter(|(id, _)| !allowed.contains(id)) {
         let flag = Source::Flag(*id);
         reader.wrong_at_all(if TOOLS.contains(id) {
             format!(
-                "unable to use {asked} together with {flag}: each is all that is done; choose one"
+                "unable to use {asked} together with {flag}: each of them is a mode of its own; choose one"
             )
         } else {
             format!("unable to use {flag} together with {asked}: {alone}; leave {flag} out")
@@ -216,6 +218,6 @@ fn question(text: &str) -> Result<Question, String> {
         "ready" => Ok(Question::Ready),
         "live" => Ok(Question::Live),
         "status" => Ok(Question::Status),
-        _ => Err("nothing to ask; write ready, live or status".to_owned()),
+        _ => Err("not a question; write ready, live or status".to_owned()),
     }
 }

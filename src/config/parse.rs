@@ -44,7 +44,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     };
     if let Some(seconds) = number(text) {
         return Duration::try_from_secs_f64(seconds)
-            .map_err(|_| "too long; write a number of seconds that a clock can count".to_owned());
+            .map_err(|_| "too long; write a shorter time".to_owned());
     }
     humantime::parse_duration(text)
         .map_err(|_| "not a duration; write 10s, 1m 30s, 250ms or a number of seconds".to_owned())
@@ -53,7 +53,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 /// A duration that is not zero: zero would mean that there is no limit.
 pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err("no time at all; write at least 1ms".to_owned()),
+        Duration::ZERO => Err("zero is not allowed; write at least 1ms".to_owned()),
         some => Ok(some),
     }
 }
@@ -69,7 +69,7 @@ fn list<T>(text: &str, part: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T
             .map_err(|why| if one == text { why } else { format!("'{}' is {why}", one.trim()) })
     };
     if text.is_empty() {
-        return Err("an empty list; write one at least, or leave it out".to_owned());
+        return Err("an empty list; write at least one value, or leave the option out".to_owned());
     }
     text.split(',').map(named).collect()
 }
@@ -78,7 +78,9 @@ fn signals(text: &str, effect: &str) -> Result<Vec<Signal>, String> {
     let mut signals = Vec::new();
     for signal in list(text, signal)? {
         if NEVER_SEEN.contains(&signal) {
-            return Err(format!("{signal} cannot begin a {effect}; name one that can be caught"));
+            return Err(format!(
+                "{signal} cannot begin a {effect}; name a signal that can be caught"
+            ));
         }
         if !signals.contains(&signal) {
             signals.push(signal);
@@ -116,7 +118,7 @@ pub(super) fn ladder(text: &str) -> Result<Vec<Rung>, String> {
     if waits {
         Ok(rungs)
     } else {
-        Err("each signal but the last needs its time; write TERM:10s,INT".to_owned())
+        Err("each signal but the last needs a time; write TERM:10s,INT".to_owned())
     }
 }
 
@@ -139,7 +141,7 @@ pub(super) fn diagnose(text: &str) -> Result<Diagnose, String> {
     };
     let signal = signal(name)?;
     if NEVER_SEEN.contains(&signal) {
-        return Err(format!("{signal} makes no app tell anything; write QUIT@2s"));
+        return Err(format!("{signal} makes no app print its state; write QUIT@2s"));
     }
     Ok(Diagnose { signal, lead })
 }
@@ -158,7 +160,7 @@ pub(super) fn stop_again(text: &str) -> Result<StopAgain, String> {
     match text {
         "ignore" => Ok(StopAgain::Ignore),
         "kill" => Ok(StopAgain::Kill),
-        _ => Err("no answer to a second request; write ignore or kill".to_owned()),
+        _ => Err("not a response to a second stop request; write ignore or kill".to_owned()),
     }
 }
 
@@ -166,7 +168,7 @@ pub(super) fn on_failure(text: &str) -> Result<OnFailure, String> {
     match text {
         "warn" => Ok(OnFailure::Warn),
         "abort" => Ok(OnFailure::Abort),
-        _ => Err("no answer to a failure; write warn or abort".to_owned()),
+        _ => Err("not a response to a failure; write warn or abort".to_owned()),
     }
 }
 
@@ -181,7 +183,7 @@ pub(super) fn count(text: &str) -> Result<u32, String> {
 /// A count that is not zero.
 pub(super) fn some_count(text: &str) -> Result<u32, String> {
     match count(text)? {
-        0 => Err("none at all; write at least 1".to_owned()),
+        0 => Err("zero is not allowed; write at least 1".to_owned()),
         some => Ok(some),
     }
 }
@@ -209,7 +211,7 @@ pub(super) fn ports(text: &str) -> Result<Ports, String> {
 
 fn port_of_several(text: &str) -> Result<u16, String> {
     if text.trim() == "auto" {
-        return Err("for all ports, and stands alone; write auto, or the ports".to_owned());
+        return Err("not allowed beside ports; write auto, or the ports".to_owned());
     }
     port(text).map_err(|why| format!("{why}, or auto"))
 }
@@ -222,12 +224,12 @@ pub(super) fn truth(text: &str) -> Result<bool, String> {
     match text {
         "1" | "true" | "yes" | "on" => Ok(true),
         "0" | "false" | "no" | "off" => Ok(false),
-        _ => Err("neither yes nor no; write 1 or 0".to_owned()),
+        _ => Err("not a boolean; write 1 or 0".to_owned()),
     }
 }
 
 pub(super) fn check(text: &str) -> Result<Option<Check>, String> {
-    let wrong = || "nothing to check against; write docker or k8s:30s".to_owned();
+    let wrong = || "not a platform; write docker or k8s:30s".to_owned();
     match text.split_once(':') {
         None if text.is_empty() || text == "plain" => Ok(Some(Check::Plain)),
         None if text == "docker" => Ok(Some(Check::Docker)),
@@ -263,7 +265,7 @@ pub(super) fn path(bytes: &[u8], example: &str) -> Result<CString, String> {
     if bytes.is_empty() {
         return Err(format!("an empty path; write {example}"));
     }
-    CString::new(bytes).map_err(|_| "a byte 0 in a path; take it out".to_owned())
+    CString::new(bytes).map_err(|_| "a NUL byte in a path; remove it".to_owned())
 }
 
 /// Writes a duration in the notation that [`duration`] reads.

@@ -54,7 +54,7 @@ pub(super) fn choose(found: &Found) -> Result<Chosen, String> {
         // The argument becomes a word in the command of a hook.
         (Some(usual), Some(argument)) if argument.contains([' ', '\t', '\'', '"', '\\']) => {
             return Err(format!(
-                "a blank or a quote in the argument; write one without, as in {name}:{usual}"
+                "a space or a quote in the argument; write one without, as in {name}:{usual}"
             ));
         }
         (_, Some(argument)) => argument,

@@ -59,10 +59,10 @@ fn conditions(reader: &mut Reader<'_>, whens: Vec<Option<When>>) -> Vec<Ready> {
     for (found, when) in found.iter().zip(whens) {
         let why = match &when {
             None if several => {
-                "it says that there are no conditions, and there are others; leave one of them out"
+                "it means that there is no condition, and another condition is given; remove one of them"
             }
             Some(when) if list.iter().any(|ready| ready.when == *when) => {
-                "it is there twice; write it once"
+                "it is given twice; give it once"
             }
             Some(_) if list.len() == MOST => {
                 reader.wrong(
@@ -90,11 +90,12 @@ fn warn_of_shell(reader: &mut Reader<'_>, found: &Found, when: &When) {
     let When::Probe(task) = when else { return };
     if let Some(word) = commands::shell_operator(task) {
         reader.warnings.push(format!(
-                "{} '{}': it is run without a shell, so '{word}' is a plain argument; write exec:sh -c '...' \
+            "{} '{}': the command runs without a shell, so '{word}' is a plain argument; write \
+                 exec:sh -c '...' \
                  if a shell is meant",
-                found.source,
-                found.text()
-            ));
+            found.source,
+            found.text()
+        ));
     }
 }
 
@@ -113,18 +114,18 @@ pub(super) fn conflicts(
     for (found, when) in list() {
         let why = match when {
             When::Signal(signal) if stop_on.contains(signal) => Some(format!(
-                "{signal} cannot both begin a stop and tell that the app is ready ({}); take it out of \
-                     one of them",
+                "{signal} cannot both begin a stop and report that the app is ready ({}); remove it from \
+                 one of them",
                 reader.known_with_source(OptionId::StopOn)
             )),
             When::Signal(signal) if reload_on.contains(signal) => Some(format!(
-                "{signal} cannot both run the on-reload hooks and tell that the app is ready ({}); take \
-                     it out of one of them",
+                "{signal} cannot both run the on-reload hooks and report that the app is ready ({}); \
+                 remove it from one of them",
                 reader.known_with_source(OptionId::ReloadOn)
             )),
             When::Fd(number) if is_open(reader, *number) => Some(format!(
-                "descriptor {number} was open already when graceinit was started (a socket of \
-                     LISTEN_FDS, a redirection), and the app gets it as it is; write another number"
+                "descriptor {number} was already open when graceinit was started (a socket of \
+                     LISTEN_FDS, a redirection), and the app inherits it; write another number"
             )),
             _ => None,
         };
@@ -143,7 +144,8 @@ pub(super) fn conflicts(
     };
     if let Some((found, _)) = list().find(|(_, when)| itself(when)) {
         let why = format!(
-            "it exists only while the app is ready, which waits for it ({}); name another file",
+            "the file exists only while the app is ready, and readiness waits for the file ({}); name \
+             another file",
             found.with_source(OptionId::Ready)
         );
         reader.wrong(OptionId::ReadyFile, &told, why);
@@ -162,12 +164,11 @@ fn timeout_conflict(reader: &mut Reader<'_>, readiness: &Readiness, known: &[Fou
         .find(|(_, ready)| matches!(ready.when, When::After(span) if span >= timeout));
     let why = if let Some((found, _)) = late {
         format!(
-            "the app cannot be ready by then ({}); write a longer one, or a shorter after",
+            "the app cannot be ready by then ({}); write a longer time, or a shorter after",
             found.with_source(OptionId::Ready)
         )
     } else if readiness.ready.is_empty() && !drains && !reader.has_failed(OptionId::Ready) {
-        "without --ready the app is ready as soon as it was started; write when it is ready, or leave \
-             this out"
+        "without --ready the app is ready as soon as it is started; add --ready, or remove this option"
                 .to_owned()
     } else {
         return;
@@ -232,9 +233,9 @@ fn words(bytes: &[u8]) -> Result<String, String> {
 
 fn fd(text: &str) -> Result<i32, String> {
     match text.parse() {
-        Ok(0..=2) => Err("the first three are the app's own; write fd:3 or higher".to_owned()),
+        Ok(0..=2) => Err("descriptors 0 to 2 are the app's stdio; write fd:3 or higher".to_owned()),
         Ok(number @ 3..=HIGHEST_FD) => Ok(number),
-        Ok(_) | Err(_) => Err("no descriptor; write a number from 3 to 1023".to_owned()),
+        Ok(_) | Err(_) => Err("not a descriptor; write a number from 3 to 1023".to_owned()),
     }
 }
 
@@ -248,7 +249,7 @@ fn program(line: &[u8]) -> Result<Task, String> {
 fn signal(text: &str) -> Result<Signal, String> {
     let signal = parse::signal(text)?;
     if parse::NEVER_SEEN.contains(&signal) {
-        return Err(format!("{signal} cannot tell anything; name one that can be caught"));
+        return Err(format!("{signal} cannot report readiness; name a signal that can be caught"));
     }
     Ok(signal)
 }

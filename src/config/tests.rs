@@ -123,11 +123,12 @@ fn all_mistakes_come_at_once_each_with_its_source_and_the_fix() {
     );
     let want = [
         "unable to use --grace 'soon': not a duration; write 10s, 1m 30s, 250ms or a number of seconds",
-        "unable to use --stop-on 'TERM,KILL': KILL cannot begin a stop; name one that can be caught",
-        "unable to use --stop-signal 'TERM,INT': each signal but the last needs its time; write TERM:10s,INT",
+        "unable to use --stop-on 'TERM,KILL': KILL cannot begin a stop; name a signal that can be caught",
+        "unable to use --stop-signal 'TERM,INT': each signal but the last needs a time; write TERM:10s,INT",
         "unable to use --scope 'all': not a scope; write group, main, mixed or tree",
         "unable to use --rewrite 'HUP': not FROM:TO; write TERM:QUIT, or HUP:0 to drop it",
-        "unable to use GRACEINIT_STOP_AGAIN 'maybe': no answer to a second request; write ignore or kill",
+        "unable to use GRACEINIT_STOP_AGAIN 'maybe': not a response to a second stop request; write \
+         ignore or kill",
         "unable to use -e '256': not an exit code; write a number from 0 to 255",
         "unable to use --hook-retries 'many': not a count; write a whole number",
         "unable to use --on-stop '\"open': a quote is not closed; close it",
@@ -262,12 +263,12 @@ fn a_name_selects_levels_and_codes() {
 fn what_needs_a_deadline_says_so() {
     let place = Place { persona: Persona::Tini, ..Place::default() };
     for (variable, value, lacks) in [
-        ("GRACEINIT_GRACE_MAX", "30", "there is none that could be moved"),
-        ("GRACEINIT_DIAGNOSE", "QUIT", "it is sent before SIGKILL"),
+        ("GRACEINIT_GRACE_MAX", "30", "it moves the deadline"),
+        ("GRACEINIT_DIAGNOSE", "QUIT", "it is sent before the deadline"),
     ] {
         let mistakes = with("app", &[(variable, value)], place).expect_err(variable);
         let why = format!(
-            "unable to use {variable} '{value}': {lacks}, as tini has no deadline; set GRACEINIT_GRACE too"
+            "unable to use {variable} '{value}': {lacks}, and tini has none; set GRACEINIT_GRACE too"
         );
         assert_eq!(mistakes, [why]);
         assert!(with("app", &[(variable, value), ("GRACEINIT_GRACE", "20")], place).is_ok());

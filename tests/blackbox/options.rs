@@ -434,7 +434,8 @@ fn a_check_needs_no_command() -> Outcome {
 #[test]
 fn a_path_and_a_command_may_be_any_bytes() -> Outcome {
     let bytes = OsString::from_vec(b"a\xff".to_vec());
-    let given = Given { options: vec![(OptionId::OnStop, vec![bytes.clone()])], command: vec![bytes] };
+    let given =
+        Given { options: vec![(OptionId::OnStop, vec![bytes.clone()])], command: vec![bytes] };
     let config = config::build(given, &[], Where::default()).expect("fine");
     ensure_eq!(config.hooks.on_stop.len(), 1, "the hook");
     Ok(())
