@@ -114,11 +114,11 @@ fn named(args: &[OsString]) -> [bool; OPTIONS.len()] {
         if let Some(long) = word.strip_prefix(b"--") {
             let name = long.split(|byte| *byte == b'=').next().unwrap_or_default();
             let is = |known: &&str| known.as_bytes() == name;
-            mark(&|opt| (opt.long && is(&opt.name)) || opt.also.iter().any(|also| is(&also)));
+            mark(&|opt| (opt.long && is(&opt.name)) || opt.also.iter().any(is));
         } else if let Some(letters) = word.strip_prefix(b"-") {
             for letter in letters.iter().map(|byte| char::from(*byte)) {
                 let is = |also: &&str| also.chars().eq([letter]);
-                mark(&|opt| opt.short == Some(letter) || opt.also.iter().any(|also| is(&also)));
+                mark(&|opt| opt.short == Some(letter) || opt.also.iter().any(is));
             }
         }
     }

@@ -38,12 +38,12 @@ fn a_flag_counts_more_than_its_variable_and_grace_exit_timeout_least() {
     assert_eq!(grace("app", &all), secs(20));
     assert_eq!(grace("-t 1m app", &all), secs(60));
     assert_eq!(grace("-t 1 -t 2 app", &[]), secs(2));
-    // Set to nothing is not set.
+    // An empty variable counts as unset.
     assert_eq!(grace("app", &[("GRACEINIT_GRACE", " "), all[1]]), secs(30));
 }
 
 #[test]
-fn defaults_fit_where_it_runs() {
+fn defaults_depend_on_the_place() {
     let times = |kubernetes, container| {
         let config =
             with("app", &[], Place { kubernetes, container, ..Place::default() }).expect("fine");
@@ -56,7 +56,7 @@ fn defaults_fit_where_it_runs() {
 }
 
 #[test]
-fn durations() {
+fn durations_are_read_in_every_notation() {
     for (text, want) in [
         ("5", Some(secs(5))),
         ("0", Some(Duration::ZERO)),
@@ -74,7 +74,7 @@ fn durations() {
 }
 
 #[test]
-fn ladders_rewrites_and_scopes() {
+fn ladders_rewrites_and_scopes_reach_the_plan() {
     let plan = config(
         "--stop-signal TERM:10s,SIGINT:5,0:90%,RTMIN+3 -r HUP:0 -r 15:QUIT --scope tree app",
     )
@@ -99,7 +99,7 @@ fn ladders_rewrites_and_scopes() {
 }
 
 #[test]
-fn hooks_are_split_as_a_shell_would_and_on_stop_alone_is_retried() {
+fn hooks_are_split_as_a_shell_would_and_only_on_stop_is_retried() {
     let config =
         config("--pre-stop 'a \"b c\" d\\ e' --on-stop x --on-stop y --hook-timeout 2 app");
     let words = ["a", "b c", "d e"].map(OsString::from);
@@ -140,7 +140,7 @@ fn all_mistakes_come_at_once_each_with_its_source_and_the_fix() {
 }
 
 #[test]
-fn conflicts_are_refused() {
+fn conflicts_of_signals_and_scopes_are_refused() {
     let dropped = mistakes("-r TERM:0 app", &[]);
     assert_eq!(dropped.len(), 1);
     assert!(dropped[0].contains("--rewrite 'TERM:0'") && dropped[0].contains("--stop-signal"));
@@ -165,7 +165,7 @@ fn unknown_variables_and_shell_operators_are_warnings() {
 }
 
 #[test]
-fn levels() {
+fn each_v_raises_the_log_level_by_one() {
     let level = |line: &str| config(line).level;
     assert_eq!(level("app"), LevelFilter::Warn);
     assert_eq!(level("-v app"), LevelFilter::Info);
@@ -197,10 +197,14 @@ fn another_name_has_no_deadline_unless_one_is_set() {
         assert_eq!(grace("app", &[("GRACE_EXIT_TIMEOUT", "9")]), (false, secs(9)));
         assert_eq!(grace("-t 9 app", &[]), (false, secs(9)));
     }
-    assert!(!config("app").plain, "by its own name it is itself");
+    assert!(!config("app").plain, "under its own name graceinit is never plain");
     let place = |container| Place { container, persona: Persona::Tini, ..Place::default() };
     let leftovers = |container| with("app", &[], place(container)).expect("fine").plan.leftovers;
-    assert_eq!((leftovers(true), leftovers(false)), (secs(7), secs(15)), "as graceinit's deadline");
+    assert_eq!(
+        (leftovers(true), leftovers(false)),
+        (secs(7), secs(15)),
+        "the same as graceinit's default deadline"
+    );
 }
 
 #[test]
@@ -220,11 +224,11 @@ fn a_name_selects_scope_session_and_signals() {
     assert_eq!(of(DumbInit, "--single-child app", &[]), (Scope::Main, false, true));
     assert_eq!(of(DumbInit, "app", &[("DUMB_INIT_SETSID", "0")]), (Scope::Main, false, true));
     assert_eq!(of(DumbInit, "app", &[("DUMB_INIT_SETSID", "no")]), (Scope::Group, true, true));
-    // GRACEINIT_ counts more, and asking for phases brings them.
+    // A GRACEINIT_ variable counts more, and a setting of a stop brings a stop in phases.
     let both = [("GRACEINIT_SCOPE", "tree"), ("TINI_KILL_PROCESS_GROUP", "1")];
     assert_eq!(of(Tini, "app", &both), (Scope::Tree, false, true));
     assert_eq!(of(Tini, "app", &[("GRACEINIT_DRAIN", "80")]), (Scope::Main, false, false));
-    // Those of another program mean nothing, not even to graceinit.
+    // A variable of another program has no effect under graceinit's own name.
     assert_eq!(of(Graceinit, "app", &[("DUMB_INIT_SETSID", "0")]), (Scope::Group, false, false));
 }
 
@@ -260,7 +264,7 @@ fn a_name_selects_levels_and_codes() {
 }
 
 #[test]
-fn what_needs_a_deadline_says_so() {
+fn options_that_need_a_deadline_are_refused_without_one() {
     let place = Place { persona: Persona::Tini, ..Place::default() };
     for (variable, value, lacks) in [
         ("GRACEINIT_GRACE_MAX", "30", "it moves the deadline"),
