@@ -22,7 +22,7 @@
 //! main → account, cli, config, exit, life, sys, tools, types
 //! tools → account, cli, config, http_client, machine, reaper, sys, types
 //! life → account, cli, config, exit, http_client, machine, notify, observer, reaper, sockets, sys, types
-//! config → account, cli, exit, machine, sys, types
+//! config → account, cli, machine, sys, types
 //! cli → exit, sys, types
 //! sockets → machine, sys, types
 //! observer → account, sys, types

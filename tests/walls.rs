@@ -54,7 +54,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "types",
         ],
     ),
-    ("config", &["account", "cli", "exit", "machine", "sys", "types"]),
+    ("config", &["account", "cli", "machine", "sys", "types"]),
     ("cli", &["exit", "sys", "types"]),
     ("sockets", &["machine", "sys", "types"]),
     ("observer", &["account", "sys", "types"]),

@@ -38,7 +38,7 @@ pub fn keep_account(config: &Config) {
         return;
     }
     let settings = config.settings.iter().map(|setting| account::Setting {
-        name: setting.name.to_owned(),
+        name: setting.option.to_string(),
         value: text::cut(&setting.value),
         source: setting.source.to_string(),
     });

@@ -1,17 +1,15 @@
 //! Starting processes. All is prepared before fork(2); what the child does after it is in `child.rs`. A start never
 //! waits: a pipe, the exec status, tells how execve(2) went.
 
-use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::child::{self, Orders};
 pub use super::setup::{Program, Setup, Signals, Step, Task};
 use crate::sys::fd::{self, Read};
 use crate::sys::process;
-use crate::sys::signals::{self, Disposition, Mask};
-use crate::types::{Pid, Signal};
+use crate::sys::signals::{self, Mask};
+use crate::types::Pid;
 
 /// A child that is on its way to execve.
 #[derive(Debug)]
