@@ -31,7 +31,7 @@ pub struct Live {
     first: Option<Time>,
     /// The version at the terminal.
     line: Option<String>,
-    /// When that one is out of date.
+    /// When that version is out of date.
     next: Option<Time>,
 }
 

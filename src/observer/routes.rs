@@ -210,7 +210,7 @@ mod tests {
             (prometheus_2, OpenMetrics),
             (prometheus_3, OpenMetrics),
             (text_first, Text),
-            // Who does not ask for it by name cannot read it.
+            // A client that does not ask for it by name cannot read it.
             ("", Text),
             ("*/*", Text),
             ("application/*", Text),
