@@ -113,7 +113,7 @@ fn nothing_sleeps() {
     // marks, or leave the processor to others between two looks.
     let measures = ["tests/inits/main.rs", "tests/blackbox/still.rs", "tests/account/observer.rs"];
     let looks = ["tests/support/proc.rs"];
-    for line in trespasses("tests", &["thread::sleep(", "nanosleep(", "usleep("]) {
+    for line in trespasses("tests", &["thread::sleep(", "libc::nanosleep(", "libc::usleep("]) {
         let known = measures.iter().chain(&looks).any(|path| line.contains(path));
         assert!(known || line.contains("trespasses("), "{line}");
     }

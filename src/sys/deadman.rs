@@ -1,8 +1,8 @@
-//! The dead-man timer: a POSIX timer whose handler works without the main loop. If the loop is stuck (a blocked write, a
-//! hung file system, a bug), the handler kills all processes, and graceinit exits.
+//! The dead-man timer: a POSIX timer whose handler works without the main loop. If the loop is stuck (a blocked
+//! write, a hung file system, a bug), the handler kills all processes, and graceinit exits.
 //!
-//! The timer sends SIGALRM, which is unblocked when the timer is first armed. If an alarm comes before the timer is due,
-//! a process has sent it: the handler counts it, and the loop treats it like any other signal.
+//! The timer sends SIGALRM, which is unblocked when the timer is first armed. If an alarm comes before the timer is
+//! due, a process has sent it: the handler counts it, and the loop treats it like any other signal.
 
 use std::io;
 use std::ptr;
@@ -13,8 +13,8 @@ use super::signals::{self, Mask};
 use super::{clock, last_report, process, tree};
 use crate::types::{Pid, Signal, Time};
 
-/// The loop gets two chances of this length after the end of the budget: a machine that was frozen (`docker pause`) wakes
-/// up after that end although nothing is stuck.
+/// The loop gets two chances of this length after the end of the budget: a machine that was frozen (`docker pause`)
+/// wakes up after that end although nothing is stuck.
 const CHANCE: Duration = Duration::from_millis(250);
 /// How long the handler waits for the killed processes to end.
 const DYING: Duration = Duration::from_millis(200);
@@ -82,7 +82,8 @@ pub fn app_started(group: Pid) {
     APP.store(group.0, SeqCst);
 }
 
-/// Tells the handler that the app was reaped, because its pid may be used again. `code` is what graceinit would exit with.
+/// Tells the handler that the app was reaped, because its pid may be used again. `code` is what graceinit would exit
+/// with.
 pub fn app_reaped(code: u8) {
     APP.store(0, SeqCst);
     CODE.store(i32::from(code), SeqCst);

@@ -17,7 +17,7 @@ use serde_json::Value as Json;
 
 use super::tally::Tally;
 use crate::blackbox::plans::Plan;
-use crate::machine::life::Told;
+use crate::machine::life::Recorded;
 use crate::support::dice::Dice;
 use crate::support::files::Place;
 use crate::support::{Fault, Outcome, Program, need};
@@ -25,12 +25,12 @@ use crate::{ensure, ensure_eq};
 
 /// Folds what was told of a random life, holds the account to the machine at every step, and its
 /// renderings to one another at the end.
-pub(crate) fn check(told: &[Told]) -> Result<(), String> {
+pub(crate) fn check(told: &[Recorded]) -> Result<(), String> {
     let phase = PhaseName::Starting.as_str().to_owned();
     let phases = vec![Stretch { phase: phase.clone(), ..Stretch::default() }];
     let mut account = Account { v: VERSION, phase, phases, ..Account::default() };
     let mut log = Tally::begun();
-    for Told { at, facts, phase, ready } in told {
+    for Recorded { at, facts, phase, ready } in told {
         for fact in facts {
             log.hear_line(&Line::of(fact), &account.phase);
             account.take(Span(at.0 / 1000), fact);

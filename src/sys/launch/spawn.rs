@@ -243,9 +243,9 @@ pub fn spawn(task: Task<'_>, setup: &Setup<'_>) -> io::Result<Child> {
     })
 }
 
-/// Starts the app: like [`spawn`], but until execve the child shares the memory of this process if the kernel allows it.
-/// A copy costs more than all else that a start does: the page tables, and a page fault for each page that either side
-/// writes to. Called once in a life: what the child reads is never freed.
+/// Starts the app: like [`spawn`], but until execve the child shares the memory of this process if the kernel allows
+/// it. A copy costs more than all else that a start does: the page tables, and a page fault for each page that either
+/// side writes to. Called once in a life: what the child reads is never freed.
 ///
 /// # Errors
 /// As for [`spawn`].
