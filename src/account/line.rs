@@ -1,5 +1,5 @@
-//! A fact as one line: its level, its kind, a sentence, and fields. The log writes the line as text or JSON, the account
-//! keeps it in its time line. `docs/logging.md` lists all kinds.
+//! A fact as one line: its level, its kind, a sentence, and fields. The log writes the line as text or JSON, the
+//! account keeps it in its time line. `docs/logging.md` lists all kinds.
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The status line that a stop shows at a terminal: the phase, what it waits for, the time left. Each version overwrites
-//! the one before, and every line of the log erases it.
+//! The status line that a stop shows at a terminal: the phase, what it waits for, the time left. Each version
+//! overwrites the one before, and every line of the log erases it.
 
 use std::time::Duration;
 

@@ -18,9 +18,9 @@
 //! | `hook_seconds` | `data-phase`, `data-hook`, `data-count`, `data-seconds` | `hooks[].took` |
 //! | `drain_connections` | `data-state` | `drain.last` |
 //!
-//! `data-pid` is on the rows of survivors and processes, `data-fact` on those of facts, `data-cut` on what was left out.
-//! `<main>` has `data-began`, which tells lives apart, `data-exit` once there is an exit, and `data-every`: the number of
-//! milliseconds after which a live page is loaded again.
+//! `data-pid` is on the rows of survivors and processes, `data-fact` on those of facts, `data-cut` on what was left
+//! out. `<main>` has `data-began`, which tells lives apart, `data-exit` once there is an exit, and `data-every`: the
+//! number of milliseconds after which a live page is loaded again.
 
 mod chart;
 mod drain;

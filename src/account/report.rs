@@ -12,8 +12,8 @@ use super::value::Value;
 /// The longest report: a kubelet reads no more of a termination message.
 pub const LONGEST: usize = 4096;
 
-/// The account as one line of JSON of at most `longest` bytes, without a newline. What matters least is left out first and
-/// counted in `cut`. An account that fits is not changed.
+/// The account as one line of JSON of at most `longest` bytes, without a newline. What matters least is left out
+/// first and counted in `cut`. An account that fits is not changed.
 ///
 /// Each part is measured when it is removed, so the whole is written only a few times, however much is left out.
 pub fn fit(account: &Account, longest: usize) -> Vec<u8> {

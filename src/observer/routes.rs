@@ -73,8 +73,8 @@ fn ready(view: &mut View<'_>) -> Answer {
     }
 }
 
-/// Liveness is not readiness: it holds while the app starts and stops, because a container that is restarted in the middle
-/// of its stop loses requests.
+/// Liveness is not readiness: it holds while the app starts and stops, because a container that is restarted in the
+/// middle of its stop loses requests.
 fn live(view: &mut View<'_>) -> Answer {
     let now = view.snapshot;
     match now.live {

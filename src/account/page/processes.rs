@@ -144,8 +144,8 @@ pub(super) fn tree(out: &mut Html, account: &Account) {
     out.raw("</section>\n");
 }
 
-/// Each process once, with its depth: first those whose parent is not among them. A ring, which only a forged report has,
-/// has no such process: it comes last.
+/// Each process once, with its depth: first those whose parent is not among them. A ring, which only a forged report
+/// has, has no such process: it comes last.
 fn nested(processes: &[Process]) -> Vec<(usize, &Process)> {
     let pids: HashSet<i32> = processes.iter().map(|process| process.pid).collect();
     let mut children: BTreeMap<i32, Vec<&Process>> = BTreeMap::new();
