@@ -1,5 +1,6 @@
 //! Renders facts: the account of a life, and from it log lines, metrics, report and page. Decides nothing.
 
+#[allow(clippy::module_inception, reason = "the room is named after the document in it")]
 pub mod account;
 mod fold;
 pub mod incident;
