@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use log::LevelFilter;
 
-use super::account::Account;
+use super::document::Account;
 use super::incident::Incident;
 use super::line::{Line, Took};
 use super::time::Span;

@@ -34,7 +34,7 @@ mod tests;
 
 use html::Html;
 
-use super::account::{Account, Ended};
+use super::document::{Account, Ended};
 use super::summary;
 use super::time::Span;
 

@@ -4,7 +4,7 @@ use std::io;
 
 use serde::Serialize;
 
-use super::account::{Account, Hook};
+use super::document::{Account, Hook};
 use super::summary;
 use super::time::Span;
 use super::value::Value;

@@ -1,6 +1,6 @@
 //! The account in one or two sentences: why the stop took as long as it did, and what was lost.
 
-use super::account::{Account, Drain, Hook, Survivor};
+use super::document::{Account, Drain, Hook, Survivor};
 use super::time::Span;
 use super::value::Value;
 use crate::machine::phase::PhaseName;

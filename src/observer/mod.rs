@@ -24,7 +24,7 @@ pub use connection::Limits;
 pub use server::serve;
 pub use snapshot::Snapshot;
 
-use crate::account::account::Account;
+use crate::account::document::Account;
 use crate::account::incident::Incident;
 use crate::account::{journal, report};
 use crate::sys::clock;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::account::account::Process;
+use crate::account::document::Process;
 use crate::account::time::Span;
 use crate::sys::stat::Stat;
 use crate::sys::{clock, process};

@@ -121,7 +121,7 @@ fn account(view: &mut View<'_>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::account::Account;
+    use crate::account::document::Account;
     use crate::sys::clock;
 
     fn snapshot(ready: bool, stopping: bool) -> Snapshot {

@@ -8,7 +8,7 @@ use super::connection::{Connection, Limits};
 use super::copy::{self, AccountCopy};
 use super::routes::{self, View};
 use super::snapshot::Snapshot;
-use crate::account::account::Account;
+use crate::account::document::Account;
 use crate::sys::clock;
 use crate::sys::fd::Read;
 use crate::sys::helper::{End, Sent};

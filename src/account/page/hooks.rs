@@ -1,6 +1,6 @@
 //! The hooks, attempt by attempt, and their output.
 
-use super::super::account::{Account, Attempt, Hook};
+use super::super::document::{Account, Attempt, Hook};
 use super::html::{self, Html};
 use super::{FEW, few, first, more, offset, table};
 

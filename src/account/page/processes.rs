@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::super::account::{Account, Process, Survivor};
+use super::super::document::{Account, Process, Survivor};
 use super::html::{self, Html};
 use super::{ROWS, first, more, table};
 

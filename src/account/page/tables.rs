@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::account::{Account, Entry};
+use super::super::document::{Account, Entry};
 use super::super::time::Span;
 use super::super::value::Value;
 use super::html::{self, Html};
