@@ -4,13 +4,19 @@ use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=packaging/build.rs");
-    // The entry point blocks signals before the C library starts: see src/sys/launch/entry.rs. Any linker knows these
-    // options (GNU ld, lld, mold).
+    // The entry point blocks signals before the C library starts: see src/sys/launch/entry.rs. GNU ld, lld and mold
+    // know these options.
     let target = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     let has_entry_point = ["x86_64", "aarch64"].contains(&target.as_str());
     if has_entry_point {
         println!("cargo:rustc-link-arg-bin=graceinit=-Wl,-e,graceinit_start");
         println!("cargo:rustc-link-arg-bin=graceinit=-Wl,--wrap=__register_frame_info");
+    }
+    // rustc ends its list of libraries with -Bdynamic, which mold 1 takes as the end of -static: it leaves out the
+    // symbols by which the C library relocates itself, and the program crashes. Other linkers ignore the repetition.
+    let features = std::env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    if features.split(',').any(|feature| feature == "crt-static") {
+        println!("cargo:rustc-link-arg-bin=graceinit=-Wl,-Bstatic");
     }
     // Without any optimization the compiler calls memcpy(3) for every copy, which an early start cannot: see
     // src/sys/launch/early/mod.rs.

@@ -1,16 +1,15 @@
-//! The program: command line → configuration → supervisor → exit status. The one place that ends the
-//! process.
+//! The program: command line → configuration → life → exit status. Only this file ends the process.
 #![no_main]
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 
-use graceinit::account::log::{self as account, Format};
-use graceinit::account::{journal, set_trace};
+use graceinit::account::log::Format;
+use graceinit::account::{self, journal, set_trace};
 use graceinit::cli::persona::Persona;
 use graceinit::cli::{self, Instead};
 use graceinit::config::outputs::Tool;
-use graceinit::config::{self, Config, Place};
+use graceinit::config::{self, Config, Place, Refusal};
 use graceinit::exit;
 use graceinit::life::files;
 use graceinit::life::hooks::environment;
@@ -23,10 +22,10 @@ use graceinit::types::Signal;
 #[path = "sys/launch/entry.rs"]
 mod entry;
 
-/// What graceinit was called with.
+/// How graceinit was called.
 struct Call {
     persona: Persona,
-    /// Without the name.
+    /// The command line without the name of the program.
     args: Vec<OsString>,
 }
 
@@ -38,7 +37,7 @@ fn start(name: Option<&OsStr>, args: Vec<OsString>, inherited: Inherited) -> ! {
 
 fn run(call: &Call, inherited: Inherited) -> ! {
     let config = configure(call);
-    account::init(config.level, config.log_format);
+    account::log::init(config.level, config.log_format);
     files::keep_account(&config);
     for warning in &config.warnings {
         journal::warn(warning.as_str());
@@ -49,30 +48,37 @@ fn run(call: &Call, inherited: Inherited) -> ! {
     leave(life::run(config, inherited), call.persona)
 }
 
-/// What the app is to be run with. Where something else was asked for, that is done, and the end.
+/// Builds the configuration. For --check, --probe, --render and -P, runs the tool and exits.
 ///
-/// Never inlined: what it needs of the stack is to be used again by what comes later.
+/// Never inlined: what comes later uses the same pages of the stack again.
 #[inline(never)]
 fn configure(call: &Call) -> Box<Config> {
     let Call { persona, args } = call;
     let given = match cli::parse(args, *persona) {
         Ok(given) => given,
         Err(Instead::Print(text)) => print(&text, 0),
-        Err(Instead::Tell(text)) => {
+        Err(Instead::PrintOnStderr(text)) => {
             stderr::write(text.as_bytes());
             process::exit(0)
         }
-        Err(Instead::Refuse(text)) => {
+        Err(Instead::Usage(text)) => {
             stderr::write(text.as_bytes());
             process::exit(persona.codes().own)
         }
-        Err(Instead::Wrong(message)) => refuse(call, &[message]),
+        Err(Instead::Mistake(message)) => {
+            let variables = config::our_variables(*persona);
+            let format = config::outputs::format_of_mistakes(&variables, Place::here(*persona));
+            refuse(*persona, Refusal { mistakes: vec![message], format })
+        }
     };
     let place = Place::here(*persona);
     let config = match config::build(given, &config::our_variables(*persona), place) {
         Ok(config) => config,
-        Err(mistakes) => refuse(call, &mistakes),
+        Err(refusal) => refuse(*persona, refusal),
     };
+    // There is no log beside a tool, so its errors are for people.
+    let refuse_tool =
+        |message| refuse(*persona, Refusal { mistakes: vec![message], format: Format::Text });
     if config.check.is_some() {
         let (text, fits) = check::render(&config);
         print(&text, if fits { 0 } else { exit::DOES_NOT_FIT });
@@ -80,7 +86,7 @@ fn configure(call: &Call) -> Box<Config> {
     match &config.tool {
         Some(Tool::Render(path)) => match render::run(path) {
             Ok(page) => print(&page, 0),
-            Err(message) => refuse(call, &[message]),
+            Err(message) => refuse_tool(message),
         },
         Some(Tool::Probe(question)) => {
             let (text, code) = probe::run(*question, &config.listen);
@@ -88,7 +94,7 @@ fn configure(call: &Call) -> Box<Config> {
         }
         Some(Tool::Pause) => match pause::run() {
             Ok(()) => process::exit(0),
-            Err(message) => refuse(call, &[message]),
+            Err(message) => refuse_tool(message),
         },
         None => {}
     }
@@ -96,34 +102,30 @@ fn configure(call: &Call) -> Box<Config> {
 }
 
 fn print(text: &str, code: u8) -> ! {
-    // A reader that has gone is no error of ours.
+    // Ignore EPIPE.
     let _ = std::io::stdout().write_all(text.as_bytes());
     process::exit(code)
 }
 
 #[cold]
-fn refuse(call: &Call, mistakes: &[String]) -> ! {
-    let Call { persona, args } = call;
-    let given = cli::parse(args, *persona).unwrap_or_default();
-    let variables = config::our_variables(*persona);
-    let format = config::outputs::format_of_mistakes(&given, &variables, Place::here(*persona));
-    account::init(log::LevelFilter::Off, format);
-    if format == Format::Json {
+fn refuse(persona: Persona, refusal: Refusal) -> ! {
+    account::log::init(log::LevelFilter::Off, refusal.format);
+    if refusal.format == Format::Json {
         set_trace(environment::trace().id());
     }
-    for mistake in mistakes {
-        account::fatal(mistake);
+    for mistake in &refusal.mistakes {
+        account::log::fatal(mistake);
     }
     process::exit(persona.codes().own)
 }
 
 fn leave(leave: Leave, persona: Persona) -> ! {
-    // PID 1 cannot die of a signal.
+    // The kernel does not let PID 1 die of a signal.
     let by = leave.by.filter(|_| !process::is_first());
     match by {
-        // A shell that runs a loop stops it only if it sees that the Ctrl-C has killed something.
+        // A shell ends a loop only if the Ctrl-C has killed the program in it.
         Some(Signal::INT) => process::die_by(Signal::INT),
-        // The others always leave with 128 + n, and no loop asks for this one.
+        // The other inits always exit with 128 + n, and no loop depends on SIGQUIT.
         Some(Signal::QUIT) if persona == Persona::Graceinit => process::die_by(Signal::QUIT),
         _ => process::exit(leave.code),
     }

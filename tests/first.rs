@@ -153,8 +153,8 @@ fn an_app_that_cannot_be_executed_ends_graceinit_with_the_reason() -> Outcome {
     Ok(())
 }
 
-/// No instruction before the start of the C library may reach that library: the addresses of its functions are filled in
-/// by that start, and so is the memory of the thread, where errno lies.
+/// No instruction before the start of the C library may reach that library: the addresses of its functions are filled
+/// in by that start, and so is the memory of the thread, where errno lies.
 #[test]
 fn the_early_start_calls_nothing_of_the_c_library() -> Outcome {
     let Some(build) = release() else { return Ok(()) };

@@ -1,16 +1,17 @@
-//! Facts become the account.
+//! Takes facts and incidents into the account.
 
 use std::collections::BTreeMap;
 
-use super::account::{
-    Account, Attempt, Drain, Ended, Entry, Exit, Hook, Killed, Said, Seen, Span, Stop, Stretch,
+use super::document::{
+    Account, Attempt, Drain, DrainSample, Ended, Entry, Exit, Hook, Killed, Said, Stop, Stretch,
     Survivor,
 };
-use crate::account::incident::Incident;
-use crate::account::json;
-use crate::account::line::{self, Line};
-use crate::account::log::level_name;
-use crate::account::names;
+use super::incident::Incident;
+use super::line::{self, Line, level_name};
+use super::plan_names;
+use super::text::cut;
+use super::time::Span;
+use super::value::Value;
 use crate::machine::connections::Sample;
 use crate::machine::fact::{self, DrainEnd, Fact};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
@@ -18,27 +19,25 @@ use crate::machine::phase::PhaseName;
 use crate::machine::plan::Ending;
 use crate::types::Status;
 
-/// Of the time line the first so many are kept, and of the rest the last so many.
+/// How many entries of the time line are kept from the beginning, and how many from the end.
 const FIRST: usize = 60;
 const LAST: usize = 140;
-/// So many troubles are kept, attempts of a hook, lines of its output.
+/// How many troubles, attempts of a hook and lines of its output are kept.
 const TROUBLES: usize = 20;
 const ATTEMPTS: usize = 8;
 const OUTPUT: usize = 10;
-/// So many looks are kept; where there were more, every second one is left out.
-const LOOKS: usize = 240;
-/// A text is cut after so many bytes.
-const LONGEST: usize = 300;
+/// How many samples of the drain are kept. When there are more, every second one is removed.
+const SAMPLES: usize = 240;
 
 impl Account {
-    /// Takes in a fact of the machine.
+    /// Takes a fact of the machine in.
     pub fn take(&mut self, at: Span, fact: &Fact) {
         self.take_end(at, fact, None);
     }
 
-    /// Takes in a fact that is the end of something that took so long.
+    /// Takes a fact in, with the duration of what it ends.
     pub fn take_end(&mut self, at: Span, fact: &Fact, took: Option<Span>) {
-        self.note(at, || Line::of(fact).took(took), is_told_elsewhere(fact));
+        self.note(at, || Line::of(fact).took(took), is_elsewhere(fact));
         match fact {
             Fact::Entered(phase) => self.enter(at, *phase),
             Fact::Ready { after } => {
@@ -87,34 +86,14 @@ impl Account {
                 let reason = reason.as_str().to_owned();
                 self.exit = Some(Exit { at, code: *code, reason, dead_man: false });
             }
-            Fact::ConditionHolds { .. }
-            | Fact::Listens { .. }
-            | Fact::NotReady { .. }
-            | Fact::WatchdogMissed { .. }
-            | Fact::MainPid { .. }
-            | Fact::Dropped { .. }
-            | Fact::NoApp { .. }
-            | Fact::NoStopSignal { .. }
-            | Fact::Held { .. }
-            | Fact::ReloadRequested { .. }
-            | Fact::ReloadMerged { .. }
-            | Fact::ReloadDropped { .. }
-            | Fact::PhaseAborted { .. }
-            | Fact::Extended { .. }
-            | Fact::Diagnosed { .. }
-            | Fact::HookRetried { .. }
-            | Fact::LeftoversSignalled { .. }
-            | Fact::Suspended { .. }
-            | Fact::Resumed => {}
+            // Only in the time line.
+            _ => {}
         }
     }
 
-    /// Takes in what was met.
+    /// Takes an incident in.
     pub fn take_incident(&mut self, at: Span, incident: &Incident) {
-        let elsewhere = matches!(
-            incident,
-            Incident::HookSaid { .. } | Incident::Reaped { .. } | Incident::LinesDropped { .. }
-        );
+        let elsewhere = matches!(incident, Incident::HookSaid { .. } | Incident::Reaped { .. });
         self.note(at, || Line::of_incident(incident), elsewhere);
         match incident {
             Incident::Started { pid, .. } => {
@@ -130,20 +109,12 @@ impl Account {
                     push(&mut self.hook(*id).output, said, OUTPUT);
                 }
             }
-            Incident::LinesDropped { lines } => self.counts.lines_dropped += u64::from(*lines),
-            Incident::NotExecuted { .. }
-            | Incident::LeftoversAsked { .. }
-            | Incident::Says { .. }
-            | Incident::Reloads
-            | Incident::Failed { .. }
-            | Incident::Unheard { .. }
-            | Incident::ForeignMain { .. }
-            | Incident::ObserverEnded { .. }
-            | Incident::Trouble { .. } => {}
+            // Only in the time line.
+            _ => {}
         }
     }
 
-    /// Puts it into the time line, if it is not too small for that.
+    /// Adds a line to the time line, and to the troubles if it is one.
     fn note(&mut self, at: Span, line: impl FnOnce() -> Line, elsewhere: bool) {
         if elsewhere {
             return;
@@ -153,10 +124,10 @@ impl Account {
             return;
         }
         let fact = line.fact;
-        let news = line.fields.into_iter().filter(|(name, _)| !line::is_said(fact, name));
-        let fields = news.map(|(name, value)| {
+        let fields = line.fields.into_iter().filter(|(name, _)| !line::is_said(fact, name));
+        let fields = fields.map(|(name, value)| {
             let value = match value {
-                line::Value::Text(text) => line::Value::Text(cut(&text).into()),
+                Value::Text(text) => Value::Text(cut(&text).into()),
                 value => value,
             };
             (name.to_owned(), value)
@@ -192,7 +163,7 @@ impl Account {
         self.phases.push(Stretch { phase, at, took: None });
     }
 
-    /// The present phase is over.
+    /// Ends the present phase.
     fn close_phase(&mut self, at: Span) {
         if let Some(last) = self.phases.last_mut() {
             last.took.get_or_insert(at.since(last.at));
@@ -204,7 +175,7 @@ impl Account {
     }
 
     fn hook(&mut self, id: HookId) -> &mut Hook {
-        let (phase, name) = (id.phase.as_str(), names::hook(id));
+        let (phase, name) = (id.phase.as_str(), plan_names::hook(id));
         let known = self.hooks.iter().position(|hook| hook.phase == phase && hook.name == name);
         let place = known.unwrap_or_else(|| {
             self.hooks.push(Hook { phase: phase.to_owned(), name, ..Hook::default() });
@@ -220,7 +191,7 @@ impl Account {
     }
 
     fn hook_ended(&mut self, at: Span, id: HookId, outcome: Outcome, status: Option<Status>) {
-        let outcome = outcome_name(outcome);
+        let outcome = line::outcome(outcome);
         let hook = self.hook(id);
         count(&mut hook.outcomes, outcome);
         let running = hook.attempts.iter_mut().rev().find(|attempt| {
@@ -238,13 +209,13 @@ impl Account {
     fn sampled(&mut self, at: Span, sample: &Sample) {
         let Some(drain) = &mut self.drain else { return };
         let Sample { busy, owed, idle, new, queued, .. } = *sample;
-        let seen = Seen { at, busy, owed, idle, new, queued };
+        let sample = DrainSample { at, busy, owed, idle, new, queued };
         // A power of two: every sample, every second, every fourth…
-        let stride = (drain.looks / LOOKS as u64 + 1).next_power_of_two();
+        let stride = (drain.looks / SAMPLES as u64 + 1).next_power_of_two();
         if drain.looks % stride == 0 {
-            drain.series.push(seen.clone());
+            drain.series.push(sample.clone());
         }
-        if drain.series.len() > LOOKS {
+        if drain.series.len() > SAMPLES {
             let mut odd = false;
             drain.series.retain(|_| {
                 odd = !odd;
@@ -252,18 +223,13 @@ impl Account {
             });
         }
         drain.looks += 1;
-        drain.last = Some(seen);
+        drain.last = Some(sample);
     }
 
     fn drained(&mut self, at: Span, why: DrainEnd) {
         let Some(drain) = &mut self.drain else { return };
         drain.ended = Some(at);
-        drain.why = match why {
-            DrainEnd::Quiet => "quiet",
-            DrainEnd::Delay => "delay",
-            DrainEnd::Budget => "budget",
-        }
-        .to_owned();
+        drain.why = line::drain_end(why).to_owned();
     }
 
     fn app_ended(&mut self, at: Span, ending: Ending) {
@@ -297,18 +263,8 @@ impl From<&fact::Survivor> for Survivor {
     }
 }
 
-/// As metrics and JSON have it: one word.
-pub(crate) fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Done => "done",
-        Outcome::Failed => "failed",
-        Outcome::TimedOut => "timed-out",
-        Outcome::NotStarted => "not-started",
-    }
-}
-
-/// What has a place of its own in the account, and comes in numbers.
-fn is_told_elsewhere(fact: &Fact) -> bool {
+/// Whether the fact has a place of its own in the account: there may be thousands of it.
+fn is_elsewhere(fact: &Fact) -> bool {
     matches!(fact, Fact::Forwarded { .. } | Fact::Sampled { .. } | Fact::StillThere(_))
 }
 
@@ -316,15 +272,10 @@ fn count(counts: &mut BTreeMap<String, u64>, name: impl ToString) {
     *counts.entry(name.to_string()).or_default() += 1;
 }
 
-/// Keeps the last so many.
+/// Adds to a list that keeps the last `most`.
 fn push<T>(list: &mut Vec<T>, one: T, most: usize) {
     if list.len() >= most {
         list.remove(0);
     }
     list.push(one);
-}
-
-/// The text, or its beginning.
-pub fn cut(text: &str) -> String {
-    json::cut(text, LONGEST)
 }

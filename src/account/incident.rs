@@ -1,24 +1,24 @@
-//! What happened besides the machine's own facts: what was met while its actions were performed. Both
-//! make up the one list that every account of a life is rendered from.
+//! Incidents: what happened while the machine's actions were performed. Together with the machine's facts they are all
+//! that the account of a life is made from.
 
 use crate::machine::hooks::HookId;
 use crate::types::{Pid, Signal, Status};
 
-/// What a process that was reaped had been.
+/// The role of a reaped process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kin {
     /// The app.
     App,
     /// An attempt of a hook or of a probe.
     Hook,
-    /// What the app or a hook had left behind.
+    /// A process that the app or a hook left behind.
     Orphan,
-    /// A child of graceinit's own.
+    /// A child of graceinit that is no part of the tree.
     Helper,
 }
 
 impl Kin {
-    /// As users read it.
+    /// The word in the log, the metrics and the report.
     pub fn as_str(self) -> &'static str {
         match self {
             Kin::App => "app",
@@ -29,21 +29,21 @@ impl Kin {
     }
 }
 
-/// One thing that was met.
+/// One incident.
 #[allow(missing_docs, reason = "each variant tells what its fields are")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Incident {
-    /// The app was forked; `name` is its first word.
+    /// The app was forked; `name` is the first word of its command.
     Started { pid: Pid, name: String },
-    /// Why it was not executed, and what to do.
+    /// The app was not executed: the reason, and what to do.
     NotExecuted { why: String },
-    /// The app goes on as another process.
+    /// The app continues as another process (MAINPID=).
     TookOver { pid: Pid },
-    /// A process was reaped. `warn`: the user wants to know (`-w`).
+    /// A process was reaped. `warn`: log it as a warning (`-w`).
     Reaped { kin: Kin, pid: Pid, status: Status, warn: bool },
-    /// What the app left behind is asked to stop: so many processes.
+    /// Leftovers of the app were sent the signal.
     LeftoversAsked { signal: Signal, processes: usize },
-    /// A hook has printed a line.
+    /// A line of a hook's output.
     HookSaid { id: HookId, stderr: bool, text: String },
     /// STATUS= of the app.
     Says { text: String },
@@ -51,14 +51,12 @@ pub enum Incident {
     Reloads,
     /// ERRNO= of the app.
     Failed { errno: i32 },
-    /// A message to the app's socket was left unread. `again`: not for the first time.
+    /// A message to the app's socket was refused. `again`: not for the first time.
     Unheard { pid: Pid, uid: u32, why: String, again: bool },
-    /// MAINPID= of the app names a process that is none of its own.
+    /// MAINPID= of the app names a process that is not one of its own.
     ForeignMain { pid: Pid },
     /// The observer has ended.
     ObserverEnded { status: Status },
-    /// Something could not be done; life goes on.
+    /// Something could not be done; graceinit goes on.
     Trouble { text: String },
-    /// Lines of the log found no room.
-    LinesDropped { lines: u32 },
 }

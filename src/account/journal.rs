@@ -1,13 +1,14 @@
-//! The one place that facts go to: the log, and the account if anybody reads it.
+//! Takes every fact and every incident, and passes it to the log and to the account, if that is kept.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use log::LevelFilter;
 
-use super::account::{Account, Span};
+use super::document::Account;
 use super::incident::Incident;
 use super::line::{Line, Took};
+use super::time::Span;
 use super::{json, log as account_log};
 use crate::machine::fact::Fact;
 use crate::machine::plan::Ending;
@@ -16,8 +17,9 @@ use crate::types::Time;
 
 /// The account of this life, if it is kept. graceinit has one thread, so the lock is always free.
 static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
+/// Whether there is one, without the lock.
 static IS_KEPT: AtomicBool = AtomicBool::new(false);
-/// What has begun, for log and account alike.
+/// The durations that the log and the account need.
 static TOOK: Mutex<Took> = Mutex::new(Took::NOTHING);
 
 struct Kept {
@@ -26,11 +28,23 @@ struct Kept {
     changes: u64,
 }
 
+impl Kept {
+    /// Adds the log lines that were dropped since the last call. The log does not call the account, which calls the
+    /// log.
+    fn count_dropped_lines(&mut self) {
+        let dropped = account_log::take_dropped();
+        if dropped > 0 {
+            self.account.counts.lines_dropped += u64::from(dropped);
+            self.changes += 1;
+        }
+    }
+}
+
 fn kept() -> MutexGuard<'static, Option<Kept>> {
     KEPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on the account is kept. It begins with what `account` knows already.
+/// Keeps the account from now on. It begins with what `account` holds already.
 pub fn keep(account: Account, began: Time) {
     *kept() = Some(Kept { account, began, changes: 1 });
     IS_KEPT.store(true, Relaxed);
@@ -46,22 +60,22 @@ pub fn record(fact: &Fact) {
     if let Fact::Entered(phase) = fact {
         json::set_phase(*phase);
     }
-    let told = log::max_level() >= floor(fact);
-    // What nobody is told of need not be remembered either: its end would not be heard.
-    if !told && !IS_KEPT.load(Relaxed) {
+    let logged = log::max_level() >= least_level(fact);
+    // A beginning need not be remembered either, since its end would not be shown.
+    if !logged && !IS_KEPT.load(Relaxed) {
         return;
     }
     let at = at();
     let took = TOOK.lock().unwrap_or_else(PoisonError::into_inner).take(at, fact);
-    if told {
-        tell(&Line::of(fact).took(took));
+    if logged {
+        write(&Line::of(fact).took(took));
     }
     change(|account| account.take_end(at, fact, took));
 }
 
-/// The least level at which a fact may be told. What a life without any trouble is made of must not
-/// cost lines that nobody reads.
-fn floor(fact: &Fact) -> LevelFilter {
+/// The level below which no line of the fact is written. Known before the line is made: the facts of a life without
+/// any trouble must not cost the making of lines that are not written.
+fn least_level(fact: &Fact) -> LevelFilter {
     match fact {
         Fact::Forwarded { .. } | Fact::Sampled { .. } | Fact::LeftoversSignalled { .. } => {
             LevelFilter::Debug
@@ -76,25 +90,22 @@ fn floor(fact: &Fact) -> LevelFilter {
     }
 }
 
-/// Now, as the account counts.
+/// Now, counted from the beginning of the account.
 fn at() -> Span {
-    let began = kept().as_ref().map(|kept| kept.began);
-    clock::now().since(began.unwrap_or_default()).into()
+    clock::now().since(began().unwrap_or_default()).into()
 }
 
-/// Records what was met.
+/// Records an incident.
 pub fn incident(incident: &Incident) {
-    let floor = match incident {
+    let least_level = match incident {
         Incident::Reaped { warn: false, .. } => LevelFilter::Trace,
         Incident::Started { .. } => LevelFilter::Info,
         _ => LevelFilter::Error,
     };
     match incident {
-        // Not subject to the level: there is nothing else to tell of.
+        // Written at every level: it is the reason why there is no app.
         Incident::NotExecuted { why } => account_log::fatal_fact("not-executed", why),
-        // The log itself says it, when it has room again.
-        Incident::LinesDropped { .. } => {}
-        _ if log::max_level() >= floor => tell(&Line::of_incident(incident)),
+        _ if log::max_level() >= least_level => write(&Line::of_incident(incident)),
         _ => {}
     }
     if IS_KEPT.load(Relaxed) {
@@ -103,14 +114,14 @@ pub fn incident(incident: &Incident) {
     }
 }
 
-/// Something could not be done; life goes on.
+/// Records that something could not be done; graceinit goes on.
 pub fn warn(text: impl Into<String>) {
     incident(&Incident::Trouble { text: text.into() });
 }
 
-fn tell(line: &Line) {
+fn write(line: &Line) {
     if line.level <= log::max_level() {
-        account_log::fact(line);
+        account_log::write(line);
     }
 }
 
@@ -124,12 +135,13 @@ fn change(fold: impl FnOnce(&mut Account)) {
     }
 }
 
-/// Shows the account as it is now, if it is kept.
-pub fn read<R>(look: impl FnOnce(&Account) -> R) -> Option<R> {
+/// Hands the present account to `read`, if it is kept.
+pub fn read<R>(read: impl FnOnce(&Account) -> R) -> Option<R> {
     let mut kept = kept();
     let kept = kept.as_mut()?;
+    kept.count_dropped_lines();
     kept.account.age = clock::now().since(kept.began).into();
-    Some(look(&kept.account))
+    Some(read(&kept.account))
 }
 
 /// How often the account has changed; 0 if none is kept.
@@ -137,7 +149,10 @@ pub fn changes() -> u64 {
     if !IS_KEPT.load(Relaxed) {
         return 0;
     }
-    kept().as_ref().map_or(0, |kept| kept.changes)
+    kept().as_mut().map_or(0, |kept| {
+        kept.count_dropped_lines();
+        kept.changes
+    })
 }
 
 #[cfg(test)]
@@ -163,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_would_be_told_is_left_out() {
+    fn no_fact_has_a_line_below_its_least_level() {
         let (signal, span) = (Signal::TERM, Duration::from_secs(1));
         let mut facts: Vec<Fact> = PhaseName::ALL.into_iter().map(Fact::Entered).collect();
         facts.extend([
@@ -179,7 +194,7 @@ mod tests {
         ]);
         for fact in facts {
             let level = Line::of(&fact).level.to_level_filter();
-            assert!(level >= floor(&fact), "{fact:?} is told at {level}");
+            assert!(level >= least_level(&fact), "{fact:?} is written at {level}");
         }
     }
 }

@@ -1,15 +1,13 @@
-//! A fact as one line: its kind, how much it matters, what it says, and its particulars. The log writes
-//! it as text or JSON, the account keeps it as part of the time line. `docs/logging.md` lists all kinds.
+//! A fact as one line: its level, its kind, a sentence, and fields. The log writes the line as text or JSON, the
+//! account keeps it in its time line. `docs/logging.md` lists all kinds.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
 
 use log::Level;
-use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::account::Span;
+use super::time::Span;
+use super::value::Value;
 use crate::machine::connections::Sample;
 use crate::machine::hooks::HookPhase;
 use crate::types::Status;
@@ -20,94 +18,44 @@ mod incident;
 mod tests;
 mod took;
 
-pub use fact::{ENTERED, sender};
+pub use fact::{drain_end, outcome, sender};
 pub use incident::HOOK_SAID;
 pub use took::Took;
 
-/// A particular.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Value {
-    /// A word or a sentence.
-    Text(Cow<'static, str>),
-    /// A number.
-    Number(i64),
-    /// A time, shown in seconds.
-    Span(Duration),
-    /// It could not be found out: `-`, in JSON null.
-    Unknown,
-}
-
-impl Serialize for Value {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Value::Text(text) => to.serialize_str(text),
-            Value::Number(number) => to.serialize_i64(*number),
-            // To the microsecond.
-            Value::Span(span) => to.serialize_f64(span.as_micros() as f64 / 1e6),
-            Value::Unknown => to.serialize_unit(),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Value, D::Error> {
-        from.deserialize_any(AnyValue)
-    }
-}
-
-struct AnyValue;
-
-impl Visitor<'_> for AnyValue {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text, a number or null")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text(text.to_owned().into()))
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::Number(number))
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
-        i64::try_from(number).map(Value::Number).map_err(E::custom)
-    }
-
-    fn visit_f64<E: Error>(self, seconds: f64) -> Result<Value, E> {
-        Duration::try_from_secs_f64(seconds).map(Value::Span).map_err(E::custom)
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        Ok(Value::Unknown)
-    }
-}
-
 #[cfg(test)]
 thread_local! {
-    /// How many lines were made.
+    /// How many lines this thread has made.
     static MADE: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
 /// A fact as one line.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Line {
-    /// How much it matters.
+    /// Its level.
     pub level: Level,
-    /// What kind of fact it is: a word that does not change from version to version.
+    /// The kind of the fact: a word that does not change from version to version.
     pub fact: &'static str,
-    /// What a person reads.
+    /// The sentence for people.
     pub msg: Cow<'static, str>,
-    /// Its particulars, in the order in which they are shown.
+    /// Its fields, in the order of the log.
     pub fields: Vec<(&'static str, Value)>,
 }
 
-/// Whether the sentence says it already: then it is no use to people, and programs alone get it.
+/// The level as users write it with `--log-level`.
+pub fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    }
+}
+
+/// Whether the sentence holds the value of the field already: then only programs get the field.
 pub(super) fn is_said(fact: &str, field: &str) -> bool {
     match (fact, field) {
-        (ENTERED, "phase") => false,
+        ("entered", "phase") => false,
         (_, "phase" | "outcome" | "why" | "sender") => true,
         ("hook-ended" | "app-ended" | "reaped", "code" | "signal") => true,
         ("reaped", "pid" | "kind") => true,
@@ -116,7 +64,7 @@ pub(super) fn is_said(fact: &str, field: &str) -> bool {
 }
 
 impl Line {
-    fn new(level: Level, fact: &'static str, msg: impl Into<Cow<'static, str>>) -> Line {
+    pub(super) fn new(level: Level, fact: &'static str, msg: impl Into<Cow<'static, str>>) -> Line {
         #[cfg(test)]
         MADE.set(MADE.get() + 1);
         Line { level, fact, msg: msg.into(), fields: Vec::new() }
@@ -136,32 +84,25 @@ impl Line {
         self
     }
 
-    fn span(mut self, name: &'static str, value: Duration) -> Line {
-        self.fields.push((name, Value::Span(value)));
+    /// A time span; no field if it is `None`.
+    fn span(mut self, name: &'static str, value: impl Into<Option<Duration>>) -> Line {
+        self.fields.extend(value.into().map(|span| (name, Value::Span(span))));
         self
     }
 
-    /// A time that may have no end: then nothing is said of it.
-    fn limit(self, name: &'static str, value: Option<Duration>) -> Line {
-        match value {
-            Some(value) => self.span(name, value),
-            None => self,
-        }
-    }
-
-    /// The value, if it is known.
+    /// A value that may be unknown.
     fn known(mut self, name: &'static str, value: Option<Value>) -> Line {
         self.fields.push((name, value.unwrap_or(Value::Unknown)));
         self
     }
 
-    /// A hook belongs to its own phase, which may be over.
+    /// The phase of a hook: not the present one if that hook's phase is over.
     fn within(self, phase: HookPhase) -> Line {
         self.text("phase", phase.as_str())
     }
 
-    /// How something ended, as a program wants to know it.
-    fn ended(self, status: Option<Status>) -> Line {
+    /// The exit code or the signal, for programs.
+    fn status(self, status: Option<Status>) -> Line {
         match status {
             Some(Status::Code(code)) => self.number("code", code),
             Some(Status::Signal(signal)) => self.show("signal", signal),
@@ -169,20 +110,22 @@ impl Line {
         }
     }
 
-    /// It is the end of something that took so long.
+    /// The duration of what this fact ends.
     pub fn took(self, took: Option<Span>) -> Line {
-        match took {
-            Some(Span(micros)) => self.span("took", Duration::from_micros(micros)),
-            None => self,
-        }
+        self.span("took", took.map(|Span(micros)| Duration::from_micros(micros)))
     }
 
-    /// What was seen of the ports.
-    fn seen(self, look: Option<&Sample>) -> Line {
-        let Some(Sample { busy, owed, idle, new, queued, .. }) = look else { return self };
+    /// The connections of a sample.
+    fn sample(self, sample: Option<&Sample>) -> Line {
+        let Some(Sample { busy, owed, idle, new, queued, .. }) = sample else { return self };
         let counts =
             [("busy", busy), ("owed", owed), ("idle", idle), ("new", new), ("queued", queued)];
         counts.into_iter().fold(self, |line, (name, count)| line.number(name, *count))
+    }
+
+    /// The notice that `count` lines of the log were dropped.
+    pub(super) fn lines_dropped(count: u32) -> Line {
+        warn("lines-dropped", "log lines dropped: stderr was not read").number("lines", count)
     }
 }
 

@@ -1,21 +1,20 @@
-//! The account as metrics.
+//! The account as metrics. docs/metrics.md lists them for users.
 //!
-//! Both forms show the same series: names, labels and `le` are the same to the letter, so that a
-//! scraper that changes its mind goes on where it was. docs/metrics.md is the list for users.
+//! Both forms have the same series, with the same names, labels and `le`, so that a scraper may change the form.
 
-use super::account::{Account, Histogram, Span};
+use super::document::{Account, Histogram};
 use super::incident::Kin;
+use super::time::Span;
 use crate::machine::phase::PhaseName;
 use crate::types::Signal;
 
-mod accept;
 #[cfg(test)]
 mod tests;
 mod write;
 
 use write::{Kind, Writer, seconds};
 
-/// How metrics are written.
+/// The format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
     /// Prometheus' text format, 0.0.4.
@@ -25,13 +24,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// The one that a scraper's `Accept` asks for: OpenMetrics only by its name, and only if it is
-    /// not less wanted than text.
-    pub fn wanted(accept: &str) -> Form {
-        accept::wanted(accept)
-    }
-
-    /// Its `Content-Type`.
+    /// The `Content-Type`.
     pub fn content_type(self) -> &'static str {
         match self {
             Form::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -40,7 +33,7 @@ impl Form {
     }
 }
 
-/// The ends of an attempt, as the account counts them.
+/// The outcomes of an attempt in the account.
 const OUTCOMES: [&str; 4] = ["done", "failed", "timed-out", "not-started"];
 
 /// All metrics.
@@ -72,7 +65,7 @@ fn state(account: &Account, out: &mut Writer) {
             family.sample(&[], seconds(account.began.0.saturating_add(started.0)));
         }
     });
-    let help = "Connections on the drained ports, as the last look of the drain saw them.";
+    let help = "Connections on the drained ports, in the last sample of the drain.";
     out.family("drain_connections", Kind::Gauge, help, |family| {
         let last = account.drain.as_ref().and_then(|drain| drain.last.as_ref());
         if let Some(seen) = last {
@@ -93,7 +86,7 @@ fn counts(account: &Account, out: &mut Writer) {
     let counts = &account.counts;
     let help = "Stop requests, the first and all further ones.";
     out.family("stop_requests", Kind::Counter, help, |family| {
-        // What has not come yet is 0, so that an increase can be seen.
+        // A request that has not come yet is 0, so that increase() sees the first one.
         let mut requests = counts.stop_requests.clone();
         for signal in stop_signals(account) {
             requests.entry(signal.to_string()).or_default();
@@ -102,34 +95,34 @@ fn counts(account: &Account, out: &mut Writer) {
             family.sample(&[("signal", signal)], count);
         }
     });
-    let help = "Signals that the app was sent on somebody's behalf, by what it was sent.";
+    let help = "Signals that were forwarded to the app, stop signals included, by the signal that was sent.";
     out.family("signals_forwarded", Kind::Counter, help, |family| {
         for (signal, count) in &counts.forwarded {
             family.sample(&[("signal", signal)], count);
         }
     });
-    let help = "Processes that were reaped, by what they had been.";
+    let help = "Reaped processes by role.";
     out.family("processes_reaped", Kind::Counter, help, |family| {
         for kin in [Kin::App, Kin::Hook, Kin::Orphan, Kin::Helper].map(Kin::as_str) {
             family.sample(&[("kind", kin)], counts.reaped.get(kin).unwrap_or(&0));
         }
     });
-    let help = "How often SIGKILL was sent to all because the budget was over.";
+    let help = "How often SIGKILL was sent to everything because the budget was over.";
     out.family("kills", Kind::Counter, help, |family| family.sample(&[], counts.kills));
-    out.family("exit", Kind::Counter, "Ends of the app, by the phase they came in.", |family| {
+    out.family("exit", Kind::Counter, "Ends of the app, by phase.", |family| {
         let ended = account.app.ended.as_ref().map(|ended| ended.phase.as_str());
         for phase in PhaseName::ALL.map(PhaseName::as_str) {
             family.sample(&[("phase", phase)], u8::from(ended == Some(phase)));
         }
     });
-    let help = "Lines that the log had no room for.";
+    let help = "Lines of the log that were dropped.";
     out.family("log_lines_dropped", Kind::Counter, help, |family| {
         family.sample(&[], counts.lines_dropped);
     });
 }
 
 fn times(account: &Account, out: &mut Writer) {
-    let help = "How long the phases took that are over.";
+    let help = "Durations of the phases that have ended.";
     out.family("phase_duration_seconds", Kind::Histogram, help, |family| {
         let over = |phase: &str| -> Vec<Span> {
             let stretches = account.phases.iter().filter(|stretch| stretch.phase == phase);
@@ -146,10 +139,10 @@ fn times(account: &Account, out: &mut Writer) {
 }
 
 fn hooks(account: &Account, out: &mut Writer) {
-    // Nothing keeps a user from naming two hooks alike, and no series may come twice.
-    let mut hooks: Vec<super::account::Hook> = Vec::new();
+    // Two hooks may have the same name, but no series may be there twice.
+    let mut hooks: Vec<super::document::Hook> = Vec::new();
     for hook in &account.hooks {
-        let alike = |known: &&mut super::account::Hook| {
+        let alike = |known: &&mut super::document::Hook| {
             known.phase == hook.phase && known.name == hook.name
         };
         match hooks.iter_mut().find(alike) {
@@ -172,7 +165,7 @@ fn hooks(account: &Account, out: &mut Writer) {
             }
         }
     });
-    let help = "How long attempts of hooks took.";
+    let help = "Durations of attempts of hooks.";
     out.family("hook_duration_seconds", Kind::Histogram, help, |family| {
         for hook in hooks.iter().filter(|hook| !hook.took.is_empty()) {
             family.histogram(&[("phase", &hook.phase), ("hook", &hook.name)], &hook.took);
@@ -180,14 +173,14 @@ fn hooks(account: &Account, out: &mut Writer) {
     });
 }
 
-/// Version and commit of `graceinit 0.1.0 (3f1c…)`; no commit if the build knew none.
+/// Version and commit of `graceinit 0.1.0 (3f1c…)`; the commit may be missing.
 fn build(program: &str) -> (&str, &str) {
     let version = program.strip_prefix("graceinit ").unwrap_or(program);
     let Some((version, rest)) = version.split_once(" (") else { return (version, "") };
     (version, rest.strip_suffix(')').unwrap_or(rest))
 }
 
-/// The signals that begin a stop, as far as the settings say so.
+/// The signals that request a stop, according to the settings.
 fn stop_signals(account: &Account) -> impl Iterator<Item = Signal> {
     let setting = account.settings.iter().filter(|setting| setting.name == "stop-on");
     setting

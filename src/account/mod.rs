@@ -1,6 +1,7 @@
-//! Renders facts; decides nothing.
+//! Renders facts: the account of a life, and from it log lines, metrics, report and page. Decides nothing.
 
-pub mod account;
+#[allow(clippy::module_inception, reason = "the room is named after the document in it")]
+pub mod document;
 mod fold;
 pub mod incident;
 pub mod journal;
@@ -9,10 +10,13 @@ pub mod line;
 pub mod live;
 pub mod log;
 pub mod metrics;
-pub mod names;
 pub mod page;
+pub mod plan_names;
 pub mod report;
 pub mod summary;
+pub mod text;
+pub mod time;
 pub mod timeline;
+pub mod value;
 
 pub use json::set_trace;

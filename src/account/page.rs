@@ -1,7 +1,7 @@
-//! The account as a page for people: one HTML document that needs nothing from outside, neither a
-//! script to be read, nor a wide screen.
+//! The account as a page for people: one HTML document that loads nothing, and can be read without its script and on a
+//! narrow screen.
 //!
-//! Numbers that other accounts have too carry attributes, so that they can be compared. The text of an
+//! Numbers that are in the report and the metrics too have attributes, so that tests can compare them. The text of an
 //! element with `data-metric` is the number; where the text is rounded, `data-seconds` has it exactly.
 //!
 //! | `data-metric` | further attributes | in the report |
@@ -18,9 +18,9 @@
 //! | `hook_seconds` | `data-phase`, `data-hook`, `data-count`, `data-seconds` | `hooks[].took` |
 //! | `drain_connections` | `data-state` | `drain.last` |
 //!
-//! `data-pid` stands on the rows of survivors and processes, `data-fact` on those of facts, `data-cut`
-//! on what was left out. `<main>` has `data-began`, which tells lives apart, `data-exit` once there is
-//! an exit, and `data-every`: in so many milliseconds a live page is to be read again.
+//! `data-pid` is on the rows of survivors and processes, `data-fact` on those of facts, `data-cut` on what was left
+//! out. `<main>` has `data-began`, which tells lives apart, `data-exit` once there is an exit, and `data-every`: the
+//! number of milliseconds after which a live page is loaded again.
 
 mod chart;
 mod drain;
@@ -34,13 +34,14 @@ mod tests;
 
 use html::Html;
 
-use super::account::{Account, Ended, Span};
+use super::document::{Account, Ended};
 use super::summary;
+use super::time::Span;
 
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");
 
-/// The hashes of the style and of the script, which a test compares.
+/// The hashes of the style and of the script; a test compares them.
 macro_rules! style_hash {
     () => {
         "'sha256-eEcu0RWimbUXv0HAC+jkk8+hGlM5obi9rtS9sq3RFyk='"
@@ -48,11 +49,11 @@ macro_rules! style_hash {
 }
 macro_rules! script_hash {
     () => {
-        "'sha256-Nihce74qpOR7y7H7yiAvpsLKnx4lJDedY19SKWu5+uU='"
+        "'sha256-QrwTqo883Wa/gvQnd1A3IwfnHV3ysR2Kzgl6lBS1WIw='"
     };
 }
 
-/// The `Content-Security-Policy` of a live page: its own style and script, and the same address again.
+/// The `Content-Security-Policy` of a live page: its own style and script, and loading the same address again.
 pub const POLICY: &str = concat!(
     "default-src 'none'; style-src ",
     style_hash!(),
@@ -61,45 +62,45 @@ pub const POLICY: &str = concat!(
     "; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 );
 
-/// The same for a page in a file, which has no script: whatever a hook has printed stays text.
+/// The same for a page in a file, which has no script, so that output of hooks can only be text.
 const SAVED_POLICY: &str = concat!(
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src ",
     style_hash!(),
     "; img-src data:; base-uri 'none'; form-action 'none'\">\n"
 );
 
-/// So many rows of a list are shown. No life has as many; a file that somebody sends may.
+/// The most rows of a list. No real account has more; a forged file may.
 const ROWS: usize = 500;
-/// So many things of a row are shown, and rows of a drawing.
+/// The most items in a row, and the most rows of a drawing.
 const FEW: usize = 40;
 
-/// Where the page is seen.
+/// The two editions of the page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shown {
-    /// Served by the observer of a life that goes on: it updates itself.
+pub enum Edition {
+    /// Served by the observer. It updates itself.
     Live,
-    /// Made from a saved report.
+    /// Made from a report. It has no script.
     Saved,
 }
 
 /// The whole page.
-pub fn render(account: &Account, shown: Shown) -> String {
+pub fn render(account: &Account, edition: Edition) -> String {
     let mut out = Html::default();
     let state = State::of(account);
     out.raw("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    if shown == Shown::Saved {
+    if edition == Edition::Saved {
         out.raw(SAVED_POLICY);
     }
     out.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
     out.raw("<meta name=\"color-scheme\" content=\"light dark\">\n");
     out.raw("<meta name=\"referrer\" content=\"no-referrer\">\n");
-    if shown == Shown::Live {
+    if edition == Edition::Live {
         out.raw("<noscript><meta http-equiv=\"refresh\" content=\"2\"></noscript>\n");
     }
     out.raw("<link rel=\"icon\" href=\"").raw(state.icon()).raw("\">\n<title>");
     out.text(short(account)).raw(" · ").text(app_name(account)).raw(" · graceinit</title>\n");
     out.raw("<style>").raw(STYLE).raw("</style>\n</head>\n<body>\n");
-    if shown == Shown::Live {
+    if edition == Edition::Live {
         out.raw("<p id=\"lost\" role=\"status\" hidden></p>\n");
     }
     out.raw("<main").attr("data-began", account.began.text());
@@ -119,16 +120,16 @@ pub fn render(account: &Account, shown: Shown) -> String {
     tables::counts(&mut out, account);
     tables::settings(&mut out, account);
     tables::cut(&mut out, account);
-    foot(&mut out, account, shown);
+    foot(&mut out, account, edition);
     out.raw("</main>\n");
-    if shown == Shown::Live {
+    if edition == Edition::Live {
         out.raw("<script>").raw(SCRIPT).raw("</script>\n");
     }
     out.raw("</body>\n</html>\n");
     out.done()
 }
 
-/// What a glance is to tell.
+/// The state that the colour of the page shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Starting,
@@ -164,7 +165,7 @@ impl State {
         }
     }
 
-    /// A dot for the browser's tab.
+    /// A dot in that colour for the browser's tab.
     fn icon(self) -> &'static str {
         macro_rules! dot {
             ($colour:literal) => {
@@ -207,7 +208,7 @@ fn how_ended(ended: &Ended) -> String {
         ("signalled", _, Some(signal)) => format!("was ended by {signal}"),
         ("not-started", Some(code), _) => format!("was not started: code {code}"),
         ("forestalled", ..) => "was not started: a stop came first".to_owned(),
-        ("unkillable", ..) => "does not die".to_owned(),
+        ("unkillable", ..) => "survives SIGKILL".to_owned(),
         (how, ..) => how.to_owned(),
     }
 }
@@ -250,7 +251,7 @@ fn head(out: &mut Html, account: &Account, state: State) {
         out.raw("<time").attr("datetime", &began).raw(">").text(seconds).raw(" UTC</time>");
     });
     vital(out, "lived", |out| {
-        out.text(html::span(life::end(account)));
+        out.text(html::span(end(account)));
     });
     if let Some(ended) = &account.app.ended {
         vital(out, "app ended", |out| {
@@ -273,16 +274,16 @@ fn vital(out: &mut Html, name: &'static str, value: impl FnOnce(&mut Html)) {
     out.raw("</dd></div>");
 }
 
-fn foot(out: &mut Html, account: &Account, shown: Shown) {
+fn foot(out: &mut Html, account: &Account, edition: Edition) {
     out.raw("<footer>as of +").text(html::clock(account.age)).raw(" · ");
-    out.raw(match shown {
-        Shown::Live => "updates itself",
-        Shown::Saved => "saved",
+    out.raw(match edition {
+        Edition::Live => "updates itself",
+        Edition::Saved => "saved",
     });
     out.raw(" · version ").text(account.v).raw(" of the account</footer>\n");
 }
 
-/// A point in time: counted from the stop request once there was one.
+/// A point in time, counted from the stop request if it is later.
 fn offset(out: &mut Html, account: &Account, at: Span) {
     match account.stop.as_ref().filter(|stop| at >= stop.at) {
         Some(stop) => out.raw("stop +").text(html::clock(at.since(stop.at))),
@@ -290,17 +291,32 @@ fn offset(out: &mut Html, account: &Account, at: Span) {
     };
 }
 
-/// As much of a list as is shown.
+/// Begins a table, up to its body.
+fn table(out: &mut Html, class: &'static str, caption: &'static str, columns: &[&'static str]) {
+    out.raw("<div class=\"wide\"><table").attr("class", class).raw("><caption>").raw(caption);
+    out.raw("</caption><thead><tr>");
+    for column in columns {
+        out.raw("<th scope=\"col\">").raw(column).raw("</th>");
+    }
+    out.raw("</tr></thead>\n");
+}
+
+/// How far the account reaches.
+fn end(account: &Account) -> Span {
+    account.exit.as_ref().map_or(account.age, |exit| exit.at)
+}
+
+/// The part of a list that is shown.
 fn first<T>(all: &[T]) -> &[T] {
     &all[..all.len().min(ROWS)]
 }
 
-/// As much of a list within a list, or of a drawing.
+/// The part of a list within a list, or of a drawing.
 fn few<T>(all: &[T]) -> &[T] {
     &all[..all.len().min(FEW)]
 }
 
-/// Says so if that is not all.
+/// Adds the number of rows that are not shown.
 fn more(out: &mut Html, all: usize, what: &'static str) {
     if all > ROWS {
         out.raw("<p class=\"dim\">").text(all - ROWS).raw(" more ").raw(what);

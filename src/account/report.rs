@@ -4,18 +4,18 @@ use std::io;
 
 use serde::Serialize;
 
-use super::account::{Account, Hook, Span};
-use super::line::Value;
+use super::document::{Account, Hook};
 use super::summary;
+use super::time::Span;
+use super::value::Value;
 
-/// A report is at most so long: kubelets show no more of a termination message.
+/// The longest report: a kubelet reads no more of a termination message.
 pub const LONGEST: usize = 4096;
 
-/// The account as one line of JSON that is at most `longest` bytes long, without its end of line. What
-/// matters least is left out first, and `cut` says so. Where all of it finds room nothing is changed.
+/// The account as one line of JSON of at most `longest` bytes, without a newline. What matters least is left out
+/// first and counted in `cut`. An account that fits is not changed.
 ///
-/// Each part is measured when it is about to go, so however much there is to leave out, all of it is
-/// written only a few times.
+/// Each part is measured when it is removed, so the whole is written only a few times, however much is left out.
 pub fn fit(account: &Account, longest: usize) -> Vec<u8> {
     let mut whole = account.clone();
     whole.summary = summary::of(account);
@@ -25,8 +25,8 @@ pub fn fit(account: &Account, longest: usize) -> Vec<u8> {
     }
     round(&mut whole);
     let mut cut = Cut { account: whole, freed: 0, wanted: 0, moved: false };
-    // The measure is a little short (the digits in `cut`), so a second turn may be needed. Each takes
-    // something away; a room that is too small even for the head ends it.
+    // The measure ignores the digits in `cut`, so a second turn may be needed. Each turn removes something, until not
+    // even the head fits.
     loop {
         let text = serde_json::to_vec(&cut.account).unwrap_or_default();
         let excess = text.len().saturating_sub(longest);
@@ -63,23 +63,23 @@ const STEPS: [fn(&mut Cut); 19] = [
     Cut::drain_and_words,
 ];
 
-/// The beginning of a life and its last moments tell most.
+/// The entries of the time line that are kept longest: the beginning of a life and its end tell most.
 const FIRST: usize = 4;
 const LAST: usize = 10;
 
 /// An account that is being cut.
 struct Cut {
     account: Account,
-    /// So many bytes were found since all of it was measured.
+    /// How many bytes were freed since the whole was measured.
     freed: usize,
-    /// So many are needed.
+    /// How many have to be freed.
     wanted: usize,
-    /// Something has gone since then.
+    /// Something was removed since then.
     moved: bool,
 }
 
 impl Cut {
-    /// Whether this was enough.
+    /// Takes a step. Returns whether it was enough.
     fn take(&mut self, step: fn(&mut Cut)) -> bool {
         step(self);
         self.is_enough()
@@ -89,13 +89,13 @@ impl Cut {
         self.freed >= self.wanted
     }
 
-    /// One has gone that took so many bytes.
-    fn went(&mut self, what: &str, bytes: usize) {
-        self.have_gone(what, 1, bytes);
+    /// Counts one removed part of this length.
+    fn removed(&mut self, what: &str, bytes: usize) {
+        self.removed_many(what, 1, bytes);
     }
 
-    fn have_gone(&mut self, what: &str, count: usize, bytes: usize) {
-        // With their commas.
+    fn removed_many(&mut self, what: &str, count: usize, bytes: usize) {
+        // With the commas.
         self.freed += bytes + count;
         self.moved |= count > 0;
         let Some(known) = self.account.cut.get_mut(what) else {
@@ -107,7 +107,7 @@ impl Cut {
         *known += count as u64;
     }
 
-    /// The last ones of a list, down to so many.
+    /// Removes from the end of a list, down to `least`.
     fn pop<T: Serialize>(
         &mut self,
         what: &str,
@@ -116,11 +116,11 @@ impl Cut {
     ) {
         while !self.is_enough() && list(&mut self.account).len() > least {
             let Some(one) = list(&mut self.account).pop() else { return };
-            self.went(what, size(&one));
+            self.removed(what, size(&one));
         }
     }
 
-    /// Those from place `from` on, down to so many in all.
+    /// Removes from place `from` on, down to `least` in all.
     fn shift<T: Serialize>(
         &mut self,
         what: &str,
@@ -142,23 +142,23 @@ impl Cut {
         }
         if count > 0 {
             all.drain(from..from + count);
-            self.have_gone(what, count, bytes);
+            self.removed_many(what, count, bytes);
         }
     }
 
-    /// Of settings those that nobody has made.
+    /// Removes the settings that are defaults.
     fn defaults(&mut self) {
         let mut place = self.account.settings.len();
         while !self.is_enough() && place > 0 {
             place -= 1;
             if self.account.settings[place].source.starts_with("default") {
                 let gone = self.account.settings.remove(place);
-                self.went("settings", size(&gone));
+                self.removed("settings", size(&gone));
             }
         }
     }
 
-    /// Every second look, until one is left; then that one.
+    /// Removes every second sample, until one is left; then the last one too.
     fn series(&mut self) {
         while !self.is_enough() {
             let Some(drain) = &mut self.account.drain else { return };
@@ -174,11 +174,11 @@ impl Cut {
             if gone == 0 {
                 return;
             }
-            self.have_gone("drain.series", gone, bytes);
+            self.removed_many("drain.series", gone, bytes);
         }
     }
 
-    /// The oldest ones that the hooks have, one hook after the other, down to so many for each.
+    /// Removes the oldest parts of each hook, one hook after the other, down to `least`.
     fn each_hook<T: Serialize>(
         &mut self,
         what: &str,
@@ -190,39 +190,45 @@ impl Cut {
             let all = list(&mut self.account.hooks[place]);
             if all.len() > least {
                 let gone = all.remove(0);
-                self.went(what, size(&gone));
+                self.removed(what, size(&gone));
             } else {
                 place += 1;
             }
         }
     }
 
+    /// Removes the durations of hooks.
     fn histograms(&mut self) {
         for place in 0..self.account.hooks.len() {
             let is_enough = self.is_enough();
             let took = &mut self.account.hooks[place].took;
             if !is_enough && !took.is_empty() {
                 let gone = std::mem::take(took);
-                self.went("hooks.took", size(&gone));
+                self.removed("hooks.took", size(&gone));
             }
         }
     }
 
-    /// Commands of survivors, and what troubles say.
+    /// Shortens the commands of survivors and the sentences of troubles.
     fn long_texts(&mut self, longest: usize) {
-        let Cut { account, freed, wanted, moved } = self;
-        let commands = account.survivors.iter_mut().map(|survivor| &mut survivor.command);
-        let says = account.troubles.iter_mut().map(|entry| &mut entry.msg);
-        for text in commands.chain(says) {
-            if *freed < *wanted {
-                let fewer = shorten(text, longest);
-                *freed += fewer;
-                *moved |= fewer > 0;
+        self.shorten_all(longest, |account| {
+            let commands = account.survivors.iter_mut().map(|survivor| &mut survivor.command);
+            commands.chain(account.troubles.iter_mut().map(|entry| &mut entry.msg)).collect()
+        });
+    }
+
+    /// Cuts these texts, until it is enough.
+    fn shorten_all(&mut self, longest: usize, texts: fn(&mut Account) -> Vec<&mut String>) {
+        for text in texts(&mut self.account) {
+            if self.freed < self.wanted {
+                let removed = shorten(text, longest);
+                self.freed += removed;
+                self.moved |= removed > 0;
             }
         }
     }
 
-    /// Hooks of which there is nothing to tell.
+    /// Removes hooks that have not run.
     fn idle_hooks(&mut self) {
         let mut place = self.account.hooks.len();
         while !self.is_enough() && place > 0 {
@@ -230,52 +236,45 @@ impl Cut {
             let hook = &self.account.hooks[place];
             if hook.attempts.is_empty() && !hook.skipped {
                 let gone = self.account.hooks.remove(place);
-                self.went("hooks", size(&gone));
+                self.removed("hooks", size(&gone));
             }
         }
     }
 
-    /// What is counted by signal; there are many.
+    /// Removes counters, of which there is one for each signal.
     fn counts(&mut self) {
         while !self.is_enough() {
             let counts = &mut self.account.counts;
             let last = counts.forwarded.pop_last();
             let last = last.or_else(|| counts.stop_requests.pop_last());
             let Some((name, _)) = last.or_else(|| counts.reaped.pop_last()) else { break };
-            self.went("counts", size(&name) + 2);
+            self.removed("counts", size(&name) + 2);
         }
     }
 
-    /// The last resort: the head alone, with its texts cut shorter and shorter.
+    /// The last resort: only the head is left, with shorter and shorter texts.
     fn drain_and_words(&mut self) {
         if let Some(drain) = self.account.drain.take() {
-            self.went("drain", size(&drain));
+            self.removed("drain", size(&drain));
         }
         if self.moved {
-            // It may be enough: more has gone than was measured (the names of empty lists).
+            // More was removed than was measured (the names of empty lists), so it may be enough.
             return;
         }
         if self.account.cut.len() > 1 {
-            // The numbers of what is missing are worth less than what is there.
+            // What is there matters more than the numbers of what is missing.
             self.freed += size(&self.account.cut);
             self.moved = true;
             let all = self.account.cut.values().sum();
             self.account.cut = [("all".to_owned(), all)].into();
         }
         for longest in [300, 120, 60, 30, 15] {
-            let Cut { account, freed, wanted, moved } = self;
-            for text in words(account) {
-                if *freed < *wanted {
-                    let fewer = shorten(text, longest);
-                    *freed += fewer;
-                    *moved |= fewer > 0;
-                }
-            }
+            self.shorten_all(longest, words);
         }
     }
 }
 
-/// The texts of the head, those first that are cut with the least harm.
+/// The texts of the head, the least important first.
 fn words(account: &mut Account) -> Vec<&mut String> {
     let Account { summary, exit, stop, app, phase, program, trace_id, .. } = account;
     let mut all = vec![&mut app.command, summary, program, trace_id, phase];
@@ -288,7 +287,7 @@ fn words(account: &mut Account) -> Vec<&mut String> {
     all
 }
 
-/// Cuts a text to about so many bytes of JSON; how many fewer there are.
+/// Cuts a text to about `longest` bytes of JSON. Returns how many were removed.
 fn shorten(text: &mut String, longest: usize) -> usize {
     const MARK: &str = "...";
     let before = size(text);
@@ -307,10 +306,10 @@ fn shorten(text: &mut String, longest: usize) -> usize {
     before.saturating_sub(size(text))
 }
 
-/// How many bytes it takes in JSON.
+/// The length of a part in JSON.
 fn size(part: &(impl Serialize + ?Sized)) -> usize {
     let mut counter = Counter(0);
-    // Numbers and texts can always be written, and a counter takes all of it.
+    // Cannot fail: numbers and texts can be written, and the counter takes all of it.
     let _ = serde_json::to_writer(&mut counter, part);
     counter.0
 }
@@ -328,7 +327,7 @@ impl io::Write for Counter {
     }
 }
 
-/// Times to the millisecond: a whole report holds a hundred of them.
+/// Rounds all times to the millisecond: a report has a hundred of them.
 fn round(account: &mut Account) {
     let Account { exit, stop, app, killed, age, phases, survivors, .. } = account;
     let Account { hooks, drain, troubles, timeline, processes, .. } = account;

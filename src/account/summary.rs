@@ -1,10 +1,11 @@
-//! The account in one or two sentences: why the stop took so long, and what was lost.
+//! The account in one or two sentences: why the stop took as long as it did, and what was lost.
 
-use super::account::{Account, Drain, Hook, Span, Survivor};
-use super::line::Value;
+use super::document::{Account, Drain, Hook, Survivor};
+use super::time::Span;
+use super::value::Value;
 use crate::machine::phase::PhaseName;
 
-/// A phase that took less is not worth a word.
+/// A shorter phase is not mentioned.
 const SHORT: Span = Span(10_000);
 
 /// The sentences.
@@ -21,7 +22,7 @@ pub fn of(account: &Account) -> String {
     text
 }
 
-/// The phase that it was stuck in is the last one.
+/// The loop was stuck in the last phase.
 fn stuck(account: &Account) -> String {
     format!(
         "graceinit itself was stuck; the dead-man timer has killed what was left, in {} after {}{}.",
@@ -31,7 +32,7 @@ fn stuck(account: &Account) -> String {
     )
 }
 
-/// While it is there.
+/// Before the exit.
 fn present(account: &Account) -> String {
     if let Some(begun) = stop_begun(account) {
         let whole = account.stop.as_ref().map_or(String::new(), |stop| {
@@ -53,10 +54,10 @@ fn ended(account: &Account, at: Span, code: u8, reason: &str) -> String {
     let end = account.app.ended.as_ref();
     let how = end.map_or("", |end| end.how.as_str());
     if how == "forestalled" {
-        let who = account.stop.as_ref().map_or(String::new(), |stop| {
+        let cause = account.stop.as_ref().map_or(String::new(), |stop| {
             format!(": {} came from {} before it was started", stop.signal, stop.from)
         });
-        return format!("Not started, exit {code}{who}.");
+        return format!("Not started, exit {code}{cause}.");
     }
     if how == "not-started" {
         return format!("Not started, exit {code}: {}.", why_not_started(account));
@@ -93,7 +94,7 @@ fn ended(account: &Account, at: Span, code: u8, reason: &str) -> String {
 const KILLED: &str = "Killed at the deadline";
 const KILLED_TOO: &str = ", killed at the deadline";
 
-/// Nobody had asked for it.
+/// There was no stop request.
 fn by_itself(account: &Account, code: u8, reason: &str) -> String {
     let end = account.app.ended.as_ref();
     let lived = end.map_or(Span(0), |end| end.at.since(account.app.started.unwrap_or_default()));
@@ -109,7 +110,7 @@ fn by_itself(account: &Account, code: u8, reason: &str) -> String {
     format!("{text}{exit}{crash}.")
 }
 
-/// The last error says it: what could not be executed, or the hook that had failed.
+/// The last error has the reason: what could not be executed, or the hook that failed.
 fn why_not_started(account: &Account) -> String {
     let error = |fact: &str| account.troubles.iter().rev().find(|entry| entry.fact == fact);
     if let Some(entry) = error("not-executed") {
@@ -131,7 +132,7 @@ fn missing(account: &Account) -> String {
     missing.map_or(String::new(), |missing| format!(", {missing} is missing"))
 }
 
-/// When the budget began to run: the stop request, or what else has begun the end.
+/// When the budget began: with the stop request, or with the first phase of the stop.
 fn stop_begun(account: &Account) -> Option<Span> {
     let first = account.phases.iter().find(|stretch| {
         let known = PhaseName::ALL.iter().find(|phase| phase.as_str() == stretch.phase);
@@ -157,7 +158,7 @@ fn budget(account: &Account) -> String {
     budget.map_or(String::new(), |budget| format!(" (budget {})", span(budget)))
 }
 
-/// Of how long, if that has an end.
+/// The whole budget, if there is one.
 fn of_budget(budget: Option<Span>) -> String {
     budget.map_or(String::new(), |budget| format!(" of {}", span(budget)))
 }
@@ -167,7 +168,7 @@ fn spent(account: &Account) -> String {
     let stop = stop_begun(account).unwrap_or_default();
     let parts = account.phases.iter().filter(|stretch| stretch.at >= stop).filter_map(|stretch| {
         let name = match stretch.phase.as_str() {
-            // What the app itself needs once it was told.
+            // The app after its stop signal.
             "stopping" => "app",
             "killed" => return None,
             name => name,
@@ -183,7 +184,7 @@ fn spent(account: &Account) -> String {
     }
 }
 
-/// Who was still there.
+/// The survivors.
 fn alive(account: &Account) -> String {
     let Some(killed) = &account.killed else { return String::new() };
     let named = account.survivors.len() as u64;
@@ -215,12 +216,12 @@ fn survivor(survivor: &Survivor) -> String {
     text
 }
 
-/// What went wrong on the way: one sentence each, and not too many.
+/// What was lost: one sentence each, and not too many.
 fn losses(account: &Account) -> Vec<String> {
     let mut all: Vec<String> = account.drain.iter().filter_map(cut_off).collect();
     all.extend(account.hooks.iter().filter_map(hook).take(3));
     if account.killed.as_ref().is_some_and(|killed| killed.unkillable) {
-        all.push("Something has survived SIGKILL.".to_owned());
+        all.push("A process has survived SIGKILL.".to_owned());
     }
     all
 }

@@ -1,63 +1,62 @@
-//! A time line for the terminal, drawn to scale: a bar for each thing that takes time, a mark for each
-//! moment. Knows nothing of what it draws.
+//! Draws a time line for the terminal to scale: a bar for each time span, a mark for each moment.
 
 use std::fmt::Write;
 use std::time::Duration;
 
-/// What stands in one row.
+/// A row.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Row {
-    /// On the left.
+    /// The text on the left.
     pub label: String,
-    /// Begin and end of each stretch. A moment begins where it ends.
+    /// Begin and end of each bar. A moment begins where it ends.
     pub spans: Vec<(Duration, Duration)>,
-    /// What a stretch is drawn with.
+    /// The character of its bars.
     pub ink: char,
-    /// On the right.
+    /// The text on the right.
     pub note: String,
 }
 
-/// A limit from outside, drawn through all rows.
+/// A vertical line through all rows.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Limit {
+pub struct Marker {
     /// When.
     pub at: Duration,
-    /// What comes then.
+    /// Its text.
     pub name: String,
 }
 
 const LABEL: usize = 24;
 const NARROWEST: usize = 20;
 
-/// Draws the rows in so many columns.
-pub fn draw(rows: &[Row], limit: Option<&Limit>, columns: usize) -> String {
+/// Draws the rows. `columns` is the width of the whole.
+pub fn draw(rows: &[Row], marker: Option<&Marker>, columns: usize) -> String {
     let ends = rows.iter().flat_map(|row| row.spans.iter().map(|(_, end)| *end));
-    let end = ends.chain(limit.map(|limit| limit.at)).max().unwrap_or_default();
+    let end = ends.chain(marker.map(|marker| marker.at)).max().unwrap_or_default();
     let notes = rows.iter().map(|row| row.note.chars().count()).max().unwrap_or(0);
     let width = columns.saturating_sub(LABEL + 4 + notes).max(NARROWEST);
     let scale = Scale { end: end.max(Duration::from_millis(1)), width };
     let mut text = scale.axis();
     for row in rows {
         let mut line = vec![' '; width];
-        if let Some(limit) = limit {
-            line[scale.column(limit.at)] = ':';
+        if let Some(marker) = marker {
+            line[scale.column(marker.at)] = ':';
         }
         for (begin, end) in &row.spans {
             let (begin, end) = (scale.column(*begin), scale.edge(*end));
-            // However short it is, it is seen.
+            // At least one cell, so that it is visible.
             for cell in &mut line[begin..end.max(begin + 1)] {
                 *cell = row.ink;
             }
         }
         let line: String = line.into_iter().collect();
-        // A String takes every write.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "{} |{line}| {}", fit(&row.label), row.note);
     }
-    if let Some(limit) = limit {
-        let column = scale.column(limit.at);
-        let name = format!("{}: {}", seconds(limit.at), limit.name);
+    if let Some(marker) = marker {
+        let column = scale.column(marker.at);
+        let name = format!("{}: {}", seconds(marker.at), marker.name);
         let before = LABEL + 2 + column;
-        // On the side of the mark where there is more room.
+        // On the side with more room.
         let _ = if column > width / 2 && name.len() < before {
             writeln!(text, "{name:>0$} ^", before - 1)
         } else {
@@ -67,7 +66,7 @@ pub fn draw(rows: &[Row], limit: Option<&Limit>, columns: usize) -> String {
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// Cut or filled up to the width of the labels.
+/// Cut or padded to the width of the labels.
 fn fit(label: &str) -> String {
     if label.chars().count() <= LABEL {
         return format!("{label:LABEL$}");
@@ -97,18 +96,18 @@ struct Scale {
 }
 
 impl Scale {
-    /// The column that this moment lies in.
+    /// The column of a moment.
     fn column(&self, at: Duration) -> usize {
         self.edge(at).min(self.width - 1)
     }
 
-    /// The column before which what ends then is over.
+    /// The column behind a bar that ends then.
     fn edge(&self, at: Duration) -> usize {
         let share = at.as_nanos() * (self.width as u128) / self.end.as_nanos();
         usize::try_from(share).unwrap_or(usize::MAX).min(self.width)
     }
 
-    /// A line of times and a line of ticks, at round distances that leave room for the times.
+    /// A line of times and a line of ticks, at round distances with room for the times.
     fn axis(&self) -> String {
         const STEPS: [u64; 16] = [
             10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000,
@@ -157,15 +156,15 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_runs_through_all_rows_and_belongs_to_the_scale() {
-        let limit = Limit { at: S * 10, name: "the end".to_owned() };
-        let drawn = draw(&[row("a", &[(0, 5)]), row("b", &[])], Some(&limit), 80);
+    fn a_marker_runs_through_all_rows_and_belongs_to_the_scale() {
+        let marker = Marker { at: S * 10, name: "the end".to_owned() };
+        let drawn = draw(&[row("a", &[(0, 5)]), row("b", &[])], Some(&marker), 80);
         assert_eq!(drawn.matches(':').count(), 3, "{drawn}");
         assert!(drawn.ends_with("10s: the end ^\n"), "{drawn}");
         let mark = |line: &str| line.find([':', '^']);
         let columns: Vec<_> = drawn.lines().skip(2).take(2).map(mark).collect();
         assert_eq!(columns, [drawn.lines().last().and_then(|line| line.find('^')); 2], "{drawn}");
-        let early = Limit { at: S, name: "the end".to_owned() };
+        let early = Marker { at: S, name: "the end".to_owned() };
         let drawn = draw(&[row("a", &[(0, 50)])], Some(&early), 80);
         assert!(drawn.ends_with("^ 1s: the end\n"), "{drawn}");
     }

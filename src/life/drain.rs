@@ -1,6 +1,7 @@
 //! Samples of the connections of the drained ports.
 
-use crate::config::Config;
+use crate::account::journal;
+use crate::config::{Config, Ports};
 use crate::machine::Machine;
 use crate::machine::connections::Sample;
 use crate::machine::phase::{Phase, Readiness};
@@ -13,24 +14,44 @@ pub struct Drain {
     sampler: Option<Sampler>,
     /// The ports that an earlier sampler had found (`--drain auto`).
     ports: Vec<u16>,
+    /// One warning of a sampler has been logged.
+    warned: bool,
 }
 
 impl Drain {
     /// Takes a sample. `own`: graceinit's own processes, whose ports are not the app's.
     pub fn sample(&mut self, config: &Config, now: Time, own: &[Pid]) -> Sample {
-        self.sampler(config).map_or(Sample::default(), |sampler| sampler.look(now, own))
+        self.with_sampler(config, |sampler| sampler.sample(now, own)).unwrap_or_default()
     }
 
     /// Whether the app listens on the ports.
     pub fn is_listening(&mut self, config: &Config, own: &[Pid]) -> bool {
-        self.sampler(config).is_none_or(|sampler| sampler.listening(own))
+        self.with_sampler(config, |sampler| sampler.is_listening(own)).unwrap_or(true)
     }
 
-    fn sampler(&mut self, config: &Config) -> Option<&mut Sampler> {
+    /// Uses the sampler, and logs what it warns of: one warning for each life, since the sampler is made anew for the
+    /// drain.
+    fn with_sampler<R>(
+        &mut self,
+        config: &Config,
+        act: impl FnOnce(&mut Sampler) -> R,
+    ) -> Option<R> {
         let rules = config.plan.drain?.rules;
-        let ports = config.drain.as_ref()?;
-        let known = &self.ports;
-        Some(self.sampler.get_or_insert_with(|| Sampler::new(ports.clone(), rules).knowing(known)))
+        let ports = match config.drain.as_ref()? {
+            Ports::Auto => None,
+            Ports::List(ports) => Some(&ports[..]),
+        };
+        let found = &self.ports;
+        let new = || Sampler::new(ports, rules).with_ports(found);
+        let sampler = self.sampler.get_or_insert_with(new);
+        let result = act(sampler);
+        for warning in sampler.take_warnings() {
+            match std::mem::replace(&mut self.warned, true) {
+                true => log::debug!("{warning}"),
+                false => journal::warn(warning),
+            }
+        }
+        Some(result)
     }
 
     /// Closes the sampler in phases that need no samples.

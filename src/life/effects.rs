@@ -18,7 +18,7 @@ use super::survivors::Survivors;
 use super::terminal::JobControl;
 use crate::account::incident::Incident;
 use crate::account::live::Live;
-use crate::account::{journal, names};
+use crate::account::{journal, plan_names};
 use crate::config::Config;
 use crate::config::hooks::{Builtin, Task};
 use crate::config::user::User;
@@ -30,7 +30,7 @@ use crate::notify::{Family, Message};
 use crate::observer::{Observer, Snapshot};
 use crate::sys::deadman::DeadMan;
 use crate::sys::notify as socket;
-use crate::sys::{fd, process, signals, tree};
+use crate::sys::{fd, process, signals, tree, tty};
 use crate::types::{Pid, Signal, Time};
 
 /// How graceinit ends.
@@ -159,7 +159,7 @@ impl Effects {
                 self.asking.set_end(end);
                 self.dead_man.arm(end);
             }
-            Action::SuspendSelf => process::suspend(),
+            Action::SuspendSelf => tty::suspend(),
             Action::GiveTerminal => self.terminal.give(self.app.group()),
             Action::TakeTerminal => self.terminal.take(self.app.group()),
             Action::Exit { code, by } => {
@@ -304,7 +304,7 @@ impl Effects {
             attempts.start(config, id, &hook, variables, &signal, children)
         });
         let error = started.err()?;
-        journal::warn(format!("unable to start the hook {}: {error}", names::hook(id)));
+        journal::warn(format!("unable to start the hook {}: {error}", plan_names::hook(id)));
         Some(Event::HookNotStarted(id))
     }
 

@@ -3,12 +3,12 @@
 use super::children::Role;
 use super::hooks::attempts;
 use super::main_loop::Supervisor;
-use super::reaper::Finding;
 use crate::account::incident::{Incident, Kin};
 use crate::account::journal;
 use crate::machine::Event;
 use crate::machine::hooks::HookId;
 use crate::machine::phase::PhaseName;
+use crate::reaper::Finding;
 use crate::sys::tree::Reach;
 use crate::sys::{deadman, reap};
 use crate::types::{Pid, Signal, Status, Time};

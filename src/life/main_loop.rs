@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::app::App;
 use super::children::Role;
 use super::effects::{Effects, Leave};
-use super::reaper::Reaper;
+use super::progress;
 use crate::machine::plan::Condition;
 use crate::machine::{Action, Event, Machine, Origin, Received};
+use crate::reaper::Reaper;
 use crate::sys::launch::spawn::Started;
 use crate::sys::poll::{Waiter, Want};
 use crate::sys::signals::{Incoming, Source};
@@ -236,9 +237,10 @@ impl Supervisor {
 impl Effects {
     /// Brings the line at the terminal, the files and the observer up to date.
     fn refresh(&mut self, machine: &Machine) {
-        let front = self.live.as_ref().and_then(|_| self.terminal.front(self.app.group()));
         if let Some(live) = &mut self.live {
-            live.update(machine, front, clock::now());
+            let foreground = self.terminal.front(self.app.group());
+            let progress = foreground.and_then(|ours| progress::of(machine, ours));
+            live.update(progress.as_ref(), clock::now());
         }
         self.files.update(clock::now());
         self.observer.feed();

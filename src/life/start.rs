@@ -12,7 +12,7 @@ use super::ready_file::ReadyFile;
 use super::service_manager::ServiceManager;
 use super::terminal::JobControl;
 use crate::account::live::Live;
-use crate::account::{journal, names};
+use crate::account::{journal, plan_names};
 use crate::config::Config;
 use crate::machine::Machine;
 use crate::machine::hooks::HookPhase;
@@ -81,12 +81,12 @@ fn prepare(
     let mut surroundings =
         Surroundings { terminal: ours.is_some(), suspendable, watchdog, jitter: 0 };
     if HookPhase::ALL.iter().any(|phase| !plan.hooks.of(*phase).is_empty()) {
-        names::set_hooks(PerPhase::each(|phase| {
+        plan_names::set_hooks(PerPhase::each(|phase| {
             config.hooks.of(phase).iter().map(|hook| hook.name.clone()).collect()
         }));
         surroundings.jitter = u64::from_ne_bytes(process::random());
     }
-    names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
+    plan_names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
     let observer = Observer::new(listeners(&config)?, None);
     let ready_file = config.ready_file.clone().map(ReadyFile::new).transpose()?;
     let manager = ServiceManager::new(!config.plain, watchdog.is_some());

@@ -25,7 +25,7 @@ use crate::types::{Pid, Signal, Status, Time};
 use attempt::{HookId, HookPhase, Outcome, Queue, Run};
 use connections::Sample;
 use fact::Fact;
-use phase::{Phase, PhaseName, Readiness, Stop};
+use phase::{Phase, Readiness, Stop};
 use plan::{Ending, Plan, Surroundings};
 use ready::Notice;
 
@@ -327,16 +327,6 @@ impl Machine {
         if let Phase::Running { typed_stop: typed_stop @ true, .. } = &mut self.phase {
             *typed_stop = false;
             self.typed_stop(out);
-        }
-    }
-
-    fn enter(&mut self, phase: Phase, out: &mut Vec<Action>) {
-        self.phase = phase;
-        let name = self.phase.name();
-        out.push(Action::Record(Fact::Entered(name)));
-        if name >= PhaseName::Leftovers {
-            // These phases read the whole process tree, and /proc may block.
-            out.push(Action::PrepareReport);
         }
     }
 

@@ -43,7 +43,7 @@
 //! budget, so an app that uses up its budget cannot prevent them.
 //!
 //! Phases never go back. A state that matters in one phase only is a field of that phase's variant, so
-//! that it cannot disagree with the phase. What belongs to the stop as a whole is in [`Stop`]. What an
+//! that it cannot disagree with the phase. What belongs to the stop as a whole is in `Stop`. What an
 //! event means in each phase is the table in docs/shutdown.md.
 
 use std::collections::VecDeque;

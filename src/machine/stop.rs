@@ -5,13 +5,24 @@ use std::time::Duration;
 
 use super::attempt::{HookId, HookPhase, Queue, Run};
 use super::fact::{Fact, Reason};
-use super::phase::{Failure, Phase, Request, Serving, Sweep, Tree};
+use super::phase::{Failure, Phase, PhaseName, Request, Serving, Sweep, Tree};
 use super::plan::{Ending, Scope};
 use super::{Action, AppEnd, Machine, Origin, Received, Target, budget};
 use crate::exit;
 use crate::types::{Signal, Status, Time};
 
 impl Machine {
+    /// Enters a phase, and records that.
+    pub(super) fn enter(&mut self, phase: Phase, out: &mut Vec<Action>) {
+        self.phase = phase;
+        let name = self.phase.name();
+        out.push(Action::Record(Fact::Entered(name)));
+        if name >= PhaseName::Leftovers {
+            // These phases read the whole process tree, and /proc may block.
+            out.push(Action::PrepareReport);
+        }
+    }
+
     // ---- the begin ------------------------------------------------------------------------------
 
     /// A signal of `--stop-on` arrived.

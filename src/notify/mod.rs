@@ -1,5 +1,5 @@
-//! The grammar of sd_notify(3): the messages of the app, the rule for who may send them, and the messages to the service
-//! manager that started graceinit. Pure: no socket, no clock, no log.
+//! The grammar of sd_notify(3): the messages of the app, the rule for who may send them, and the messages to the
+//! service manager that started graceinit. Pure: no socket, no clock, no log.
 
 use std::fmt;
 use std::time::Duration;
@@ -36,9 +36,9 @@ pub enum Notice {
     Barrier,
 }
 
-/// Parses a datagram into notices, in the order in which they have to be handled. The rules are those of systemd's manager:
-/// the last of READY, STOPPING and RELOADING counts, and the first of every other variable; unknown variables and values
-/// that are not as documented are ignored.
+/// Parses a datagram into notices, in the order in which they have to be handled. The rules are those of systemd's
+/// manager: the last of READY, STOPPING and RELOADING counts, and the first of every other variable; unknown
+/// variables and values that are not as documented are ignored.
 pub fn parse(datagram: &[u8]) -> Vec<Notice> {
     // A C program may send the NUL at the end of its string. Any other NUL is against the protocol.
     let text = datagram.strip_suffix(b"\0").unwrap_or(datagram);
@@ -170,8 +170,8 @@ pub enum Kinship {
 const GENERATIONS: usize = 1000;
 
 impl Family<'_> {
-    /// What `pid` belongs to. `parent_of` gives the parent of a process, 0 if the parent is outside of the pid namespace, and
-    /// `None` if there is no such process or its parent is not known.
+    /// What `pid` belongs to. `parent_of` gives the parent of a process, 0 if the parent is outside of the pid
+    /// namespace, and `None` if there is no such process or its parent is not known.
     pub fn kinship(&self, pid: Pid, mut parent_of: impl FnMut(Pid) -> Option<Pid>) -> Kinship {
         let mut at = pid;
         for _ in 0..GENERATIONS {
@@ -195,8 +195,8 @@ impl Family<'_> {
 
     /// Whether a sender may send for the app: any process of the app's tree may, like `NotifyAccess=all` of systemd.
     ///
-    /// A sender that has ended cannot be looked up (a shell script that calls a small program to send READY). Then its user
-    /// decides: a process of the app's user, of graceinit's user or of root could also kill the app.
+    /// A sender that has ended cannot be looked up (a shell script that calls a small program to send READY). Then
+    /// its user decides: a process of the app's user, of graceinit's user or of root could also kill the app.
     ///
     /// # Errors
     /// The reason to refuse it.
@@ -227,8 +227,8 @@ impl Family<'_> {
 
 /// A message to the service manager that started graceinit.
 ///
-/// There is no MAINPID: a manager outside of the container knows graceinit by another number, and any other one knows its
-/// child already.
+/// There is no MAINPID: a manager outside of the container knows graceinit by another number, and any other one knows
+/// its child already.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
     /// The app is ready.

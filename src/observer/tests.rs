@@ -258,7 +258,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn garbage_harms_nobody(
+    fn garbage_does_no_harm(
         pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..6),
         begin in prop::sample::select(vec!["", "GET ", "GET / HTTP/1.1\r\n", "\r\n\r\n"]),
     ) {
@@ -355,7 +355,7 @@ fn acks_outlive_the_observer() {
 }
 
 #[test]
-fn a_stopped_observer_stops_nobody() {
+fn a_stopped_observer_stops_nothing_else() {
     helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
@@ -383,7 +383,7 @@ fn a_stopped_observer_stops_nobody() {
     });
 }
 
-/// As PID 1 has shown it.
+/// As PID 1 has sent it.
 fn account(port: u16) -> Account {
     let answer = get(port, "/debug/graceinit");
     let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
@@ -419,7 +419,7 @@ fn the_account_follows_and_outlives_the_observer() {
 }
 
 #[test]
-fn what_changes_often_is_shown_seldom_and_a_phase_at_once() {
+fn the_account_is_sent_seldom_and_a_phase_at_once() {
     helper::tests::alone(|| {
         let mut observer = Observer::new(vec![any_port()], None);
         journal::keep(Account::default(), clock::now());
@@ -428,10 +428,10 @@ fn what_changes_often_is_shown_seldom_and_a_phase_at_once() {
         let due = observer.due().expect("due");
         assert!(due > clock::now());
         observer.feed();
-        assert_eq!(observer.due(), Some(due), "it was shown too early");
+        assert_eq!(observer.due(), Some(due), "it was sent too early");
         observer.publish(&snapshot("drain"));
         observer.feed();
-        assert_eq!(observer.due(), None, "it was not shown at once");
+        assert_eq!(observer.due(), None, "it was not sent at once");
         observer.close();
     });
 }
@@ -442,11 +442,11 @@ fn stop(observer: &Observer) {
     let end = clock::now().after(PATIENCE);
     let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
     while !stat().contains(") T ") {
-        assert!(clock::now() < end, "it goes on");
+        assert!(clock::now() < end, "it continues");
     }
 }
 
-/// A stopped observer, whom nobody lets go on: what waits for it is one document, and snapshots find
+/// A stopped observer that is not continued: one document waits in its socket, and snapshots find
 /// room beside it.
 #[test]
 fn documents_leave_room_for_snapshots() {
@@ -459,8 +459,9 @@ fn documents_leave_room_for_snapshots() {
         assert_eq!(status(&probe(port)), "503");
         stop(&observer);
         let long = "x".repeat(50_000);
-        let shown = (0..20).filter(|_| observer.show(long.clone().into(), clock::now())).count();
-        assert_eq!(shown, 1);
+        let sent =
+            (0..20).filter(|_| observer.send_account(long.clone().into(), clock::now())).count();
+        assert_eq!(sent, 1);
         for round in 0..3 {
             observer.publish(&snapshot(if round % 2 == 0 { "ready" } else { "drain" }));
         }
@@ -472,7 +473,7 @@ fn documents_leave_room_for_snapshots() {
 }
 
 #[test]
-fn a_document_that_is_too_long_for_the_socket_harms_nobody() {
+fn a_document_that_is_too_long_for_the_socket_does_no_harm() {
     helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
@@ -481,7 +482,8 @@ fn a_document_that_is_too_long_for_the_socket_harms_nobody() {
         observer.ensure(clock::now());
         let pid = observer.pid();
         let long = vec![b'x'; 10_000_000];
-        let tries = (0..20).take_while(|_| !observer.show(long.clone(), clock::now())).count();
+        let tries =
+            (0..20).take_while(|_| !observer.send_account(long.clone(), clock::now())).count();
         assert_eq!((tries, observer.longest), (5, SHORT));
         journal::warn("short");
         live(&mut observer, |_, _| has(port, "short"));

@@ -1,4 +1,4 @@
-//! `--drain auto`: which of the listeners are open in a process of the app's tree.
+//! `--drain auto`: finds the listeners that a process of the app's tree has open.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -7,23 +7,23 @@ use std::path::Path;
 use crate::sys::tree;
 use crate::types::Pid;
 
-/// More descriptors of one process are not looked at. A server opens its listeners before it has so
-/// many connections, and they are listed by their number.
+/// How many descriptors of one process are read at most. They are listed by number, and a server opens its listeners
+/// before it has as many connections.
 const MOST_OF_ONE: usize = 4096;
-/// Nor more altogether: each costs about a microsecond.
+/// How many are read of all processes: each costs about a microsecond.
 const MOST: usize = 65_536;
 
-/// What was found.
+/// The result of a search.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// Their ports, in order.
+    /// The ports of the listeners that were found, in order.
     pub(super) ports: Vec<u16>,
-    /// A process whose descriptors could not be read, and why.
+    /// A process whose descriptors could not be read, and the reason.
     pub(super) refused: Option<(Pid, io::Error)>,
 }
 
-/// Of the `listeners` (inode, port), those that the tree below us has open; `helpers` are not the
-/// app's. Nothing in here waits: no lock of the processes is needed for their descriptors.
+/// The ports of those `listeners` (inode, port) that the tree below graceinit has open, without its `helpers`. Never
+/// blocks: the kernel takes no lock of a process to list its descriptors.
 pub(super) fn ports(proc: &Path, listeners: &[(u64, u16)], helpers: &[Pid]) -> Found {
     let mut found = Found::default();
     let mut left: Vec<(u64, u16)> = listeners.to_vec();
@@ -31,13 +31,13 @@ pub(super) fn ports(proc: &Path, listeners: &[(u64, u16)], helpers: &[Pid]) -> F
         return found;
     }
     let Some(tree) = tree::descendants(helpers) else {
-        let error = io::Error::new(io::ErrorKind::NotFound, "there is no /proc of ours");
+        let error = io::Error::new(io::ErrorKind::NotFound, "/proc is of another pid namespace");
         found.refused = Some((crate::sys::process::own_pid(), error));
         return found;
     };
-    let mut looked = 0;
+    let mut read = 0;
     for process in tree {
-        let of_it = descriptors(proc, process.pid, MOST_OF_ONE.min(MOST - looked), |inode| {
+        let of_it = descriptors(proc, process.pid, MOST_OF_ONE.min(MOST - read), |inode| {
             left.retain(|(listener, port)| {
                 let same = *listener == inode;
                 if same {
@@ -48,12 +48,12 @@ pub(super) fn ports(proc: &Path, listeners: &[(u64, u16)], helpers: &[Pid]) -> F
             !left.is_empty()
         });
         match of_it {
-            Ok(count) => looked += count,
-            // It has gone meanwhile.
+            Ok(count) => read += count,
+            // The process has ended meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => found.refused = Some((process.pid, error)),
         }
-        if left.is_empty() || looked >= MOST {
+        if left.is_empty() || read >= MOST {
             break;
         }
     }
@@ -62,8 +62,8 @@ pub(super) fn ports(proc: &Path, listeners: &[(u64, u16)], helpers: &[Pid]) -> F
     found
 }
 
-/// Calls `each` with the inode of every socket that a process has open, until it has enough. How many
-/// descriptors were looked at.
+/// Calls `each` with the inode of every socket that a process has open, until `each` returns false. Returns how many
+/// descriptors were read.
 fn descriptors(
     proc: &Path,
     pid: Pid,
@@ -71,13 +71,13 @@ fn descriptors(
     mut each: impl FnMut(u64) -> bool,
 ) -> io::Result<usize> {
     let dir = proc.join(pid.to_string()).join("fd");
-    let mut looked = 0;
+    let mut read = 0;
     for entry in std::fs::read_dir(&dir)?.take(most) {
-        looked += 1;
+        read += 1;
         let Ok(entry) = entry else { continue };
         let link = match std::fs::read_link(entry.path()) {
             Ok(link) => link,
-            // The list may be read by anybody on old kernels, what is in it not.
+            // Old kernels let every user list the descriptors, but not read the links.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
             Err(_) => continue,
         };
@@ -87,7 +87,7 @@ fn descriptors(
             }
         }
     }
-    Ok(looked)
+    Ok(read)
 }
 
 /// `socket:[4711]`

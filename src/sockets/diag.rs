@@ -1,4 +1,4 @@
-//! The means of seeing sockets, and the next best one where one fails.
+//! Reads sockets by the best method that works: sock_diag, else /proc/net/tcp, else none.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,29 +8,31 @@ use super::procnet;
 use crate::machine::connections::{Connection, Stamps, State, Visibility};
 use crate::sys::sockdiag::{Diag, Effort, Extent, Info, Kind, Query, States};
 
-/// The kernel's number of a listener's state (enum tcp state of netinet/tcp.h).
+/// The kernel's number of the state LISTEN (enum tcp_state of netinet/tcp.h).
 pub(super) const LISTEN: u8 = 10;
 
 #[derive(Debug)]
-enum Means {
-    /// Ask the kernel.
-    Ask(Option<Diag>),
-    /// Read /proc/net/tcp and tcp6.
-    Read,
-    /// Nothing works.
-    Nothing,
+enum Method {
+    /// sock_diag; opened by the first request.
+    SockDiag(Option<Diag>),
+    /// /proc/net/tcp and tcp6.
+    ProcNet,
+    /// Neither works.
+    None,
 }
 
-/// Looks at sockets by the best means that works.
+/// Where sockets are read from.
 #[derive(Debug)]
 pub(super) struct Source {
-    means: Means,
+    method: Method,
     proc: PathBuf,
+    /// Warnings that were not taken yet.
+    pub(super) warnings: Vec<String>,
 }
 
-/// A socket, by whatever means it was seen.
+/// A socket, whatever it was read from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
+pub(super) struct Socket {
     pub(super) port: u16,
     pub(super) state: u8,
     pub(super) unread: u32,
@@ -41,55 +43,55 @@ pub(super) struct Seen {
 }
 
 impl Source {
-    /// Nothing is opened yet. `ask`: the kernel may be asked.
-    pub(super) fn new(ask: bool, proc: &Path) -> Source {
-        let means = if ask { Means::Ask(None) } else { Means::Read };
-        Source { means, proc: proc.to_owned() }
+    /// Opens nothing yet.
+    pub(super) fn new(sock_diag: bool, proc: &Path) -> Source {
+        let method = if sock_diag { Method::SockDiag(None) } else { Method::ProcNet };
+        Source { method, proc: proc.to_owned(), warnings: Vec::new() }
     }
 
-    /// How much can be seen.
+    /// How much the samples show.
     pub(super) fn visibility(&self) -> Visibility {
-        match self.means {
-            Means::Ask(_) => Visibility::Full,
-            Means::Read => Visibility::Counts,
-            Means::Nothing => Visibility::Blind,
+        match self.method {
+            Method::SockDiag(_) => Visibility::Full,
+            Method::ProcNet => Visibility::Counts,
+            Method::None => Visibility::Blind,
         }
     }
 
-    /// What the last question to the kernel has cost.
+    /// The cost of the last request to the kernel.
     pub(super) fn effort(&self) -> Effort {
-        match &self.means {
-            Means::Ask(Some(diag)) => diag.effort(),
-            Means::Ask(None) | Means::Read | Means::Nothing => Effort::default(),
+        match &self.method {
+            Method::SockDiag(Some(diag)) => diag.effort(),
+            Method::SockDiag(None) | Method::ProcNet | Method::None => Effort::default(),
         }
     }
 
-    /// Calls `each` for every TCP socket on the ports (none: on all) that is in one of the states.
-    /// `None` means: from the beginning, what was told so far is void.
-    pub(super) fn look(
+    /// Calls `each` for every TCP socket on the ports (an empty list: on all) that is in one of the states. `None`
+    /// begins a reading: what an earlier one gave is void.
+    pub(super) fn read(
         &mut self,
         ports: &[u16],
         states: States,
-        mut each: impl FnMut(Option<&Seen>),
+        mut each: impl FnMut(Option<&Socket>),
     ) -> Extent {
         let mut refused = None;
-        if let Means::Ask(diag) = &mut self.means {
-            // Once more: a limit or a lack of memory may be over.
+        if let Method::SockDiag(diag) = &mut self.method {
+            // Retried once, since a lack of memory may be over.
             for _ in 0..2 {
                 each(None);
-                match ask(diag, ports, states, &mut each) {
+                match read_diag(diag, ports, states, &mut each) {
                     Ok(extent) => return extent,
                     Err(error) => refused = Some(error),
                 }
             }
-            self.means = Means::Read;
+            self.method = Method::ProcNet;
         }
-        if let Means::Read = self.means {
+        if let Method::ProcNet = self.method {
             each(None);
-            match read(&self.proc, ports, states, &mut each) {
+            match read_proc(&self.proc, ports, states, &mut each) {
                 Ok(extent) => {
                     if let Some(error) = refused {
-                        super::warn_once(&format!(
+                        self.warnings.push(format!(
                             "unable to ask the kernel for connections (sock_diag): {error}; they are \
                              counted in /proc/net/tcp, and each of them counts as busy"
                         ));
@@ -99,11 +101,11 @@ impl Source {
                 Err(error) => {
                     let first = refused.map(|error| format!("sock_diag: {error}, "));
                     let first = first.unwrap_or_default();
-                    super::warn_once(&format!(
+                    self.warnings.push(format!(
                         "unable to see connections ({first}/proc/net/tcp: {error}); the drain is its \
                          delay alone"
                     ));
-                    self.means = Means::Nothing;
+                    self.method = Method::None;
                 }
             }
         }
@@ -111,20 +113,20 @@ impl Source {
         Extent::Whole
     }
 
-    /// Every listener: its inode and its port.
+    /// The inode and the port of every listener.
     pub(super) fn listeners(&mut self) -> Vec<(u64, u16)> {
         let mut found = Vec::new();
-        self.look(&[], States::LISTEN, |seen| match seen {
+        self.read(&[], States::LISTEN, |socket| match socket {
             None => found.clear(),
-            Some(seen) => found.push((seen.inode, seen.port)),
+            Some(socket) => found.push((socket.inode, socket.port)),
         });
-        // A listener of MPTCP, which a Go program has without asking for it, is shown among those of
-        // TCP with an inode that no descriptor has.
-        if let Means::Ask(Some(diag)) = &mut self.means {
+        // A listener of MPTCP, the default of Go programs, is listed among those of TCP with an inode that no
+        // descriptor has.
+        if let Method::SockDiag(Some(diag)) = &mut self.method {
             for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
                 let kind = Kind::MptcpOf(family);
                 let query = Query { kind, states: States::LISTEN, ports: &[], info: false };
-                // A kernel without it has none.
+                // A kernel without MPTCP refuses the request.
                 let _ = diag.ask(&query, |socket| {
                     found.push((socket.inode.into(), socket.port));
                 });
@@ -134,11 +136,11 @@ impl Source {
     }
 }
 
-fn ask(
+fn read_diag(
     diag: &mut Option<Diag>,
     ports: &[u16],
     states: States,
-    each: &mut impl FnMut(Option<&Seen>),
+    each: &mut impl FnMut(Option<&Socket>),
 ) -> io::Result<Extent> {
     let diag = match diag {
         Some(diag) => diag,
@@ -146,7 +148,7 @@ fn ask(
     };
     let query = Query { kind: Kind::Tcp, states, ports, info: states != States::LISTEN };
     diag.ask(&query, |socket| {
-        each(Some(&Seen {
+        each(Some(&Socket {
             port: socket.port,
             state: socket.state,
             unread: socket.unread,
@@ -158,17 +160,17 @@ fn ask(
     })
 }
 
-fn read(
+fn read_proc(
     proc: &Path,
     ports: &[u16],
     states: States,
-    each: &mut impl FnMut(Option<&Seen>),
+    each: &mut impl FnMut(Option<&Socket>),
 ) -> io::Result<Extent> {
     let mut table = |name: &str| {
         procnet::table(&proc.join("net").join(name), |line| {
             let wanted = ports.is_empty() || ports.contains(&line.port);
             if wanted && states.contains(line.state) {
-                each(Some(&Seen {
+                each(Some(&Socket {
                     port: line.port,
                     state: line.state,
                     unread: line.unread,
@@ -181,19 +183,19 @@ fn read(
         })
     };
     let v4 = table("tcp")?;
-    // Not there where the kernel has no IPv6.
+    // A kernel without IPv6 has no such file.
     let v6 = table("tcp6").unwrap_or(true);
     Ok(if v4 && v6 { Extent::Whole } else { Extent::Part })
 }
 
-impl Seen {
-    /// `None`: it is no connection, or none any more.
+impl Socket {
+    /// The connection; `None` in a state that is none, or none any more.
     pub(super) fn connection(&self) -> Option<Connection> {
         let state = match self.state {
             1 => State::Established,
             3 => State::SynReceived,
             4 => State::FinWait1,
-            // Closed by the app: it waits for the client's FIN alone.
+            // Closed by the app: only the client's FIN is missing.
             5 if self.inode == 0 => return None,
             5 => State::FinWait2,
             8 => State::CloseWait,
@@ -208,7 +210,7 @@ impl Seen {
             bytes_received: info.bytes_received,
             silent: info.bytes_acknowledged == Some(0) && self.unsent == 0,
         });
-        let Seen { key, unread, unsent, .. } = *self;
+        let Socket { key, unread, unsent, .. } = *self;
         Some(Connection { key, state, held: self.inode != 0, unread, unsent, stamps })
     }
 }

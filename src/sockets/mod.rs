@@ -1,15 +1,12 @@
-//! How the connections of the drained ports are seen: through sock_diag; where that is refused through
-//! /proc/net/tcp, which shows only that they are there; else not at all.
+//! Samples of the connections on the drained ports: through sock_diag; where that is refused through /proc/net/tcp,
+//! which shows no traffic; else none.
 //!
-//! A connection is known by its local port alone, although the containers of a pod share their
-//! network: before it is accepted, and once the app has closed it, it is in no process, and those are
-//! to be seen too. Two containers cannot have the same port, unless on different addresses.
+//! A connection is told by its local port alone, although the containers of a pod share their network: before it is
+//! accepted, and once the app has closed it, it belongs to no process, and such connections count too. Two containers
+//! cannot use the same port, unless on different addresses.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::account::journal;
-use crate::config::Ports;
 use crate::machine::connections::{Rules, Sample, Tally, Visibility};
 use crate::sys::clock;
 use crate::sys::sockdiag::{Effort, Extent, States};
@@ -21,16 +18,17 @@ mod procnet;
 
 use diag::{LISTEN, Source};
 
-/// What looks at the ports. It holds a descriptor and some 100 kB (more with many connections), and is
-/// dropped when the drain is over.
+/// Takes the samples. It holds a descriptor and some 100 kB (more with many connections), so it is dropped after the
+/// drain.
 #[derive(Debug)]
 pub struct Sampler {
-    ports: Ports,
-    /// The ports in force, in order: those of the list, or what was found.
-    known: Vec<u16>,
-    /// `auto` was looked up for the drain.
-    found: bool,
-    /// `auto`: descriptors of the app cannot be read, which was said.
+    /// The ports are those that the app listens on.
+    auto: bool,
+    /// The drained ports, in order. With `auto` those that were found so far.
+    ports: Vec<u16>,
+    /// `auto`: the ports were searched for the drain.
+    searched: bool,
+    /// `auto`: descriptors of the app cannot be read.
     refused: bool,
     source: Source,
     datagrams: Datagrams,
@@ -38,200 +36,188 @@ pub struct Sampler {
     proc: PathBuf,
 }
 
-/// One warning for each life: what looks at the ports is made anew for the drain.
-fn warn_once(text: &str) {
-    static SAID: AtomicBool = AtomicBool::new(false);
-    match SAID.swap(true, Relaxed) {
-        true => log::debug!("{text}"),
-        false => journal::warn(text),
-    }
-}
-
-/// Sockets for datagrams on the ports.
+/// Datagram sockets on the ports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Datagrams {
-    /// Not looked for yet.
-    Unknown,
-    /// There are none: not to be looked for again.
+    /// Not checked yet.
+    Unchecked,
+    /// There are none, so they are not checked again.
     None,
-    /// So many datagrams have come in, as far as that is told, and the last one then.
-    Came(Option<u64>, Time),
+    /// The number of datagrams received so far, if it can be read, and when it last changed.
+    Received(Option<u64>, Time),
 }
 
 impl Sampler {
-    /// Nothing is opened yet.
-    pub fn new(ports: Ports, rules: Rules) -> Sampler {
+    /// For these ports; `None`: those that the app listens on. Opens nothing yet.
+    pub fn new(ports: Option<&[u16]>, rules: Rules) -> Sampler {
         Sampler::with(ports, rules, true, Path::new("/proc"))
     }
 
-    /// The same with poorer means: the kernel is asked only if `ask`, and /proc is elsewhere.
-    pub fn with(ports: Ports, rules: Rules, ask: bool, proc: &Path) -> Sampler {
-        let mut known = match &ports {
-            Ports::List(list) => list.clone(),
-            Ports::Auto => Vec::new(),
-        };
-        known.sort_unstable();
-        known.dedup();
-        Sampler {
-            ports,
-            known,
-            found: false,
+    /// The same without sock_diag unless `sock_diag`, and with another /proc.
+    pub fn with(ports: Option<&[u16]>, rules: Rules, sock_diag: bool, proc: &Path) -> Sampler {
+        let sampler = Sampler {
+            auto: ports.is_none(),
+            ports: Vec::new(),
+            searched: false,
             refused: false,
-            source: Source::new(ask, proc),
-            datagrams: Datagrams::Unknown,
+            source: Source::new(sock_diag, proc),
+            datagrams: Datagrams::Unchecked,
             tally: Tally::new(rules),
             proc: proc.to_owned(),
-        }
+        };
+        sampler.with_ports(ports.unwrap_or_default())
     }
 
-    /// With these ports too: what was found earlier.
-    pub fn knowing(mut self, ports: &[u16]) -> Sampler {
-        self.known.extend(ports);
-        self.known.sort_unstable();
-        self.known.dedup();
+    /// Adds ports that an earlier sampler found.
+    pub fn with_ports(mut self, ports: &[u16]) -> Sampler {
+        self.add_ports(ports);
         self
     }
 
-    /// The ports in force, in order.
-    pub fn ports(&self) -> &[u16] {
-        &self.known
+    fn add_ports(&mut self, ports: &[u16]) {
+        self.ports.extend(ports);
+        self.ports.sort_unstable();
+        self.ports.dedup();
     }
 
-    /// What the last question to the kernel has cost.
+    /// The drained ports, in order.
+    pub fn ports(&self) -> &[u16] {
+        &self.ports
+    }
+
+    /// The cost of the last request to the kernel.
     pub fn effort(&self) -> Effort {
         self.source.effort()
     }
 
-    /// Whether the app listens on each of the ports of the list (datagrams do as well); with `auto`,
-    /// whether it listens on a port of TCP. Yes where that cannot be known: readiness must not wait
-    /// for what never comes. `helpers`: our children that are not the app's.
-    pub fn listening(&mut self, helpers: &[Pid]) -> bool {
-        match self.ports {
-            Ports::List(_) => {
-                let Sampler { source, known, .. } = self;
-                let mut listeners = Vec::new();
-                source.look(known, States::LISTEN, |seen| match seen {
-                    None => listeners.clear(),
-                    Some(seen) => listeners.push(seen.port),
-                });
-                self.source.visibility() == Visibility::Blind || self.all_listen(&listeners)
-            }
-            Ports::Auto => {
-                self.find(helpers);
-                self.source.visibility() == Visibility::Blind
-                    || self.refused
-                    || !self.known.is_empty()
-            }
-        }
+    /// What has become known since the last call that users should know. Each warning comes once.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.source.warnings)
     }
 
-    /// Looks at the connections of the ports. The first look of `auto` finds out which they are; what
-    /// [`Sampler::listening`] has found before stays among them, because a listener may be closed while
-    /// its connections live on. `helpers`: as above.
-    pub fn look(&mut self, now: Time, helpers: &[Pid]) -> Sample {
+    /// Whether the app listens on each of the ports (a datagram socket will do); with `auto`, whether it listens on any
+    /// TCP port. True where that cannot be known: readiness must not wait for something that never comes. `helpers`:
+    /// children of graceinit that are not the app's.
+    pub fn is_listening(&mut self, helpers: &[Pid]) -> bool {
+        if self.auto {
+            self.search(helpers);
+            return self.is_blind() || self.refused || !self.ports.is_empty();
+        }
+        let Sampler { source, ports, .. } = self;
+        let mut listeners = Vec::new();
+        source.read(ports, States::LISTEN, |socket| match socket {
+            None => listeners.clear(),
+            Some(socket) => listeners.push(socket.port),
+        });
+        self.is_blind() || self.all_listen(&listeners)
+    }
+
+    fn is_blind(&self) -> bool {
+        self.source.visibility() == Visibility::Blind
+    }
+
+    /// Takes a sample. With `auto`, the first one searches for the ports. Ports that [`Sampler::is_listening`] found
+    /// before stay, because a listener may be closed while its connections live on. `helpers`: as above.
+    pub fn sample(&mut self, now: Time, helpers: &[Pid]) -> Sample {
         let begun = clock::cpu();
-        if self.ports == Ports::Auto && !self.found {
-            self.found = true;
-            self.find(helpers);
+        if self.auto && !self.searched {
+            self.searched = true;
+            self.search(helpers);
         }
-        let mut look = self.ports_seen(now);
-        look.cost = clock::cpu().since(begun);
-        look
+        let mut sample = self.sample_ports(now);
+        sample.cost = clock::cpu().since(begun);
+        sample
     }
 
-    fn ports_seen(&mut self, now: Time) -> Sample {
-        if self.known.is_empty() {
-            let blind = self.refused || self.source.visibility() == Visibility::Blind;
+    fn sample_ports(&mut self, now: Time) -> Sample {
+        if self.ports.is_empty() {
+            let blind = self.refused || self.is_blind();
             let visibility = if blind { Visibility::Blind } else { self.source.visibility() };
             return Sample { listening: blind, visibility, ..Sample::default() };
         }
-        let Sampler { source, tally, known, .. } = self;
+        let Sampler { source, tally, ports, .. } = self;
         let mut listeners = Vec::new();
-        let extent = source.look(known, States::CONNECTED.and(States::LISTEN), |seen| match seen {
-            None => {
-                tally.restart();
-                listeners.clear();
-            }
-            Some(seen) if seen.state == LISTEN => {
-                tally.listener(seen.unread);
-                listeners.push(seen.port);
-            }
-            Some(seen) => {
-                if let Some(connection) = seen.connection() {
-                    tally.connection(&connection);
+        let extent =
+            source.read(ports, States::CONNECTED.and(States::LISTEN), |socket| match socket {
+                None => {
+                    tally.restart();
+                    listeners.clear();
                 }
-            }
-        });
+                Some(socket) if socket.state == LISTEN => {
+                    listeners.push(socket.port);
+                    tally.listener(socket.unread);
+                }
+                Some(socket) => {
+                    if let Some(connection) = socket.connection() {
+                        tally.connection(&connection);
+                    }
+                }
+            });
         if extent == Extent::Part {
             tally.incomplete();
         }
-        self.look_at_datagrams(now);
+        self.check_datagrams(now);
         let visibility = self.source.visibility();
-        let mut look = self.tally.end(visibility);
-        look.listening = match self.ports {
-            _ if visibility == Visibility::Blind => true,
-            Ports::List(_) => self.all_listen(&listeners),
-            Ports::Auto => !listeners.is_empty(),
-        };
-        look
+        let mut sample = self.tally.end(visibility);
+        sample.listening = self.is_blind()
+            || if self.auto { !listeners.is_empty() } else { self.all_listen(&listeners) };
+        sample
     }
 
-    /// Whether all known ports are among these, or have a socket for datagrams.
+    /// Whether each of the ports is among these listeners or has a datagram socket.
     fn all_listen(&self, listeners: &[u16]) -> bool {
         let mut missing: Vec<u16> =
-            self.known.iter().filter(|port| !listeners.contains(port)).copied().collect();
+            self.ports.iter().filter(|port| !listeners.contains(port)).copied().collect();
         if !missing.is_empty() && self.datagrams != Datagrams::None {
-            self.each_for_datagrams(|port, _| missing.retain(|one| *one != port));
+            self.each_datagram_socket(|port, _| missing.retain(|one| *one != port));
         }
         missing.is_empty()
     }
 
-    /// Calls `each` with the port of every socket for datagrams, and how many bytes wait in it.
-    fn each_for_datagrams(&self, mut each: impl FnMut(u16, u32)) {
+    /// Calls `each` with the port of every datagram socket and the number of bytes waiting in it.
+    fn each_datagram_socket(&self, mut each: impl FnMut(u16, u32)) {
         for name in ["udp", "udp6"] {
-            // A missing table tells of no socket.
+            // A table that is missing (no IPv6) has no sockets.
             let _ = procnet::table(&self.proc.join("net").join(name), |line| {
-                if self.known.contains(&line.port) {
+                if self.ports.contains(&line.port) {
                     each(line.port, line.unread);
                 }
             });
         }
     }
 
-    fn look_at_datagrams(&mut self, now: Time) {
+    fn check_datagrams(&mut self, now: Time) {
         if self.datagrams == Datagrams::None {
             return;
         }
         let (mut bound, mut waiting) = (false, 0);
-        self.each_for_datagrams(|_, bytes| {
+        self.each_datagram_socket(|_, bytes| {
             bound = true;
             waiting += u32::from(bytes > 0);
         });
         self.datagrams = match self.datagrams {
             Datagrams::None => return,
-            Datagrams::Unknown if !bound => Datagrams::None,
-            Datagrams::Unknown => Datagrams::Came(procnet::received(&self.proc), now),
-            Datagrams::Came(before, last) => {
+            Datagrams::Unchecked if !bound => Datagrams::None,
+            Datagrams::Unchecked => Datagrams::Received(procnet::received(&self.proc), now),
+            Datagrams::Received(before, last) => {
                 let count = procnet::received(&self.proc);
-                Datagrams::Came(count, if count == before { last } else { now })
+                Datagrams::Received(count, if count == before { last } else { now })
             }
         };
-        if let Datagrams::Came(_, last) = self.datagrams {
+        if let Datagrams::Received(_, last) = self.datagrams {
             self.tally.datagrams(waiting);
             self.tally.heard(now.since(last));
         }
     }
 
     /// `auto`: adds the ports that the app's tree listens on now.
-    fn find(&mut self, helpers: &[Pid]) {
+    fn search(&mut self, helpers: &[Pid]) {
         let listeners = self.source.listeners();
         let found = auto::ports(&self.proc, &listeners, helpers);
-        self.known.extend(found.ports);
-        self.known.sort_unstable();
-        self.known.dedup();
+        self.add_ports(&found.ports);
         if let Some((pid, error)) = found.refused {
             if !self.refused {
-                warn_once(&format!(
+                self.source.warnings.push(format!(
                     "unable to see which ports the app listens on: the descriptors of process {pid} \
                      cannot be read: {error}; name the ports: --drain PORT"
                 ));

@@ -1,11 +1,11 @@
-//! What /proc/net tells of sockets, where the kernel cannot be asked directly, and of datagrams. The
-//! parsers are pure; any bytes are harmless.
+//! Reads sockets from /proc/net, where sock_diag is refused, and the numbers of datagrams. The parsers accept any
+//! bytes.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// More bytes than that are not read in one go (200,000 lines): PID 1 has other things to do.
+/// The longest part of a table that is read (200,000 lines): the loop must not be held up for longer.
 const MOST_BYTES: usize = 32 * 1024 * 1024;
 
 /// A line of /proc/net/tcp, tcp6, udp or udp6 (proc_pid_net(5)).
@@ -13,19 +13,19 @@ const MOST_BYTES: usize = 32 * 1024 * 1024;
 pub(super) struct Line {
     /// The local port.
     pub(super) port: u16,
-    /// Both addresses and ports, as one number: two connections hardly share it.
+    /// A hash of both addresses and ports.
     pub(super) key: u64,
-    /// The state, as a number of the kernel.
+    /// The kernel's number of the state.
     pub(super) state: u8,
-    /// Bytes that were not acknowledged.
+    /// Bytes that are not acknowledged.
     pub(super) unsent: u32,
-    /// Bytes that were not read; of a listener: connections to be accepted.
+    /// Bytes that are not read; of a listener: connections that are not accepted.
     pub(super) unread: u32,
-    /// The inode that descriptors of it show; 0: no process has it open.
+    /// The inode that its descriptors link to; 0: no process has it open.
     pub(super) inode: u64,
 }
 
-/// Reads a line; `None` for the heading, and for what is none.
+/// Parses a line; `None` for the heading and for anything else.
 pub(super) fn line(text: &[u8]) -> Option<Line> {
     let mut fields = text.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
     let (local, remote) = (fields.nth(1)?, fields.next()?);
@@ -33,7 +33,7 @@ pub(super) fn line(text: &[u8]) -> Option<Line> {
     let state = fields.next()?;
     let mut queues = fields.next()?.split(|byte| *byte == b':');
     let (unsent, unread) = (queues.next()?, queues.next()?);
-    // Behind timer, retransmissions, user and time-out.
+    // After timer, retransmissions, user and timeout.
     let inode = number(fields.nth(4)?, 10)?;
     Some(Line {
         port: u16::try_from(number(port, 16)?).ok()?,
@@ -62,8 +62,8 @@ fn mark(local: &[u8], remote: &[u8]) -> u64 {
     })
 }
 
-/// Received datagrams, from /proc/net/snmp: two lines begin with `Udp:`, the first one names the
-/// numbers of the second.
+/// The number of received datagrams in /proc/net/snmp: of the two lines that begin with `Udp:`, the first has the names
+/// of the numbers in the second.
 pub(super) fn received_v4(text: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp:"));
     let (names, numbers) = (lines.next()?, lines.next()?);
@@ -71,13 +71,13 @@ pub(super) fn received_v4(text: &str) -> Option<u64> {
     both.find(|(name, _)| *name == "InDatagrams")?.1.parse().ok()
 }
 
-/// The same from /proc/net/snmp6: one number on each line.
+/// The same in /proc/net/snmp6, which has one number on each line.
 pub(super) fn received_v6(text: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix("Udp6InDatagrams"))?;
     rest.trim().parse().ok()
 }
 
-/// Calls `each` for every line of a table. False: there were too many.
+/// Calls `each` for every line of a table. False if the table is longer than [`MOST_BYTES`].
 pub(super) fn table(path: &Path, mut each: impl FnMut(&Line)) -> io::Result<bool> {
     lines(File::open(path)?, |text| {
         if let Some(line) = line(text) {
@@ -86,7 +86,7 @@ pub(super) fn table(path: &Path, mut each: impl FnMut(&Line)) -> io::Result<bool
     })
 }
 
-/// A line that lies across two readings is put together in `rest`.
+/// `rest` holds the beginning of a line that continues in the next read.
 fn lines(mut file: impl Read, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
     let mut buffer = vec![0; 64 * 1024];
     let mut rest = Vec::new();
@@ -119,7 +119,7 @@ fn lines(mut file: impl Read, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
     Ok(false)
 }
 
-/// The datagrams that this network namespace has received; `None` if that is not told.
+/// The number of datagrams that this network namespace has received; `None` if it cannot be read.
 pub(super) fn received(proc: &Path) -> Option<u64> {
     let read = |name: &str| std::fs::read_to_string(proc.join("net").join(name)).ok();
     let v4 = read("snmp").and_then(|text| received_v4(&text));

@@ -6,7 +6,8 @@ use crate::types::Time;
 
 fn read(clock: libc::clockid_t) -> libc::timespec {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a live timespec. The clocks used here exist since Linux 2.6.39, so the call cannot fail.
+    // SAFETY: the pointer is to a live timespec. The clocks used here exist since Linux 2.6.39, so the call cannot
+    // fail.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time
 }

@@ -1,20 +1,20 @@
-//! The dead-man timer: a POSIX timer whose handler works without the main loop. If the loop is stuck (a blocked write, a
-//! hung file system, a bug), the handler kills all processes, and graceinit exits.
+//! The dead-man timer: a POSIX timer whose handler works without the main loop. If the loop is stuck (a blocked
+//! write, a hung file system, a bug), the handler kills all processes, and graceinit exits.
 //!
-//! The timer sends SIGALRM, which is unblocked when the timer is first armed. If an alarm comes before the timer is due,
-//! a process has sent it: the handler counts it, and the loop treats it like any other signal.
+//! The timer sends SIGALRM, which is unblocked when the timer is first armed. If an alarm comes before the timer is
+//! due, a process has sent it: the handler counts it, and the loop treats it like any other signal.
 
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use super::signals::{self, Mask};
+use super::signals;
 use super::{clock, last_report, process, tree};
 use crate::types::{Pid, Signal, Time};
 
-/// The loop gets two chances of this length after the end of the budget: a machine that was frozen (`docker pause`) wakes
-/// up after that end although nothing is stuck.
+/// The loop gets two chances of this length after the end of the budget: a machine that was frozen (`docker pause`)
+/// wakes up after that end although nothing is stuck.
 const CHANCE: Duration = Duration::from_millis(250);
 /// How long the handler waits for the killed processes to end.
 const DYING: Duration = Duration::from_millis(200);
@@ -26,8 +26,6 @@ static CHANCES: AtomicU32 = AtomicU32::new(0);
 static ALARMS: AtomicU32 = AtomicU32::new(0);
 static APP: AtomicI32 = AtomicI32::new(0);
 static CODE: AtomicI32 = AtomicI32::new(137);
-/// SIGALRM is unblocked.
-static UNBLOCKED: AtomicBool = AtomicBool::new(false);
 
 /// The timer. There is one for the whole life.
 #[derive(Debug)]
@@ -60,16 +58,8 @@ impl DeadMan {
     pub fn arm(&mut self, budget_end: Time) {
         CHANCES.store(0, SeqCst);
         set(budget_end.after(CHANCE));
-        if !UNBLOCKED.load(SeqCst) {
-            UNBLOCKED.store(true, SeqCst);
-            signals::set_mask(blocked());
-        }
+        signals::unblock_alarm();
     }
-}
-
-/// The mask of graceinit: all signals, but SIGALRM only until the timer is first armed.
-pub fn blocked() -> Mask {
-    if UNBLOCKED.load(SeqCst) { Mask::ALL.without(Signal::ALRM) } else { Mask::ALL }
 }
 
 /// Sets the code that the handler exits with if it kills the app.
@@ -82,7 +72,8 @@ pub fn app_started(group: Pid) {
     APP.store(group.0, SeqCst);
 }
 
-/// Tells the handler that the app was reaped, because its pid may be used again. `code` is what graceinit would exit with.
+/// Tells the handler that the app was reaped, because its pid may be used again. `code` is what graceinit would exit
+/// with.
 pub fn app_reaped(code: u8) {
     APP.store(0, SeqCst);
     CODE.store(i32::from(code), SeqCst);

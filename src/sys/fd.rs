@@ -1,7 +1,8 @@
 //! Descriptors: pipes, and closing the inherited ones.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
@@ -33,6 +34,38 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// As for [`pipe`].
 pub fn exec_status_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?)
+}
+
+/// The descriptor that a system call has made.
+///
+/// # Errors
+/// The errno of the call, if it has failed.
+///
+/// # Safety
+/// `result` is the result of a call that makes a descriptor, and no other value owns that descriptor.
+pub(super) unsafe fn created(result: libc::c_long) -> io::Result<OwnedFd> {
+    match i32::try_from(result) {
+        // SAFETY: the caller promises that the descriptor is new.
+        Ok(fd @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Sets an option of a socket.
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub(super) fn set_option<T>(
+    fd: BorrowedFd<'_>,
+    level: i32,
+    name: i32,
+    value: &T,
+) -> io::Result<()> {
+    let size = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the pointer is to a live value, and its size is what is passed on. The kernel only reads it.
+    let result =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, ptr::from_ref(value).cast(), size) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Opens the descriptors 0, 1 and 2 if they are closed, so that no other descriptor of graceinit gets one of these
@@ -80,8 +113,8 @@ pub fn read(fd: BorrowedFd<'_>, into: &mut [u8]) -> Read {
     }
 }
 
-/// Closes every descriptor from 3 on except `keep`. They are the app's now: if graceinit kept the end of a pipe open, its
-/// reader would never see the end.
+/// Closes every descriptor from 3 on except `keep`. They are the app's now: if graceinit kept the end of a pipe open,
+/// its reader would never see the end.
 pub fn close_inherited(keep: &[BorrowedFd<'_>]) {
     let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).collect();
     kept.sort_unstable();
@@ -113,8 +146,8 @@ fn close_range(first: u32, last: u32, when: Close) {
         Close::Now => 0,
         Close::AtExecve => libc::CLOSE_RANGE_CLOEXEC,
     };
-    // SAFETY: no memory is involved, and no value of this program owns these descriptors: they were open when it started
-    // (the callers leave its own out), or this is a child that does not use them.
+    // SAFETY: no memory is involved, and no value of this program owns these descriptors: they were open when it
+    // started (the callers leave its own out), or this is a child that does not use them.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     if result == 0 {
         return;

@@ -1,8 +1,8 @@
 //! A helper: a child that does not count as part of the tree that graceinit signals, reaps and waits for.
 //!
-//! It is made with clone(2) and no exit signal. For wait(2) that makes it a "clone child", which the kernel leaves out of
-//! every call without __WALL or __WCLONE (eligible_child in kernel/exit.c). So a helper does not keep the tree from being
-//! empty. No SIGCHLD is sent when it exits; the end of its socket tells that.
+//! It is made with clone(2) and no exit signal. For wait(2) that makes it a "clone child", which the kernel leaves
+//! out of every call without __WALL or __WCLONE (eligible_child in kernel/exit.c). So a helper does not keep the tree
+//! from being empty. No SIGCHLD is sent when it exits; the end of its socket tells that.
 
 use std::ffi::CStr;
 use std::io;
@@ -39,8 +39,8 @@ pub struct Helper(Pid);
 
 impl Helper {
     /// Makes a helper that calls `work` and exits with the code that it returns. The helper is a copy of this process
-    /// without the environment. It blocks every signal, is killed when this process dies, and has no privilege unless it
-    /// is trusted. (`work` must not use strings that were borrowed from the environment: they are zeroes.)
+    /// without the environment. It blocks every signal, is killed when this process dies, and has no privilege unless
+    /// it is trusted. (`work` must not use strings that were borrowed from the environment: they are zeroes.)
     ///
     /// # Errors
     /// Those of clone(2): EAGAIN, ENOMEM.
@@ -48,21 +48,18 @@ impl Helper {
         let parent = process::own_pid();
         // SIGALRM as well: the handler of the dead-man timer must not run in the helper.
         let own = signals::set_mask(Mask::ALL);
-        // No flag and no exit signal. All arguments are zero, so it does not matter that their order differs between
-        // architectures. (What the C library's fork does besides is for other threads.)
-        // SAFETY: without CLONE_VM the child has a copy of this process's memory, as after fork(2). This program has one
-        // thread, so no lock is held, and the child can use all of the memory.
-        let pid = unsafe { libc::syscall(libc::SYS_clone, 0usize, 0usize, 0usize, 0usize, 0usize) };
-        if pid == 0 {
+        // (What the C library's fork does besides is for other threads.)
+        // SAFETY: this program has one thread, so no lock is held, and the child can use all of the memory.
+        let pid = unsafe { process::clone_helper() };
+        if let Ok(Pid(0)) = pid {
             let code = match settle(given, parent) {
                 Ok(()) => work(),
                 Err(_) => 1,
             };
             process::exit(code);
         }
-        let error = io::Error::last_os_error();
         signals::set_mask(own);
-        if pid < 0 { Err(error) } else { Ok(Helper(Pid(pid as i32))) }
+        pid.map(Helper)
     }
 
     /// Its pid.
@@ -75,8 +72,8 @@ impl Helper {
         let _ = signals::send(self.0, Signal::KILL);
     }
 
-    /// Kills and reaps the helper. If it does not end `within` that time (it is traced), or before Linux 5.3, it may stay a
-    /// zombie, which the next parent reaps.
+    /// Kills and reaps the helper. If it does not end `within` that time (it is traced), or before Linux 5.3, it may
+    /// stay a zombie, which the next parent reaps.
     pub fn end(&self, within: Duration) {
         self.kill();
         self.wait_for_end(within);
@@ -85,13 +82,8 @@ impl Helper {
 
     /// Waits until the helper has ended, but not longer than `within`. It is not reaped.
     pub fn wait_for_end(&self, within: Duration) {
-        // SAFETY: plain numbers.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, self.0.0, 0) };
-        if fd >= 0 {
-            // SAFETY: the descriptor is new, so no other value owns it.
-            let held = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        if let Ok(held) = process::pidfd(self.0) {
             let now = clock::now();
-            // A pidfd can be read when the process has ended (pidfd_open(2)).
             poll::wait(&[held.as_fd()], Some(now.after(within)), now);
         }
     }
@@ -128,34 +120,33 @@ fn settle(given: &Given<'_>, parent: Pid) -> io::Result<()> {
     fd::close_inherited(given.keep);
     forget_environment();
     if !given.trusted {
-        // So that the helper keeps no file system busy.
-        // SAFETY: the path is terminated.
-        unsafe { libc::chdir(c"/".as_ptr()) };
+        process::leave_directory();
     }
     limit(libc::RLIMIT_CORE, 0);
     limit(libc::RLIMIT_NOFILE, given.files);
     if !given.trusted {
         give_up_rights(given.user);
     }
-    set(libc::PR_SET_DUMPABLE, 0);
-    set(libc::PR_SET_NAME, given.name.as_ptr() as libc::c_ulong);
+    let _ = process::prctl(libc::PR_SET_DUMPABLE, 0);
+    // SAFETY: the pointer is to a terminated string.
+    unsafe { libc::prctl(libc::PR_SET_NAME, given.name.as_ptr()) };
     // Last, because a change of the user clears it (prctl(2)). A parent that has died before sends nothing.
-    set(libc::PR_SET_PDEATHSIG, Signal::KILL.number() as libc::c_ulong);
+    let _ = process::signal_when_parent_dies(Signal::KILL);
     if process::parent() != parent {
         process::exit(1);
     }
     Ok(())
 }
 
-/// Overwrites the environment, which may hold passwords: an attacker who controls a helper must not find them in its memory.
-/// There is no other copy of the strings: the app and the hooks get pointers to the same ones.
+/// Overwrites the environment, which may hold passwords: an attacker who controls a helper must not find them in its
+/// memory. There is no other copy of the strings: the app and the hooks get pointers to the same ones.
 fn forget_environment() {
     unsafe extern "C" {
         static environ: *mut *mut libc::c_char;
     }
-    // SAFETY: there is one thread. `environ` points to an array that ends with a null pointer; its strings are terminated
-    // and lie on the stack, which can be written. The memory is the child's own copy, and the child does not read strings
-    // that were borrowed from it.
+    // SAFETY: there is one thread. `environ` points to an array that ends with a null pointer; its strings are
+    // terminated and lie on the stack, which can be written. The memory is the child's own copy, and the child does
+    // not read strings that were borrowed from it.
     unsafe {
         if environ.is_null() {
             return;
@@ -169,11 +160,10 @@ fn forget_environment() {
     }
 }
 
-/// Changes the user, and drops all groups and capabilities for good. A process that may not change its user keeps it, but
-/// loses its capabilities as well.
+/// Changes the user, and drops all groups and capabilities for good. A process that may not change its user keeps it,
+/// but loses its capabilities as well.
 fn give_up_rights(user: Option<(u32, u32)>) {
-    // SAFETY: geteuid takes nothing and cannot fail.
-    let root = unsafe { libc::geteuid() } == 0;
+    let root = process::own_uid() == 0;
     if let Some((uid, gid)) = user.or(root.then_some(NOBODY)) {
         // Raw system calls: the C library's functions would tell its other threads.
         // SAFETY: plain numbers; an empty list of groups is not read.
@@ -188,14 +178,7 @@ fn give_up_rights(user: Option<(u32, u32)>) {
     let none = [0u32; 6];
     // SAFETY: both pointers are to live values of the sizes that this version has.
     unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
-    set(libc::PR_SET_NO_NEW_PRIVS, 1);
-}
-
-fn set(option: i32, value: libc::c_ulong) {
-    // SAFETY: the options that are used take one number, or a pointer to a live terminated string.
-    unsafe {
-        libc::prctl(option, value, 0 as libc::c_ulong, 0 as libc::c_ulong, 0 as libc::c_ulong)
-    };
+    let _ = process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1);
 }
 
 /// Sets a soft limit: to 0, or up to `wanted` as far as the hard limit allows.
@@ -274,13 +257,12 @@ impl End {
         unsafe { libc::getsockopt(fd, level, name, (&raw mut now).cast(), &raw mut size) };
         // The kernel doubles the value that is set, and shows the doubled value (socket(7)).
         if now < bytes.saturating_mul(2) {
-            // SAFETY: the pointer is to a live number of the size that is passed on.
-            unsafe { libc::setsockopt(fd, level, name, (&raw const bytes).cast(), size) };
+            let _ = fd::set_option(self.as_fd(), level, name, &bytes);
         }
     }
 
-    /// How much of what was sent the other end has not received yet, in bytes of the kernel's memory: a short message counts
-    /// as some hundred.
+    /// How much of what was sent the other end has not received yet, in bytes of the kernel's memory: a short message
+    /// counts as some hundred.
     pub fn untaken(&self) -> usize {
         let mut bytes: i32 = 0;
         // TIOCOUTQ is SIOCOUTQ (unix(7)).
@@ -313,8 +295,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::sys::launch::spawn::{self, Setup, Signals, Task};
 
-    /// Does `work` in a process with one thread, like graceinit. The test runner has many threads, and in a child of clone(2)
-    /// the locks of the other threads would stay locked for ever.
+    /// Does `work` in a process with one thread, like graceinit. The test runner has many threads, and in a child of
+    /// clone(2) the locks of the other threads would stay locked for ever.
     pub(crate) fn alone(work: impl Fn()) {
         let (mut said, says): (PipeReader, PipeWriter) = std::io::pipe().expect("a pipe");
         let nothing = fd::empty_input().expect("an input");
@@ -466,8 +448,7 @@ pub(crate) mod tests {
             let mut text = [0; 200];
             let Read::Bytes(count) = ours.receive(&mut text) else { panic!("nothing said") };
             let text = String::from_utf8_lossy(&text[..count]).into_owned();
-            // SAFETY: geteuid takes nothing and cannot fail.
-            let root = unsafe { libc::geteuid() } == 0;
+            let root = process::own_uid() == 0;
             assert!(text.starts_with("false|graceinit-test|"), "{text}");
             // All but KILL and STOP, which cannot be blocked.
             let rights = "|0000000000000000|1|fffffffffffbfeff";

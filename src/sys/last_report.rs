@@ -1,8 +1,8 @@
-//! The last report: if graceinit itself is stuck, the handler of the dead-man timer writes a report that was prepared in
-//! static memory. All that the handler calls is async-signal-safe.
+//! The last report: if graceinit itself is stuck, the handler of the dead-man timer writes a report that was prepared
+//! in static memory. All that the handler calls is async-signal-safe.
 //!
-//! There are two buffers, which are filled in turn: the handler may run at any moment, and reads the one that is not being
-//! filled. The handler does not return, so no buffer is filled while it reads.
+//! There are two buffers, which are filled in turn: the handler may run at any moment, and reads the one that is not
+//! being filled. The handler does not return, so no buffer is filled while it reads.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -38,8 +38,8 @@ pub fn keep(file: BorrowedFd<'_>, is_file: bool, began: Time) {
     BEGAN.store(began.0, Ordering::SeqCst);
 }
 
-/// Replaces the report by this line of JSON. The first `"code":` has to be that of the exit, with three digits, and each
-/// time that is the moment of the exit has to be [`MOMENT_MICROS`]. A line that is too long is ignored.
+/// Replaces the report by this line of JSON. The first `"code":` has to be that of the exit, with three digits, and
+/// each time that is the moment of the exit has to be [`MOMENT_MICROS`]. A line that is too long is ignored.
 pub fn renew(line: &[u8]) {
     if line.len() >= LONGEST {
         return;
@@ -63,11 +63,9 @@ pub(super) fn begin(code: u8) -> Option<Pid> {
     let text = TEXT.get(CURRENT.load(Ordering::SeqCst))?;
     let length = LENGTH.get(CURRENT.load(Ordering::SeqCst))?.load(Ordering::SeqCst);
     let file = FILE.load(Ordering::SeqCst);
-    // A raw system call, because the C library's fork is not async-signal-safe. Without an exit signal the child is a
-    // helper (see `helper.rs`).
-    // SAFETY: without CLONE_VM the child has a copy of this process's memory, its stack included.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, 0usize, 0usize, 0usize, 0usize, 0usize) };
-    if pid == 0 {
+    // SAFETY: the child calls async-signal-safe functions only.
+    let pid = unsafe { process::clone_helper() }.ok()?;
+    if pid.0 == 0 {
         let mut line = [b' '; LONGEST];
         for (to, from) in line.iter_mut().zip(text).take(length) {
             *to = from.load(Ordering::Relaxed);
@@ -76,7 +74,7 @@ pub(super) fn begin(code: u8) -> Option<Pid> {
         fill_in(&mut line, length, code, now);
         process::exit(u8::from(!write(file, &line, length)));
     }
-    (pid > 0).then_some(Pid(pid as i32))
+    Some(pid)
 }
 
 /// Whether the child has ended.
@@ -129,8 +127,8 @@ fn fraction(place: &mut [u8], mut value: u64) {
     }
 }
 
-/// Writes the line. A file is overwritten in one piece and then cut to its length, so that at any moment a reader sees one
-/// whole line of JSON, with spaces behind it at most.
+/// Writes the line. A file is overwritten in one piece and then cut to its length, so that at any moment a reader
+/// sees one whole line of JSON, with spaces behind it at most.
 fn write(file: i32, line: &[u8; LONGEST], length: usize) -> bool {
     let whole = length + 1;
     if IS_FILE.load(Ordering::SeqCst) != 0 {

@@ -132,8 +132,8 @@ impl AsFd for Listener {
 }
 
 impl Listener {
-    /// Opens the socket. `[::]` accepts IPv4 as well (unless net.ipv6.bindv6only is set). The file of a socket without a
-    /// listener is replaced. Every user may connect.
+    /// Opens the socket. `[::]` accepts IPv4 as well (unless net.ipv6.bindv6only is set). The file of a socket
+    /// without a listener is replaced. Every user may connect.
     ///
     /// # Errors
     /// Those of socket(2), bind(2) and listen(2): EADDRINUSE, EACCES, ENOENT.
@@ -232,8 +232,8 @@ fn bind_path(path: &Path) -> io::Result<UnixListener> {
     }
 }
 
-/// Whether this is the file of a socket that no process has open. Tried with a datagram socket: a stream socket refuses it
-/// because of its type, while a connection to one with a full backlog would have to wait.
+/// Whether this is the file of a socket that no process has open. Tried with a datagram socket: a stream socket
+/// refuses it because of its type, while a connection to one with a full backlog would have to wait.
 fn is_abandoned(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     let asked = UnixDatagram::unbound().and_then(|socket| socket.connect(path));

@@ -1,5 +1,5 @@
-//! All unsafe code and all system calls, behind safe functions and newtypes. Raw integers stay in this room. It uses the
-//! vocabulary of `types`, and the grammar of sd_notify in `notify`, and no other room.
+//! All unsafe code and all system calls, behind safe functions and newtypes. Raw integers stay in this room. It uses
+//! the vocabulary of `types`, and the grammar of sd_notify in `notify`, and no other room.
 #![allow(unsafe_code)]
 
 pub mod clock;

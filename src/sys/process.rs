@@ -3,7 +3,9 @@
 use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 
+use super::fd;
 use crate::types::{Pid, Signal};
 
 /// The pid of this process.
@@ -24,13 +26,14 @@ pub fn parent() -> Pid {
     Pid(unsafe { libc::getppid() })
 }
 
-/// Whether this process is PID 1 of its pid namespace: then orphans become its children, and the kernel drops every signal
-/// for which it has no handler.
+/// Whether this process is PID 1 of its pid namespace: then orphans become its children, and the kernel drops every
+/// signal for which it has no handler.
 pub fn is_first() -> bool {
     own_pid() == Pid(1)
 }
 
-/// Makes orphans among the descendants children of this process, like those of PID 1 (PR_SET_CHILD_SUBREAPER of prctl(2)).
+/// Makes orphans among the descendants children of this process, like those of PID 1 (PR_SET_CHILD_SUBREAPER of
+/// prctl(2)).
 ///
 /// # Errors
 /// EINVAL before Linux 3.4, EPERM under an old seccomp profile.
@@ -43,15 +46,43 @@ pub fn become_subreaper() -> io::Result<()> {
 /// # Errors
 /// Those of prctl(2).
 pub fn signal_when_parent_dies(signal: Signal) -> io::Result<()> {
-    prctl(libc::PR_SET_PDEATHSIG, signal.number() as libc::c_ulong)
+    prctl(libc::PR_SET_PDEATHSIG, signal.number() as u32)
 }
 
-fn prctl(option: i32, value: libc::c_ulong) -> io::Result<()> {
-    // SAFETY: both options that are used take one plain number.
-    match unsafe { libc::prctl(option, value, 0, 0, 0) } {
+/// Sets an attribute of this process. An option that takes a pointer would get an invalid one, so `option` must take a
+/// number.
+pub(super) fn prctl(option: i32, value: u32) -> io::Result<()> {
+    const NONE: libc::c_ulong = 0;
+    // SAFETY: plain numbers.
+    match unsafe { libc::prctl(option, libc::c_ulong::from(value), NONE, NONE, NONE) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// A descriptor that stands for a process. It can be read when the process has ended (pidfd_open(2)).
+///
+/// # Errors
+/// Those of pidfd_open(2): ESRCH; ENOSYS before Linux 5.3, EPERM under an old seccomp profile.
+pub(super) fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers; the call makes a descriptor.
+    unsafe { fd::created(libc::syscall(libc::SYS_pidfd_open, pid.0, 0)) }
+}
+
+/// Makes a child without an exit signal: a helper (see `helper.rs`). Returns its pid, or 0 in the child. A raw system
+/// call, because the C library's fork is not async-signal-safe.
+///
+/// # Errors
+/// Those of clone(2): EAGAIN, ENOMEM.
+///
+/// # Safety
+/// The child is a copy of this process with one thread. If this process has other threads, or is in the handler of a
+/// signal, the child must call async-signal-safe functions only.
+pub(super) unsafe fn clone_helper() -> io::Result<Pid> {
+    // All arguments are zero, so it does not matter that their order differs between architectures.
+    // SAFETY: without CLONE_VM the child has a copy of this process's memory, its stack included.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, 0usize, 0usize, 0usize, 0usize, 0usize) };
+    if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(Pid(pid as i32)) }
 }
 
 /// Whether this path exists. No right to read it is needed.
@@ -132,22 +163,10 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Stops this process and the rest of its group until SIGCONT, as Ctrl-Z at the terminal does.
-pub fn suspend() {
-    use super::signals::{Disposition, Mask, send_group, set_disposition, set_mask};
-    // The group is the shell's job. This process is in it, so there is no ESRCH.
-    let _ = send_group(super::tty::own_group(), Signal::TSTP);
-    let before = set_disposition(Signal::TSTP, Disposition::Default);
-    // The process stops here, when the signal is unblocked.
-    let mask = set_mask(Mask::ALL.without(Signal::TSTP));
-    set_mask(mask);
-    set_disposition(Signal::TSTP, before);
-}
-
-/// Gives a process (`None`: this one) the shortest slice, so that it runs soon after it wakes up, even if every processor
-/// is busy: since Linux 6.12 shorter slices run before longer ones, and each process still gets the same share of the time
-/// (`__setparam_fair` in kernel/sched/syscalls.c). Needs no privilege, and is not inherited. If the kernel refuses or does
-/// not know slices, nothing changes.
+/// Gives a process (`None`: this one) the shortest slice, so that it runs soon after it wakes up, even if every
+/// processor is busy: since Linux 6.12 shorter slices run before longer ones, and each process still gets the same
+/// share of the time (`__setparam_fair` in kernel/sched/syscalls.c). Needs no privilege, and is not inherited. If the
+/// kernel refuses or does not know slices, nothing changes.
 pub fn hurry(whom: Option<Pid>) {
     let pid = whom.map_or(0, |pid| pid.0);
     let size = size_of::<libc::sched_attr>();
@@ -172,8 +191,8 @@ pub fn exit(code: u8) -> ! {
     unsafe { libc::_exit(i32::from(code)) }
 }
 
-/// Ends this process by `signal`, so that its parent sees the signal; without a core dump. Not for PID 1: the kernel drops
-/// a signal that would end it.
+/// Ends this process by `signal`, so that its parent sees the signal; without a core dump. Not for PID 1: the kernel
+/// drops a signal that would end it.
 pub fn die_by(signal: Signal) -> ! {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live rlimit.
@@ -182,8 +201,8 @@ pub fn die_by(signal: Signal) -> ! {
     exit(crate::types::Status::Signal(signal).shell_code())
 }
 
-/// Changes to the root directory, so that the file system of the working directory can be unmounted. If that is refused,
-/// nothing else depends on it.
+/// Changes to the root directory, so that the file system of the working directory can be unmounted. If that is
+/// refused, nothing else depends on it.
 pub fn leave_directory() {
     // SAFETY: the path is terminated.
     unsafe { libc::chdir(c"/".as_ptr()) };

@@ -18,7 +18,8 @@ pub(super) unsafe fn call<const N: usize>(
     let (a, b) = (nth(&arguments, 0), nth(&arguments, 1));
     let (c, d) = (nth(&arguments, 2), nth(&arguments, 3));
     let result: isize;
-    // SAFETY: the kernel's calling convention (syscall(2)). The caller promises that the pointers are as the call expects.
+    // SAFETY: the kernel's calling convention (syscall(2)). The caller promises that the pointers are as the call
+    // expects.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         std::arch::asm!(
@@ -46,15 +47,15 @@ fn outcome(result: isize) -> Result<usize, i32> {
     if (-4095..0).contains(&result) { Err(-result as i32) } else { Ok(result as usize) }
 }
 
-/// Starts a child that shares this process's memory (clone(2) with CLONE_VM alone) and calls `run` on a stack of its own.
-/// Returns its pid.
+/// Starts a child that shares this process's memory (clone(2) with CLONE_VM alone) and calls `run` on a stack of its
+/// own. Returns its pid.
 ///
 /// # Errors
 /// The errno of clone(2).
 ///
 /// # Safety
-/// `stack` is a multiple of 16, and the memory below it belongs to the child for as long as the child shares memory. Until
-/// then `run` may do with `argument` what it does.
+/// `stack` is a multiple of 16, and the memory below it belongs to the child for as long as the child shares memory.
+/// Until then `run` may do with `argument` what it does.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) unsafe fn clone(
     stack: *mut u8,
@@ -133,8 +134,8 @@ pub(super) unsafe fn call<const N: usize>(
     if result == -1 { Err(unsafe { *libc::__errno_location() }) } else { Ok(result as usize) }
 }
 
-/// The argument of this index, or 0. No call here takes more than four. (Written so that even a build without optimization
-/// does not call memcpy(3).)
+/// The argument of this index, or 0. No call here takes more than four. (Written so that even a build without
+/// optimization does not call memcpy(3).)
 fn nth<const N: usize>(arguments: &[usize; N], index: usize) -> usize {
     if index < N { arguments[index] } else { 0 }
 }

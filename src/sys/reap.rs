@@ -26,11 +26,11 @@ pub fn find() -> Found {
     }
 }
 
-/// Whether any child is alive. If none is, there is no descendant either: the children of a process become ours in the
-/// same step in which it becomes a zombie (exit_notify in kernel/exit.c). Helpers do not count.
+/// Whether any child is alive. If none is, there is no descendant either: the children of a process become children
+/// of this one in the same step in which it becomes a zombie (exit_notify in kernel/exit.c). Helpers do not count.
 ///
-/// If waitid(2) is asked for stopped children only, the kernel passes over zombies, and answers ECHILD if there is no other
-/// child (wait_consider_task in kernel/exit.c). With WNOWAIT a stop can still be read later.
+/// If waitid(2) is asked for stopped children only, the kernel passes over zombies, and answers ECHILD if there is no
+/// other child (wait_consider_task in kernel/exit.c). With WNOWAIT a stop can still be read later.
 pub fn is_any_alive() -> bool {
     wait(libc::P_ALL, 0, libc::WSTOPPED | libc::WNOWAIT).is_ok()
 }
@@ -58,8 +58,8 @@ pub(super) fn reap_helper(pid: Pid) -> Option<Status> {
     wait(libc::P_PID, pid.0, options).ok().flatten().and_then(|info| info.ended)
 }
 
-/// Whether a helper has been stopped since the last call. The kernel sends SIGCHLD for a stop, whatever the exit signal of
-/// the child is (do_notify_parent_cldstop in kernel/signal.c).
+/// Whether a helper has been stopped since the last call. The kernel sends SIGCHLD for a stop, whatever the exit
+/// signal of the child is (do_notify_parent_cldstop in kernel/signal.c).
 pub(super) fn has_helper_stopped(pid: Pid) -> bool {
     let options = libc::WSTOPPED | libc::__WALL;
     wait(libc::P_PID, pid.0, options).is_ok_and(|info| info.is_some_and(|i| i.stopped.is_some()))
@@ -92,8 +92,8 @@ fn wait(kind: libc::idtype_t, id: i32, options: i32) -> io::Result<Option<Info>>
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: these fields of the union are the ones that waitid sets. If no child has changed its state, they are still
-    // zeroes.
+    // SAFETY: these fields of the union are the ones that waitid sets. If no child has changed its state, they are
+    // still zeroes.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
     if pid == 0 {
         return Ok(None);

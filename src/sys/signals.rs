@@ -1,14 +1,16 @@
 //! Signals: blocked by the first instructions, read from one signalfd, sent by number.
 //!
-//! Masks are set with raw system calls: glibc removes 32 and 33 from every mask (it uses them for threads), but they have
-//! to be forwarded like all other signals.
+//! Masks are set with raw system calls: glibc removes 32 and 33 from every mask (it uses them for threads), but they
+//! have to be forwarded like all other signals.
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
-use super::poll;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use super::{fd, poll};
 use crate::types::{Pid, Signal, Time};
 
 /// The kernel's sigset_t: bit n-1 for signal n.
@@ -91,13 +93,11 @@ impl Source {
         let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
         let all = Mask::ALL;
         // SAFETY: the pointer is to a live set of 8 bytes; -1 asks for a new descriptor.
-        let fd =
-            unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const all.0, MASK_BYTES, flags) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is new, so no other value owns it.
-        Ok(Source(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+        let fd = unsafe {
+            let set = &raw const all.0;
+            fd::created(libc::syscall(libc::SYS_signalfd4, -1, set, MASK_BYTES, flags))
+        };
+        fd.map(Source)
     }
 
     /// Waits for the next signal, or until `until`: one system call instead of poll(2) and read(2), if there is no
@@ -106,10 +106,10 @@ impl Source {
         let limit = until.map(|until| poll::left(until, now));
         let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
         // Not for SIGALRM once it is unblocked: its handler would not run for a signal that is waited for.
-        let mask = super::deadman::blocked();
+        let mask = blocked();
         let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
-        // SAFETY: live values of the sizes that the kernel expects; the time is null or live. The siginfo_t is read only
-        // if the kernel has filled it in (sigwaitinfo(2)).
+        // SAFETY: live values of the sizes that the kernel expects; the time is null or live. The siginfo_t is read
+        // only if the kernel has filled it in (sigwaitinfo(2)).
         unsafe {
             let (set, into) = (&raw const mask.0, info.as_mut_ptr());
             let call = libc::SYS_rt_sigtimedwait;
@@ -128,9 +128,9 @@ impl Source {
         }
     }
 
-    /// Appends the pending signals in the order of the kernel: the lowest number first, real-time signals of one number in
-    /// the order in which they were sent. The number of reads is limited, so that a flood of signals cannot keep the loop
-    /// from its other work.
+    /// Appends the pending signals in the order of the kernel: the lowest number first, real-time signals of one
+    /// number in the order in which they were sent. The number of reads is limited, so that a flood of signals cannot
+    /// keep the loop from its other work.
     pub fn read(&self, into: &mut Vec<Incoming>) {
         // Not filled with zeroes, which would take as long as all the rest.
         let mut batch: [MaybeUninit<libc::signalfd_siginfo>; BATCH] =
@@ -226,7 +226,8 @@ pub(super) fn check(result: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Sets all dispositions to the default, also those of 32 and 33, which the C library refuses to change. Async-signal-safe.
+/// Sets all dispositions to the default, also those of 32 and 33, which the C library refuses to change.
+/// Async-signal-safe.
 pub fn reset_dispositions() {
     // The kernel's struct sigaction is at most 32 bytes; all zeroes is SIG_DFL with an empty mask.
     let default = [0u64; 4];
@@ -262,4 +263,18 @@ pub fn set_disposition(signal: Signal, to: Disposition) -> Disposition {
     // SAFETY: both pointers are to live structures.
     unsafe { libc::sigaction(signal.number(), &raw const new, &raw mut old) };
     if old.sa_sigaction == libc::SIG_IGN { Disposition::Ignore } else { Disposition::Default }
+}
+/// SIGALRM is unblocked: the dead-man timer has a handler for it.
+static ALARM_UNBLOCKED: AtomicBool = AtomicBool::new(false);
+
+/// The mask of graceinit: all signals, but SIGALRM only until the dead-man timer is first armed.
+fn blocked() -> Mask {
+    if ALARM_UNBLOCKED.load(SeqCst) { Mask::ALL.without(Signal::ALRM) } else { Mask::ALL }
+}
+
+/// Unblocks SIGALRM from now on.
+pub fn unblock_alarm() {
+    if !ALARM_UNBLOCKED.swap(true, SeqCst) {
+        set_mask(blocked());
+    }
 }

@@ -1,5 +1,5 @@
-//! A line of /proc/PID/stat (proc_pid_stat(5)). Nothing is allocated, so that the handler of the dead-man timer can parse
-//! one.
+//! A line of /proc/PID/stat (proc_pid_stat(5)). Nothing is allocated, so that the handler of the dead-man timer can
+//! parse one.
 
 use crate::types::Pid;
 
@@ -46,8 +46,8 @@ impl<'a> Stat<'a> {
         })
     }
 
-    /// Whether the process has ended and is not reaped yet. If its first thread alone has ended, the state is Z as well,
-    /// but the other threads run.
+    /// Whether the process has ended and is not reaped yet. If its first thread alone has ended, the state is Z as
+    /// well, but the other threads run.
     pub fn is_zombie(&self) -> bool {
         matches!(self.state, 'Z' | 'X') && self.threads <= 1
     }

@@ -1,5 +1,5 @@
-//! Writing to stderr without waiting for its reader. With a full pipe, a stopped terminal or a closed descriptor the line
-//! is lost, and the loop goes on. O_NONBLOCK cannot be used: it belongs to the open file, which the app shares.
+//! Writing to stderr without waiting for its reader. With a full pipe, a stopped terminal or a closed descriptor the
+//! line is lost, and the loop goes on. O_NONBLOCK cannot be used: it belongs to the open file, which the app shares.
 
 use std::io;
 

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 
 use super::stat::{Stat, decimal};
 use super::{process, reap, signals};
@@ -90,8 +91,8 @@ fn open(dir: i32, path: &CStr, flags: i32) -> Option<Raw> {
     (fd >= 0).then_some(Raw(fd))
 }
 
-/// Whether /proc belongs to the pid namespace of this process. After `unshare --pid` without a new mount it does not, and
-/// signals to the pids in it would reach other processes.
+/// Whether /proc belongs to the pid namespace of this process. After `unshare --pid` without a new mount it does not,
+/// and signals to the pids in it would reach other processes.
 fn is_our_proc(proc: i32) -> bool {
     let mut link = [0u8; 16];
     // SAFETY: the path is terminated, the buffer is live and its size is passed on.
@@ -124,8 +125,8 @@ fn read_stat(proc: i32, pid: Pid) -> Option<Process> {
     Stat::parse(text.get(..usize::try_from(bytes).ok()?)?).map(Process::from)
 }
 
-/// All descendants of this process that have not ended, without `except` and their descendants. Parents come before their
-/// children. `None` if /proc is missing or belongs to another pid namespace.
+/// All descendants of this process that have not ended, without `except` and their descendants. Parents come before
+/// their children. `None` if /proc is missing or belongs to another pid namespace.
 pub fn descendants(except: &[Pid]) -> Option<Vec<Process>> {
     descendants_of(process::own_pid(), except)
 }
@@ -150,8 +151,9 @@ pub fn descendants_of(root: Pid, except: &[Pid]) -> Option<Vec<Process>> {
     Some(found)
 }
 
-/// Sends `signal` to a process that a scan has found. The pid of a child cannot be used again between the scan and the
-/// signal, because only this process reaps it. Any other pid can: such a process is looked up again while a pidfd holds it.
+/// Sends `signal` to a process that a scan has found. The pid of a child cannot be used again between the scan and
+/// the signal, because only this process reaps it. Any other pid can: such a process is looked up again while a pidfd
+/// holds it.
 ///
 /// # Errors
 /// Those of kill(2): ESRCH if the process has ended, EPERM.
@@ -159,17 +161,14 @@ pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
     if found.parent == process::own_pid() {
         return signals::send(found.pid, signal);
     }
-    // SAFETY: plain numbers.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, found.pid.0, 0) };
-    if fd < 0 {
-        let error = std::io::Error::last_os_error();
-        return match error.raw_os_error() {
-            // Linux before 5.3, or an old seccomp profile.
-            Some(libc::ENOSYS | libc::EPERM) => signals::send(found.pid, signal),
-            _ => Err(error),
-        };
-    }
-    let held = Raw(fd as i32);
+    let held = match process::pidfd(found.pid) {
+        Ok(held) => held,
+        // Linux before 5.3, or an old seccomp profile.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+            return signals::send(found.pid, signal);
+        }
+        Err(error) => return Err(error),
+    };
     if look_up(found.pid).is_none_or(|now| now.started != found.started) {
         return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
     }
@@ -177,7 +176,7 @@ pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
     let result = unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
-            held.0,
+            held.as_raw_fd(),
             signal.number(),
             std::ptr::null::<u8>(),
             0,
@@ -186,8 +185,8 @@ pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// Sends SIGKILL to all descendants, except `spare` and their descendants where graceinit is not PID 1. For PID 1 it is one
-/// system call, which no fork can escape. `groups` are the process groups that are known without /proc.
+/// Sends SIGKILL to all descendants, except `spare` and their descendants where graceinit is not PID 1. For PID 1 it
+/// is one system call, which no fork can escape. `groups` are the process groups that are known without /proc.
 pub fn kill_everything(groups: &[Pid], spare: &[Pid]) -> Reach {
     if process::is_first() {
         let _ = signals::send_all(Signal::KILL);
@@ -213,8 +212,8 @@ pub fn signal_groups(groups: &[Pid], signal: Signal) {
     }
 }
 
-/// Sends SIGKILL to all children. Their children become children of this process, which is PID 1 or a subreaper. False if
-/// /proc is missing or belongs to another pid namespace. Async-signal-safe.
+/// Sends SIGKILL to all children. Their children become children of this process, which is PID 1 or a subreaper.
+/// False if /proc is missing or belongs to another pid namespace. Async-signal-safe.
 pub fn kill_children() -> bool {
     let own = process::own_pid();
     scan(|process| {

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use crate::types::Pid;
+use crate::types::{Pid, Signal};
 
 /// The controlling terminal.
 #[derive(Debug)]
@@ -56,8 +56,8 @@ impl Terminal {
         self.foreground() == Some(group) && (group.0 != 0 || !self.refuses_reads())
     }
 
-    /// Whether the kernel counts this process to the background: there it refuses a read of zero bytes with EIO, because
-    /// SIGTTIN is blocked (n_tty_read in drivers/tty/n_tty.c).
+    /// Whether the kernel counts this process to the background: there it refuses a read of zero bytes with EIO,
+    /// because SIGTTIN is blocked (n_tty_read in drivers/tty/n_tty.c).
     fn refuses_reads(&self) -> bool {
         // SAFETY: a read of zero bytes writes to no memory.
         let done = unsafe { libc::read(self.0.as_raw_fd(), std::ptr::null_mut(), 0) };
@@ -76,11 +76,11 @@ impl Terminal {
         }
     }
 
-    /// Detaches this session, which graceinit leads, from its terminal, so that another session can have it. The kernel
-    /// sends HUP and CONT to the foreground group (disassociate_ctty in drivers/tty/tty_jobctrl.c). If that were the group
-    /// of graceinit, a HUP that a process sends at the same time could not be told from the kernel's, CONT would remove a
-    /// pending TSTP, and other processes of the group would get the HUP. So the group of `stand_in` is put into the
-    /// foreground first: a child that is alone in its group and only exits.
+    /// Detaches this session, which graceinit leads, from its terminal, so that another session can have it. The
+    /// kernel sends HUP and CONT to the foreground group (disassociate_ctty in drivers/tty/tty_jobctrl.c). If that
+    /// were the group of graceinit, a HUP that a process sends at the same time could not be told from the kernel's,
+    /// CONT would remove a pending TSTP, and other processes of the group would get the HUP. So the group of
+    /// `stand_in` is put into the foreground first: a child that is alone in its group and only exits.
     ///
     /// # Errors
     /// Those of tcsetpgrp(3) and TIOCNOTTY: the terminal is gone.
@@ -125,9 +125,9 @@ pub fn own_group() -> Pid {
     Pid(unsafe { libc::getpgrp() })
 }
 
-/// Whether a shell can resume this process after a stop by the terminal: its group is not orphaned. By the kernel's rule
-/// (credentials(7)) a process of the group has a parent in the same session, but in another group. Searched upwards from
-/// this process, because a script may be between it and the shell.
+/// Whether a shell can resume this process after a stop by the terminal: its group is not orphaned. By the kernel's
+/// rule (credentials(7)) a process of the group has a parent in the same session, but in another group. Searched
+/// upwards from this process, because a script may be between it and the shell.
 pub fn can_be_resumed() -> bool {
     let own = own_group();
     // SAFETY: plain numbers.
@@ -153,4 +153,15 @@ pub fn can_be_resumed() -> bool {
         }
     }
     false
+}
+/// Stops this process and the rest of its group until SIGCONT, as Ctrl-Z at the terminal does.
+pub fn suspend() {
+    use super::signals::{Disposition, Mask, send_group, set_disposition, set_mask};
+    // The group is the shell's job. This process is in it, so there is no ESRCH.
+    let _ = send_group(own_group(), Signal::TSTP);
+    let before = set_disposition(Signal::TSTP, Disposition::Default);
+    // The process stops here, when the signal is unblocked.
+    let mask = set_mask(Mask::ALL.without(Signal::TSTP));
+    set_mask(mask);
+    set_disposition(Signal::TSTP, before);
 }

@@ -2,5 +2,6 @@
 
 pub mod check;
 pub mod pause;
+mod plan_drawing;
 pub mod probe;
 pub mod render;

@@ -1,5 +1,5 @@
-//! `--probe`: asks the graceinit of this container how it is, where there is no curl. A process of its
-//! own, which may block and have threads: nothing of it runs in PID 1.
+//! `--probe`: asks the graceinit of this container for its state, for images without curl. It is a process of its own,
+//! which may block and have threads.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -10,24 +10,24 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::account::account::{Account, Span};
+use crate::account::document::Account;
+use crate::account::time::Span;
 use crate::config::outputs::Question;
+use crate::http_client;
 use crate::sys::clock;
 use crate::sys::listen::Address;
 
-/// All of it takes no longer.
-const LIMIT: Duration = Duration::from_secs(2);
-/// So much of an answer is read.
+/// The time limit of the whole probe.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest answer.
 const LONGEST: u64 = 1 << 20;
-/// So much of a line is printed that may come from somebody else.
+/// The longest line that is printed: it may come from another program.
 const LONGEST_LINE: usize = 200;
-/// So many header lines are enough for any answer.
-const HEADERS: usize = 64;
 
-/// What to print, and the exit code: 0 for a yes (to `status`: for any answer), else 1.
+/// Returns the text to print and the exit code: 0 for yes (for `status`: for any answer), else 1.
 pub fn run(question: Question, addresses: &[Address]) -> (String, u8) {
     if addresses.is_empty() {
-        let why = "there is nobody to ask: name the address that graceinit listens on, in this command \
+        let why = "there is no address to ask: name the one that graceinit listens on, in this command \
                    too, with --listen or GRACEINIT_LISTEN";
         return (format!("{why}\n"), 1);
     }
@@ -36,14 +36,14 @@ pub fn run(question: Question, addresses: &[Address]) -> (String, u8) {
         Question::Live => "/livez",
         Question::Status => "/debug/graceinit",
     };
-    match ask_any(&targets(addresses), path, LIMIT) {
+    match ask_any(&targets(addresses), path, TIMEOUT) {
         Ok((address, answer)) => judge(question, &address, &answer),
         Err(why) => (format!("{why}\n"), 1),
     }
 }
 
 fn judge(question: Question, address: &Address, answer: &Answer) -> (String, u8) {
-    let strange = || {
+    let foreign = || {
         let line = first_line(&answer.body);
         let status = answer.status;
         (format!("{address} gave an answer that is not graceinit's: {status} {line}\n"), 1)
@@ -52,11 +52,11 @@ fn judge(question: Question, address: &Address, answer: &Answer) -> (String, u8)
         Question::Ready | Question::Live => match answer.status {
             200 => (first_line(&answer.body) + "\n", 0),
             503 => (first_line(&answer.body) + "\n", 1),
-            _ => strange(),
+            _ => foreign(),
         },
         Question::Status => match serde_json::from_slice::<Account>(&answer.body) {
             Ok(account) if answer.status == 200 && account.v > 0 => (status(&account), 0),
-            _ => strange(),
+            _ => foreign(),
         },
     }
 }
@@ -69,14 +69,14 @@ struct Answer {
     body: Vec<u8>,
 }
 
-/// Where to connect to. Who listens on every address is asked on the loopback one.
+/// The addresses to connect to. An address that stands for all addresses is asked on loopback.
 fn targets(addresses: &[Address]) -> Vec<Address> {
     let tcp = |ip: IpAddr, port| Address::Tcp(SocketAddr::new(ip, port));
     addresses
         .iter()
         .flat_map(|address| match address {
             Address::Tcp(all) if all.ip().to_canonical().is_unspecified() => match all.ip() {
-                // It takes IPv4 too, and where there is no IPv6 nothing else.
+                // A listener on [::] accepts IPv4 too, and only IPv4 where there is no IPv6.
                 IpAddr::V6(ip) if ip.is_unspecified() => vec![
                     tcp(Ipv6Addr::LOCALHOST.into(), all.port()),
                     tcp(Ipv4Addr::LOCALHOST.into(), all.port()),
@@ -88,34 +88,34 @@ fn targets(addresses: &[Address]) -> Vec<Address> {
         .collect()
 }
 
-/// The first answer that comes. Each has an equal part of the time that is left.
+/// Asks one address after the other until one answers. Each has an equal share of the time that is left.
 fn ask_any(
     targets: &[Address],
     path: &'static str,
-    limit: Duration,
+    timeout: Duration,
 ) -> Result<(Address, Answer), String> {
-    let end = clock::now().after(limit);
-    let mut complaints: Vec<String> = Vec::new();
+    let end = clock::now().after(timeout);
+    let mut errors: Vec<String> = Vec::new();
     for (done, address) in targets.iter().enumerate() {
         let parts = u32::try_from(targets.len() - done).unwrap_or(u32::MAX);
         let share = end.since(clock::now()) / parts;
         match ask_within(address, path, share) {
             Ok(answer) => return Ok((address.clone(), answer)),
-            Err(why) => complaints.push(format!("unable to ask {address}: {why}")),
+            Err(why) => errors.push(format!("unable to ask {address}: {why}")),
         }
     }
-    Err(complaints.join("; "))
+    Err(errors.join("; "))
 }
 
-/// In a thread, which may hang: connect(2) of a Unix socket has no limit of its own.
-fn ask_within(address: &Address, path: &'static str, limit: Duration) -> Result<Answer, String> {
-    let (tell, told) = mpsc::channel();
+/// Asks in a thread, which may hang: connect(2) of a Unix socket has no timeout.
+fn ask_within(address: &Address, path: &'static str, timeout: Duration) -> Result<Answer, String> {
+    let (sender, receiver) = mpsc::channel();
     let asked = address.clone();
-    let asker = thread::Builder::new().spawn(move || tell.send(ask(&asked, path)));
-    asker.map_err(|error| format!("no thread can be started: {error}"))?;
-    match told.recv_timeout(limit) {
+    let asker = thread::Builder::new().spawn(move || sender.send(ask(&asked, path)));
+    asker.map_err(|error| format!("unable to start a thread: {error}"))?;
+    match receiver.recv_timeout(timeout) {
         Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {limit:.1?}")),
+        Err(_) => Err(format!("no answer within {timeout:.1?}")),
     }
 }
 
@@ -130,56 +130,21 @@ fn ask(address: &Address, path: &str) -> io::Result<Answer> {
     }
 }
 
-fn talk(mut stream: impl Read + Write, path: &str) -> io::Result<Answer> {
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: graceinit\r\nAccept: application/json, text/plain\r\n\
-         Connection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
-    let mut bytes = Vec::new();
-    let read = stream.take(LONGEST + 1).read_to_end(&mut bytes);
-    // What has come before an error may be all there is.
-    match parse(&bytes) {
-        Ok(answer) => Ok(answer),
-        Err(why) => read.and_then(|_| Err(io::Error::other(why))),
-    }
+fn talk(stream: impl Read + Write, path: &str) -> io::Result<Answer> {
+    let answer = http_client::ask(stream, "GET", "graceinit", path)?;
+    Ok(Answer { status: answer.status, body: answer.body(LONGEST)? })
 }
 
-fn parse(bytes: &[u8]) -> Result<Answer, &'static str> {
-    if bytes.len() as u64 > LONGEST {
-        return Err("the answer is too long");
-    }
-    if bytes.is_empty() {
-        return Err("it closed the connection without an answer");
-    }
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-    let mut response = httparse::Response::new(&mut headers);
-    let Ok(httparse::Status::Complete(head)) = response.parse(bytes) else {
-        return Err("the answer is no HTTP/1");
-    };
-    let body = bytes.get(head..).unwrap_or_default();
-    let length =
-        response.headers.iter().find(|one| one.name.eq_ignore_ascii_case("content-length"));
-    let length = length.and_then(|one| std::str::from_utf8(one.value).ok()?.parse::<usize>().ok());
-    match length {
-        Some(length) if body.len() < length => Err("the answer is cut off"),
-        _ => {
-            let body = body.get(..length.unwrap_or(body.len())).unwrap_or(body).to_vec();
-            Ok(Answer { status: response.code.unwrap_or(0), body })
-        }
-    }
-}
-
-/// For a terminal or a log: nothing in it that would do something there.
+/// The first line, without control characters: it goes to a terminal or a log.
 fn first_line(body: &[u8]) -> String {
     let line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line: String = String::from_utf8_lossy(line).chars().take(LONGEST_LINE).collect();
     line.trim_end().replace(char::is_control, "?")
 }
 
-// ---- the account, for people ------------------------------------------------------------------
+// ---- the account as text ------------------------------------------------------------------
 
-/// A few lines.
+/// The account in a few lines.
 fn status(account: &Account) -> String {
     let mut out = String::new();
     let now = account.age;
@@ -214,15 +179,15 @@ fn status(account: &Account) -> String {
             None => "no deadline".to_owned(),
         };
         let (signal, from, ago) = (&stop.signal, &stop.from, ago(stop.at));
-        let text = format!("asked for by {signal} from {from} {ago} ago; {left}");
+        let text = format!("requested by {signal} from {from} {ago} ago; {left}");
         line(&mut out, "stop", &text);
     }
     hooks(account, &mut |text| line(&mut out, "hook", text));
-    let seen = account.drain.as_ref().filter(|drain| drain.ended.is_none());
-    if let Some(seen) = seen.and_then(|drain| drain.last.as_ref()) {
+    let drain = account.drain.as_ref().filter(|drain| drain.ended.is_none());
+    if let Some(last) = drain.and_then(|drain| drain.last.as_ref()) {
         let text = format!(
             "{} busy, {} owed an answer, {} idle, {} not accepted yet",
-            seen.busy, seen.owed, seen.idle, seen.queued
+            last.busy, last.owed, last.idle, last.queued
         );
         line(&mut out, "connections", &text);
     }
@@ -232,20 +197,20 @@ fn status(account: &Account) -> String {
     out
 }
 
-/// Those that run.
-fn hooks(account: &Account, tell: &mut dyn FnMut(&str)) {
+/// The running hooks.
+fn hooks(account: &Account, print: &mut dyn FnMut(&str)) {
     for hook in &account.hooks {
         for attempt in hook.attempts.iter().filter(|attempt| attempt.outcome.is_none()) {
             let again =
                 if attempt.n > 1 { format!(", attempt {}", attempt.n) } else { String::new() };
             let (ran, limit) = (short(account.age.since(attempt.at)), short(attempt.limit));
             let (phase, name) = (&hook.phase, &hook.name);
-            tell(&format!("{phase} {name} runs for {ran} of {limit}{again}"));
+            print(&format!("{phase} {name} runs for {ran} of {limit}{again}"));
         }
     }
 }
 
-/// With a tenth of a second where that matters.
+/// With tenths of a second below a minute.
 fn short(span: Span) -> String {
     let whole = Duration::from_micros(span.0);
     match whole.as_secs() {
@@ -259,14 +224,14 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::account::account::{App, Attempt, Drain, Hook, Seen, Stop, Stretch};
+    use crate::account::document::{App, Attempt, Drain, DrainSample, Hook, Stop, Stretch};
 
     fn address(text: &str) -> Address {
         Address::parse(text).expect(text)
     }
 
     #[test]
-    fn whoever_listens_everywhere_is_asked_on_loopback() {
+    fn a_listener_on_all_addresses_is_asked_on_loopback() {
         for (given, asked) in [
             ("0.0.0.0:1", "127.0.0.1:1"),
             ("[::]:2", "[::1]:2 127.0.0.1:2"),
@@ -282,16 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn answers() {
-        let text =
-            b"HTTP/1.1 503 Service Unavailable\r\ncontent-LENGTH: 11\r\n\r\nnot ready: \nrest";
-        let answer = parse(text).expect("an answer");
-        assert_eq!((answer.status, answer.body.as_slice()), (503, &b"not ready: "[..]));
-        assert_eq!(parse(b"HTTP/1.0 200 OK\r\n\r\nready\n").expect("an answer").body, b"ready\n");
-        for wrong in [&b""[..], b"\0\0", b"HTTP/1.1 200 OK\r\n", b"SSH-2.0-x\r\n\r\n", &text[..60]]
-        {
-            assert!(parse(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
-        }
+    fn a_line_is_harmless_at_a_terminal() {
         assert_eq!(first_line(b"a\x1b[2Jb\r\nc"), "a?[2Jb");
         assert_eq!(first_line(&[b'x'; 5000]).len(), LONGEST_LINE);
     }
@@ -353,7 +309,7 @@ mod tests {
                 ..Hook::default()
             }],
             drain: Some(Drain {
-                last: Some(Seen { busy: 3, owed: 1, idle: 9, ..Seen::default() }),
+                last: Some(DrainSample { busy: 3, owed: 1, idle: 9, ..DrainSample::default() }),
                 ..Drain::default()
             }),
             ..Account::default()
@@ -362,7 +318,7 @@ mod tests {
 phase        drain for 3.0s
 ready        no
 app          pid 7, started 1m 39s ago: server --port 80
-stop         asked for by TERM from outside 4.0s ago; 11.0s of 15.0s left
+stop         requested by TERM from outside 4.0s ago; 11.0s of 15.0s left
 hook         pre-stop tell runs for 2.0s of 5.0s, attempt 2
 connections  3 busy, 1 owed an answer, 9 idle, 0 not accepted yet
 ";

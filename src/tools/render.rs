@@ -1,4 +1,4 @@
-//! `--render`: the page of a saved account.
+//! `--render`: the page of a report.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -7,13 +7,13 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde::Deserialize;
 
-use crate::account::account::{Account, VERSION};
-use crate::account::page::{self, Shown};
+use crate::account::document::{Account, VERSION};
+use crate::account::page::{self, Edition};
 
-/// A saved account is at most so long: a report has 4 KiB, a dump some 100.
+/// The longest file: a report has 4 KiB, the answer of /debug/graceinit some 100.
 const LONGEST: u64 = 1 << 20;
 
-/// The page of what was saved at `path`; `-` is standard input.
+/// The page of the report at `path`; `-` is standard input.
 pub fn run(path: &CStr) -> Result<String, String> {
     let name = path.to_string_lossy();
     let file = || File::open(OsStr::from_bytes(path.to_bytes()));
@@ -25,31 +25,31 @@ pub fn run(path: &CStr) -> Result<String, String> {
         format!("unable to read '{name}': {error}; name a file that --report has written")
     })?;
     let account = parse(&text).map_err(|why| format!("unable to render '{name}': {why}"))?;
-    Ok(page::render(&account, Shown::Saved))
+    Ok(page::render(&account, Edition::Saved))
 }
 
 fn read(from: impl Read) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    // One more, which tells that there is more.
+    // One byte more, to notice a longer file.
     from.take(LONGEST + 1).read_to_end(&mut text)?;
     Ok(text)
 }
 
-/// Of an account of any version.
+/// The version, which every account has.
 #[derive(Deserialize)]
 struct Versioned {
     v: u32,
 }
 
 fn parse(text: &[u8]) -> Result<Account, String> {
-    const NONE: &str = "give what --report has written, or /debug/graceinit has answered in JSON";
+    const ADVICE: &str = "name a file that --report has written, or /debug/graceinit as JSON";
     if text.len() as u64 > LONGEST {
-        return Err(format!("it is longer than 1 MiB, so it is no account; {NONE}"));
+        return Err(format!("it is longer than 1 MiB, so it is not a report; {ADVICE}"));
     }
     if text.trim_ascii().is_empty() {
-        return Err(format!("it is empty; {NONE}"));
+        return Err(format!("it is empty; {ADVICE}"));
     }
-    let wrong = |error: serde_json::Error| format!("it is no account ({error}); {NONE}");
+    let wrong = |error: serde_json::Error| format!("it is not a report ({error}); {ADVICE}");
     match serde_json::from_slice(text).map_err(wrong)? {
         Versioned { v: 1..=VERSION } => serde_json::from_slice(text).map_err(wrong),
         Versioned { v } => Err(format!(
@@ -68,14 +68,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_account_is_refused_and_it_is_said_what_to_do() {
+    fn the_reason_for_a_refusal_says_what_to_do() {
         for (text, want) in [
             ("", "it is empty"),
             (" \n", "it is empty"),
-            ("hello", "it is no account"),
-            ("[]", "it is no account"),
+            ("hello", "it is not a report"),
+            ("[]", "it is not a report"),
             ("{}", "missing field `v`"),
-            ("{\"v\":1,\"phases\":3}", "it is no account"),
+            ("{\"v\":1,\"phases\":3}", "it is not a report"),
             ("{\"v\":1", "EOF"),
             ("{\"v\":1}x", "trailing"),
             ("{\"v\":0}", "it has version 0"),
@@ -83,7 +83,7 @@ mod tests {
         ] {
             let why = why(text);
             assert!(why.contains(want), "{text}: {why}");
-            assert!(why.contains("; give ") || why.contains("; use "), "{text}: {why}");
+            assert!(why.contains("; name ") || why.contains("; use "), "{text}: {why}");
         }
         let long = format!("{{\"v\":1,\"phase\":\"{}\"}}", "x".repeat(1 << 20));
         assert!(why(&long).contains("longer than 1 MiB"));

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use graceinit::account::account::{Account, Hook, Setting, Span, VERSION, Wall};
+use graceinit::account::document::{Account, Hook, Setting, VERSION};
 use graceinit::account::incident::{Incident, Kin};
 use graceinit::account::metrics::{self, Form};
+use graceinit::account::time::{Span, Wall};
 use graceinit::machine::connections::Sample;
 use graceinit::machine::fact::{DrainEnd, Fact, Reason};
 use graceinit::machine::hooks::{HookId, HookPhase, Outcome as End};
@@ -157,7 +158,7 @@ fn rich() -> Account {
         let status = Status::Code(0);
         account.take_incident(now(), &Incident::Reaped { kin, pid: Pid(9), status, warn: false });
     }
-    account.take_incident(now(), &Incident::LinesDropped { lines: 4 });
+    account.counts.lines_dropped = 4;
     for phase in HookPhase::ALL {
         for (round, outcome) in (0..).zip([End::Done, End::Failed, End::TimedOut, End::NotStarted])
         {

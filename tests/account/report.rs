@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use graceinit::account::account::{
-    Account, App, Attempt, Counts, Drain, Ended, Entry, Exit, Histogram, Hook, Killed, Process,
-    Said, Seen, Setting, Span, Stop, Stretch, Survivor, VERSION, Wall,
+use graceinit::account::document::{
+    Account, App, Attempt, Counts, Drain, DrainSample, Ended, Entry, Exit, Histogram, Hook, Killed,
+    Process, Said, Setting, Stop, Stretch, Survivor, VERSION,
 };
-use graceinit::account::line::Value;
+use graceinit::account::time::{Span, Wall};
+use graceinit::account::value::Value;
 use graceinit::account::{report, summary};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -41,8 +42,8 @@ fn entry() -> impl Strategy<Value = Entry> {
         .prop_map(|(at, level, fact, msg, fields)| Entry { at, level, fact, msg, fields })
 }
 
-fn seen() -> impl Strategy<Value = Seen> {
-    (span(), any::<[u32; 5]>()).prop_map(|(at, [busy, owed, idle, new, queued])| Seen {
+fn seen() -> impl Strategy<Value = DrainSample> {
+    (span(), any::<[u32; 5]>()).prop_map(|(at, [busy, owed, idle, new, queued])| DrainSample {
         at,
         busy,
         owed,
@@ -354,7 +355,7 @@ fn full() -> Account {
         msg: text("something could not be done"),
         fields: [(text("pid"), Value::Number(12))].into(),
     };
-    let seen = Seen { at, busy: 1, owed: 2, idle: 3, new: 4, queued: 5 };
+    let seen = DrainSample { at, busy: 1, owed: 2, idle: 3, new: 4, queued: 5 };
     let mut took = Histogram::default();
     took.add(at);
     Account {

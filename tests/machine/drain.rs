@@ -1,4 +1,4 @@
-//! The promises about the drain: when there is one, how long it lasts, when the ports are looked at.
+//! The promises about the drain: when there is one, how long it lasts, when samples are taken.
 
 use std::time::Duration;
 
@@ -13,37 +13,37 @@ use super::ledger::{Ledger, measure};
 use super::promises::{Kept, Promise, kept};
 use super::world::{World, ms};
 
-/// The account of the drain.
+/// The state of the drain.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Drain {
     /// When readiness fell, if the app is to be drained.
     pub(super) fell: Option<Time>,
     acks: u32,
     begun: Option<Time>,
-    /// When something came in last.
+    /// When a connection, a byte or a datagram arrived last.
     noise: Time,
     last: Option<Sample>,
-    /// When the next look is due.
-    look_due: Option<Time>,
+    /// When the next sample has to be taken.
+    sample_due: Option<Time>,
     pub(super) ended: Option<DrainEnd>,
 }
 
 impl Ledger {
-    /// On-stop hooks and the app get the rest, if the budget has an end.
+    /// The last moment of the drain: the rest of the budget is kept for on-stop hooks and the app.
     pub(super) fn drain_end(&self, plan: &Plan) -> Option<Time> {
         let quarter = (measure(plan) / 4).min(Duration::from_secs(5));
         let quarters = if plan.hooks.on_stop.is_empty() { 1 } else { 2 };
-        self.deadline.map(|deadline| deadline.before(quarter * quarters))
+        self.budget_end.map(|budget_end| budget_end.before(quarter * quarters))
     }
 
-    /// When balancers are taken to know.
+    /// When load balancers count as informed.
     fn known_at(&self, plan: &Plan) -> Time {
         let Some((drain, fell)) = plan.drain.zip(self.drain.fell) else { return Time::default() };
         let acknowledged = drain.acks.is_some_and(|wanted| wanted <= self.drain.acks);
         if acknowledged { Time::default() } else { fell.after(drain.delay) }
     }
 
-    /// Why the drain is over, if it is. `seen`: the ports were looked at just now.
+    /// Why the drain is over, if it is. `seen`: this event is a sample.
     fn over(&self, plan: &Plan, now: Time, seen: bool) -> Option<DrainEnd> {
         let drain = plan.drain?;
         let known = self.known_at(plan) <= now;
@@ -76,7 +76,7 @@ impl Ledger {
             let now = world.now;
             self.drain.begun = Some(now);
             self.drain.noise = now;
-            self.drain.look_due = drain.looks.then_some(now);
+            self.drain.sample_due = drain.looks.then_some(now);
             batch.owed_news.push(Fact::DrainBegun { delay: drain.delay });
         }
         if phase == PhaseName::OnStop || phase == PhaseName::Stopping {
@@ -86,26 +86,26 @@ impl Ledger {
         Ok(())
     }
 
-    pub(super) fn looked(&mut self, plan: &Plan, now: Time, look: Sample, batch: &mut Batch) {
+    pub(super) fn sampled(&mut self, plan: &Plan, now: Time, look: Sample, batch: &mut Batch) {
         let Some(drain) = plan.drain.filter(|_| self.phase == PhaseName::Drain) else { return };
         if let Some(silence) = look.silence {
             self.drain.noise = self.drain.noise.max(now.before(silence));
         }
         self.drain.last = Some(look);
         batch.owed_news.push(Fact::Sampled { sample: look });
-        // Every 100 ms, and at the moments at which it may be over; a look that costs much takes a
-        // tenth of the time at most.
+        // Every 100 ms, and at the moments at which the drain may be over; samples take a tenth of the time
+        // at most.
         let edges = [self.known_at(plan), self.drain.noise.after(drain.quiet)];
         let edges = edges.into_iter().filter(|edge| now < *edge);
         let next = edges.chain([now.after(ms(100))]).min().unwrap_or(now);
-        self.drain.look_due = Some(next.max(now.after(ms(20))).max(now.after(look.cost * 10)));
+        self.drain.sample_due = Some(next.max(now.after(ms(20))).max(now.after(look.cost * 10)));
     }
 
-    pub(super) fn judge_look(&mut self, plan: &Plan, now: Time) -> Kept {
-        let promise = Promise::Looks;
+    pub(super) fn judge_sample(&mut self, plan: &Plan, now: Time) -> Kept {
+        let promise = Promise::Samples;
         kept(self.phase == PhaseName::Drain, promise, || format!("in {:?}", self.phase))?;
         kept(plan.drain.is_some_and(|drain| drain.looks), promise, || "there are no ports")?;
-        let due = self.drain.look_due.take();
+        let due = self.drain.sample_due.take();
         kept(due.is_some_and(|due| due <= now), promise, || format!("at {now:?}, due: {due:?}"))
     }
 
@@ -118,7 +118,7 @@ impl Ledger {
         if drain.acks.is_some_and(|wanted| (before + 1..=acks).contains(&wanted)) {
             batch.owed_news.push(Fact::Acknowledged { acks, after: now.since(fell) });
             if self.phase == PhaseName::Drain && drain.looks {
-                self.drain.look_due = Some(now);
+                self.drain.sample_due = Some(now);
             }
         }
     }
@@ -144,7 +144,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// It was looked, and the drain goes on.
+    /// A drain that goes on after a sample must not be over.
     pub(super) fn judge_drain_goes_on(&self, plan: &Plan, now: Time, batch: &Batch) -> Kept {
         let seen = matches!(batch.event, graceinit::machine::Event::Sampled(_));
         let over = if seen { self.over(plan, now, true) } else { None };
@@ -152,16 +152,16 @@ impl Ledger {
         kept(!drains || over.is_none(), Promise::DrainEnds, || format!("{over:?}"))
     }
 
-    /// When the drain has to be looked after, whatever the budget says.
+    /// When the machine has to wake for the drain, apart from the budget.
     pub(super) fn drain_wakes(&self, plan: &Plan) -> Option<Time> {
         let looks = plan.drain.is_some_and(|drain| drain.looks);
-        if looks { self.drain.look_due } else { Some(self.known_at(plan)) }
+        if looks { self.drain.sample_due } else { Some(self.known_at(plan)) }
     }
 
-    /// The supervisor sleeps until `wake` while the app is drained.
+    /// The loop sleeps until `wake` during the drain.
     pub(super) fn judge_drain_waits(&self, plan: &Plan, world: &World, wake: Time) -> Kept {
         let now = world.now;
-        kept(world.app_lives(), Promise::LeavesAtOnce, || "the app has gone")?;
+        kept(world.app_lives(), Promise::LeavesAtOnce, || "the app has ended")?;
         let over = self.over(plan, now, false);
         kept(over.is_none(), Promise::DrainEnds, || format!("{over:?}"))?;
         let end = self.drain_end(plan);
@@ -169,8 +169,8 @@ impl Ledger {
             format!("until {wake:?}, its end is {end:?}")
         })?;
         if plan.drain.is_some_and(|drain| drain.looks) {
-            let due = self.drain.look_due;
-            return kept(due.is_some_and(|due| wake <= due), Promise::Looks, || {
+            let due = self.drain.sample_due;
+            return kept(due.is_some_and(|due| wake <= due), Promise::Samples, || {
                 format!("until {wake:?}, due: {due:?}")
             });
         }

@@ -1,5 +1,5 @@
-//! The drain's rule, alone: every sequence of looks and acknowledgements of a few steps, against the rule
-//! in the words of the manual.
+//! The rule of the drain: every sequence of a few samples and acknowledgements, checked against the rule of
+//! the manual.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const STEPS: usize = 4;
 const GRACE: u64 = 900;
 const END: u64 = 675;
 
-/// What a look may show.
+/// What a sample may show.
 fn alphabet() -> [Sample; 8] {
     [
         busy(),
@@ -34,30 +34,30 @@ fn alphabet() -> [Sample; 8] {
     ]
 }
 
-/// What was seen, and when; when probes were answered.
+/// The samples with their times, and when probes were answered.
 #[derive(Clone, Default)]
 struct History {
-    looks: Vec<(Time, Sample)>,
+    samples: Vec<(Time, Sample)>,
     answers: Vec<Time>,
 }
 
-/// Whether the drain that began at `begun` may end with the look that was made last, and so must.
+/// Whether the drain that began at `begun` may, and therefore must, end with the last sample.
 fn may_end(plan: &Plan, begun: Time, history: &History) -> bool {
-    let (Some(drain), Some(&(now, last))) = (plan.drain, history.looks.last()) else {
+    let (Some(drain), Some(&(now, last))) = (plan.drain, history.samples.last()) else {
         return false;
     };
     let at_rest = (last.busy, last.owed, last.queued) == (0, 0, 0);
-    // Nothing is known of the time before the drain.
+    // No sample shows the time before the drain.
     let quiet = drain.quiet <= now.since(begun)
-        && history.looks.iter().all(|(at, look)| {
-            look.silence.is_none_or(|silence| at.before(silence).after(drain.quiet) <= now)
+        && history.samples.iter().all(|(at, sample)| {
+            sample.silence.is_none_or(|silence| at.before(silence).after(drain.quiet) <= now)
         });
     let known = drain.delay <= now.since(begun)
         || drain.acks.is_some_and(|wanted| wanted as usize <= history.answers.len());
     at_rest && quiet && known
 }
 
-/// One drain: how it stands after each step is checked, and every continuation tried.
+/// One drain: each step is checked, and every continuation tried.
 struct Walk {
     plan: Plan,
     begun: Time,
@@ -67,14 +67,14 @@ struct Walk {
 
 impl Walk {
     fn go(&mut self, machine: &Machine, now: Time, history: &History, left: usize) {
-        for look in alphabet() {
+        for sample in alphabet() {
             let (mut machine, mut history) = (machine.clone(), history.clone());
             let mut out = Vec::new();
-            machine.handle(now, Event::Sampled(look), &mut out);
-            history.looks.push((now, look));
+            machine.handle(now, Event::Sampled(sample), &mut out);
+            history.samples.push((now, sample));
             self.steps += 1;
             let over = machine.phase().name() != PhaseName::Drain;
-            let story = || format!("{:?}, {:?}", self.plan.drain, history.looks);
+            let story = || format!("{:?}, {:?}", self.plan.drain, history.samples);
             assert_eq!(over, may_end(&self.plan, self.begun, &history), "{}", story());
             if over {
                 let quiet = |action: &Action| {
@@ -93,21 +93,21 @@ impl Walk {
                 continue;
             }
             self.wait(&machine, wake, &history, left);
-            // A probe is answered half-way.
+            // A probe is answered halfway.
             let half = now.after(pause / 2);
             let mut asked = machine.clone();
             history.answers.push(half);
             let mut out = Vec::new();
             asked.handle(half, Event::Acknowledged(history.answers.len() as u32), &mut out);
             let enough = self.plan.drain.and_then(|drain| drain.acks);
-            let looks = enough == Some(history.answers.len() as u32);
+            let samples = enough == Some(history.answers.len() as u32);
             assert_eq!(
                 out.contains(&Action::TakeSample),
-                looks,
+                samples,
                 "{history:?}",
-                history = history.looks
+                history = history.samples
             );
-            if looks {
+            if samples {
                 self.go(&asked, half, &history, left - 1);
             } else {
                 self.wait(&asked, wake, &history, left);
@@ -115,14 +115,14 @@ impl Walk {
         }
     }
 
-    /// The time of the next look comes, or the end.
+    /// The clock moves to the next sample, or to the end of the drain.
     fn wait(&mut self, machine: &Machine, wake: Time, history: &History, left: usize) {
         let (mut machine, mut out) = (machine.clone(), Vec::new());
         machine.handle(wake, Event::Tick, &mut out);
         let last = self.begun.after(ms(END)) <= wake;
-        let looks = out.iter().filter(|action| **action == Action::TakeSample).count();
-        assert_eq!(looks, usize::from(!last), "{:?}", history.looks);
-        assert_eq!(machine.phase().name() != PhaseName::Drain, last, "{:?}", history.looks);
+        let samples = out.iter().filter(|action| **action == Action::TakeSample).count();
+        assert_eq!(samples, usize::from(!last), "{:?}", history.samples);
+        assert_eq!(machine.phase().name() != PhaseName::Drain, last, "{:?}", history.samples);
         if last {
             self.ends[1] += 1;
         } else {
@@ -145,9 +145,9 @@ fn walk(delay: u64, quiet: u64, acks: Option<u32>, first: Duration) -> Walk {
     let mut walk = Walk { plan, begun, steps: 0, ends: [0, 0] };
     let mut history = History::default();
     if !first.is_zero() {
-        // A long silence of the supervisor (a stopped machine) brings the end near.
+        // A loop that was stopped for a while wakes near the end of the drain.
         machine.handle(begun, Event::Sampled(busy()), &mut out);
-        history.looks.push((begun, busy()));
+        history.samples.push((begun, busy()));
         walk.wait(&machine, begun.after(first), &history, STEPS);
     } else {
         walk.go(&machine, begun, &history, STEPS);
@@ -168,5 +168,7 @@ fn a_drain_ends_when_it_may_and_not_before() {
         }
     }
     assert!(ends.iter().all(|ends| *ends > 1000), "{ends:?}");
-    report(&format!("machine: drains: {steps} looks, {ends:?} ends by quiet and by the budget\n"));
+    report(&format!(
+        "machine: drains: {steps} samples, {ends:?} ends by quiet and by the budget\n"
+    ));
 }

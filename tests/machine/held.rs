@@ -1,16 +1,17 @@
-//! Lives that no small configuration has room for.
+//! Signals that are held for an app that does not exist yet: more than a small configuration has.
 
 use graceinit::machine::Received;
 use graceinit::machine::plan::PerPhase;
 use graceinit::types::{Signal, Status};
 
+use super::choice::Choice;
 use super::explore::tell;
 use super::life::Life;
 use super::promises::Broken;
 use super::setups;
-use super::world::{Choice, Setup, from_process};
+use super::world::{Setup, from_process};
 
-/// Lets all of it happen, and holds the machine to its promises at every step.
+/// Performs all choices and checks every promise at each step.
 fn happen(life: &mut Life, setup: &Setup, story: &[Choice]) {
     for (place, &choice) in story.iter().enumerate() {
         let kept = life.step(setup, choice).and_then(|()| life.judge_sleep(setup));
@@ -20,8 +21,7 @@ fn happen(life: &mut Life, setup: &Setup, story: &[Choice]) {
     }
 }
 
-/// Of what comes before the app as much is kept as the kernel would keep: real-time signals queue, each
-/// with its value, and not without end.
+/// As in the kernel, real-time signals queue, each with its value, up to a limit.
 #[test]
 fn sixty_four_signals_wait_for_the_app() {
     let mut setup = setups::pre_start();
@@ -34,7 +34,7 @@ fn sixty_four_signals_wait_for_the_app() {
     happen(&mut life, &setup, &[Choice::Begins, Choice::HookRuns]);
     happen(&mut life, &setup, &(0..71).map(Choice::Arrives).collect::<Vec<_>>());
     assert_eq!(life.ledger.held.len(), 64);
-    let ends = Choice::HookEnds { place: 0, status: Status::Code(0), leaves_a_stray: false };
+    let ends = Choice::HookEnds { place: 0, status: Status::Code(0), leaves_a_descendant: false };
     happen(&mut life, &setup, &[ends, Choice::AppIsForked, Choice::Executed]);
-    assert!(life.ledger.held.is_empty(), "all were passed on");
+    assert!(life.ledger.held.is_empty(), "all were forwarded");
 }

@@ -4,168 +4,27 @@ use std::time::Duration;
 
 use graceinit::machine::fact::{Fact, Reason};
 use graceinit::machine::hooks::{HookId, HookPhase};
-use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::{Phase, PhaseName};
 use graceinit::machine::plan::{Ending, OnFailure, Plan, Surroundings};
 use graceinit::machine::ready::Notice;
 use graceinit::machine::{Action, Event, Machine, Target, budget};
 use graceinit::types::{Signal, SignalSet, Status, Time};
 
+use super::bug::Bug;
 use super::mischief;
 use super::world::{OWN_ERROR, Setup};
 
-/// One thing that goes wrong.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Bug {
-    NeverKillsTheTree,
-    KillsTheTreeWithTheStopSignal,
-    KillsAtTheDeadlineOnlyIfAppLives,
-    NoStopSignal,
-    RepeatsTheStopSignalWhenAskedAgain,
-    RepeatsTheFirstRung,
-    NoContinueAfterTheStopSignal,
-    StopSignalToTheAppAlone,
-    SwallowsKillHook,
-    KillsTheReapedHook,
-    ForgetsToWake(PhaseName),
-    WakesLate(PhaseName),
-    LingersAtTheEnd,
-    SleepsThroughTicks(PhaseName),
-    ActsOnEveryTick,
-    ExitsTwice,
-    NeverExits,
-    LeavesWithoutKilling,
-    ForgetsToTellOfPhases,
-    ActsAfterTheExit,
-    ExitsWithZero,
-    PostStopWhileLeftoversLive,
-    NoPostStopHooks,
-    ForwardsToTheDead,
-    ForwardsTwice,
-    ForwardsNothing,
-    IgnoresRewrite,
-    LateExitEndsTheNextAttempt,
-    NeverArmsTheDeadMan,
-    DeadManNotRearmedForPostStop,
-    RestartsTheBudgetWhenAskedAgain,
-    IgnoresSecondRequestToKill,
-    NoLookForNewcomers,
-    LeftoversGetNothing,
-    RewritesTheLeftoversSignal,
-    ThinksTheGroupWasTold,
-    OverlooksTheEmptyTree,
-    StartsHooksTwice(HookPhase),
-    OnStopAfterTheApp,
-    PreStopOneAtATime,
-    OneRetryTooMany,
-    OneRetryTooFew,
-    NoPauseBeforeRetry,
-    HooksMayUseTheWholeBudget,
-    ForgetsWhyItEnded,
-    ForgetsThatHooksEnded,
-    NeverResumes,
-    KeepsTheTerminal,
-    SkipsHooksThatFit,
-    StopSignalBeforeOnStop,
-    GivesUpTooEarly,
-    StartsTheAppTwice,
-    StartsTheAppAtOnce,
-    StartsTheAppAfterAll,
-    ForgetsTheApp,
-    ThinksTheAppRuns,
-    StopsNoHook,
-    StopsHooksTwice,
-    LosesWhatItHeld,
-    MixesUpWhatItHeld,
-    HoldsNothing,
-    WakesForNothing,
-    ReloadsWithoutHooks,
-    LosesTheReload,
-    LosesTheSecondReload,
-    ReloadsDespiteAFailure,
-    ReloadsDuringAStop,
-    NamesRoundsAlike,
-    ForgetsTheOccasion,
-    EveryFailureAborts,
-    NoFailureAborts,
-    AbortsAfterItsPhase,
-    RetriesAfterItsPhase,
-    LateExitEndsTheNewest,
-    StopsWithoutASignalToo,
-    NeverDiagnoses,
-    DiagnosesTwice,
-    DiagnosesTooEarly,
-    DiagnosesWithTheStopSignal,
-    DiagnosesTheAppAlone,
-    IgnoresMoreTime,
-    MoreTimeHasNoEnd,
-    MoreTimeCountsFromTheDeadline,
-    DeadManNotRearmedForMoreTime,
-    DeadManNotRearmedForHurry,
-    NoSurvey,
-    SurveysTwice,
-    SurveysAtTheBeginning,
-    SurveysOnce,
-    WaitsForTheSurvey,
-    HurriesWithoutASurvey,
-    KillsWithTheSurvey,
-    WaitsOnAfterTheSurvey,
-    PausesAreNeverSpread,
-    PausesAreSpreadTooFar,
-    TakesWordsFromOutside,
-    TakesBusyForCalm,
-    IgnoresSilence,
-    IgnoresAcknowledgements,
-    IgnoresSignsOfLife,
-    Overlooks(Failure),
-    StaysReady,
-    SeeksNoListeners,
-    FollowsNobody,
-    TellsNothingOfLooks,
-    ReportsSurvivorsAtEveryKill,
-    ReportsNoSurvivors,
-    PreparesNoReport,
-    TellsNobodyOfMoreTime,
-    ProbesDuringTheStop,
-    LooksTwice,
-    SeeksTwice,
-    ReadyTwice,
-    ForwardsTheWord,
-    ReadyAgain,
-    LooksAfterTheDrain,
-    StopsDuringTheDrain,
-    ReadyAtOnce,
-    NeverDrains,
-    SkipsTheDelay,
-    SkipsTheQuiet,
-    LooksAtNothing,
-    ProbesForTooLong,
-    ForgetsTheReadyLimit,
-    ForgetsTheWatchdog,
-    TellsOfACentury,
-    EndsWhatHasNoEnd,
-    GivesLeftoversMore,
-    DeadManOfACentury,
-    StopsAllTheSame,
-    ContinuesNobody,
-    ContinuesWhoeverRuns,
-    StopsWithTheKeysSignal,
-    SuspendsNobody,
-    LosesAKeyTypedEarly,
-    TakesAnothersTerminal,
-}
-
-/// What a bug may depend on.
+/// What the effect of a bug may depend on.
 #[derive(Clone, Copy)]
 struct Context {
     bug: Bug,
     event: Event,
     app_was_alive: bool,
-    /// It is a stop request, and not the first.
+    /// The event is a second stop request.
     asked_again: bool,
 }
 
-/// The machine as its world meets it.
+/// The machine with its bug, as world and ledger see it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Subject {
     machine: Machine,
@@ -176,13 +35,13 @@ pub(super) struct Subject {
     first_round: Option<HookId>,
     /// The first stop request.
     asked: Option<Time>,
-    /// By how much a bug has put off everything.
+    /// By how much the bug delays everything.
     put_off: Duration,
     dead_man_set: bool,
     looked: bool,
-    /// A look at who is still there goes on.
-    surveying: bool,
-    surveyed: bool,
+    /// The scan of the survivors goes on.
+    scanning: bool,
+    scanned: bool,
     killed_in_post_stop: bool,
 }
 
@@ -201,8 +60,8 @@ impl Subject {
             put_off: Duration::ZERO,
             dead_man_set: false,
             looked: false,
-            surveying: false,
-            surveyed: false,
+            scanning: false,
+            scanned: false,
             killed_in_post_stop: false,
         }
     }
@@ -222,7 +81,7 @@ impl Subject {
         }
     }
 
-    /// What a hook that starts now is told of the signal that it is about.
+    /// The signal that a hook which starts now is about.
     pub(super) fn occasion(&self) -> Option<(Signal, Option<i32>)> {
         match self.bug {
             Some(Bug::ForgetsTheOccasion) => self.machine.stop_request(),
@@ -240,7 +99,7 @@ impl Subject {
             Some(Bug::LingersAtTheEnd) if self.killed_in_post_stop => {
                 wake.map(|time| time.after(Duration::from_millis(1)))
             }
-            Some(Bug::WaitsForTheSurvey) if self.surveying => {
+            Some(Bug::WaitsForTheScan) if self.scanning => {
                 wake.map(|time| time.after(Duration::from_millis(1)))
             }
             Some(Bug::WakesForNothing) => wake.or(Some(Time(u64::MAX))),
@@ -254,7 +113,7 @@ impl Subject {
             if self.machine.plan().stop_on.contains(received.signal));
         let asked_again = is_stop && self.asked.is_some();
         if bug == Bug::RestartsTheBudgetWhenAskedAgain && asked_again {
-            // To be late for everything is the same as a budget that began later.
+            // A delay of everything has the effect of a budget that began later.
             self.put_off = now.since(self.asked.unwrap_or(now));
         }
         if is_stop {
@@ -273,8 +132,8 @@ impl Subject {
             }
             (Bug::OverlooksTheEmptyTree, Event::TreeEmpty)
             | (Bug::IgnoresMoreTime, Event::Notice(Notice::MoreTime(_)))
-            | (Bug::WaitsOnAfterTheSurvey, Event::SurvivorsRecorded) => Event::AppExecuted,
-            (Bug::MoreTimeCountsFromTheDeadline, Event::Notice(Notice::MoreTime(span))) => {
+            | (Bug::WaitsOnAfterTheScan, Event::SurvivorsRecorded) => Event::AppExecuted,
+            (Bug::MoreTimeCountsFromTheEnd, Event::Notice(Notice::MoreTime(span))) => {
                 let left =
                     self.machine.next_wakeup().map_or(Duration::ZERO, |wake| wake.since(now));
                 Event::Notice(Notice::MoreTime(span + left))
@@ -309,19 +168,19 @@ impl Subject {
             let (signals, rest): (Vec<_>, Vec<_>) = orders.into_iter().partition(to_app);
             orders = rest.into_iter().chain(signals.into_iter().rev()).collect();
         }
-        self.surveying &= event != Event::SurvivorsRecorded;
+        self.scanning &= event != Event::SurvivorsRecorded;
         if bug == Bug::PostStopWhileLeftoversLive && matches!(event, Event::AppExited(_)) {
             self.machine.handle(told, Event::TreeEmpty, &mut orders);
         }
         let context = Context { bug, event, app_was_alive, asked_again };
         for action in orders {
-            self.pass_on(context, action, out);
+            self.output(context, action, out);
         }
         self.append(context, now, out);
     }
 
-    /// Passes one action on, or what the bug makes of it.
-    fn pass_on(&mut self, context: Context, action: Action, out: &mut Vec<Action>) {
+    /// Outputs one action, or what the bug makes of it.
+    fn output(&mut self, context: Context, action: Action, out: &mut Vec<Action>) {
         let bug = context.bug;
         let put_off = self.put_off;
         let after_stop = matches!(out.last(), Some(Action::SignalApp { stop: true, .. }));
@@ -346,7 +205,7 @@ impl Subject {
                 let signal = self.machine.plan().rewrite.apply(signal).unwrap_or(signal);
                 Action::SignalLeftovers { signal, group_asked, first }
             }
-            (Bug::ThinksTheGroupWasTold, Action::SignalLeftovers { signal, first, .. }) => {
+            (Bug::ThinksTheGroupWasAsked, Action::SignalLeftovers { signal, first, .. }) => {
                 Action::SignalLeftovers { signal, group_asked: true, first }
             }
             (Bug::ExitsWithZero, Action::Exit { by, .. }) => Action::Exit { code: 0, by },
@@ -384,7 +243,7 @@ impl Subject {
                 | Fact::HookRetried { id, .. }
                 | Fact::PhaseAborted { id },
             ) => *id = in_round_of(self.first_round.filter(|_| alike), *id),
-            Action::RecordSurvivors => (self.surveying, self.surveyed) = (true, true),
+            Action::RecordSurvivors => (self.scanning, self.scanned) = (true, true),
             _ => {}
         }
         if bug == Bug::StopSignalBeforeOnStop
@@ -398,7 +257,7 @@ impl Subject {
             (Bug::ExitsTwice, Action::Exit { .. })
             | (Bug::StartsTheAppTwice, Action::StartApp)
             | (Bug::StopsHooksTwice, Action::StopHook { .. })
-            | (Bug::SurveysTwice, Action::RecordSurvivors)
+            | (Bug::ScansTwice, Action::RecordSurvivors)
             | (Bug::DiagnosesTwice, Action::Record(Fact::Diagnosed { .. })) => true,
             (Bug::ForwardsTwice, Action::SignalApp { stop: false, .. }) => !after_stop,
             (Bug::StartsHooksTwice(phase), Action::StartHook { id, .. }) => id.phase == phase,
@@ -410,7 +269,7 @@ impl Subject {
         out.push(action);
     }
 
-    /// The bug keeps this from being done.
+    /// The bug drops this action.
     fn swallows(&mut self, context: Context, after_stop: bool, it: &Action) -> bool {
         let Context { bug, event, app_was_alive, asked_again } = context;
         match (bug, it) {
@@ -423,8 +282,8 @@ impl Subject {
             | (Bug::KeepsTheTerminal, Action::TakeTerminal)
             | (Bug::ForgetsTheApp, Action::StartApp)
             | (Bug::StopsNoHook, Action::StopHook { .. })
-            | (Bug::NoSurvey, Action::RecordSurvivors)
-            | (Bug::ForgetsToTellOfPhases, Action::Record(Fact::Entered(_)))
+            | (Bug::NoScan, Action::RecordSurvivors)
+            | (Bug::RecordsNoPhases, Action::Record(Fact::Entered(_)))
             | (Bug::ForgetsThatHooksEnded, Action::Record(Fact::HookEnded { .. })) => true,
             (Bug::NoContinueAfterTheStopSignal, Action::SignalApp { stop: false, .. }) => {
                 after_stop
@@ -439,15 +298,15 @@ impl Subject {
             (Bug::LosesTheReload, Action::SignalApp { stop: false, .. }) => {
                 self.newest.is_some_and(|id| id.phase == HookPhase::OnReload) && !after_stop
             }
-            (Bug::SurveysOnce, Action::RecordSurvivors) => self.surveyed,
-            (Bug::HurriesWithoutASurvey, Action::RecordSurvivors) => asked_again,
+            (Bug::ScansOnce, Action::RecordSurvivors) => self.scanned,
+            (Bug::HurriesWithoutAScan, Action::RecordSurvivors) => asked_again,
             (Bug::DeadManNotRearmedForMoreTime, Action::ArmDeadMan(_)) => {
                 matches!(event, Event::Notice(Notice::MoreTime(_)))
             }
             (Bug::DeadManNotRearmedForHurry, Action::ArmDeadMan(_)) => asked_again,
             (Bug::NeverResumes, Action::SignalApp { signal: Signal::CONT, .. }) => !after_stop,
             (Bug::LeavesWithoutKilling, Action::KillTree) => self.phase() == PhaseName::Exit,
-            (Bug::KillsAtTheDeadlineOnlyIfAppLives, Action::KillTree) => !app_was_alive,
+            (Bug::KillsAtTheEndOnlyIfAppLives, Action::KillTree) => !app_was_alive,
             (Bug::NoPostStopHooks, Action::StartHook { id, .. }) => id.phase == HookPhase::PostStop,
             (Bug::PreStopOneAtATime, Action::StartHook { id, .. }) => {
                 id.phase == HookPhase::PreStop && id.index > 0
@@ -455,14 +314,14 @@ impl Subject {
             (Bug::DeadManNotRearmedForPostStop, Action::ArmDeadMan(_)) => {
                 std::mem::replace(&mut self.dead_man_set, true)
             }
-            (Bug::NoLookForNewcomers, Action::SignalLeftovers { .. }) => {
+            (Bug::NoFurtherRounds, Action::SignalLeftovers { .. }) => {
                 std::mem::replace(&mut self.looked, true)
             }
             _ => mischief::swallows(bug, self.phase(), it),
         }
     }
 
-    /// What the bug adds at the end.
+    /// Adds the actions of the bug at the end.
     fn append(&self, context: Context, now: Time, out: &mut Vec<Action>) {
         let Context { bug, event, asked_again, .. } = context;
         let to_app =
@@ -530,10 +389,10 @@ impl Subject {
                 out.push(to_app(Signal::TERM, true));
                 out.push(to_app(Signal::CONT, false));
             }
-            (Bug::SurveysAtTheBeginning, Event::Signal(_)) if out.iter().any(begins) => {
+            (Bug::ScansAtTheBeginning, Event::Signal(_)) if out.iter().any(begins) => {
                 out.push(Action::RecordSurvivors);
             }
-            (Bug::KillsWithTheSurvey, Event::Signal(_)) if asked_again => {
+            (Bug::KillsWithTheScan, Event::Signal(_)) if asked_again => {
                 out.push(Action::KillTree);
             }
             (Bug::ActsAfterTheExit, _) if exits => out.push(Action::TakeTerminal),
@@ -558,7 +417,7 @@ fn is_reload(id: &HookId) -> bool {
     id.phase == HookPhase::OnReload
 }
 
-/// The same attempt of the same hook, but of the round that `other` is part of.
+/// The same attempt of the same hook, but of the round of `other`.
 fn in_round_of(other: Option<HookId>, id: HookId) -> HookId {
     match other.filter(is_reload).filter(|_| is_reload(&id)) {
         Some(other) => HookId { index: id.index, attempt: id.attempt, ..other },
@@ -566,7 +425,7 @@ fn in_round_of(other: Option<HookId>, id: HookId) -> HookId {
     }
 }
 
-/// Bugs of arithmetic: the machine goes by another plan than the user's.
+/// Bugs of arithmetic: the machine follows a changed plan.
 fn misread(bug: Bug, plan: &mut Plan, surroundings: &mut Surroundings) {
     let all = &mut plan.hooks;
     let hooks = (all.pre_start.iter_mut())

@@ -8,13 +8,13 @@ use graceinit::machine::ready::Notice;
 use graceinit::machine::{Event, Origin, Received};
 use graceinit::types::{Pid, Signal, SignalSet, Status};
 
-use super::setups::{at_a_terminal, decisive, hook, more, plain, setup};
+use super::setups::{app_alone, at_a_terminal, decisive, hook, more, plain, setup};
 use super::world::{Setup, from_kernel, from_process, ms};
 
-/// What the app is to send when it is ready.
+/// The signal that the app sends when it is ready.
 const WORD: Signal = Signal::URG;
 
-/// It comes from outside the pid namespace.
+/// The signal comes from outside the pid namespace.
 fn from_outside(signal: Signal) -> Received {
     Received { origin: Origin::Process(0), ..from_process(signal) }
 }
@@ -28,7 +28,7 @@ pub(super) fn drain(looks: bool, delay: u64, quiet: u64, acks: Option<u32>) -> c
     connections::Plan { looks, delay: ms(delay), acks, quiet: ms(quiet), rules }
 }
 
-/// Nothing is under way, and nothing has come in for so long.
+/// Nothing is in flight, and nothing has arrived for this many milliseconds.
 pub(super) fn calm(silence: Option<u64>) -> Sample {
     Sample { silence: silence.map(ms), listening: true, ..Sample::default() }
 }
@@ -37,7 +37,7 @@ pub(super) fn busy() -> Sample {
     Sample { busy: 1, ..calm(Some(0)) }
 }
 
-/// Everything that an app may be waited for without a child that looks.
+/// Every condition that needs no probe.
 pub(super) fn conditions() -> Setup {
     let after = Condition::After(ms(50));
     Setup {
@@ -49,8 +49,7 @@ pub(super) fn conditions() -> Setup {
             from_process(Signal::TERM),
         ],
         says: vec![notice(Notice::Ready), Event::ConditionHolds(1)],
-        strays: Vec::new(),
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::Notify, Condition::Newline, Condition::Signal(WORD), after],
             ready_timeout: Some(ms(80)),
             reload_on: SignalSet::of(&[Signal::HUP]),
@@ -60,14 +59,13 @@ pub(super) fn conditions() -> Setup {
     }
 }
 
-/// A time that is longer than the app has.
+/// A condition that needs longer than `--ready-timeout`.
 pub(super) fn too_late() -> Setup {
     let pre_stop = vec![hook(0)];
     Setup {
         signals: vec![from_process(Signal::INT), from_process(Signal::TERM)],
         endings: vec![Status::Code(0), Status::Code(3)],
-        strays: Vec::new(),
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::After(ms(50)), Condition::After(ms(90))],
             ready_timeout: Some(ms(60)),
             stop_again: StopAgain::Kill,
@@ -79,14 +77,13 @@ pub(super) fn too_late() -> Setup {
     }
 }
 
-/// What the app is to say comes before there is an app.
-pub(super) fn too_early() -> Setup {
+/// The signal and the notification of readiness arrive before the app is started.
+pub(super) fn ready_before_the_start() -> Setup {
     Setup {
         signals: vec![from_process(WORD), from_process(WORD), from_process(Signal::TERM)],
         says: vec![notice(Notice::MainPid(Pid(9))), notice(Notice::Ready)],
-        strays: Vec::new(),
         newcomers: 1,
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::Signal(WORD)],
             hooks: PerPhase {
                 pre_start: vec![decisive(0)],
@@ -101,9 +98,8 @@ pub(super) fn too_early() -> Setup {
 /// Attempts that fail, hang, cannot be started or end late.
 pub(super) fn probes() -> Setup {
     Setup {
-        strays: Vec::new(),
         not_yet: 2,
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::Probe, Condition::Probe],
             probe_timeout: ms(30),
             hooks: PerPhase { on_ready: vec![hook(0)], ..PerPhase::default() },
@@ -113,12 +109,11 @@ pub(super) fn probes() -> Setup {
     }
 }
 
-/// An app that takes its time: the pauses between looks grow.
+/// A slow start: the pauses between checks grow.
 pub(super) fn slow_probe() -> Setup {
     Setup {
-        strays: Vec::new(),
         not_yet: 5,
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::Probe],
             probe_timeout: ms(100),
             ready_timeout: Some(ms(250)),
@@ -129,15 +124,14 @@ pub(super) fn slow_probe() -> Setup {
     }
 }
 
-/// A terminal, and an app that can do nothing while it is stopped.
+/// A terminal, and an app that is suspended before it is ready.
 pub(super) fn suspended() -> Setup {
     Setup {
         signals: vec![from_process(Signal::CONT), from_kernel(Signal::INT)],
         app_stops: vec![Signal::TSTP],
         stops: 1,
-        strays: Vec::new(),
         surroundings: Surroundings { watchdog: Some(ms(50)), ..at_a_terminal(true) },
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::Probe, Condition::After(ms(40))],
             ready_timeout: Some(ms(90)),
             probe_timeout: ms(30),
@@ -148,13 +142,12 @@ pub(super) fn suspended() -> Setup {
     }
 }
 
-/// Signs of life.
+/// A watchdog.
 pub(super) fn watchdog() -> Setup {
     Setup {
         endings: vec![Status::Code(0), Status::Code(3)],
-        strays: Vec::new(),
         surroundings: Surroundings { watchdog: Some(ms(40)), ..Surroundings::default() },
-        ..setup(Plan {
+        ..app_alone(Plan {
             scope: Scope::Tree,
             ready: vec![Condition::Notify],
             diagnose: Some(Diagnose { signal: Signal::QUIT, lead: ms(20) }),
@@ -166,13 +159,12 @@ pub(super) fn watchdog() -> Setup {
     }
 }
 
-/// What else an app may say of itself, at any time.
-pub(super) fn outspoken() -> Setup {
+/// The other notifications, at any time.
+pub(super) fn notifications() -> Setup {
     Setup {
         signals: vec![from_process(Signal::HUP), from_process(Signal::TERM)],
-        strays: Vec::new(),
         surroundings: Surroundings { watchdog: Some(ms(40)), ..Surroundings::default() },
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::Notify],
             drain: Some(drain(false, 30, 0, None)),
             reload_on: SignalSet::of(&[Signal::HUP]),
@@ -192,13 +184,12 @@ pub(super) fn outspoken() -> Setup {
     }
 }
 
-/// The delay is all there is.
+/// A drain without ports: only the delay ends it.
 pub(super) fn delay() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_process(Signal::INT)],
         acks: 2,
-        strays: Vec::new(),
-        ..setup(Plan {
+        ..app_alone(Plan {
             grace: ms(200),
             grace_max: ms(300),
             stop_again: StopAgain::Kill,
@@ -215,7 +206,7 @@ pub(super) fn delay() -> Setup {
     }
 }
 
-/// A delay that the budget does not hold.
+/// A delay that does not fit into the budget.
 pub(super) fn long_delay() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_process(Signal::HUP)],
@@ -231,24 +222,22 @@ pub(super) fn long_delay() -> Setup {
     }
 }
 
-/// Ports that are looked at until they are quiet.
+/// Samples until the ports are quiet.
 pub(super) fn quiet() -> Setup {
     Setup {
         acks: 1,
         not_yet: 1,
-        strays: Vec::new(),
-        ..setup(Plan { grace: ms(450), drain: Some(drain(true, 160, 90, Some(1))), ..plain() })
+        ..app_alone(Plan { grace: ms(450), drain: Some(drain(true, 160, 90, Some(1))), ..plain() })
             .seeing(vec![busy(), calm(None), calm(Some(50))])
     }
 }
 
-/// Looks that cost much, and times that are too short to be waited for one by one.
+/// Samples that take long, and times shorter than the shortest pause between two samples.
 pub(super) fn hasty() -> Setup {
     Setup {
         acks: 1,
-        strays: Vec::new(),
         lingers: 1,
-        ..setup(Plan {
+        ..app_alone(Plan {
             grace: ms(800),
             drain: Some(drain(true, 5, 3, None)),
             hooks: PerPhase { pre_stop: vec![hook(0)], ..PerPhase::default() },
@@ -268,7 +257,7 @@ impl Setup {
         Setup { says, ..self }
     }
 
-    fn seeing(self, looks: Vec<Sample>) -> Setup {
-        Setup { looks, ..self }
+    fn seeing(self, samples: Vec<Sample>) -> Setup {
+        Setup { samples, ..self }
     }
 }

@@ -11,7 +11,7 @@ use graceinit::types::{Signal, Status, Time};
 /// More ticks than any story has. A machine that asks for more never sleeps.
 const MOST_TICKS: usize = 10_000;
 
-/// A life that is being told.
+/// A machine, its clock, and what it did last.
 pub(super) struct Story {
     machine: Machine,
     now: Time,
@@ -26,7 +26,7 @@ pub(super) fn seconds(n: u64) -> Duration {
 /// graceinit has started, and the machine has begun.
 pub(super) fn story(plan: Plan) -> Story {
     let machine = Machine::new(plan, Surroundings::default());
-    // Not zero, so that a time before the begin can be told from the begin.
+    // Not zero, so that a time before the begin differs from the begin.
     let now = Time::default().after(seconds(1000));
     let mut story = Story { machine, now, done: Vec::new() };
     story.handle(Event::Begun);

@@ -5,7 +5,6 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 
-use graceinit::config::Ports;
 use graceinit::machine::connections::Visibility;
 use graceinit::sockets::Sampler;
 use graceinit::sys::clock;
@@ -36,18 +35,18 @@ fn the_listeners_of_the_tree_are_found_and_remembered() -> Outcome {
     let (four, port_four) = listen("127.0.0.1:0")?;
     let (six, port_six) = listen("[::]:0")?;
     let (app, worker) = (holder(four)?, holder(six)?);
-    let mut eyes = Sampler::new(Ports::Auto, RULES);
-    ensure!(eyes.ports().is_empty(), "not looked for yet");
-    ensure!(eyes.listening(&[]), "it does");
-    let look = eyes.look(clock::now(), &[]);
-    ensure!(look.listening && look.visibility == Visibility::Full, "{look:?}");
+    let mut sampler = Sampler::new(None, RULES);
+    ensure!(sampler.ports().is_empty(), "not searched yet");
+    ensure!(sampler.is_listening(&[]), "it does");
+    let sample = sampler.sample(clock::now(), &[]);
+    ensure!(sample.listening && sample.visibility == Visibility::Full, "{sample:?}");
     for port in [port_four, port_six] {
-        ensure!(eyes.ports().contains(&port), "{port} of {:?}", eyes.ports());
+        ensure!(sampler.ports().contains(&port), "{port} of {:?}", sampler.ports());
     }
-    ensure!(!eyes.ports().contains(&not_below_us), "{:?}", eyes.ports());
+    ensure!(!sampler.ports().contains(&not_below_us), "{:?}", sampler.ports());
     end(app)?;
-    eyes.look(clock::now(), &[]);
-    ensure!(eyes.ports().contains(&port_four), "its connections may live on");
+    sampler.sample(clock::now(), &[]);
+    ensure!(sampler.ports().contains(&port_four), "its connections may live on");
     end(worker)?;
     drop(own);
     Ok(())
@@ -57,9 +56,9 @@ fn the_listeners_of_the_tree_are_found_and_remembered() -> Outcome {
 fn the_listeners_of_helpers_are_not_the_apps() -> Outcome {
     let (listener, port) = listen("127.0.0.1:0")?;
     let helper = holder(listener)?;
-    let mut eyes = Sampler::new(Ports::Auto, RULES);
-    eyes.look(clock::now(), &[Pid(i32::try_from(helper.id())?)]);
-    ensure!(!eyes.ports().contains(&port), "{:?}", eyes.ports());
+    let mut sampler = Sampler::new(None, RULES);
+    sampler.sample(clock::now(), &[Pid(i32::try_from(helper.id())?)]);
+    ensure!(!sampler.ports().contains(&port), "{:?}", sampler.ports());
     end(helper)
 }
 
@@ -72,9 +71,9 @@ fn descriptors_that_cannot_be_read_leave_it_blind() -> Outcome {
     let folder = place.path(&app.id().to_string());
     std::fs::create_dir(&folder)?;
     std::fs::write(folder.join("fd"), "")?;
-    let mut eyes = Sampler::with(Ports::Auto, RULES, true, &place.path("."));
-    let look = eyes.look(clock::now(), &[]);
-    ensure_eq!(look.visibility, Visibility::Blind, "the port has to be named");
-    ensure!(look.listening && eyes.listening(&[]), "readiness does not wait for it");
+    let mut sampler = Sampler::with(None, RULES, true, &place.path("."));
+    let sample = sampler.sample(clock::now(), &[]);
+    ensure_eq!(sample.visibility, Visibility::Blind, "the port has to be named");
+    ensure!(sample.listening && sampler.is_listening(&[]), "readiness does not wait for it");
     end(app)
 }

@@ -1,11 +1,11 @@
-//! What a look costs. `GRACEINIT_TEST_FIGURES=1 cargo test visibility::cost` prints the time of one at
+//! What a sample costs. `GRACEINIT_TEST_FIGURES=1 cargo test visibility::cost` prints the time of one at
 //! thousands of connections; what gates is what the kernel was asked for and how it was read.
 
 use std::io::Write;
 
 use graceinit::sys::clock;
 
-use super::{connect, eyes, listen, say, until};
+use super::{connect, listen, sampler, say, until};
 use crate::support::Outcome;
 use crate::{ensure, ensure_eq};
 
@@ -30,22 +30,22 @@ fn the_kernel_tells_of_the_ports_alone_and_in_large_pieces() -> Outcome {
         say(&mut app, &mut client)?;
         held.push((client, app));
     }
-    let mut eyes = eyes(&[port]);
-    let look = until(&mut eyes, "all idle", |look| look.idle == many as u32)?;
-    let effort = eyes.effort();
+    let mut sampler = sampler(&[port]);
+    let sample = until(&mut sampler, "all idle", |sample| sample.idle == many as u32)?;
+    let effort = sampler.effort();
     // Neither the clients' ends nor other ports; the listener.
     ensure_eq!(effort.sockets as usize, many + 1, "filtered by the kernel");
     ensure!(effort.bytes / (many + 1) < 700, "only what is needed was asked for: {effort:?}");
     ensure!(effort.pieces as usize <= 3 + effort.bytes / 16_384, "large pieces: {effort:?}");
     if figures {
-        let mut costs: Vec<_> = (0..50).map(|_| eyes.look(clock::now(), &[]).cost).collect();
+        let mut costs: Vec<_> = (0..50).map(|_| sampler.sample(clock::now(), &[]).cost).collect();
         costs.sort();
         let line = format!(
-            "a look at {many} connections: {:?} to {:?}, half of them within {:?}; {effort:?}\n",
+            "a sample of {many} connections: {:?} to {:?}, half of them within {:?}; {effort:?}\n",
             costs[0], costs[49], costs[25]
         );
         drop(std::io::stderr().write_all(line.as_bytes()));
     }
-    ensure!(look.calm(), "{look:?}");
+    ensure!(sample.calm(), "{sample:?}");
     Ok(())
 }

@@ -4,12 +4,11 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-use graceinit::config::Ports;
 use graceinit::machine::connections::Visibility;
 use graceinit::sockets::Sampler;
 use graceinit::sys::clock;
 
-use super::{RULES, connect, counts, listen, poor_eyes, until};
+use super::{RULES, connect, counts, listen, procnet_sampler, until};
 use crate::support::Outcome;
 use crate::{ensure, ensure_eq};
 
@@ -18,22 +17,22 @@ fn without_sock_diag_connections_are_counted() -> Outcome {
     let (listener, port) = listen("127.0.0.1:0")?;
     let (other, _) = listen("127.0.0.1:0")?;
     let _ignored = connect(&other)?;
-    let mut eyes = poor_eyes(&[port]);
-    ensure!(eyes.listening(&[]), "it does");
-    let look = eyes.look(clock::now(), &[]);
-    ensure_eq!(look.visibility, Visibility::Counts, "the next best means");
-    ensure_eq!(counts(&look), (0, 0, 0, 0), "nothing yet");
-    ensure!(look.calm() && look.listening, "{look:?}");
+    let mut sampler = procnet_sampler(&[port]);
+    ensure!(sampler.is_listening(&[]), "it does");
+    let sample = sampler.sample(clock::now(), &[]);
+    ensure_eq!(sample.visibility, Visibility::Counts, "the next best means");
+    ensure_eq!(counts(&sample), (0, 0, 0, 0), "nothing yet");
+    ensure!(sample.calm() && sample.listening, "{sample:?}");
     let _waiting = TcpStream::connect(("127.0.0.1", port))?;
-    let look = until(&mut eyes, "a queue", |look| look.queued == 1)?;
-    ensure_eq!(look.new, 1, "not seen before");
-    ensure_eq!(look.silence, Some(Duration::ZERO), "of a new one");
+    let sample = until(&mut sampler, "a queue", |sample| sample.queued == 1)?;
+    ensure_eq!(sample.new, 1, "not seen before");
+    ensure_eq!(sample.silence, Some(Duration::ZERO), "of a new one");
     let (app, _) = listener.accept()?;
-    let look = until(&mut eyes, "a connection", |look| look.busy == 1)?;
-    ensure_eq!(counts(&look), (1, 0, 0, 0), "however idle it is");
-    ensure_eq!((look.new, look.silence), (0, None), "nothing more is known");
+    let sample = until(&mut sampler, "a connection", |sample| sample.busy == 1)?;
+    ensure_eq!(counts(&sample), (1, 0, 0, 0), "however idle it is");
+    ensure_eq!((sample.new, sample.silence), (0, None), "nothing more is known");
     drop(app);
-    until(&mut eyes, "none", |look| look.calm() && look.busy == 0)?;
+    until(&mut sampler, "none", |sample| sample.calm() && sample.busy == 0)?;
     Ok(())
 }
 
@@ -42,8 +41,8 @@ fn the_tables_show_every_family() -> Outcome {
     for address in ["127.0.0.1:0", "[::1]:0"] {
         let (listener, port) = listen(address)?;
         let _held = connect(&listener)?;
-        let look = poor_eyes(&[port]).look(clock::now(), &[]);
-        ensure_eq!(look.busy, 1, "{address}");
+        let sample = procnet_sampler(&[port]).sample(clock::now(), &[]);
+        ensure_eq!(sample.busy, 1, "{address}");
     }
     Ok(())
 }
@@ -51,12 +50,12 @@ fn the_tables_show_every_family() -> Outcome {
 #[test]
 fn without_anything_the_drain_is_its_delay() -> Outcome {
     let nowhere = Path::new("/nonexistent");
-    for ports in [Ports::List(vec![80]), Ports::Auto] {
-        let mut eyes = Sampler::with(ports, RULES, false, nowhere);
-        let look = eyes.look(clock::now(), &[]);
-        ensure_eq!(look.visibility, Visibility::Blind, "nothing is seen");
-        ensure!(look.calm() && look.listening, "nothing is waited for: {look:?}");
-        ensure!(eyes.listening(&[]), "readiness does not wait for it");
+    for ports in [Some(&[80][..]), None] {
+        let mut sampler = Sampler::with(ports, RULES, false, nowhere);
+        let sample = sampler.sample(clock::now(), &[]);
+        ensure_eq!(sample.visibility, Visibility::Blind, "nothing is seen");
+        ensure!(sample.calm() && sample.listening, "nothing is waited for: {sample:?}");
+        ensure!(sampler.is_listening(&[]), "readiness does not wait for it");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is seen of real connections over loopback. The kernel's clock goes on meanwhile: a test looks
+//! What is seen of real connections over loopback. The kernel's clock goes on meanwhile: a test samples
 //! again and again, with a bound, until it sees what it waits for.
 
 #![allow(unreachable_pub, reason = "tools for the tests beside this file")]
@@ -15,7 +15,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use graceinit::config::Ports;
 use graceinit::machine::connections::{Rules, Sample};
 use graceinit::sockets::Sampler;
 use graceinit::sys::clock;
@@ -24,30 +23,32 @@ use crate::support::{Fault, Outcome, PATIENCE};
 
 pub const RULES: Rules = Rules { idle: Duration::from_millis(300), owed: None };
 
-/// Eyes on these ports.
-pub fn eyes(ports: &[u16]) -> Sampler {
-    Sampler::new(Ports::List(ports.to_vec()), RULES)
+/// A sampler of these ports.
+pub fn sampler(ports: &[u16]) -> Sampler {
+    Sampler::new(Some(ports), RULES)
 }
 
-/// Eyes that have only /proc/net/tcp.
-pub fn poor_eyes(ports: &[u16]) -> Sampler {
-    Sampler::with(Ports::List(ports.to_vec()), RULES, false, Path::new("/proc"))
+/// A sampler that has only /proc/net/tcp.
+pub fn procnet_sampler(ports: &[u16]) -> Sampler {
+    Sampler::with(Some(ports), RULES, false, Path::new("/proc"))
 }
 
 /// Looks until it is as expected.
 pub fn until(
-    eyes: &mut Sampler,
+    sampler: &mut Sampler,
     what: &str,
     expected: impl Fn(&Sample) -> bool,
 ) -> Outcome<Sample> {
     let begun = Instant::now();
     loop {
-        let look = eyes.look(clock::now(), &[]);
-        if expected(&look) {
-            return Ok(look);
+        let sample = sampler.sample(clock::now(), &[]);
+        if expected(&sample) {
+            return Ok(sample);
         }
         if begun.elapsed() > PATIENCE {
-            return Err(Fault::new(format!("no look showed {what}, the last one was {look:?}")));
+            return Err(Fault::new(format!(
+                "no sample showed {what}, the last one was {sample:?}"
+            )));
         }
         std::thread::yield_now();
     }
@@ -82,6 +83,6 @@ pub fn say(from: &mut TcpStream, to: &mut TcpStream) -> Outcome {
     Ok(())
 }
 
-pub fn counts(look: &Sample) -> (u32, u32, u32, u32) {
-    (look.busy, look.owed, look.idle, look.queued)
+pub fn counts(sample: &Sample) -> (u32, u32, u32, u32) {
+    (sample.busy, sample.owed, sample.idle, sample.queued)
 }

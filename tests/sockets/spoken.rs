@@ -4,12 +4,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
-use graceinit::config::Ports;
 use graceinit::machine::connections::{Rules, Sample, Visibility};
 use graceinit::sockets::Sampler;
 use graceinit::sys::clock;
 
-use super::{RULES, connect, connect_to, counts, eyes, listen, say, until};
+use super::{RULES, connect, connect_to, counts, listen, sampler, say, until};
 use crate::support::Outcome;
 use crate::{ensure, ensure_eq};
 
@@ -17,18 +16,21 @@ use crate::{ensure, ensure_eq};
 fn a_long_poll_is_owed_its_answer_and_idle_after_it() -> Outcome {
     let (listener, port) = listen("127.0.0.1:0")?;
     let (mut client, mut app) = connect(&listener)?;
-    let mut eyes = eyes(&[port]);
+    let mut sampler = sampler(&[port]);
     // The connection's own age must not be taken for an answer in the same jiffy.
-    until(&mut eyes, "one that never asked", |look| look.idle == 1)?;
+    until(&mut sampler, "one that never asked", |sample| sample.idle == 1)?;
     say(&mut client, &mut app)?;
-    until(&mut eyes, "a request", |look| look.owed == 1)?;
-    let later = |look: &Sample| look.silence.is_some_and(|silence| silence > RULES.idle * 3);
-    let look = until(&mut eyes, "a request that was waiting", later)?;
-    ensure_eq!(counts(&look), (0, 1, 0, 0), "for as long as it takes");
-    ensure!(!look.calm() && look.visibility == Visibility::Full && look.listening, "{look:?}");
+    until(&mut sampler, "a request", |sample| sample.owed == 1)?;
+    let later = |sample: &Sample| sample.silence.is_some_and(|silence| silence > RULES.idle * 3);
+    let sample = until(&mut sampler, "a request that was waiting", later)?;
+    ensure_eq!(counts(&sample), (0, 1, 0, 0), "for as long as it takes");
+    ensure!(
+        !sample.calm() && sample.visibility == Visibility::Full && sample.listening,
+        "{sample:?}"
+    );
     say(&mut app, &mut client)?;
-    let look = until(&mut eyes, "an answer given", |look| look.idle == 1)?;
-    ensure!(look.calm(), "{look:?}");
+    let sample = until(&mut sampler, "an answer given", |sample| sample.idle == 1)?;
+    ensure!(sample.calm(), "{sample:?}");
     Ok(())
 }
 
@@ -37,10 +39,10 @@ fn a_part_of_a_request_is_owed() -> Outcome {
     let (listener, port) = listen("127.0.0.1:0")?;
     let (mut client, mut app) = connect(&listener)?;
     client.write_all(b"GET / HT")?;
-    let mut eyes = eyes(&[port]);
-    until(&mut eyes, "unread bytes", |look| look.busy == 1)?;
+    let mut sampler = sampler(&[port]);
+    until(&mut sampler, "unread bytes", |sample| sample.busy == 1)?;
     app.read_exact(&mut [0; 8])?;
-    until(&mut eyes, "half a request", |look| look.owed == 1)?;
+    until(&mut sampler, "half a request", |sample| sample.owed == 1)?;
     Ok(())
 }
 
@@ -49,11 +51,14 @@ fn an_owed_answer_counts_no_longer_than_it_may() -> Outcome {
     let (listener, port) = listen("127.0.0.1:0")?;
     let (mut client, mut app) = connect(&listener)?;
     let rules = Rules { owed: Some(Duration::from_millis(600)), ..RULES };
-    let mut eyes = Sampler::new(Ports::List(vec![port]), rules);
-    until(&mut eyes, "one that never asked", |look| look.idle == 1)?;
+    let mut sampler = Sampler::new(Some(&[port]), rules);
+    until(&mut sampler, "one that never asked", |sample| sample.idle == 1)?;
     say(&mut client, &mut app)?;
-    let look = until(&mut eyes, "a request given up", |look| look.idle == 1)?;
-    ensure!(look.silence.is_some_and(|silence| silence >= Duration::from_millis(600)), "{look:?}");
+    let sample = until(&mut sampler, "a request given up", |sample| sample.idle == 1)?;
+    ensure!(
+        sample.silence.is_some_and(|silence| silence >= Duration::from_millis(600)),
+        "{sample:?}"
+    );
     Ok(())
 }
 
@@ -61,11 +66,11 @@ fn an_owed_answer_counts_no_longer_than_it_may() -> Outcome {
 fn an_answer_in_the_same_jiffy_is_idle_in_the_end() -> Outcome {
     let (listener, port) = listen("127.0.0.1:0")?;
     let (mut client, mut app) = connect(&listener)?;
-    let mut eyes = eyes(&[port]);
+    let mut sampler = sampler(&[port]);
     say(&mut client, &mut app)?;
     say(&mut app, &mut client)?;
-    let look = until(&mut eyes, "an answer given", |look| look.idle == 1)?;
-    ensure_eq!(counts(&look), (0, 0, 1, 0), "nothing else");
+    let sample = until(&mut sampler, "an answer given", |sample| sample.idle == 1)?;
+    ensure_eq!(counts(&sample), (0, 0, 1, 0), "nothing else");
     Ok(())
 }
 
@@ -83,16 +88,16 @@ fn a_body_that_the_client_does_not_read_is_busy() -> Outcome {
             Err(error) => return Err(error.into()),
         }
     }
-    let mut eyes = eyes(&[port]);
-    let quiet = |look: &Sample| look.silence.is_some_and(|silence| silence > RULES.idle * 2);
-    let look = until(&mut eyes, "a body on its way", quiet)?;
-    ensure_eq!(counts(&look), (1, 0, 0, 0), "however long nothing moves");
+    let mut sampler = sampler(&[port]);
+    let quiet = |sample: &Sample| sample.silence.is_some_and(|silence| silence > RULES.idle * 2);
+    let sample = until(&mut sampler, "a body on its way", quiet)?;
+    ensure_eq!(counts(&sample), (1, 0, 0, 0), "however long nothing moves");
     // Closed by the app, the kernel still has to deliver it.
     drop(app);
-    let look = until(&mut eyes, "the same", |look| look.busy == 1)?;
-    ensure_eq!(counts(&look), (1, 0, 0, 0), "the app has closed it");
+    let sample = until(&mut sampler, "the same", |sample| sample.busy == 1)?;
+    ensure_eq!(counts(&sample), (1, 0, 0, 0), "the app has closed it");
     std::io::copy(&mut (&client).take(written as u64), &mut std::io::sink())?;
-    until(&mut eyes, "all delivered", |look| look.calm())?;
+    until(&mut sampler, "all delivered", |sample| sample.calm())?;
     Ok(())
 }
 
@@ -100,17 +105,17 @@ fn a_body_that_the_client_does_not_read_is_busy() -> Outcome {
 fn a_client_that_closed_its_side_is_owed_its_answer() -> Outcome {
     let (listener, port) = listen("127.0.0.1:0")?;
     let (mut client, mut app) = connect(&listener)?;
-    let mut eyes = eyes(&[port]);
-    until(&mut eyes, "one that never asked", |look| look.idle == 1)?;
+    let mut sampler = sampler(&[port]);
+    until(&mut sampler, "one that never asked", |sample| sample.idle == 1)?;
     say(&mut client, &mut app)?;
     client.shutdown(Shutdown::Write)?;
     // The app has not read the end: that alone makes it owed, not busy.
-    until(&mut eyes, "a request", |look| look.owed == 1)?;
+    until(&mut sampler, "a request", |sample| sample.owed == 1)?;
     ensure_eq!(app.read(&mut [0; 9])?, 0, "the end");
-    let look = until(&mut eyes, "a request", |look| look.owed == 1)?;
-    ensure_eq!(counts(&look), (0, 1, 0, 0), "nothing else");
+    let sample = until(&mut sampler, "a request", |sample| sample.owed == 1)?;
+    ensure_eq!(counts(&sample), (0, 1, 0, 0), "nothing else");
     say(&mut app, &mut client)?;
-    until(&mut eyes, "an answer given", |look| look.idle == 1)?;
+    until(&mut sampler, "an answer given", |sample| sample.idle == 1)?;
     Ok(())
 }
 
@@ -119,9 +124,9 @@ fn a_client_that_never_asked_and_went_is_idle() -> Outcome {
     let (listener, port) = listen("127.0.0.1:0")?;
     let (client, _app) = connect(&listener)?;
     drop(client);
-    let mut eyes = eyes(&[port]);
-    let look = until(&mut eyes, "nothing to wait for", |look| look.idle == 1)?;
-    ensure!(look.calm(), "{look:?}");
+    let mut sampler = sampler(&[port]);
+    let sample = until(&mut sampler, "nothing to wait for", |sample| sample.idle == 1)?;
+    ensure!(sample.calm(), "{sample:?}");
     Ok(())
 }
 
@@ -148,10 +153,10 @@ fn every_family_is_seen_and_no_other_port() -> Outcome {
             3,
         ),
     ] {
-        let look = eyes(&ports).look(clock::now(), &[]);
-        let all = look.busy + look.owed + look.idle;
+        let sample = sampler(&ports).sample(clock::now(), &[]);
+        let all = sample.busy + sample.owed + sample.idle;
         // On all ports there are the connections of other tests, too.
-        ensure!(if ports.len() < 4 { all == seen } else { all >= seen }, "{seen}: {look:?}");
+        ensure!(if ports.len() < 4 { all == seen } else { all >= seen }, "{seen}: {sample:?}");
     }
     drop((held, ignored));
     Ok(())
@@ -161,19 +166,19 @@ fn every_family_is_seen_and_no_other_port() -> Outcome {
 fn new_connections_are_counted_and_break_the_silence() -> Outcome {
     let (listener, port) = listen("127.0.0.1:0")?;
     let _first = connect(&listener)?;
-    let mut eyes = eyes(&[port]);
-    let quiet = |look: &Sample| look.silence.is_some_and(|silence| silence > RULES.idle);
-    until(&mut eyes, "silence", quiet)?;
-    let look = eyes.look(clock::now(), &[]);
-    ensure_eq!(look.new, 0, "seen before");
+    let mut sampler = sampler(&[port]);
+    let quiet = |sample: &Sample| sample.silence.is_some_and(|silence| silence > RULES.idle);
+    until(&mut sampler, "silence", quiet)?;
+    let sample = sampler.sample(clock::now(), &[]);
+    ensure_eq!(sample.new, 0, "seen before");
     let begun = Instant::now();
     let _second = connect(&listener)?;
-    let look = eyes.look(clock::now(), &[]);
-    ensure_eq!((look.new, look.busy + look.idle), (1, 2), "one more");
+    let sample = sampler.sample(clock::now(), &[]);
+    ensure_eq!((sample.new, sample.busy + sample.idle), (1, 2), "one more");
     // tcp_info's stamps of a fresh connection begin with itself. A jiffy is 10 ms at most.
-    let silence = look.silence.unwrap_or(Duration::MAX);
-    ensure!(silence <= begun.elapsed() + Duration::from_millis(10), "{look:?}");
-    let look = eyes.look(clock::now(), &[]);
-    ensure_eq!(look.new, 0, "seen before");
+    let silence = sample.silence.unwrap_or(Duration::MAX);
+    ensure!(silence <= begun.elapsed() + Duration::from_millis(10), "{sample:?}");
+    let sample = sampler.sample(clock::now(), &[]);
+    ensure_eq!(sample.new, 0, "seen before");
     Ok(())
 }

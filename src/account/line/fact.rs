@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use log::Level;
 
-use super::{Line, Value, debug, error, info, warn};
-use crate::account::account::outcome_name;
-use crate::account::names;
+use super::{Line, debug, error, info, warn};
+use crate::account::plan_names;
+use crate::account::value::Value;
 use crate::machine::connections::{Sample, Visibility};
 use crate::machine::fact::{DrainEnd, Fact, Survivor};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
@@ -15,35 +15,32 @@ use crate::machine::phase::PhaseName;
 use crate::machine::plan::{Ending, Scope};
 use crate::types::{Signal, Status};
 
-/// The kind of a line that tells of a phase.
-pub const ENTERED: &str = "entered";
-
 impl Line {
     /// The line of a fact of the machine.
     pub fn of(fact: &Fact) -> Line {
         match fact {
             Fact::Entered(phase) => entered(*phase),
             Fact::ConditionHolds { index, after } => debug("condition-holds", "condition holds")
-                .text("condition", names::condition(*index))
+                .text("condition", plan_names::condition(*index))
                 .span("after", *after),
             Fact::Listens { after } => {
-                debug("listens", "the app listens on the ports to be drained").span("after", *after)
+                debug("listens", "the app listens on the drained ports").span("after", *after)
             }
             Fact::Ready { after } => info("ready", "the app is ready").span("after", *after),
             Fact::NotReady { after, missing, ports } => not_ready(*after, *missing, *ports),
             Fact::StopsItself => info("stops-itself", "the app says that it is stopping"),
             Fact::WatchdogMissed { interval } => {
-                error("watchdog-missed", "the app has given no sign of life in time: stopping it")
+                error("watchdog-missed", "no WATCHDOG=1 from the app in time: stopping it")
                     .span("interval", *interval)
             }
             Fact::MainPid { pid } => {
                 info("main-pid", "the app names its main process").number("pid", pid.0)
             }
             Fact::DrainBegun { delay } => {
-                info("drain-begun", "draining: the app serves on").span("delay", *delay)
+                info("drain-begun", "draining: the app keeps serving").span("delay", *delay)
             }
             Fact::Sampled { sample } => {
-                debug("looked", "connections").seen(Some(sample)).span("took", sample.cost)
+                debug("looked", "connections").sample(Some(sample)).span("took", sample.cost)
             }
             Fact::Acknowledged { acks, after } => {
                 info("acknowledged", "load balancers have been told \"not ready\"")
@@ -62,31 +59,29 @@ impl Line {
                 hook(level, "hook-ended", *id, &format!("{}{with}", outcome.as_str()))
                     .number("attempt", id.attempt)
                     .within(id.phase)
-                    .text("outcome", outcome_name(*outcome))
-                    .ended(*status)
+                    .text("outcome", self::outcome(*outcome))
+                    .status(*status)
             }
-            Fact::HookRetried { id, pause } => {
-                hook(Level::Info, "hook-retried", *id, "is tried again")
-                    .span("pause", *pause)
-                    .within(id.phase)
-            }
+            Fact::HookRetried { id, pause } => hook(Level::Info, "hook-retried", *id, "is retried")
+                .span("pause", *pause)
+                .within(id.phase),
             Fact::HookSkipped { id } => {
-                hook(Level::Warn, "hook-skipped", *id, "left out: no time is left for it")
+                hook(Level::Warn, "hook-skipped", *id, "skipped: no time is left for it")
                     .within(id.phase)
             }
             Fact::StopRequested { signal, sender: pid, grace } => {
                 info("stop-requested", format!("stop requested from {}", sender(*pid)))
                     .show("signal", signal)
-                    .limit("budget", *grace)
+                    .span("budget", *grace)
                     .known("sender", pid.map(|pid| Value::Number(pid.into())))
             }
             Fact::StopAgain { signal, kill } => stop_again(*signal, *kill),
             Fact::Forwarded { signal, sent, scope } => forwarded(*signal, *sent, *scope),
             Fact::Dropped { signal } => {
-                debug("dropped", "dropping a signal as --rewrite asks").show("signal", signal)
+                debug("dropped", "dropping a signal (--rewrite)").show("signal", signal)
             }
             Fact::NoApp { signal } => {
-                debug("no-app", "a signal came when there was no app for it").show("signal", signal)
+                debug("no-app", "dropping a signal: the app is not running").show("signal", signal)
             }
             Fact::Held { signal } => {
                 info("held", "keeping a signal until the app is started").show("signal", signal)
@@ -95,7 +90,7 @@ impl Line {
                 info("reload-requested", "reload requested").show("signal", signal)
             }
             Fact::ReloadMerged { signal } => {
-                info("reload-merged", "reload requested again: another one waits already")
+                info("reload-merged", "reload requested again: one is already pending")
                     .show("signal", signal)
             }
             Fact::ReloadDropped { signal } => {
@@ -105,10 +100,10 @@ impl Line {
                 info("stop-signal", "asking the app to stop")
                     .show("signal", signal)
                     .text("step", format!("{rung}/{of}"))
-                    .limit("left", *left)
+                    .span("left", *left)
             }
             Fact::NoStopSignal { left, .. } => {
-                info("no-stop-signal", "waiting for the app to end by itself").limit("left", *left)
+                info("no-stop-signal", "waiting for the app to end by itself").span("left", *left)
             }
             Fact::Extended { left } => {
                 info("extended", "the app has asked for more time").span("left", *left)
@@ -116,11 +111,11 @@ impl Line {
             Fact::Diagnosed { signal, left } => {
                 warn("diagnosed", "asking the app to say what it is doing")
                     .show("signal", signal)
-                    .limit("left", *left)
+                    .span("left", *left)
             }
             Fact::AppEnded { ending } => app_ended(*ending),
             Fact::LeftoversSignalled { signal, left } => {
-                debug("leftovers-signalled", "looking for what the app left behind")
+                debug("leftovers-signalled", "looking for leftovers")
                     .show("signal", signal)
                     .span("left", *left)
             }
@@ -135,11 +130,11 @@ impl Line {
                 warn("more-still-there", "more processes are still there").number("count", *count)
             }
             Fact::SurvivorsNotRecorded => {
-                warn("not-surveyed", "who is still there is not known: there was no time to look")
+                warn("not-surveyed", "survivors were not recorded: there was no time")
             }
             Fact::Unkillable => warn(
                 "unkillable",
-                "something survives SIGKILL (uninterruptible sleep): going on without it",
+                "a process survives SIGKILL (uninterruptible sleep): going on without it",
             ),
             Fact::Suspended { signal } => {
                 debug("suspended", "suspended with the app").show("signal", signal)
@@ -152,14 +147,14 @@ impl Line {
     }
 }
 
-/// That the app runs is news. All other phases are told of by what follows at once.
+/// At info only for `running`: in every other phase the next fact shows the phase.
 fn entered(phase: PhaseName) -> Line {
     let level = if phase == PhaseName::Running { Level::Info } else { Level::Debug };
-    Line::new(level, ENTERED, "entering").text("phase", phase.as_str())
+    Line::new(level, "entered", "entering").text("phase", phase.as_str())
 }
 
 fn not_ready(after: Duration, missing: u64, ports: bool) -> Line {
-    let names = (0..64).filter(|index| missing & 1 << index != 0).map(names::condition);
+    let names = (0..64).filter(|index| missing & 1 << index != 0).map(plan_names::condition);
     let ports = ports.then_some("listening on the ports of --drain");
     let missing = names.chain(ports).collect::<Vec<_>>().join(", ");
     error("not-ready", "the app is not ready in time: stopping it")
@@ -168,13 +163,8 @@ fn not_ready(after: Duration, missing: u64, ports: bool) -> Line {
 }
 
 fn drain_ended(why: DrainEnd, after: Duration, last: Option<&Sample>) -> Line {
-    let blind = last.is_some_and(|look| look.visibility == Visibility::Blind);
+    let blind = last.is_some_and(|sample| sample.visibility == Visibility::Blind);
     let calm = last.is_some_and(Sample::calm);
-    let name = match why {
-        DrainEnd::Quiet => "quiet",
-        DrainEnd::Delay => "delay",
-        DrainEnd::Budget => "budget",
-    };
     let (level, msg) = match why {
         DrainEnd::Quiet if !blind => (Level::Info, "drained"),
         DrainEnd::Quiet | DrainEnd::Delay => (Level::Info, "the delay is over"),
@@ -182,15 +172,34 @@ fn drain_ended(why: DrainEnd, after: Duration, last: Option<&Sample>) -> Line {
         DrainEnd::Budget => (Level::Warn, "no time is left to drain: requests may be cut off"),
     };
     Line::new(level, "drain-ended", msg)
-        .seen(last.filter(|_| !blind))
+        .sample(last.filter(|_| !blind))
         .span("after", after)
-        .text("why", name)
+        .text("why", drain_end(why))
 }
 
-/// A line about an attempt.
+/// Why a drain ended, as one word.
+pub fn drain_end(why: DrainEnd) -> &'static str {
+    match why {
+        DrainEnd::Quiet => "quiet",
+        DrainEnd::Delay => "delay",
+        DrainEnd::Budget => "budget",
+    }
+}
+
+/// How an attempt ended, as one word.
+pub fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Failed => "failed",
+        Outcome::TimedOut => "timed-out",
+        Outcome::NotStarted => "not-started",
+    }
+}
+
+/// A line about a hook.
 fn hook(level: Level, fact: &'static str, id: HookId, msg: &str) -> Line {
     let msg = format!("{} hook {msg}", id.phase.as_str());
-    Line::new(level, fact, msg).text("hook", names::hook(id))
+    Line::new(level, fact, msg).text("hook", plan_names::hook(id))
 }
 
 fn phase_aborted(id: HookId) -> Line {
@@ -199,7 +208,7 @@ fn phase_aborted(id: HookId) -> Line {
             (Level::Error, "the app is not started: a pre-start hook has failed".into())
         }
         HookPhase::OnReload => {
-            (Level::Warn, "the reload signal is not passed on: an on-reload hook has failed".into())
+            (Level::Warn, "the reload signal is not forwarded: an on-reload hook has failed".into())
         }
         HookPhase::OnReady
         | HookPhase::PreStop
@@ -209,14 +218,14 @@ fn phase_aborted(id: HookId) -> Line {
             let phase = id.phase.as_str();
             (
                 Level::Warn,
-                format!("the other {phase} hooks are left out: this one has failed").into(),
+                format!("the other {phase} hooks are skipped: this one has failed").into(),
             )
         }
     };
-    Line::new(level, "phase-aborted", msg).text("hook", names::hook(id)).within(id.phase)
+    Line::new(level, "phase-aborted", msg).text("hook", plan_names::hook(id)).within(id.phase)
 }
 
-/// Who asked for a stop, as users read it.
+/// The sender of a stop request, as users read it.
 pub fn sender(pid: Option<i32>) -> String {
     match pid {
         None => "the terminal or the kernel".to_owned(),
@@ -228,7 +237,7 @@ pub fn sender(pid: Option<i32>) -> String {
 fn stop_again(signal: Signal, kill: bool) -> Line {
     let line = match kill {
         true => warn("stop-again", "second stop request: ending the budget now"),
-        false => info("stop-again", "second stop request: a stop is on already"),
+        false => info("stop-again", "second stop request: already stopping"),
     };
     line.show("signal", signal)
 }
@@ -239,7 +248,7 @@ fn forwarded(signal: Signal, sent: Signal, scope: Scope) -> Line {
         Scope::Auto | Scope::Main | Scope::Mixed => "the app",
         Scope::Tree => "every process",
     };
-    debug("forwarded", format!("passing a signal on to {whom}"))
+    debug("forwarded", format!("forwarding a signal to {whom}"))
         .show("signal", signal)
         .show("sent", sent)
 }
@@ -247,14 +256,14 @@ fn forwarded(signal: Signal, sent: Signal, scope: Scope) -> Line {
 fn app_ended(ending: Ending) -> Line {
     match ending {
         Ending::Was(status) => {
-            info("app-ended", format!("the app ended with {status}")).ended(Some(status))
+            info("app-ended", format!("the app ended with {status}")).status(Some(status))
         }
         Ending::NotStarted(_) => info("app-ended", "the app was never started"),
         Ending::Forestalled(signal) => {
-            let msg = format!("the app is not started: {signal} has asked for a stop before");
-            info("app-ended", msg).ended(Some(Status::Signal(signal)))
+            let msg = format!("the app is not started: {signal} requested a stop before");
+            info("app-ended", msg).status(Some(Status::Signal(signal)))
         }
-        Ending::Unkillable => warn("app-ended", "the app does not die"),
+        Ending::Unkillable => warn("app-ended", "the app survives SIGKILL"),
     }
 }
 

@@ -1,17 +1,17 @@
-//! The line of what was met.
+//! The line of an incident.
 
 use log::Level;
 
 use super::{Line, info, warn};
 use crate::account::incident::Incident;
-use crate::account::names;
+use crate::account::plan_names;
 use crate::machine::hooks::{HookId, HookPhase};
 
-/// The kind of a line that a hook has printed.
+/// The kind of a line of a hook's output.
 pub const HOOK_SAID: &str = "hook-said";
 
 impl Line {
-    /// The line of what was met.
+    /// The line of an incident.
     pub fn of_incident(incident: &Incident) -> Line {
         match incident {
             Incident::Started { pid, name } => {
@@ -19,7 +19,7 @@ impl Line {
             }
             Incident::NotExecuted { why } => Line::new(Level::Error, "not-executed", why.clone()),
             Incident::TookOver { pid } => {
-                info("took-over", "the app goes on as another process").number("pid", pid.0)
+                info("took-over", "the app continues as another process").number("pid", pid.0)
             }
             Incident::Reaped { kin, pid, status, warn } => {
                 let level = if *warn { Level::Warn } else { Level::Trace };
@@ -27,10 +27,10 @@ impl Line {
                 Line::new(level, "reaped", msg)
                     .number("pid", pid.0)
                     .text("kind", kin.as_str())
-                    .ended(Some(*status))
+                    .status(Some(*status))
             }
             Incident::LeftoversAsked { signal, processes } => {
-                info("leftovers-asked", "asking what the app left behind to stop")
+                info("leftovers-asked", "asking the leftovers to stop")
                     .show("signal", signal)
                     .number("processes", *processes)
             }
@@ -42,32 +42,29 @@ impl Line {
             }
             Incident::Unheard { pid, uid, why, again } => {
                 let level = if *again { Level::Debug } else { Level::Warn };
-                let msg = format!("a message to NOTIFY_SOCKET is left unread: {why}");
+                let msg = format!("a message to NOTIFY_SOCKET is refused: {why}");
                 Line::new(level, "unheard", msg).number("pid", pid.0).number("uid", *uid)
             }
             Incident::ForeignMain { pid } => {
-                warn("foreign-main", "the app names a main process that is none of its own")
+                warn("foreign-main", "the app names a main process that is not one of its own")
                     .number("pid", pid.0)
             }
             Incident::ObserverEnded { status } => {
-                let msg = format!("the observer ended with {status}; it is started again");
+                let msg = format!("the observer ended with {status}; restarting it");
                 info("observer-ended", msg)
             }
             Incident::Trouble { text } => warn("trouble", text.clone()),
-            Incident::LinesDropped { lines } => {
-                warn("lines-dropped", "log lines dropped: stderr was not read")
-                    .number("lines", *lines)
-            }
         }
     }
 }
 
-/// What a hook prints on stdout is news, on stderr a complaint. That an app is not ready yet is none.
+/// At info if the hook wrote the line to stdout, at warn for stderr. At debug for a probe: that an app is not ready yet
+/// is no failure.
 fn said(id: HookId, stderr: bool, text: &str) -> Line {
     let (level, stream) = if stderr { (Level::Warn, "stderr") } else { (Level::Info, "stdout") };
     let level = if id.phase == HookPhase::Ready { Level::Debug } else { level };
     Line::new(level, HOOK_SAID, text.to_owned())
         .text("phase", id.phase.as_str())
-        .text("hook", names::hook(id))
+        .text("hook", plan_names::hook(id))
         .text("stream", stream)
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::{Line, MADE, Took, Value};
-use crate::account::account::Span;
+use super::{Line, MADE, Took, level_name};
 use crate::account::incident::{Incident, Kin};
 use crate::account::journal;
-use crate::account::log::level_name;
+use crate::account::time::Span;
+use crate::account::value::Value;
 use crate::machine::connections::{Sample, Visibility};
 use crate::machine::fact::{DrainEnd, Fact, Reason, Survivor};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
@@ -102,8 +102,8 @@ fn facts() -> Vec<Fact> {
             .map(|(outcome, status)| Fact::HookEnded { id, outcome, status }),
     );
     for why in [DrainEnd::Quiet, DrainEnd::Delay, DrainEnd::Budget] {
-        let looks = [None, Some(sample), Some(blind), Some(idle)];
-        facts.extend(looks.map(|last| Fact::DrainEnded { why, after, last }));
+        let samples = [None, Some(sample), Some(blind), Some(idle)];
+        facts.extend(samples.map(|last| Fact::DrainEnded { why, after, last }));
     }
     facts.extend(
         [
@@ -118,7 +118,7 @@ fn facts() -> Vec<Fact> {
     facts
 }
 
-fn mets() -> Vec<Incident> {
+fn incidents() -> Vec<Incident> {
     let pid = Pid(3);
     let status = Status::Code(0);
     let why = || "because".to_owned();
@@ -142,7 +142,6 @@ fn mets() -> Vec<Incident> {
         Incident::ForeignMain { pid },
         Incident::ObserverEnded { status },
         Incident::Trouble { text: why() },
-        Incident::LinesDropped { lines: 2 },
     ]
 }
 
@@ -192,8 +191,8 @@ fn place(fact: &Fact) -> usize {
     }
 }
 
-fn place_met(met: &Incident) -> usize {
-    match met {
+fn place_of_incident(incident: &Incident) -> usize {
+    match incident {
         Incident::Started { .. } => 0,
         Incident::NotExecuted { .. } => 1,
         Incident::TookOver { .. } => 2,
@@ -207,19 +206,19 @@ fn place_met(met: &Incident) -> usize {
         Incident::ForeignMain { .. } => 10,
         Incident::ObserverEnded { .. } => 11,
         Incident::Trouble { .. } => 12,
-        Incident::LinesDropped { .. } => 13,
     }
 }
 
 fn samples() -> Vec<Line> {
-    let (facts, mets) = (facts(), mets());
+    let (facts, incidents) = (facts(), incidents());
     let places: BTreeSet<usize> = facts.iter().map(place).collect();
     assert_eq!(places, (0..40).collect(), "facts without a sample");
-    let places: BTreeSet<usize> = mets.iter().map(place_met).collect();
-    assert_eq!(places, (0..14).collect(), "what was met without a sample");
+    let places: BTreeSet<usize> = incidents.iter().map(place_of_incident).collect();
+    assert_eq!(places, (0..13).collect(), "incidents without a sample");
     let mut began = Took::NOTHING;
     let lines = facts.iter().map(|fact| Line::of(fact).took(began.take(Span(5), fact)));
-    lines.chain(mets.iter().map(Line::of_incident)).collect()
+    let lines = lines.chain(incidents.iter().map(Line::of_incident));
+    lines.chain([Line::lines_dropped(2)]).collect()
 }
 
 /// The rows of the table: levels, and fields with their types.
@@ -339,9 +338,9 @@ fn what_took_how_long() {
     }
 }
 
-/// A signal that is passed on costs no line that nobody reads.
+/// A forwarded signal costs no line that is not written.
 #[test]
-fn no_line_is_made_for_nobody() {
+fn no_line_is_made_below_the_level() {
     let made = |fact: &Fact| {
         let before = MADE.get();
         journal::record(fact);

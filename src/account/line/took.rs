@@ -1,14 +1,16 @@
-//! How long things took: what the fact that ends one does not say, since another one began it.
+//! How long things took: a fact that ends something does not hold its beginning.
 
-use super::super::account::Span;
+use crate::account::time::Span;
 use crate::machine::fact::Fact;
 use crate::machine::hooks::HookId;
 use crate::machine::phase::PhaseName;
 
-/// When that began whose end is still to come. Its size is bounded: an attempt is forgotten at its end.
+/// When that began which has not ended yet. Bounded: an attempt is removed at its end.
 #[derive(Debug, Default)]
 pub struct Took {
+    /// The beginning of the stop.
     stop: Option<Span>,
+    /// The first stop signal to the app.
     asked: Option<Span>,
     attempts: Vec<(HookId, Span)>,
 }
@@ -17,12 +19,11 @@ impl Took {
     /// Nothing has begun.
     pub const NOTHING: Took = Took { stop: None, asked: None, attempts: Vec::new() };
 
-    /// Takes in a fact. If it is the end of an attempt, of the app that was asked to stop, or of the
-    /// stop: how long that took.
+    /// Takes a fact in. Returns the duration if it ends an attempt, the app after its stop signal, or the stop.
     pub fn take(&mut self, at: Span, fact: &Fact) -> Option<Span> {
         let since = |begun: Span| at.since(begun);
         match fact {
-            // With or without a stop request, with or without an app.
+            // There may be no stop request and no app.
             Fact::Entered(phase) if *phase >= PhaseName::PreStop => {
                 self.stop.get_or_insert(at);
                 None
@@ -41,40 +42,7 @@ impl Took {
             }
             Fact::AppEnded { .. } => self.asked.map(since),
             Fact::Exit { .. } => self.stop.map(since),
-            Fact::Entered(_)
-            | Fact::ConditionHolds { .. }
-            | Fact::Listens { .. }
-            | Fact::Ready { .. }
-            | Fact::NotReady { .. }
-            | Fact::StopsItself
-            | Fact::WatchdogMissed { .. }
-            | Fact::MainPid { .. }
-            | Fact::DrainBegun { .. }
-            | Fact::Sampled { .. }
-            | Fact::Acknowledged { .. }
-            | Fact::DrainEnded { .. }
-            | Fact::StopRequested { .. }
-            | Fact::StopAgain { .. }
-            | Fact::Forwarded { .. }
-            | Fact::Dropped { .. }
-            | Fact::NoApp { .. }
-            | Fact::Held { .. }
-            | Fact::ReloadRequested { .. }
-            | Fact::ReloadMerged { .. }
-            | Fact::ReloadDropped { .. }
-            | Fact::PhaseAborted { .. }
-            | Fact::Extended { .. }
-            | Fact::Diagnosed { .. }
-            | Fact::HookRetried { .. }
-            | Fact::HookSkipped { .. }
-            | Fact::LeftoversSignalled { .. }
-            | Fact::DeadlineReached { .. }
-            | Fact::StillThere(_)
-            | Fact::MoreStillThere(_)
-            | Fact::SurvivorsNotRecorded
-            | Fact::Unkillable
-            | Fact::Suspended { .. }
-            | Fact::Resumed => None,
+            _ => None,
         }
     }
 }

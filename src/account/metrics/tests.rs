@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
-use crate::account::account::{App, Drain, Ended, Hook, Seen, Setting, Stretch, Wall};
+use crate::account::document::{App, Drain, DrainSample, Ended, Hook, Setting, Stretch};
 use crate::account::incident::Incident;
+use crate::account::time::Wall;
 use crate::machine::fact::Fact;
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
 use crate::types::{Pid, Status};
@@ -38,7 +39,13 @@ fn small() -> Account {
             hook("post-stop", "bye", &[], &[]),
         ],
         drain: Some(Drain {
-            last: Some(Seen { busy: 1, owed: 2, idle: 3, queued: 4, ..Seen::default() }),
+            last: Some(DrainSample {
+                busy: 1,
+                owed: 2,
+                idle: 3,
+                queued: 4,
+                ..DrainSample::default()
+            }),
             ..Drain::default()
         }),
         settings: vec![
@@ -166,7 +173,7 @@ fn buckets_hold_all_that_is_not_longer() {
     proptest!(config, |(times in times)| {
         let hooks = vec![hook("on-stop", "x", &[], &times)];
         let text = render(&Account { hooks, ..Account::default() }, Form::Text);
-        let bounds = crate::account::account::BUCKETS.map(|bound| bound * 1000);
+        let bounds = crate::account::document::BUCKETS.map(|bound| bound * 1000);
         let mut expected: Vec<f64> = bounds
             .iter()
             .map(|bound| times.iter().filter(|time| *time <= bound).count() as f64)
@@ -212,7 +219,7 @@ fn a_histogram_of_any_length_is_written() {
         one.took.buckets = buckets;
         let text = render(&Account { hooks: vec![one.clone()], ..Account::default() }, Form::Text);
         let lines = values(&text, "graceinit_hook_duration_seconds_bucket");
-        assert_eq!(lines.len(), crate::account::account::BUCKETS.len() + 1);
+        assert_eq!(lines.len(), crate::account::document::BUCKETS.len() + 1);
         assert_eq!(lines.last(), Some(&count));
         assert_eq!(values(&text, "graceinit_hook_duration_seconds_count"), [count]);
     }
@@ -248,53 +255,5 @@ fn the_program_s_text_is_taken_apart() {
         ("", ("", "")),
     ] {
         assert_eq!(build(program), parts, "{program:?}");
-    }
-}
-
-#[test]
-fn the_form_is_negotiated() {
-    use Form::{OpenMetrics, Text};
-    let prometheus_2 = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;\
-                        version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-    let prometheus_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
-                        application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;\
-                        escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
-    let text_first = "text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;\
-                      q=0.5,*/*;q=0.1";
-    for (accept, form) in [
-        (prometheus_2, OpenMetrics),
-        (prometheus_3, OpenMetrics),
-        (text_first, Text),
-        // Who does not ask for it by name cannot read it.
-        ("", Text),
-        ("*/*", Text),
-        ("application/*", Text),
-        ("text/html,application/xhtml+xml,*/*;q=0.8", Text),
-        ("text/plain", Text),
-        ("application/openmetrics-text", OpenMetrics),
-        ("application/openmetrics-text; version=0.0.1", OpenMetrics),
-        ("application/openmetrics-text; version=2.0.0", Text),
-        ("application/openmetrics-text; version=2.0.0, application/openmetrics-text", OpenMetrics),
-        ("application/openmetrics-text;q=0", Text),
-        ("application/openmetrics-text;q=0.0, text/plain;q=0", Text),
-        // As good as text is good enough.
-        ("text/plain, application/openmetrics-text", OpenMetrics),
-        ("text/plain;q=0.5, application/openmetrics-text;q=0.500", OpenMetrics),
-        ("text/plain;q=0.6, application/openmetrics-text;q=0.5", Text),
-        // The more specific range says how much text is wanted.
-        ("*/*;q=0.9, application/openmetrics-text;q=0.5", Text),
-        ("*/*;q=0.9, text/plain;q=0.1, application/openmetrics-text;q=0.5", OpenMetrics),
-        ("text/*;q=0.1, */*;q=0.9, application/openmetrics-text;q=0.5", OpenMetrics),
-        // A text format that is not written counts for nothing.
-        ("text/plain;version=1.0.0, application/openmetrics-text;q=0.5", OpenMetrics),
-        // Letters, blanks, quotes, and what is wrong.
-        ("Application/OpenMetrics-Text ; Version=\"1.0.0\" ; Q=1", OpenMetrics),
-        ("a/b;c=\"d,application/openmetrics-text,e\"", Text),
-        ("a/b;c=\"application/openmetrics-text", Text),
-        ("application/openmetrics-text;q=nan, text/plain;q=0.9", OpenMetrics),
-        ("application/openmetrics-text;q=7;;=;x, text/plain;q=0.9", OpenMetrics),
-        (",;,=,application/openmetrics-text-not", Text),
-    ] {
-        assert_eq!(Form::wanted(accept), form, "{accept}");
     }
 }

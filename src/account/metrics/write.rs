@@ -1,5 +1,5 @@
-//! The two text formats: Prometheus' [0.0.4] and OpenMetrics [1.0.0]. They differ in the names of
-//! counters in the lines about them, in `# UNIT` and in `# EOF`.
+//! Writes the two text formats: Prometheus' [0.0.4] and OpenMetrics [1.0.0]. They differ in the names of counters in
+//! `# HELP` and `# TYPE`, in `# UNIT` and in `# EOF`.
 //!
 //! [0.0.4]: https://prometheus.io/docs/instrumenting/exposition_formats/
 //! [1.0.0]: https://prometheus.io/docs/specs/om/open_metrics_spec/
@@ -7,7 +7,8 @@
 use std::fmt::{Display, Write};
 
 use super::Form;
-use crate::account::account::{BUCKETS, Histogram, Span};
+use crate::account::document::{BUCKETS, Histogram};
+use crate::account::time::Span;
 
 const PREFIX: &str = "graceinit_";
 
@@ -19,7 +20,7 @@ pub(super) enum Kind {
     Histogram,
 }
 
-/// Writes families, one after the other.
+/// Writes one family after the other.
 pub(super) struct Writer {
     form: Form,
     text: String,
@@ -36,8 +37,7 @@ impl Writer {
         Writer { form, text: String::new() }
     }
 
-    /// Writes a family, of which `name` is the part between `graceinit_` and `_total`. One without
-    /// samples is left out.
+    /// Writes a family; `name` is the part between `graceinit_` and `_total`. A family without samples is left out.
     pub(super) fn family(
         &mut self,
         name: &str,
@@ -58,7 +58,7 @@ impl Writer {
         };
         let family = match self.form {
             Form::Text => &sample,
-            // There a family is called like its counter without what all counters end in.
+            // There the name of the family has no `_total`.
             Form::OpenMetrics => &base,
         };
         push(&mut self.text, format_args!("# HELP {family} {help}\n"));
@@ -73,7 +73,7 @@ impl Writer {
         }
     }
 
-    /// The whole.
+    /// The whole text.
     pub(super) fn end(mut self) -> String {
         if self.form == Form::OpenMetrics {
             self.text.push_str("# EOF\n");
@@ -83,16 +83,16 @@ impl Writer {
 }
 
 impl Family<'_> {
-    /// One sample. A label that is empty is one that is not there.
+    /// One sample. An empty label is the same as a missing one, so it is left out.
     pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
         self.line("", labels, value);
     }
 
-    /// A histogram: its buckets, each with all that are smaller, its sum and its count.
+    /// A histogram: its buckets, each including all smaller ones, its sum and its count.
     pub(super) fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram) {
-        let mut most = 0_u64;
+        let mut total = 0_u64;
         let mut bounds = BUCKETS.iter().map(|bound| seconds(bound * 1000));
-        // The last bucket, and whatever lies behind it, has no bound.
+        // The last bucket has no bound.
         let mut counts = histogram.buckets.iter();
         let with = |le: &'_ str, this: &mut Self, count: u64| {
             let mut all = labels.to_vec();
@@ -100,13 +100,13 @@ impl Family<'_> {
             this.line("_bucket", &all, count);
         };
         for bound in &mut bounds {
-            most = most.saturating_add(*counts.next().unwrap_or(&0));
-            with(&bound, self, most);
+            total = total.saturating_add(*counts.next().unwrap_or(&0));
+            with(&bound, self, total);
         }
-        most = counts.fold(most, |sum, count| sum.saturating_add(*count));
-        with("+Inf", self, most);
+        total = counts.fold(total, |sum, count| sum.saturating_add(*count));
+        with("+Inf", self, total);
         self.line("_sum", labels, seconds(histogram.sum.0));
-        self.line("_count", labels, most);
+        self.line("_count", labels, total);
     }
 
     fn line(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
@@ -123,11 +123,11 @@ impl Family<'_> {
 }
 
 fn push(text: &mut String, what: std::fmt::Arguments<'_>) {
-    // Memory takes every write.
+    // Writing to a String cannot fail.
     let _ = text.write_fmt(what);
 }
 
-/// A label's value as both formats have it between its quotes.
+/// Escapes the value of a label, for both formats.
 pub(super) fn escape(value: &str, text: &mut String) {
     for c in value.chars() {
         match c {
@@ -139,8 +139,8 @@ pub(super) fn escape(value: &str, text: &mut String) {
     }
 }
 
-/// Microseconds as seconds, exactly, and as a float is written canonically: `0.005`, `1.0`. It is what a
-/// label `le` has to look like in OpenMetrics, and what Prometheus 3 makes of one in any format.
+/// Microseconds as seconds, exactly, as the canonical form of a float: `0.005`, `1.0`. OpenMetrics requires it of the
+/// label `le`, and Prometheus 3 converts every `le` to it.
 pub(super) fn seconds(micros: u64) -> String {
     let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
     let short = text.trim_end_matches('0');
@@ -150,7 +150,7 @@ pub(super) fn seconds(micros: u64) -> String {
     }
 }
 
-/// Two histograms as one.
+/// The sum of two histograms.
 pub(super) fn together(one: &Histogram, other: &Histogram) -> Histogram {
     let of = |all: &Histogram, place: usize| *all.buckets.get(place).unwrap_or(&0);
     let places = one.buckets.len().max(other.buckets.len());

@@ -1,22 +1,22 @@
-//! Drawing to scale: rows of bars and moments over one axis. A drawing is as wide as there is room, so
-//! every place in it is a share of the whole; text keeps its size. Knows nothing of what it draws.
+//! Draws to scale: rows of bars and moments below one axis. A drawing is as wide as the page, so every place in it is a
+//! share of the width; text keeps its size.
 
 use std::fmt;
 
-use super::super::account::Span;
+use super::super::time::Span;
 use super::html::{self, Html};
 
-/// At most so many ticks: more would run into each other on a phone.
+/// The most ticks: more would overlap on a phone.
 const TICKS: u64 = 6;
 
-/// A part of a life, as wide as the drawing.
+/// The part of a life that a drawing shows.
 #[derive(Clone, Copy)]
 pub(super) struct Window {
     from: Span,
     to: Span,
 }
 
-/// Where something lies, in hundredths of the width.
+/// A place in the drawing, in hundredths of the width.
 #[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
 pub(super) struct Share(pub f64);
 
@@ -27,7 +27,7 @@ impl fmt::Display for Share {
 }
 
 impl Window {
-    /// From here to there, and at least a millisecond.
+    /// At least a millisecond long.
     pub(super) fn new(from: Span, to: Span) -> Window {
         Window { from, to: to.max(later(from, Span(1000))) }
     }
@@ -36,19 +36,19 @@ impl Window {
         self.to
     }
 
-    /// Where this moment lies; what lies outside is at the edge.
+    /// The place of a moment; one outside is at the edge.
     pub(super) fn place(&self, at: Span) -> Share {
         let whole = self.to.since(self.from).0.max(1);
         let part = at.since(self.from).0.min(whole);
         Share(part as f64 * 100.0 / whole as f64)
     }
 
-    /// It can be seen.
+    /// Whether a moment is inside.
     pub(super) fn shows(&self, at: Span) -> bool {
         (self.from..=self.to).contains(&at)
     }
 
-    /// Round times from its beginning on, at equal distances.
+    /// Round times at equal distances, from its beginning on.
     pub(super) fn ticks(&self) -> Vec<Span> {
         const SECOND: u64 = 1_000_000;
         const DAY: u64 = 86_400 * SECOND;
@@ -87,32 +87,32 @@ impl Window {
     }
 }
 
-/// `at`, and so much more.
+/// `at` + `more`.
 pub(super) fn later(at: Span, more: Span) -> Span {
     Span(at.0.saturating_add(more.0))
 }
 
-/// What is drawn in a row.
+/// A bar or a moment in a row.
 pub(super) struct Mark {
-    /// What it looks like: a class of the style sheet.
+    /// Its class in the style sheet.
     pub ink: &'static str,
     /// When it begins.
     pub from: Span,
-    /// When it ends; `None`: it is a moment.
+    /// When it ends; `None`: a moment.
     pub to: Option<Span>,
-    /// What it is.
+    /// Its title.
     pub title: String,
 }
 
 /// A row.
 pub(super) struct Row {
-    /// A class of the style sheet.
+    /// Its class in the style sheet.
     pub class: &'static str,
-    /// On the left.
+    /// The text on the left.
     pub label: String,
-    /// Between.
+    /// What is drawn.
     pub marks: Vec<Mark>,
-    /// On the right.
+    /// The text on the right.
     pub note: Html,
 }
 
@@ -136,35 +136,35 @@ impl Row {
     }
 }
 
-/// A line through all rows.
-pub(super) struct Limit {
-    /// A class of the style sheet.
+/// A vertical line through all rows.
+pub(super) struct Marker {
+    /// Its class in the style sheet.
     pub ink: &'static str,
     /// When.
     pub at: Span,
 }
 
 /// Draws the rows below an axis.
-pub(super) fn draw(out: &mut Html, window: Window, name: &str, rows: Vec<Row>, limits: &[Limit]) {
-    begin(out, window, name, limits);
+pub(super) fn draw(out: &mut Html, window: Window, name: &str, rows: Vec<Row>, markers: &[Marker]) {
+    begin(out, window, name, markers);
     for row in rows {
         draw_row(out, window, row);
     }
     out.raw("</ul>\n");
 }
 
-/// The beginning of a drawing: its axis, and the lines through all its rows.
-pub(super) fn begin(out: &mut Html, window: Window, name: &str, limits: &[Limit]) {
+/// Begins a drawing: its axis and its markers.
+pub(super) fn begin(out: &mut Html, window: Window, name: &str, markers: &[Marker]) {
     out.raw("<ul class=\"chart\"").attr("aria-label", name).raw(">\n");
-    axis(out, window, limits);
+    axis(out, window, markers);
 }
 
-fn axis(out: &mut Html, window: Window, limits: &[Limit]) {
+fn axis(out: &mut Html, window: Window, markers: &[Marker]) {
     let ticks = window.ticks();
     out.raw("<li class=\"axis\" aria-hidden=\"true\"><svg class=\"ticks\">");
     for tick in &ticks {
         let place = window.place(later(window.from, *tick));
-        // At the edges the text would be cut off in the middle.
+        // Centred text would be cut off at the edges.
         let anchor = match place.0 {
             0.0..3.0 => "start",
             97.0.. => "end",
@@ -178,8 +178,8 @@ fn axis(out: &mut Html, window: Window, limits: &[Limit]) {
     for tick in &ticks {
         line(out, "tick", window.place(later(window.from, *tick)));
     }
-    for limit in limits.iter().filter(|limit| window.shows(limit.at)) {
-        line(out, limit.ink, window.place(limit.at));
+    for marker in markers.iter().filter(|marker| window.shows(marker.at)) {
+        line(out, marker.ink, window.place(marker.at));
     }
     out.raw("</svg></li>\n");
 }
@@ -198,7 +198,7 @@ fn draw_row(out: &mut Html, window: Window, row: Row) {
         let from = window.place(mark.from);
         match mark.to {
             Some(to) => {
-                // However short it is, it is seen.
+                // Wide enough to be visible.
                 let width = (window.place(to).0 - from.0).max(0.25);
                 let left = from.0.min(100.0 - width);
                 out.raw("<rect y=\"0\" height=\"100%\"").attr("x", Share(left));
@@ -215,7 +215,7 @@ fn draw_row(out: &mut Html, window: Window, row: Row) {
     out.raw("</svg><span class=\"note\">").add(row.note).raw("</span></li>\n");
 }
 
-/// What lies between these shares of the drawing above fills the one below, which is called so.
+/// Shows that the part between these places of the drawing above fills the one below, with this name.
 pub(super) fn magnify(out: &mut Html, (from, to): (Share, Share), name: &'static str, note: Html) {
     out.raw("<div class=\"zoom\"><h3>").raw(name).raw("</h3><svg class=\"lens\" ");
     out.raw("viewBox=\"0 0 100 10\" preserveAspectRatio=\"none\" aria-hidden=\"true\">");

@@ -1,32 +1,32 @@
-//! The connections while the app was drained.
+//! The connections during the drain.
 
-use super::super::account::{Account, Drain, Seen, Span};
+use super::super::document::{Account, Drain, DrainSample};
+use super::super::time::Span;
 use super::chart::{self, Window};
 use super::html::{self, Html};
-use super::life;
-use super::{first, more};
+use super::{end, first, more};
 
-/// Connections of one kind.
+/// A kind of connections.
 struct Layer {
     name: &'static str,
-    of: fn(&Seen) -> u32,
+    of: fn(&DrainSample) -> u32,
     meaning: &'static str,
 }
 
-/// What is drawn, from below: what holds the stop up, and what does not.
+/// The kinds from below: first those that delay the stop.
 const LAYERS: [Layer; 4] = [
     Layer { name: "owed", of: |seen| seen.owed, meaning: "an answer is owed" },
-    Layer { name: "busy", of: |seen| seen.busy, meaning: "bytes on their way" },
+    Layer { name: "busy", of: |seen| seen.busy, meaning: "bytes in transit" },
     Layer { name: "queued", of: |seen| seen.queued, meaning: "not accepted yet" },
-    Layer { name: "idle", of: |seen| seen.idle, meaning: "nobody waits" },
+    Layer { name: "idle", of: |seen| seen.idle, meaning: "no request" },
 ];
 
 /// The section, if there was a drain.
 pub(super) fn section(out: &mut Html, account: &Account) {
     let Some(drain) = &account.drain else { return };
     out.raw("<section id=\"drain\"><h2>Connections while draining</h2>\n<p>");
-    let end = drain.ended.unwrap_or_else(|| life::end(account));
-    out.raw("The app served on for <b>").text(html::span(end.since(drain.at))).raw("</b>");
+    let end = drain.ended.unwrap_or_else(|| end(account));
+    out.raw("The app kept serving for <b>").text(html::span(end.since(drain.at))).raw("</b>");
     if drain.ended.is_none() {
         out.raw(" so far");
     }
@@ -36,20 +36,20 @@ pub(super) fn section(out: &mut Html, account: &Account) {
     }
     if let Some(acks) = drain.acks {
         out.raw("; that ended early, since ").text(html::counted(acks.into(), "readiness probe"));
-        out.raw(" had heard “not ready”");
+        out.raw(" had been answered “not ready”");
     }
     out.raw(".");
     if drain.looks > 0 {
-        out.raw(" The ports were looked at <b>").text(drain.looks);
-        out.raw(if drain.looks == 1 { "</b> time" } else { "</b> times" });
-        out.raw("; the numbers are those of the last look.");
+        out.raw(" <b>").text(drain.looks);
+        out.raw(if drain.looks == 1 { "</b> sample was" } else { "</b> samples were" });
+        out.raw(" taken; the numbers are those of the last one.");
     }
     out.raw("</p>\n");
     draw(out, drain, end);
     out.raw("</section>\n");
 }
 
-/// Why it ended, as the rest of a sentence.
+/// Why the drain ended, as the rest of a sentence.
 pub(super) fn why(drain: &Drain) -> &'static str {
     match drain.why.as_str() {
         "quiet" => ", until it was quiet",
@@ -94,16 +94,16 @@ fn draw(out: &mut Html, drain: &Drain, end: Span) {
         out.raw("</dd><dd class=\"dim small\">").raw(meaning).raw("</dd></div>");
     }
     out.raw("</dl></li></ul>\n");
-    more(out, drain.series.len(), "looks");
+    more(out, drain.series.len(), "samples");
 }
 
-fn height(seen: &Seen, layers: &[Layer]) -> u64 {
+fn height(seen: &DrainSample, layers: &[Layer]) -> u64 {
     layers.iter().map(|layer| u64::from((layer.of)(seen))).sum()
 }
 
-/// This layer and all below it: in steps, since nothing is known of what was between two looks.
-fn polygon(out: &mut Html, series: &[Seen], window: Window, layer: usize, top: u64) {
-    let level = |seen: &Seen| {
+/// This layer and all below it, in steps, since nothing is known between two samples.
+fn polygon(out: &mut Html, series: &[DrainSample], window: Window, layer: usize, top: u64) {
+    let level = |seen: &DrainSample| {
         let sum = height(seen, &LAYERS[..=layer]);
         100.0 - sum as f64 * 100.0 / top.max(1) as f64
     };

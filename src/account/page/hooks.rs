@@ -1,21 +1,17 @@
-//! The hooks, attempt by attempt, and what they printed.
+//! The hooks, attempt by attempt, and their output.
 
-use super::super::account::{Account, Attempt, Hook};
+use super::super::document::{Account, Attempt, Hook};
 use super::html::{self, Html};
-use super::{FEW, few, first, more, offset};
+use super::{FEW, few, first, more, offset, table};
 
 /// The section, if there are hooks.
 pub(super) fn section(out: &mut Html, account: &Account) {
     if account.hooks.is_empty() {
         return;
     }
-    out.raw("<section id=\"hooks\"><h2>Hooks</h2>\n<div class=\"wide\"><table>");
-    out.raw("<caption>Each hook with its last attempts</caption><thead><tr>");
+    out.raw("<section id=\"hooks\"><h2>Hooks</h2>\n");
     let columns = ["phase", "hook", "attempt", "began", "took", "limit", "outcome", "status"];
-    for column in columns {
-        out.raw("<th scope=\"col\">").text(column).raw("</th>");
-    }
-    out.raw("</tr></thead>\n");
+    table(out, "hooks", "Each hook with its last attempts", &columns);
     for (index, hook) in first(&account.hooks).iter().enumerate() {
         body(out, account, index, hook);
     }
@@ -31,7 +27,7 @@ fn body(out: &mut Html, account: &Account, index: usize, hook: &Hook) {
         out.raw("<tr>");
         heading(out, hook, 1);
         let why = match (hook.skipped, account.exit.is_some()) {
-            (true, _) => "left out: no time was left for it",
+            (true, _) => "skipped: no time was left for it",
             (false, true) => "has not run",
             (false, false) => "has not run yet",
         };
@@ -61,7 +57,7 @@ fn body(out: &mut Html, account: &Account, index: usize, hook: &Hook) {
     out.raw("</tbody>\n");
 }
 
-/// The cells that belong to all attempts, with the numbers that metrics have.
+/// The cells that belong to all attempts, with the numbers that the metrics have.
 fn heading(out: &mut Html, hook: &Hook, rows: usize) {
     out.raw("<th scope=\"rowgroup\"").attr("rowspan", rows).raw(">").text(&hook.phase);
     out.raw("</th><td class=\"name\"").attr("rowspan", rows).raw("><b>").text(&hook.name);
@@ -93,7 +89,7 @@ fn output(out: &mut Html, account: &Account, index: usize, hook: &Hook) {
     }
     out.raw("<tr class=\"output\"><td></td><td colspan=\"7\"><details");
     out.attr("id", format_args!("output-{index}"));
-    // What went wrong is what people look for.
+    // Open where something failed.
     if hook.outcomes.keys().any(|outcome| outcome != "done") {
         out.raw(" open");
     }

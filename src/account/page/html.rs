@@ -1,10 +1,10 @@
-//! Writing HTML. Only words of this program become markup; whatever else comes in is text, and escaped.
+//! Writes HTML. Only literals of this program become markup; everything else is text, and escaped.
 
 use std::fmt::{self, Display, Write};
 
-use super::super::account::Span;
+use super::super::time::Span;
 
-/// A text is cut after so many characters. No account that graceinit writes has one as long.
+/// The longest text, in characters. No account that graceinit writes has a longer one.
 const LONGEST: usize = 1000;
 
 /// A piece of HTML that grows.
@@ -12,7 +12,7 @@ const LONGEST: usize = 1000;
 pub(super) struct Html(String);
 
 impl Html {
-    /// Markup, or text of this program's own.
+    /// Markup, or text of this program.
     pub(super) fn raw(&mut self, markup: &'static str) -> &mut Html {
         self.0.push_str(markup);
         self
@@ -20,7 +20,7 @@ impl Html {
 
     /// Text, or the value of an attribute in quotes.
     pub(super) fn text(&mut self, text: impl Display) -> &mut Html {
-        // A String takes every write.
+        // Writing to a String cannot fail.
         let _ = write!(Escaped(&mut self.0, LONGEST), "{text}");
         self
     }
@@ -46,7 +46,7 @@ impl Html {
     }
 }
 
-/// Passes on what is written as text that is no markup in any place, and so many characters of it.
+/// Escapes what is written to it, up to a number of characters.
 struct Escaped<'a>(&'a mut String, usize);
 
 impl fmt::Write for Escaped<'_> {
@@ -66,8 +66,8 @@ impl fmt::Write for Escaped<'_> {
                 '>' => self.0.push_str("&gt;"),
                 '"' => self.0.push_str("&quot;"),
                 '\'' => self.0.push_str("&#39;"),
-                // No control characters, which HTML does not allow, and nothing that makes a line
-                // read in another order than it is written.
+                // HTML does not allow control characters; bidirectional controls would show a line in another
+                // order than it is written.
                 '\n' | '\t' => self.0.push(char),
                 '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => self.0.push('\u{fffd}'),
                 '\u{fdd0}'..='\u{fdef}' => self.0.push('\u{fffd}'),
@@ -81,7 +81,7 @@ impl fmt::Write for Escaped<'_> {
     }
 }
 
-/// A time span for people: three digits that matter, or two units.
+/// A time span for people: three significant digits, or two units.
 pub(super) fn span(span: Span) -> String {
     let millis = span.0 / 1000;
     let seconds = millis / 1000;

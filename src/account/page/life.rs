@@ -1,11 +1,11 @@
-//! The time line: the whole life as one strip, and on scales of their own what is short: its beginning
-//! and the stop.
+//! The time line: the whole life as one strip, and on a scale of its own the beginning or the stop.
 
-use super::super::account::{Account, Attempt, Entry, Hook, Span, Stretch};
-use super::super::line::Value;
-use super::chart::{self, Limit, Row, Window, later};
+use super::super::document::{Account, Attempt, Entry, Hook, Stretch};
+use super::super::time::Span;
+use super::super::value::Value;
+use super::chart::{self, Marker, Row, Window, later};
 use super::html::{self, Html};
-use super::{FEW, few};
+use super::{FEW, end, few};
 
 /// The phases before the stop.
 const BEFORE: [&str; 3] = ["starting", "running", "ready"];
@@ -25,11 +25,6 @@ pub(super) fn section(out: &mut Html, account: &Account) {
         None => beginning(out, account, whole),
     }
     out.raw("</section>\n");
-}
-
-/// How far the account reaches.
-pub(super) fn end(account: &Account) -> Span {
-    account.exit.as_ref().map_or(account.age, |exit| exit.at)
 }
 
 /// When the end begins: with the stop request, or else with what follows the life of the app.
@@ -58,11 +53,11 @@ fn ink(phase: &str) -> &'static str {
 }
 
 fn stretches(account: &Account) -> impl Iterator<Item = &Stretch> {
-    // The last one is a moment: graceinit leaves.
+    // `exit` is a moment.
     few(&account.phases).iter().filter(|stretch| stretch.phase != "exit")
 }
 
-/// The strip.
+/// Draws the strip of the whole life.
 fn whole(out: &mut Html, account: &Account) -> Window {
     let window = Window::new(Span(0), end(account));
     let mut strip = Row::new("strip", "whole life");
@@ -80,7 +75,7 @@ fn whole(out: &mut Html, account: &Account) -> Window {
     window
 }
 
-/// How long each phase has taken.
+/// The key: each phase and its duration.
 fn key(out: &mut Html, account: &Account) {
     out.raw("<ul class=\"key\">");
     for stretch in stretches(account) {
@@ -92,7 +87,7 @@ fn key(out: &mut Html, account: &Account) {
     out.raw("</ul>\n");
 }
 
-/// The life before the stop: how it came up.
+/// Draws the beginning.
 fn beginning(out: &mut Html, account: &Account, whole: Window) {
     let hooks = account.hooks.iter().filter(|hook| hook.phase == "on-ready");
     let hooks_end =
@@ -100,7 +95,7 @@ fn beginning(out: &mut Html, account: &Account, whole: Window) {
     let ready = account.phases.iter().find(|stretch| stretch.phase == "ready");
     let up =
         ready.map_or(end(account), |stretch| stretch.at).max(hooks_end.max().unwrap_or(Span(0)));
-    // A little of what follows, so that it can be seen what it was for.
+    // With a little of what follows.
     let window = Window::new(Span(0), later(up, Span(up.0 / 8)).min(end(account)));
     let mut rows = Vec::new();
     for stretch in stretches(account).filter(|stretch| window.shows(stretch.at)) {
@@ -119,17 +114,17 @@ fn beginning(out: &mut Html, account: &Account, whole: Window) {
     chart::draw(out, window, "The start", rows, &[]);
 }
 
-/// The stop, from its request on.
+/// Draws the stop, from its request on.
 fn stop(out: &mut Html, account: &Account, whole: Window, from: Span) {
     let end = end(account);
     let took = end.since(from);
     let whole_budget = account.stop.as_ref().and_then(|stop| stop.budget);
     let budget = whole_budget.zip(budget_end(account));
-    // A budget of an hour would squash a stop of seconds.
+    // The end of a budget of an hour would squeeze a stop of seconds.
     let shown = budget.filter(|(_, at)| at.since(from).0 / 5 <= took.0).map(|(_, at)| at);
     let room = Span(took.0 / 50);
     let window = Window::new(from, later(end.max(shown.unwrap_or_default()), room));
-    let mut limits = Vec::new();
+    let mut markers = Vec::new();
     let mut rows = Vec::new();
     if let Some(stop) = &account.stop {
         rows.push(request_row(account, &stop.signal, &stop.from));
@@ -155,7 +150,7 @@ fn stop(out: &mut Html, account: &Account, whole: Window, from: Span) {
         let mut row = Row::new("point", "end of the budget");
         row.moment("limit", at, "the end of the budget");
         if window.shows(at) {
-            limits.push(Limit { ink: "limit", at });
+            markers.push(Marker { ink: "limit", at });
         } else {
             row.marks.clear();
         }
@@ -168,9 +163,9 @@ fn stop(out: &mut Html, account: &Account, whole: Window, from: Span) {
         }
         rows.push(row);
     }
-    limits.extend(account.killed.iter().map(|killed| Limit { ink: "kill", at: killed.at }));
+    markers.extend(account.killed.iter().map(|killed| Marker { ink: "kill", at: killed.at }));
     if account.exit.is_none() {
-        limits.push(Limit { ink: "now", at: end });
+        markers.push(Marker { ink: "now", at: end });
     }
     let mut note = Html::default();
     note.tag("b", html::span(took));
@@ -180,10 +175,10 @@ fn stop(out: &mut Html, account: &Account, whole: Window, from: Span) {
     }
     let name = if account.stop.is_some() { "the stop" } else { "the end" };
     chart::magnify(out, (whole.place(from), whole.place(end)), name, note);
-    chart::draw(out, window, "The stop", rows, &limits);
+    chart::draw(out, window, "The stop", rows, &markers);
 }
 
-/// The end of the budget, if it has one; the app may have asked for more.
+/// The end of the budget, if there is one; the app may have extended it.
 pub(super) fn budget_end(account: &Account) -> Option<Span> {
     let stop = account.stop.as_ref()?;
     let extended = account.timeline.iter().rev().find(|entry| entry.fact == "extended");
@@ -214,12 +209,12 @@ fn phase_row(stretch: &Stretch, account: &Account) -> Row {
     row
 }
 
-/// Moments of a phase: what was sent in it.
+/// Marks the signals that were sent in a phase.
 fn marks(row: &mut Row, account: &Account, stretch: &Stretch) {
     let to = stretch.took.map(|took| later(stretch.at, took));
     let within = |at: Span| at >= stretch.at && to.is_none_or(|to| at <= to);
     if let Some(killed) = account.killed.as_ref().filter(|_| stretch.phase == "killed") {
-        row.moment("kill", killed.at, "SIGKILL to all that is left");
+        row.moment("kill", killed.at, "SIGKILL to everything that is left");
         dim(&mut row.note, " SIGKILL");
         return;
     }
@@ -258,7 +253,7 @@ fn signal(entry: &Entry) -> String {
     }
 }
 
-/// The hooks of these phases that have run or were left out.
+/// The hooks of these phases that have run or were skipped.
 fn hook_rows<'a>(account: &'a Account, phases: &'a [&str]) -> impl Iterator<Item = Row> + 'a {
     let of = account.hooks.iter().filter(|hook| phases.contains(&hook.phase.as_str()));
     let ran = of.filter(|hook| hook.skipped || !hook.attempts.is_empty()).take(FEW);
@@ -269,7 +264,7 @@ fn hook_rows<'a>(account: &'a Account, phases: &'a [&str]) -> impl Iterator<Item
 fn hook_row(hook: &Hook, now: Span) -> Row {
     let mut row = Row::new("hook", &*hook.name);
     if hook.skipped {
-        row.note.raw("<span class=\"bad\">left out</span>");
+        row.note.raw("<span class=\"bad\">skipped</span>");
     }
     let mut before: Option<&Attempt> = None;
     for attempt in few(&hook.attempts) {

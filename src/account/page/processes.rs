@@ -1,39 +1,35 @@
-//! Processes: who was still there before SIGKILL, and who is there now.
+//! The processes that were still there before SIGKILL, and those of this moment.
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::super::account::{Account, Process, Survivor};
+use super::super::document::{Account, Process, Survivor};
 use super::html::{self, Html};
-use super::{ROWS, first, more};
+use super::{ROWS, first, more, table};
 
 /// The section, if SIGKILL was sent.
 pub(super) fn survivors(out: &mut Html, account: &Account) {
     let Some(killed) = &account.killed else { return };
     out.raw("<section id=\"survivors\"><h2>Still there when the budget ended</h2>\n<p>");
     out.raw(match killed.early {
-        true => "A second stop request ended the budget: SIGKILL was sent to all that was left. ",
-        false => "SIGKILL was sent to all that was left. ",
+        true => {
+            "A second stop request ended the budget: SIGKILL was sent to everything that was left. "
+        }
+        false => "SIGKILL was sent to everything that was left. ",
     });
     out.raw(match killed.unkillable {
-        true => "<b class=\"bad\">Something did not die of it:</b> it sleeps in the kernel. ",
+        true => "<b class=\"bad\">A process survived it:</b> it sleeps in the kernel. ",
         false => "",
     });
     out.raw(match (killed.unseen, account.survivors.is_empty()) {
-        (true, _) => "There was no time to look who that was.",
+        (true, _) => "There was no time to record the survivors.",
         (false, true) => "",
-        (false, false) => "What each of them was doing just before:",
+        (false, false) => "What each survivor was doing just before:",
     });
     out.raw("</p>\n");
     if !account.survivors.is_empty() {
-        out.raw(
-            "<div class=\"wide\"><table><caption>Processes before SIGKILL</caption><thead><tr>",
-        );
         let columns =
             ["pid", "ppid", "command", "state", "waits in", "age", "threads", "connections"];
-        for column in columns {
-            out.raw("<th scope=\"col\">").text(column).raw("</th>");
-        }
-        out.raw("</tr></thead>\n");
+        table(out, "survivors", "Processes before SIGKILL", &columns);
         for survivor in first(&account.survivors) {
             row(out, survivor);
         }
@@ -67,12 +63,12 @@ fn row(out: &mut Html, survivor: &Survivor) {
     out.raw("</td></tr></tbody>\n");
 }
 
-/// Where it waited; the kernel says 0 of what runs.
+/// The function that it waited in; the kernel writes 0 for a running process.
 fn known(survivor: &Survivor) -> Option<&str> {
     survivor.wchan.as_deref().filter(|wchan| *wchan != "0")
 }
 
-/// What its state says, in a sentence.
+/// The meaning of its state in a sentence.
 fn meaning(survivor: &Survivor) -> String {
     let wchan = known(survivor).unwrap_or("");
     let waits = |names: &[&str]| names.iter().any(|name| wchan.contains(name));
@@ -81,7 +77,7 @@ fn meaning(survivor: &Survivor) -> String {
             "It slept in the kernel where no signal reaches it: most often a disk or a network file \
              system that does not answer."
         }
-        Some('R') => "It was computing: it was busy, or went round in circles.",
+        Some('R') => "It was computing: it was busy, or in an endless loop.",
         Some('T' | 't') => {
             "It was stopped, by a signal or a debugger, and could not act on anything."
         }
@@ -97,44 +93,40 @@ fn meaning(survivor: &Survivor) -> String {
         _ if waits(&["do_wait", "wait_consider", "kernel_wait"]) => {
             "It waited for one of its children to end."
         }
-        _ if waits(&["hrtimer"]) => "It slept for a time of its own choosing.",
+        _ if waits(&["hrtimer"]) => "It slept until a time that it had set.",
         _ if waits(&["pipe_", "wait_for_partner", "fifo"]) => {
-            "It waited for somebody at the other end of a pipe."
+            "It waited for the other end of a pipe."
         }
         _ if waits(&["inet_csk_accept"]) => "It waited for new connections.",
         _ if waits(&["sk_wait", "wait_for_more_packets", "unix_stream", "tcp_", "recv"]) => {
-            "It waited for somebody at the other end of a connection."
+            "It waited for the other end of a connection."
         }
         _ if waits(&["sigsuspend", "sigtimedwait", "do_pause", "__se_sys_pause"]) => {
-            "It waited for a signal, and the one that it got was not it."
+            "It waited for a signal other than the one that it got."
         }
         _ if waits(&["lock", "flock", "locks_"]) => "It waited for a file lock.",
         _ => "It waited for something.",
     };
     let clients = match survivor.connections {
-        Some(1) => " Somebody was still connected to it.".to_owned(),
+        Some(1) => " 1 connection to it was still open.".to_owned(),
         Some(count) if count > 1 => format!(" {count} connections to it were still open."),
         _ => String::new(),
     };
     format!("{what}{clients}")
 }
 
-/// The processes of this moment, each below its parent.
+/// The section of the processes of this moment, each below its parent.
 pub(super) fn tree(out: &mut Html, account: &Account) {
     if account.processes.is_empty() {
         return;
     }
-    out.raw(
-        "<section id=\"processes\"><h2>Processes</h2>\n<div class=\"wide\"><table class=\"tree\">",
-    );
-    out.raw("<caption>Who is there now</caption><thead><tr>");
-    for column in ["name", "pid", "ppid", "state", "age", "threads", "memory"] {
-        out.raw("<th scope=\"col\">").text(column).raw("</th>");
-    }
-    out.raw("</tr></thead><tbody>\n");
+    out.raw("<section id=\"processes\"><h2>Processes</h2>\n");
+    let columns = ["name", "pid", "ppid", "state", "age", "threads", "memory"];
+    table(out, "tree", "The processes of this moment", &columns);
+    out.raw("<tbody>\n");
     for (depth, process) in nested(first(&account.processes)) {
         out.raw("<tr").attr("data-pid", process.pid).raw("><td><span aria-hidden=\"true\">");
-        // However deep it is, there is room for its name.
+        // Deeper ones are not indented further, so that there is room for the name.
         for _ in 1..depth.min(12) {
             out.raw("<i class=\"step\"></i>");
         }
@@ -152,8 +144,8 @@ pub(super) fn tree(out: &mut Html, account: &Account) {
     out.raw("</section>\n");
 }
 
-/// Each process once, with how deep it lies: first those whose parent is not among them. In a ring,
-/// which only a forged report has, nobody is: those come last.
+/// Each process once, with its depth: first those whose parent is not among them. A ring, which only a forged report
+/// has, has no such process: it comes last.
 fn nested(processes: &[Process]) -> Vec<(usize, &Process)> {
     let pids: HashSet<i32> = processes.iter().map(|process| process.pid).collect();
     let mut children: BTreeMap<i32, Vec<&Process>> = BTreeMap::new();
@@ -169,7 +161,7 @@ fn nested(processes: &[Process]) -> Vec<(usize, &Process)> {
     loop {
         while let Some((depth, process)) = next.pop() {
             order.push((depth, process));
-            // Taken out, so that nobody comes twice.
+            // Removed, so that no process is there twice.
             let below = children.remove(&process.pid).unwrap_or_default();
             next.extend(below.into_iter().rev().map(|child| (depth + 1, child)));
         }

@@ -1,13 +1,14 @@
-//! What is told in lists: troubles, facts, counts, settings, and what is missing.
+//! The lists: troubles, facts, counters, settings, and what was left out.
 
 use std::collections::BTreeMap;
 
-use super::super::account::{Account, Entry, Span};
-use super::super::line::Value;
+use super::super::document::{Account, Entry};
+use super::super::time::Span;
+use super::super::value::Value;
 use super::html::{self, Html};
-use super::{FEW, ROWS, first, more};
+use super::{FEW, ROWS, first, more, table};
 
-/// Warnings and errors, if there were any.
+/// The section of warnings and errors, if there are any.
 pub(super) fn troubles(out: &mut Html, account: &Account) {
     if account.troubles.is_empty() {
         return;
@@ -17,7 +18,7 @@ pub(super) fn troubles(out: &mut Html, account: &Account) {
     out.raw("</section>\n");
 }
 
-/// The list of facts.
+/// The section of the facts.
 pub(super) fn facts(out: &mut Html, account: &Account) {
     if account.timeline.is_empty() {
         return;
@@ -29,12 +30,12 @@ pub(super) fn facts(out: &mut Html, account: &Account) {
 
 fn entries(out: &mut Html, account: &Account, all: &[Entry], caption: &'static str) {
     let stop = account.stop.as_ref().map(|stop| stop.at);
-    out.raw("<div class=\"wide\"><table class=\"facts\"><caption>").raw(caption);
-    out.raw("</caption><thead><tr><th scope=\"col\">at</th>");
-    if stop.is_some() {
-        out.raw("<th scope=\"col\">of the stop</th>");
-    }
-    out.raw("<th scope=\"col\">level</th><th scope=\"col\">what</th></tr></thead><tbody>\n");
+    let columns: &[_] = match stop {
+        Some(_) => &["at", "of the stop", "level", "what"],
+        None => &["at", "level", "what"],
+    };
+    table(out, "facts", caption, columns);
+    out.raw("<tbody>\n");
     for entry in first(all) {
         let level = match entry.level.as_str() {
             "error" => "error",
@@ -67,14 +68,14 @@ fn entries(out: &mut Html, account: &Account, all: &[Entry], caption: &'static s
     more(out, all.len(), "facts");
 }
 
-/// What is counted.
+/// The section of the counters.
 pub(super) fn counts(out: &mut Html, account: &Account) {
     let counts = &account.counts;
     out.raw("<section id=\"counts\"><h2>Counts</h2>\n<div class=\"wide\"><table class=\"counts\">");
-    out.raw("<caption>What metrics count, too</caption><tbody>\n");
+    out.raw("<caption>The same counters as in the metrics</caption><tbody>\n");
     let maps = [
         ("stop requests", "stop_requests", "data-signal", &counts.stop_requests),
-        ("signals passed on to the app", "forwarded", "data-signal", &counts.forwarded),
+        ("signals forwarded to the app", "forwarded", "data-signal", &counts.forwarded),
         ("processes reaped", "reaped", "data-kind", &counts.reaped),
     ];
     for (name, metric, label, map) in maps {
@@ -109,15 +110,15 @@ fn by_name(
     out.raw("</td></tr>\n");
 }
 
-/// What is in force, and who said so.
+/// The section of the settings in force.
 pub(super) fn settings(out: &mut Html, account: &Account) {
     if account.settings.is_empty() {
         return;
     }
-    out.raw("<section id=\"settings\"><h2>Configuration</h2>\n<div class=\"wide\"><table>");
-    out.raw("<caption>What is in force, and who said so</caption><thead><tr>");
-    out.raw("<th scope=\"col\">setting</th><th scope=\"col\">value</th>");
-    out.raw("<th scope=\"col\">source</th></tr></thead><tbody>\n");
+    out.raw("<section id=\"settings\"><h2>Configuration</h2>\n");
+    let columns = ["setting", "value", "source"];
+    table(out, "settings", "The settings in force and their sources", &columns);
+    out.raw("<tbody>\n");
     for setting in first(&account.settings) {
         out.raw("<tr><th scope=\"row\">").text(&setting.name).raw("</th><td><code>");
         out.text(&setting.value).raw("</code></td><td class=\"dim\">").text(&setting.source);
@@ -128,16 +129,14 @@ pub(super) fn settings(out: &mut Html, account: &Account) {
     out.raw("</section>\n");
 }
 
-/// What is missing for want of room.
+/// The section of what was left out.
 pub(super) fn cut(out: &mut Html, account: &Account) {
     if account.cut.is_empty() {
         return;
     }
-    out.raw(
-        "<section id=\"cut\"><h2>Left out</h2>\n<p>For want of room this account does not tell",
-    );
+    out.raw("<section id=\"cut\"><h2>Left out</h2>\n<p>To limit its size this account leaves out");
     for (index, (what, count)) in account.cut.iter().take(ROWS).enumerate() {
-        out.raw(if index > 0 { ", " } else { " of " }).raw("<b").attr("data-cut", what).raw(">");
+        out.raw(if index > 0 { ", " } else { " " }).raw("<b").attr("data-cut", what).raw(">");
         out.text(count).raw("</b> ").text(what);
     }
     out.raw(".</p></section>\n");

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::account::*;
-use super::super::line::Value;
+use super::super::document::*;
+use super::super::time::{Span, Wall};
+use super::super::value::Value;
 use super::html::{self, Html};
-use super::{SCRIPT, STYLE, Shown, render};
+use super::{Edition, SCRIPT, STYLE, render};
 
 /// Every element that there may be, and whether it has no end tag.
 const ELEMENTS: [(&str, bool); 46] = [
@@ -262,9 +263,9 @@ impl Source {
         }
     }
 
-    fn seen(&mut self) -> Seen {
+    fn seen(&mut self) -> DrainSample {
         let [busy, owed, idle, new, queued] = [(); 5].map(|()| self.number() as u32);
-        Seen { at: self.span(), busy, owed, idle, new, queued }
+        DrainSample { at: self.span(), busy, owed, idle, new, queued }
     }
 
     fn survivor(&mut self) -> Survivor {
@@ -398,7 +399,7 @@ proptest! {
         numbers in prop::collection::vec(number(), 1..60),
     ) {
         let account = Source { texts, numbers, next: 0 }.account();
-        for shown in [Shown::Live, Shown::Saved] {
+        for shown in [Edition::Live, Edition::Saved] {
             let page = render(&account, shown);
             prop_assert_eq!(well_formed(&page), Ok(()));
         }
@@ -438,7 +439,7 @@ fn text_is_escaped_everywhere() {
 
 #[test]
 fn an_empty_account_is_a_page() {
-    for shown in [Shown::Live, Shown::Saved] {
+    for shown in [Edition::Live, Edition::Saved] {
         let page = render(&Account::default(), shown);
         assert_eq!(well_formed(&page), Ok(()));
         assert!(page.contains("<h1>Starting: the app was not started yet.</h1>"), "{page}");
@@ -451,7 +452,7 @@ fn an_empty_account_is_a_page() {
 #[test]
 fn a_saved_page_has_no_script_and_a_live_one_refreshes_itself() {
     let account = Account::default();
-    let (live, saved) = (render(&account, Shown::Live), render(&account, Shown::Saved));
+    let (live, saved) = (render(&account, Edition::Live), render(&account, Edition::Saved));
     assert!(live.contains("<script>") && live.contains("http-equiv=\"refresh\""));
     assert!(!saved.contains("<script") && !saved.contains("http-equiv=\"refresh\""));
     assert!(saved.contains("default-src 'none'"), "a page in a file brings its own policy");
@@ -482,7 +483,7 @@ fn the_page_of_a_forged_account_is_bounded() {
             })
             .collect(),
         hooks: (0..900).map(|index| hook(phases[index % 3])).collect(),
-        drain: Some(Drain { series: vec![Seen::default(); 20_000], ..Drain::default() }),
+        drain: Some(Drain { series: vec![DrainSample::default(); 20_000], ..Drain::default() }),
         killed: Some(Killed::default()),
         survivors: vec![Survivor::default(); 20_000],
         processes: (1..20_000)
@@ -494,7 +495,7 @@ fn the_page_of_a_forged_account_is_bounded() {
         summary: "s".repeat(1 << 20),
         ..Account::default()
     };
-    let page = render(&account, Shown::Saved);
+    let page = render(&account, Edition::Saved);
     assert!(page.len() < 48 << 20, "{} bytes", page.len());
     assert!(page.contains("19499 more processes are not shown"));
     assert_eq!(well_formed(&page), Ok(()));

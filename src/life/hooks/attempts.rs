@@ -5,13 +5,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::builtin;
-use super::environment;
 use super::output::Outputs;
-use crate::account::{journal, names};
+use crate::account::{journal, plan_names};
 use crate::config::hooks::{self, Hook};
 use crate::config::source::Source;
 use crate::config::user::User;
-use crate::config::{Config, When};
+use crate::config::{self, Config, When};
 use crate::life::app;
 use crate::life::children::{Children, Role};
 use crate::machine::hooks::{HookId, HookPhase};
@@ -118,7 +117,7 @@ impl Attempts {
             terminal: None,
             stdio: Some([stdin.as_fd(), out.as_fd(), err.as_fd()]),
             variables: &variables,
-            without: &environment::NAMES,
+            without: &config::HOOK_VARIABLES,
             extra: None,
         };
         let child = spawn::spawn(task, &setup)?;
@@ -150,7 +149,7 @@ pub fn explain(config: &Config, id: HookId, failure: Failure) {
     if let Ok(program) = Program::new(&words) {
         let why = app::explain(&program, failure, user(config, &hook));
         let kind = if id.phase == HookPhase::Ready { "probe" } else { "hook" };
-        let text = format!("{kind} {}: {why}", names::hook(id));
+        let text = format!("{kind} {}: {why}", plan_names::hook(id));
         // A probe is repeated until it succeeds: one warning is enough.
         match kind == "probe" && id.attempt > 1 {
             true => log::debug!("{text}"),

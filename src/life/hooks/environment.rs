@@ -3,31 +3,12 @@
 use std::ffi::CString;
 use std::sync::OnceLock;
 
-use crate::account::names;
+use crate::account::plan_names;
 use crate::machine::Machine;
 use crate::machine::hooks::{HookId, HookPhase};
 use crate::machine::plan::Ending;
 use crate::sys::{clock, process};
 use crate::types::{Pid, Status, Time};
-
-/// Variables that graceinit sets or removes for hooks. An inherited value would be that of another life; the last three
-/// belong to the app and its service manager (sd_notify(3)).
-pub const NAMES: [&str; 14] = [
-    "GRACEINIT_PHASE",
-    "GRACEINIT_HOOK",
-    "GRACEINIT_ATTEMPT",
-    "GRACEINIT_REASON",
-    "GRACEINIT_SIGNAL",
-    "GRACEINIT_SENDER_PID",
-    "GRACEINIT_APP_PID",
-    "GRACEINIT_EXIT_CODE",
-    "GRACEINIT_EXIT_SIGNAL",
-    "GRACEINIT_DEADLINE",
-    "GRACEINIT_BUDGET_MS",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-];
 
 /// The trace of this life: the inherited one, or a new one.
 pub fn trace() -> &'static Trace {
@@ -102,7 +83,7 @@ impl Moment<'_> {
     pub fn variables(&self) -> Vec<CString> {
         let mut list = vec![
             ("GRACEINIT_PHASE", self.id.phase.as_str().to_owned()),
-            ("GRACEINIT_HOOK", names::hook(self.id)),
+            ("GRACEINIT_HOOK", plan_names::hook(self.id)),
             ("GRACEINIT_ATTEMPT", self.id.attempt.to_string()),
             ("TRACEPARENT", trace().child()),
         ];

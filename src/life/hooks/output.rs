@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::account::incident::Incident;
 use crate::account::journal;
-use crate::account::log::printable;
+use crate::account::text::printable;
 use crate::machine::hooks::{HookId, HookPhase};
 use crate::sys::fd::{self, Read};
 

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::spawn::{Program, Setup, Signals, Step};
+use super::setup::{Program, Setup, Signals, Step};
 use super::text::{List, Text};
 use crate::sys::signals::{self, Disposition, Mask};
 use crate::sys::{fd, process, raw};
@@ -190,8 +190,9 @@ pub(super) fn return_stack() {
     IS_TAKEN.store(false, Relaxed);
 }
 
-/// Starts a child that shares this process's memory like one of vfork(2), but lets this process go on: execve may hang
-/// on a file system that hangs, and a stop must not. If the kernel refuses, or the stack is taken, the orders come back.
+/// Starts a child that shares this process's memory like one of vfork(2), but lets this process go on: execve may
+/// hang on a file system that hangs, and a stop must not. If the kernel refuses, or the stack is taken, the orders
+/// come back.
 pub(super) fn share(
     orders: &'static mut Orders<'static>,
 ) -> Result<i32, &'static mut Orders<'static>> {

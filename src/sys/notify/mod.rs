@@ -16,8 +16,8 @@ use super::{process, tree};
 use crate::notify::{self, Family, Message, Refusal, Sender};
 use crate::types::{Pid, Time};
 
-/// Where the socket may lie. First in memory, which a container has even if its root file system is read-only, and where no
-/// file outlives the container.
+/// Where the socket may lie. First in memory, which a container has even if its root file system is read-only, and
+/// where no file outlives the container.
 const PLACES: [&str; 3] = ["/dev/shm", "/run", "/tmp"];
 
 /// How many messages are read at once: a flood must not keep the loop from its other work.
@@ -55,8 +55,8 @@ pub struct Datagram {
     pub sender: Sender,
     /// Its text; `None`: it was too long, and a part of it would be misleading.
     pub bytes: Option<Vec<u8>>,
-    /// The descriptor that came with `BARRIER=1`. The sender waits until it is closed: drop it when all earlier messages
-    /// are handled. All other descriptors were closed on arrival.
+    /// The descriptor that came with `BARRIER=1`. The sender waits until it is closed: drop it when all earlier
+    /// messages are handled. All other descriptors were closed on arrival.
     pub barrier: Option<OwnedFd>,
 }
 
@@ -67,29 +67,16 @@ impl Socket {
     /// Those of socket(2), and of bind(2) with an abstract name.
     pub fn open() -> io::Result<Socket> {
         let fd = unix_datagram()?;
-        let on: libc::c_int = 1;
         // Before the socket has a name, so that no message can arrive without credentials.
-        // SAFETY: the value is a live int and its size is what is passed on.
-        let result = unsafe {
-            libc::setsockopt(
-                fd.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_PASSCRED,
-                (&raw const on).cast(),
-                mem::size_of_val(&on) as libc::socklen_t,
-            )
-        };
-        if result != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        fd::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_PASSCRED, &1i32)?;
         for place in PLACES {
             let path = PathBuf::from(place).join(random_name());
             if bind(&fd, path.as_os_str().as_bytes()).is_ok() {
                 return Ok(Socket { fd, name: Name::Path(path) });
             }
         }
-        // Abstract names belong to the network namespace, which other containers may share (those of a pod). The name is
-        // random, so that no process can guess it and take it first.
+        // Abstract names belong to the network namespace, which other containers may share (those of a pod). The name
+        // is random, so that no process can guess it and take it first.
         let name = random_name();
         bind(&fd, &[b"\0", name.as_bytes()].concat())?;
         Ok(Socket { fd, name: Name::Abstract(name) })
@@ -109,8 +96,8 @@ impl Socket {
         CString::new(text.into_vec()).unwrap_or_default()
     }
 
-    /// Receives messages up to a barrier, before which all earlier messages have to be handled, and up to a limit, after
-    /// which poll(2) shows that there are more.
+    /// Receives messages up to a barrier, before which all earlier messages have to be handled, and up to a limit,
+    /// after which poll(2) shows that there are more.
     pub fn receive(&mut self, into: &mut Vec<Datagram>) {
         for _ in 0..BATCH {
             let Some(datagram) = receive(self.fd.as_fd()) else { return };
@@ -146,13 +133,8 @@ fn random_name() -> String {
 
 fn unix_datagram() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: plain numbers.
-    let fd = unsafe { libc::socket(libc::AF_UNIX, kind, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new, so no other value owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    // SAFETY: plain numbers; the call makes a descriptor.
+    unsafe { fd::created(libc::socket(libc::AF_UNIX, kind, 0).into()) }
 }
 
 /// The address of a path, or of a NUL and an abstract name (unix(7)). `None` if it is too long.
@@ -269,21 +251,12 @@ fn ancillary(header: &libc::msghdr) -> (Sender, Vec<OwnedFd>) {
     (sender, descriptors)
 }
 
-/// Turns SO_LINGER off (socket(7)): with it, closing the last descriptor of a TCP socket waits for the peer, for a time that
-/// the sender has chosen.
+/// Turns SO_LINGER off (socket(7)): with it, closing the last descriptor of a TCP socket waits for the peer, for a
+/// time that the sender has chosen.
 fn disable_linger(fd: &OwnedFd) {
     let off = libc::linger { l_onoff: 0, l_linger: 0 };
     // Ignore ENOTSOCK, the result for any other descriptor.
-    // SAFETY: the value is live and its size is what is passed on.
-    unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const off).cast(),
-            mem::size_of_val(&off) as libc::socklen_t,
-        )
-    };
+    let _ = fd::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_LINGER, &off);
 }
 
 /// The parent of a process, from /proc.

@@ -1,11 +1,12 @@
-//! The kernel's tables of sockets, read with a netlink socket of the family sock_diag(7). It needs no privilege and no file,
-//! and shows the sockets of this network namespace.
+//! The kernel's tables of sockets, read with a netlink socket of the family sock_diag(7). It needs no privilege and
+//! no file, and shows the sockets of this network namespace.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 mod wire;
 
+use super::fd;
 use wire::Piece;
 pub use wire::{Info, Kind, Query, Socket, States};
 
@@ -57,10 +58,10 @@ impl Diag {
         Ok(Diag { socket, sequence: 0, buffer: vec![0; ROOM], effort: Effort::default() })
     }
 
-    /// Sends a query and calls `each` for every socket of the answer. Never waits: the kernel reads its tables while the
-    /// query is sent and while the answer is received. Connections that open or close meanwhile may be in the answer, be
-    /// missing or be there twice. The kernel's mark for that (NLM_F_DUMP_INTR) is ignored, because the next sample follows
-    /// soon.
+    /// Sends a query and calls `each` for every socket of the answer. Never waits: the kernel reads its tables while
+    /// the query is sent and while the answer is received. Connections that open or close meanwhile may be in the
+    /// answer, be missing or be there twice. The kernel's mark for that (NLM_F_DUMP_INTR) is ignored, because the
+    /// next sample follows soon.
     ///
     /// # Errors
     /// ENOENT: the kernel lacks the module for such sockets. Others as in [`Diag::open`].
@@ -103,8 +104,8 @@ impl Diag {
             let piece = match receive(socket, &mut self.buffer) {
                 Ok(Some(piece)) => piece,
                 Ok(None) => continue,
-                // EAGAIN: there are no more pieces, although the last one was not marked as such. ENOBUFS: the kernel had
-                // no memory for the next piece.
+                // EAGAIN: there are no more pieces, although the last one was not marked as such. ENOBUFS: the kernel
+                // had no memory for the next piece.
                 Err(libc::EAGAIN | libc::ENOBUFS) => return Ok(Extent::Part),
                 Err(libc::EINTR) => continue,
                 Err(error) => return Err(io::Error::from_raw_os_error(error)),
@@ -131,18 +132,19 @@ impl Diag {
 
 fn open() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: plain numbers.
-    let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_SOCK_DIAG) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new, so no other value owns it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: plain numbers; the call makes a descriptor.
+    let socket = unsafe {
+        fd::created(libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_SOCK_DIAG).into())?
+    };
     // When the socket is connected to the kernel (port 0), no other process can send to it.
     let kernel = address();
     // SAFETY: the pointer is to a live sockaddr_nl, and its size is what is passed on.
     let result = unsafe {
-        libc::connect(fd, (&raw const kernel).cast(), size_of::<libc::sockaddr_nl>() as u32)
+        libc::connect(
+            socket.as_raw_fd(),
+            (&raw const kernel).cast(),
+            size_of::<libc::sockaddr_nl>() as u32,
+        )
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
 }

@@ -1,5 +1,5 @@
-//! The messages of sock_diag (sock_diag(7), linux/inet_diag.h): queries are written, answers are parsed. Pure; any bytes
-//! are harmless.
+//! The messages of sock_diag (sock_diag(7), linux/inet_diag.h): queries are written, answers are parsed. Pure; any
+//! bytes are harmless.
 
 /// States of a socket, as bits (enum tcp state of netinet/tcp.h).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -8,8 +8,8 @@ pub struct States(u32);
 impl States {
     /// Listeners.
     pub const LISTEN: States = States(1 << 10);
-    /// Connections that are being opened, are open, or are being closed while bytes may still be under way. Not TIME-WAIT
-    /// and SYN-SENT.
+    /// Connections that are being opened, are open, or are being closed while bytes may still be under way. Not
+    /// TIME-WAIT and SYN-SENT.
     pub const CONNECTED: States = States(
         1 << 1 // ESTABLISHED
             | 1 << 3 // SYN-RECEIVED
@@ -102,7 +102,8 @@ pub(super) enum Piece {
     Broken,
 }
 
-/// The most ports that the kernel filters by, because a jump in the filter has 16 bits. With more ports the caller filters.
+/// The most ports that the kernel filters by, because a jump in the filter has 16 bits. With more ports the caller
+/// filters.
 const MOST_PORTS: usize = 1000;
 
 const TCPDIAG_GETSOCK: u16 = 18;
@@ -170,9 +171,9 @@ fn attribute(text: &mut Vec<u8>, name: u16, content: &[u8]) {
 }
 
 /// The filter, in the kernel's byte code. Each step compares, and holds the distance in bytes to the next step if the
-/// comparison is true (`yes`, at most 255) and if it is false (`no`). A socket that reaches exactly the end is in the answer;
-/// one that reaches four bytes behind the end is not. The kernel accepts only targets that can be reached by `yes` alone, so
-/// there is a jump (which always goes the way of `no`) behind each port except the last:
+/// comparison is true (`yes`, at most 255) and if it is false (`no`). A socket that reaches exactly the end is in the
+/// answer; one that reaches four bytes behind the end is not. The kernel accepts only targets that can be reached by
+/// `yes` alone, so there is a jump (which always goes the way of `no`) behind each port except the last:
 ///
 /// ```text
 /// from p: 8, next   to p: 8, next   jump: 4, end     for each port except the last

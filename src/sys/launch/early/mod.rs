@@ -1,9 +1,10 @@
 //! The early start: the app is started before the C library.
 //!
-//! When the C library starts, it asks the processor what it can do (CPUID). On a virtual machine the hypervisor answers
-//! each question, and all of them together take longer than the rest of a launch. So the entry point starts the app
-//! first, where nothing has to be read before: no option, no variable that concerns graceinit, no terminal. What remains
-//! is done while the app starts. If anything is out of the ordinary, nothing is changed, and the app is started later.
+//! When the C library starts, it asks the processor what it can do (CPUID). On a virtual machine the hypervisor
+//! answers each question, and all of them together take longer than the rest of a launch. So the entry point starts
+//! the app first, where nothing has to be read before: no option, no variable that concerns graceinit, no terminal.
+//! What remains is done while the app starts. If anything is out of the ordinary, nothing is changed, and the app is
+//! started later.
 //!
 //! Nothing in this folder may use the C library: the addresses of its memory functions are not filled in yet (IRELATIVE
 //! relocations), and errno has no place. So strings are read and written byte by byte and volatile, or the compiler
@@ -58,7 +59,8 @@ pub fn take() -> Option<EarlyApp> {
 /// `stack` is what the kernel has put on the stack of a new program: the number of words, the words, the environment
 /// and the auxiliary vector (`create_elf_tables` in fs/binfmt_elf.c).
 pub unsafe extern "C" fn begin(stack: *const usize, mask: u64) {
-    // SAFETY: the caller promises that this is the kernel's stack. It stays where it is for as long as the program runs.
+    // SAFETY: the caller promises that this is the kernel's stack. It stays where it is for as long as the program
+    // runs.
     if let Some(command) = unsafe { Command::read(stack) } {
         start(&command, mask);
     }
@@ -87,8 +89,8 @@ fn start(command: &Command<'static>, mask: u64) {
         return;
     }
     let Some(top) = child::take_stack(size_of::<Room>()) else { return };
-    // SAFETY: the stack was taken, so the room belongs to this function alone. It is aligned as the size of the room is,
-    // and nothing has been written to it, so it is all zeroes: numbers, null pointers and `None`.
+    // SAFETY: the stack was taken, so the room belongs to this function alone. It is aligned as the size of the room
+    // is, and nothing has been written to it, so it is all zeroes: numbers, null pointers and `None`.
     let Room { orders, letters } = unsafe { &mut *top.cast::<Room>() };
     let Some((signals, status, line)) = open() else { return child::return_stack() };
     (orders.mask, orders.status) = (mask, line);
@@ -125,8 +127,8 @@ fn close(fd: RawFd) {
     let _ = unsafe { raw::call(libc::SYS_close, [fd as usize]) };
 }
 
-/// Whether stdio is open, there is no terminal, SIGCHLD is not ignored, and the kernel lets a child share memory without
-/// harm. Then orphans become children of this process.
+/// Whether stdio is open, there is no terminal, SIGCHLD is not ignored, and the kernel lets a child share memory
+/// without harm. Then orphans become children of this process.
 fn is_ordinary() -> bool {
     (0..3).all(is_open)
         && !has_terminal()

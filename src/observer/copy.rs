@@ -1,35 +1,36 @@
-//! The account, as PID 1 has shown it last.
+//! The observer's copy of the account, as PID 1 sent it last.
 
 use super::processes::Tree;
-use crate::account::account::{Account, Span};
+use crate::account::document::Account;
+use crate::account::time::Span;
 use crate::types::Time;
 
-/// The first byte of a message that shows the account: one JSON document follows.
+/// The first byte of a message with the account: one JSON document follows.
 pub(super) const KIND: u8 = b'A';
-/// No document is longer.
+/// The longest document.
 pub(super) const LONGEST: usize = 65_536;
 
-/// The account, brought up to date when it is asked for.
+/// The account, brought up to date when it is needed.
 #[derive(Debug)]
-pub(super) struct Shown {
+pub(super) struct AccountCopy {
     account: Account,
-    /// How old it was when it was shown, and when that was.
+    /// Its age when it arrived, and when that was.
     age: Span,
     at: Time,
-    /// A later one that nobody has asked for yet.
+    /// A newer document that was not needed yet, and when it arrived.
     unread: Option<(Vec<u8>, Time)>,
     tree: Tree,
 }
 
-impl Shown {
-    pub(super) fn new(account: Account, at: Time) -> Shown {
-        Shown { age: account.age, account, at, unread: None, tree: Tree::default() }
+impl AccountCopy {
+    pub(super) fn new(account: Account, at: Time) -> AccountCopy {
+        AccountCopy { age: account.age, account, at, unread: None, tree: Tree::default() }
     }
 
-    /// Takes a message, if it is one that shows the account.
+    /// Takes a message, if it has the account.
     pub(super) fn take(&mut self, message: &[u8], now: Time) {
         if let [KIND, document @ ..] = message {
-            // Most are never asked for: reading them can wait.
+            // Parsed when it is needed: most never are.
             let (held, at) = self.unread.get_or_insert_default();
             held.clear();
             held.extend_from_slice(document);
@@ -37,10 +38,10 @@ impl Shown {
         }
     }
 
-    /// The account as of now, but for the processes.
+    /// The account as of now, without the processes.
     pub(super) fn account(&mut self, now: Time) -> &Account {
         if let Some((document, at)) = self.unread.take() {
-            // One that cannot be read is none.
+            // A document that cannot be parsed is ignored.
             if let Ok(account) = serde_json::from_slice::<Account>(&document) {
                 (self.age, self.at) = (account.age, at);
                 self.account = account;
@@ -53,7 +54,7 @@ impl Shown {
     /// The account with the processes of this moment.
     pub(super) fn whole(&mut self, now: Time) -> &Account {
         self.account(now);
-        let (processes, more) = self.tree.look();
+        let (processes, more) = self.tree.read();
         self.account.processes = processes.to_vec();
         match more {
             0 => drop(self.account.cut.remove("processes")),
@@ -78,21 +79,21 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_counts_and_grows_older() {
+    fn the_last_document_counts_and_grows_older() {
         let begin = clock::now();
-        let mut shown = Shown::new(Account { age: Span(5), ..Account::default() }, begin);
-        assert_eq!(shown.account(begin.after(Duration::from_micros(3))).age, Span(8));
-        shown.take(&message("running", 10), begin);
-        shown.take(&message("ready", 20), begin.after(Duration::from_micros(7)));
-        // Other kinds, and what is broken, change nothing.
-        shown.take(b"S\x01\x01\x01drain", begin);
+        let mut copy = AccountCopy::new(Account { age: Span(5), ..Account::default() }, begin);
+        assert_eq!(copy.account(begin.after(Duration::from_micros(3))).age, Span(8));
+        copy.take(&message("running", 10), begin);
+        copy.take(&message("ready", 20), begin.after(Duration::from_micros(7)));
+        // Other kinds and broken documents change nothing.
+        copy.take(b"S\x01\x01\x01drain", begin);
         let later = begin.after(Duration::from_micros(9));
-        let seen = |shown: &mut Shown| {
-            let account = shown.account(later);
+        let seen = |copy: &mut AccountCopy| {
+            let account = copy.account(later);
             (account.phase.clone(), account.age)
         };
-        assert_eq!(seen(&mut shown), ("ready".to_owned(), Span(22)));
-        shown.take(b"A{\"phase\":\"dr", later);
-        assert_eq!(seen(&mut shown), ("ready".to_owned(), Span(22)));
+        assert_eq!(seen(&mut copy), ("ready".to_owned(), Span(22)));
+        copy.take(b"A{\"phase\":\"dr", later);
+        assert_eq!(seen(&mut copy), ("ready".to_owned(), Span(22)));
     }
 }

@@ -1,98 +1,25 @@
-//! The account of one life: everything that metrics, report, dump and page show, folded from the facts.
-//! Its size is bounded whatever the app does. In JSON it is what `docs/report.md` describes.
+//! The account of one life, made from facts: metrics, report, `/debug/graceinit` and page show nothing else. Its size
+//! is bounded, whatever the app does. `docs/report.md` describes its JSON form.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
-use super::line::Value;
+use super::time::{Span, Wall};
+use super::value::Value;
 
-pub use super::fold::cut;
-pub(crate) use super::fold::outcome_name;
 #[cfg(test)]
 mod tests;
 
-/// The version of the JSON form. It is raised when a field goes or changes its meaning, not when one
-/// comes.
+/// The version of the JSON form. It is raised when a field is removed or changes its meaning, not when one is added.
 pub const VERSION: u32 = 1;
 
-/// The upper bounds of the histograms' buckets, in milliseconds. One more bucket is for the rest.
+/// The upper bounds of the histograms' buckets, in milliseconds. One more bucket has no bound.
 pub const BUCKETS: [u64; 15] =
     [5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000];
 
-/// A time span in microseconds. In JSON: seconds.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub struct Span(pub u64);
-
-impl Span {
-    /// In seconds.
-    pub fn seconds(self) -> f64 {
-        self.0 as f64 / 1e6
-    }
-
-    /// From `earlier` to `self`.
-    pub fn since(self, earlier: Span) -> Span {
-        Span(self.0.saturating_sub(earlier.0))
-    }
-}
-
-impl From<Duration> for Span {
-    fn from(span: Duration) -> Span {
-        Span(u64::try_from(span.as_micros()).unwrap_or(u64::MAX))
-    }
-}
-
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_f64(self.seconds())
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Span, D::Error> {
-        let seconds = f64::deserialize(from)?;
-        if !(0.0..=1e12).contains(&seconds) {
-            return Err(de::Error::custom("a time in seconds is expected"));
-        }
-        Ok(Span((seconds * 1e6).round() as u64))
-    }
-}
-
-/// A point in time in microseconds since the Unix epoch. In JSON: as in RFC 3339.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Wall(pub u64);
-
-impl Wall {
-    /// `2026-11-23T00:42:01.123456Z`
-    pub fn text(self) -> String {
-        let mut text = String::new();
-        if let Some(time) = std::time::UNIX_EPOCH.checked_add(Duration::from_micros(self.0)) {
-            // It fails after the year 9999; a clock that is so wrong must not end PID 1.
-            let _ = write!(text, "{}", humantime::format_rfc3339_micros(time));
-        }
-        text
-    }
-}
-
-impl Serialize for Wall {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&self.text())
-    }
-}
-
-impl<'de> Deserialize<'de> for Wall {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Wall, D::Error> {
-        let text = <std::borrow::Cow<'_, str>>::deserialize(from)?;
-        let time = humantime::parse_rfc3339(&text).map_err(de::Error::custom)?;
-        let since = time.duration_since(std::time::UNIX_EPOCH).map_err(de::Error::custom)?;
-        Ok(Wall(Span::from(since).0))
-    }
-}
-
-/// The account of one life. Every `at` counts from `began`. The most important comes first, since a
-/// report may have to be cut. In JSON, what is empty, false or not known is left out.
+/// The account of one life. Every `at` counts from `began`. The most important fields come first, since a report may be
+/// cut. In JSON, fields that are empty, false or not known are left out.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Account {
@@ -100,7 +27,7 @@ pub struct Account {
     pub v: u32,
     /// One or two sentences for people; made when the account is written.
     pub summary: String,
-    /// How graceinit has left; `None` while it is there.
+    /// The exit of graceinit; `None` before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
     /// The first stop request.
@@ -108,25 +35,25 @@ pub struct Account {
     pub stop: Option<Stop>,
     /// The app.
     pub app: App,
-    /// SIGKILL was sent to all that was left.
+    /// Set once SIGKILL was sent to everything that was left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub killed: Option<Killed>,
     /// The name of the present phase.
     pub phase: String,
-    /// The app can be sent work.
+    /// Whether the app can be sent work.
     pub ready: bool,
     /// `graceinit 0.1.0`
     pub program: String,
-    /// When the account begins.
+    /// The beginning of the account.
     pub began: Wall,
-    /// How much later it was written.
+    /// The time from there to the writing of this account.
     pub age: Span,
     /// The trace that this life is part of (W3C Trace Context).
     pub trace_id: String,
-    /// The phases so far, in order; none comes twice.
+    /// The phases so far, in order; none is there twice.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<Stretch>,
-    /// Who was still there before SIGKILL.
+    /// The processes that were still there before SIGKILL.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub survivors: Vec<Survivor>,
     /// The hooks, in the order of a life.
@@ -138,33 +65,33 @@ pub struct Account {
     /// Warnings and errors, the last ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<Entry>,
-    /// What is counted.
+    /// The counters.
     pub counts: Counts,
-    /// What happened, at log level info and above: the first and the last things.
+    /// The facts at log level info and above: the first and the last ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<Entry>,
-    /// What is in force, and who said so.
+    /// The settings in force.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<Setting>,
-    /// The processes at this moment; only the observer looks.
+    /// The processes at this moment; only the observer adds them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<Process>,
-    /// What is missing here for want of room: so many of each.
+    /// What was left out to limit the size: how many of each.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub cut: BTreeMap<String, u64>,
 }
 
-/// How graceinit has left.
+/// The exit of graceinit.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Exit {
     /// When.
     pub at: Span,
-    /// With this code.
+    /// The exit code.
     pub code: u8,
-    /// Why the app went: `signal`, `exit`, `crash`, `deadline`, `not-ready`.
+    /// Why the app ended: `signal`, `exit`, `crash`, `deadline`, `not-ready`.
     pub reason: String,
-    /// graceinit was stuck, and the dead-man timer has ended it.
+    /// The loop was stuck, and the dead-man timer has ended graceinit.
     #[serde(skip_serializing_if = "is_false")]
     pub dead_man: bool,
 }
@@ -175,11 +102,11 @@ pub struct Exit {
 pub struct Stop {
     /// When.
     pub at: Span,
-    /// By this signal.
+    /// Its signal.
     pub signal: String,
     /// `process 12`, `outside` (of the pid namespace), `the terminal or the kernel`.
     pub from: String,
-    /// The whole budget; none: the stop has no deadline.
+    /// The whole budget; `None`: the stop has no deadline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Span>,
 }
@@ -188,15 +115,15 @@ pub struct Stop {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct App {
-    /// Its command, in one line and cut.
+    /// Its command in one line, cut.
     pub command: String,
     /// Its pid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
-    /// When it was started.
+    /// When it was forked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Span>,
-    /// So long after that it was ready.
+    /// The time from there until it was ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_after: Option<Span>,
     /// Its end.
@@ -210,7 +137,7 @@ pub struct App {
 pub struct Ended {
     /// When.
     pub at: Span,
-    /// In this phase.
+    /// The phase at that time.
     pub phase: String,
     /// `exited`, `signalled`, `not-started`, `forestalled` (by a stop request), `unkillable`.
     pub how: String,
@@ -222,22 +149,22 @@ pub struct Ended {
     pub signal: Option<String>,
 }
 
-/// SIGKILL to all.
+/// SIGKILL to everything that was left.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Killed {
     /// When.
     pub at: Span,
-    /// A second stop request has ended the budget.
+    /// A second stop request ended the budget.
     #[serde(skip_serializing_if = "is_false")]
     pub early: bool,
-    /// There was no time to look who is still there.
+    /// There was no time to record the survivors.
     #[serde(skip_serializing_if = "is_false")]
     pub unseen: bool,
-    /// So many processes were there besides the survivors that are named.
-    #[serde(skip_serializing_if = "is_none")]
+    /// How many survivors were not recorded.
+    #[serde(skip_serializing_if = "is_zero")]
     pub more: u64,
-    /// Something did not die.
+    /// A process survived SIGKILL.
     #[serde(skip_serializing_if = "is_false")]
     pub unkillable: bool,
 }
@@ -250,7 +177,7 @@ pub struct Stretch {
     pub phase: String,
     /// When it began.
     pub at: Span,
-    /// How long it took; `None`: it is the present one.
+    /// How long it took; `None` for the present phase.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub took: Option<Span>,
 }
@@ -263,21 +190,21 @@ pub struct Survivor {
     pub pid: i32,
     /// Its parent's pid.
     pub ppid: i32,
-    /// Its command line, in one line and cut.
+    /// Its command line in one line, cut.
     pub command: String,
     /// As in proc_pid_stat(5).
     pub state: String,
-    /// The function of the kernel that it waits in.
+    /// The function of the kernel that it was waiting in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wchan: Option<String>,
-    /// How long ago it was started.
+    /// The time since its start.
     pub age: Span,
-    /// How many threads it has.
+    /// The number of its threads.
     pub threads: u32,
-    /// Its open TCP connections; `None`: they could not be seen.
+    /// The number of its open TCP connections; `None`: they could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u64>,
-    /// What could not be read of it, separated by commas.
+    /// The files of /proc/PID that could not be read, separated by commas.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub unread: String,
 }
@@ -290,19 +217,19 @@ pub struct Hook {
     pub phase: String,
     /// Its name.
     pub name: String,
-    /// It was left out, because no time was left for it.
+    /// It was skipped, because no time was left for it.
     #[serde(skip_serializing_if = "is_false")]
     pub skipped: bool,
     /// The last attempts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
-    /// How many attempts ended in which way: `done`, `failed`, `timed-out`, `not-started`.
+    /// The number of attempts by outcome: `done`, `failed`, `timed-out`, `not-started`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub outcomes: BTreeMap<String, u64>,
-    /// How long attempts took.
+    /// The durations of its attempts.
     #[serde(skip_serializing_if = "Histogram::is_empty")]
     pub took: Histogram,
-    /// The last lines that it printed.
+    /// The last lines of its output.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub output: Vec<Said>,
 }
@@ -311,14 +238,14 @@ pub struct Hook {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Attempt {
-    /// 1 for the first.
+    /// 1 for the first one.
     pub n: u32,
-    /// Which round of on-reload hooks it is part of.
+    /// The round of on-reload hooks that it belongs to.
     #[serde(skip_serializing_if = "is_zero")]
     pub round: u32,
     /// When it began.
     pub at: Span,
-    /// It is killed after so long.
+    /// The time after which it is killed.
     pub limit: Span,
     /// How long it took; `None` while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -331,7 +258,7 @@ pub struct Attempt {
     pub status: Option<String>,
 }
 
-/// A line that a hook has printed.
+/// A line of a hook's output.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Said {
@@ -343,25 +270,25 @@ pub struct Said {
     pub text: String,
 }
 
-/// Times that were sorted into [`BUCKETS`].
+/// Durations, counted by [`BUCKETS`].
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Histogram {
-    /// How many.
+    /// The number of durations.
     pub count: u64,
-    /// All together.
+    /// Their sum.
     pub sum: Span,
-    /// How many in each bucket alone; the last one is for what is longer than all bounds.
+    /// The number in each bucket alone; the last bucket has no bound.
     pub buckets: Vec<u64>,
 }
 
 impl Histogram {
-    /// Nothing was counted.
+    /// Whether nothing was counted.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Counts one more.
+    /// Counts one duration.
     pub fn add(&mut self, span: Span) {
         self.buckets.resize(BUCKETS.len() + 1, 0);
         let place = BUCKETS.iter().position(|bound| span.0 <= bound * 1000);
@@ -377,9 +304,9 @@ impl Histogram {
 pub struct Drain {
     /// When it began.
     pub at: Span,
-    /// It lasts at least so long.
+    /// It lasts at least this long.
     pub delay: Span,
-    /// So many readiness probes were answered "not ready", which ended the delay.
+    /// The number of readiness probes that were answered "not ready", if they ended the delay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acks: Option<u32>,
     /// When it ended.
@@ -388,54 +315,54 @@ pub struct Drain {
     /// `quiet`, `delay`, `budget`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub why: String,
-    /// How often the ports were looked at.
+    /// The number of samples.
     pub looks: u64,
-    /// What was seen last.
+    /// The last sample.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last: Option<Seen>,
-    /// What was seen; where there is too much of it, every second, fourth… look.
+    pub last: Option<DrainSample>,
+    /// The samples; of many, every second, fourth… one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub series: Vec<Seen>,
+    pub series: Vec<DrainSample>,
 }
 
-/// A look at the ports. Connections.
+/// A sample of the connections on the drained ports.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Seen {
+pub struct DrainSample {
     /// When.
     pub at: Span,
-    /// Bytes are on their way.
+    /// Connections with bytes in transit.
     pub busy: u32,
-    /// An answer is owed.
+    /// Connections on which the app owes an answer.
     pub owed: u32,
-    /// Nobody waits for them.
+    /// Connections without a request.
     pub idle: u32,
-    /// Not seen by an earlier look.
+    /// Connections that no earlier sample has.
     pub new: u32,
-    /// Not accepted yet.
+    /// Connections that the app has not accepted yet.
     pub queued: u32,
 }
 
-/// What is counted.
+/// The counters.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
-    /// Stop requests, the first and all further ones, by their signal.
+    /// Stop requests, the first and all further ones, by signal.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub stop_requests: BTreeMap<String, u64>,
-    /// Signals that the app was sent on somebody's behalf (the stop signal is one), by what it was sent.
+    /// Signals that were forwarded to the app, stop signals included, by the signal that was sent.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub forwarded: BTreeMap<String, u64>,
-    /// Processes that were reaped: `app`, `hook`, `orphan`, `helper`.
+    /// Reaped processes by role: `app`, `hook`, `orphan`, `helper`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub reaped: BTreeMap<String, u64>,
-    /// How often SIGKILL was sent to all because the budget was over.
+    /// How often SIGKILL was sent to everything because the budget was over.
     pub kills: u64,
-    /// Lines that the log had no room for.
+    /// Lines of the log that were dropped.
     pub lines_dropped: u64,
 }
 
-/// A fact of the time line.
+/// A fact in the time line.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Entry {
@@ -445,9 +372,9 @@ pub struct Entry {
     pub level: String,
     /// Its kind.
     pub fact: String,
-    /// What it says.
+    /// Its sentence.
     pub msg: String,
-    /// Its particulars.
+    /// Its fields.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Value>,
 }
@@ -460,11 +387,11 @@ pub struct Setting {
     pub name: String,
     /// Its value, cut.
     pub value: String,
-    /// Who said so.
+    /// Where it comes from: a flag, a variable, a file, a default.
     pub source: String,
 }
 
-/// A process of the tree.
+/// A process in the tree.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Process {
@@ -472,15 +399,15 @@ pub struct Process {
     pub pid: i32,
     /// Its parent's pid.
     pub ppid: i32,
-    /// Its name (comm), not its command line: that may hold secrets.
+    /// Its name (comm), not its command line, which may hold secrets.
     pub name: String,
     /// As in proc_pid_stat(5).
     pub state: String,
-    /// How long ago it was started.
+    /// The time since its start.
     pub age: Span,
-    /// How many threads it has.
+    /// The number of its threads.
     pub threads: u32,
-    /// What of it is in memory, in bytes.
+    /// Its resident memory in bytes.
     pub rss: u64,
 }
 
@@ -488,10 +415,6 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
-fn is_none(number: &u64) -> bool {
-    *number == 0
+fn is_zero(number: &(impl PartialEq + Default)) -> bool {
+    *number == Default::default()
 }
