@@ -133,6 +133,11 @@ impl SignalSet {
         SignalSet(signals.iter().fold(0, |bits, signal| bits | 1 << (signal.0 - 1)))
     }
 
+    /// Adds a signal.
+    pub fn insert(&mut self, signal: Signal) {
+        self.0 |= 1 << (signal.0 - 1);
+    }
+
     /// Whether `signal` is one of them.
     pub fn contains(self, signal: Signal) -> bool {
         self.0 & 1 << (signal.0 - 1) != 0

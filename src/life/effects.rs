@@ -30,7 +30,7 @@ use crate::notify::{Family, Message};
 use crate::observer::{Observer, Snapshot};
 use crate::sys::deadman::DeadMan;
 use crate::sys::notify as socket;
-use crate::sys::{fd, process, signals, tree, tty};
+use crate::sys::{fd, process, proctree, signals, tree, tty};
 use crate::types::{Pid, Signal, Time};
 
 /// How graceinit ends.
@@ -204,18 +204,26 @@ impl Effects {
         let group = self.app.group().unwrap_or(pid);
         match target {
             // The stop signal of `--scope auto` goes through `asking`; all else is for the app alone.
-            Target::App | Target::Auto => self.app.send(&self.children, signal, value),
+            Target::App | Target::Auto => {
+                let sent = self.app.send(&self.children, signal, value);
+                // The default action of this signal is to ignore it. A shell that does (apache2ctl, with
+                // `STOPSIGNAL SIGWINCH`) hands it down, as it does a stop signal that it ignores.
+                let auto = self.config.plan.scope == Scope::Auto && signal == Signal::WINCH;
+                if auto && proctree::catches(pid, signal) == Some(false) {
+                    let _ = signals::send_group(group, signal);
+                }
+                sent
+            }
             Target::Group => {
                 // A forwarded signal has been received as well.
                 if signal == self.config.plan.leftover_signal() {
                     self.leftovers.group_is_asked();
                 }
-                match signals::send_group(group, signal) {
-                    // The app has left its group (setpgid), and the group is empty.
-                    Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
-                        self.app.send(&self.children, signal, value)
-                    }
-                    result => result,
+                let sent = signals::send_group(group, signal);
+                // The app may have left its group (setpgid); then it is sent the signal apart.
+                match process::group_of(pid) {
+                    Some(own) if own == group => sent,
+                    Some(_) | None => self.app.send(&self.children, signal, value),
                 }
             }
             Target::Tree => {

@@ -85,7 +85,44 @@ impl Machine {
         out.push(Action::Record(Fact::StopAgain { signal, kill }));
         if kill {
             self.hurry(now, out);
+        } else {
+            self.escalate(signal, out);
         }
+    }
+
+    /// A further request with another signal is the platform escalating (GitHub Actions and Fly send INT, then TERM). The
+    /// app may know only the second one, so it is sent as well; it starts no new clock. A ladder of `--stop-signal`
+    /// says itself what the app is sent.
+    fn escalate(&mut self, signal: Signal, out: &mut Vec<Action>) {
+        let Some(sent) = self.plan.rewrite.apply(signal) else { return };
+        if !self.plan.ladder.is_empty() {
+            return;
+        }
+        match self.phase {
+            Phase::PreStop { .. } | Phase::Drain(_) | Phase::OnStop(_) => {
+                self.stop.get_or_insert_default().escalation = Some(signal);
+            }
+            Phase::Stopping { .. } => {
+                let known = self.stop.as_ref().is_some_and(|stop| stop.sent.contains(sent));
+                if !known {
+                    self.send_escalation(signal, sent, out);
+                }
+            }
+            Phase::PreStart { .. }
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => {}
+        }
+    }
+
+    /// Sends the app the signal of a further stop request.
+    pub(super) fn send_escalation(&mut self, signal: Signal, sent: Signal, out: &mut Vec<Action>) {
+        let scope = self.plan.scope;
+        out.push(Action::Record(Fact::Forwarded { signal, sent, scope }));
+        self.send_stop_signal(sent, false, out);
     }
 
     /// Whether a Ctrl-C that is typed now ends the budget.

@@ -51,7 +51,7 @@ use std::collections::VecDeque;
 use super::Received;
 use super::attempt::{HookId, HookPhase, Queue};
 use super::connections::Sample;
-use crate::types::{Signal, Time};
+use crate::types::{Signal, SignalSet, Time};
 
 /// Where the machine is.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -150,6 +150,10 @@ pub(super) struct Stop {
     pub(super) survivors_requested: bool,
     /// The stop signal that leftovers get went to the app's whole process group.
     pub(super) group_asked: bool,
+    /// The stop signals that the app was sent.
+    pub(super) sent: SignalSet,
+    /// A further request with another signal came before the stop signal was sent.
+    pub(super) escalation: Option<Signal>,
     /// The app was alive when SIGKILL was sent to the tree.
     pub(super) app_killed: bool,
 }

@@ -180,17 +180,32 @@ impl Machine {
             return out.push(Action::Record(Fact::NoStopSignal { signal: asked, left }));
         };
         out.push(Action::Record(Fact::StopSignal { signal, rung: rung + 1, of, left }));
+        self.send_stop_signal(signal, rung > 0, out);
+        let escalation = self.stop.as_mut().and_then(|stop| stop.escalation.take());
+        let sent = escalation.and_then(|escalation| self.plan.rewrite.apply(escalation));
+        if let (Some(escalation), Some(sent)) = (escalation, sent.filter(|sent| *sent != signal)) {
+            self.send_escalation(escalation, sent, out);
+        }
+    }
+
+    /// Sends a stop signal, and SIGCONT after it: a stopped app could not act on the stop signal.
+    pub(super) fn send_stop_signal(
+        &mut self,
+        signal: Signal,
+        escalated: bool,
+        out: &mut Vec<Action>,
+    ) {
         let target = match self.plan.scope {
             Scope::Auto => Target::Auto,
-            Scope::Group | Scope::Main | Scope::Mixed | Scope::Tree => self.target(rung > 0),
+            Scope::Group | Scope::Main | Scope::Mixed | Scope::Tree => self.target(escalated),
         };
+        let leftover_signal = self.plan.leftover_signal();
+        let stop = self.stop.get_or_insert_default();
+        stop.sent.insert(signal);
         // A process that got another signal than this one is still asked as a leftover.
-        if target == Target::Group && signal == self.plan.leftover_signal() {
-            self.stop.get_or_insert_default().group_asked = true;
-        }
+        stop.group_asked |= target == Target::Group && signal == leftover_signal;
         self.signal_app(signal, target, None, true, out);
-        // A stopped app could not act on the stop signal.
-        self.continue_app(self.target(rung > 0), out);
+        self.continue_app(self.target(escalated), out);
     }
 
     pub(super) fn stopping_tick(&mut self, now: Time, out: &mut Vec<Action>) {

@@ -163,6 +163,13 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// The process group of a process; `None`: there is no such process.
+pub fn group_of(pid: Pid) -> Option<Pid> {
+    // SAFETY: a plain number.
+    let group = unsafe { libc::getpgid(pid.0) };
+    (group > 0).then_some(Pid(group))
+}
+
 /// Gives a process (`None`: this one) the shortest slice, so that it runs soon after it wakes up, even if every
 /// processor is busy: since Linux 6.12 shorter slices run before longer ones, and each process still gets the same
 /// share of the time (`__setparam_fair` in kernel/sched/syscalls.c). Needs no privilege, and is not inherited. If the

@@ -107,6 +107,13 @@ pub fn program(pid: Pid) -> Option<String> {
     Some(name.strip_suffix(" (deleted)").map(str::to_owned).unwrap_or(name))
 }
 
+/// Whether a process has a handler for `signal`; `None`: it has ended, or may not be read.
+pub fn catches(pid: Pid, signal: Signal) -> Option<bool> {
+    let mut reading = Reading::default();
+    let status = reading.file(&pid.to_string(), "status").map(Status::parse)?;
+    Some(status.handling.caught.contains(signal))
+}
+
 /// The buffers of one reading, and what it has found out once for all.
 #[derive(Default)]
 struct Reading {
@@ -168,7 +175,8 @@ impl Reading {
         let fdinfo = self.file(pid, "fdinfo/0").unwrap_or_default();
         let mount = field(fdinfo, "mnt_id:").and_then(|id| id.parse().ok()).unwrap_or_default();
         let flags = field(fdinfo, "flags:").and_then(|flags| u32::from_str_radix(flags, 8).ok());
-        let flags = flags.unwrap_or_default();
+        // Close-on-exec is a flag of the descriptor, not of the open file: node sets it on its standard input.
+        let flags = flags.unwrap_or_default() & !(libc::O_CLOEXEC as u32);
         let fifo = target.starts_with('/') && self.is_fifo(pid, &target, mount);
         let target: Box<str> = target.into();
         if fifo && !self.fifos.contains(&target) {

@@ -44,6 +44,8 @@ pub(super) struct Batch {
     /// The diagnose signal has to be sent by this event: the signal, and the rest of the budget.
     pub(super) owed_diagnosis: Option<(Signal, Option<Duration>)>,
     /// SIGKILL has to be sent by this event, because of this promise.
+    /// The signal of a further stop request has to be sent now.
+    pub(super) owed_escalation: Option<Signal>,
     pub(super) owed_kill: Option<Promise>,
     pub(super) kills: usize,
     pub(super) owed_scan: bool,
@@ -86,6 +88,7 @@ impl Batch {
             owed_failure: None,
             owed_over: false,
             owed_diagnosis: None,
+            owed_escalation: None,
             owed_kill: None,
             kills: 0,
             owed_scan: false,
@@ -106,6 +109,9 @@ impl Batch {
     pub(super) fn judge(&self) -> Kept {
         self.judge_news()?;
         self.judge_facts()?;
+        kept(self.owed_escalation.is_none(), Promise::Escalates, || {
+            format!("{:?} is not sent", self.owed_escalation)
+        })?;
         if let Some(promise) = self.owed_kill {
             kept(self.kills == 1, promise, || "SIGKILL was to come now, and did not")?;
         }

@@ -113,6 +113,7 @@ pub(super) enum Bug {
     RecordsNoSamples,
     ReportsSurvivorsAtEveryKill,
     ReportsNoSurvivors,
+    KeepsTheOtherSignalBack,
     PreparesNoReport,
     TellsNoMoreTime,
     ProbesDuringTheStop,

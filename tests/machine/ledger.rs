@@ -55,6 +55,10 @@ pub(super) struct Ledger {
     pub(super) app_killed: bool,
     /// How many steps of the ladder were taken, and when the next one has to be.
     pub(super) rungs: usize,
+    /// The stop signals that the app was sent.
+    pub(super) stop_signals: Vec<Signal>,
+    /// Another signal was asked for before the stop signal was sent: as it came, and as it is sent.
+    pub(super) escalation: Option<(Signal, Signal)>,
     pub(super) rung_due: Option<Time>,
     /// When the diagnose signal has to be sent, until it was.
     pub(super) diagnose_due: Option<Time>,
@@ -131,6 +135,8 @@ impl Ledger {
             gave_up: false,
             app_killed: false,
             rungs: 0,
+            stop_signals: Vec::new(),
+            escalation: None,
             rung_due: None,
             diagnose_due: None,
             held: Vec::new(),
@@ -250,7 +256,12 @@ impl Ledger {
                 self.is_sent(signal);
                 if stop {
                     self.judge_readiness_fell()?;
-                    self.judge_step(plan, world, Some(signal))?;
+                    if batch.owed_escalation == Some(signal) {
+                        batch.owed_escalation = None;
+                        self.stop_signals.push(signal);
+                        return self.judge_stop_signal(plan, target, batch);
+                    }
+                    self.judge_step(plan, world, Some(signal), batch)?;
                     return self.judge_stop_signal(plan, target, batch);
                 }
                 if let Some(owed) = batch.owed_continue.take() {
@@ -363,7 +374,7 @@ impl Ledger {
             }
             Fact::NoStopSignal { left, .. } => {
                 self.judge_left(world.now, left)?;
-                self.judge_step(plan, world, None)
+                self.judge_step(plan, world, None, batch)
             }
             Fact::StopSignal { left, .. } => self.judge_left(world.now, left),
             Fact::LeftoversSignalled { left, .. } => self.judge_left(world.now, Some(left)),

@@ -82,6 +82,12 @@ pub(super) fn append(bug: Bug, event: Event, now: Time, out: &mut Vec<Action>) {
             | Action::Record(Fact::StopSignal { left: time @ None, .. }) => *time = century,
             _ => {}
         }),
+        (Bug::KeepsTheOtherSignalBack, Event::Signal(_)) => {
+            let again = |it: &Action| matches!(it, Action::Record(Fact::StopAgain { .. }));
+            if out.iter().any(again) {
+                out.retain(|it| !matches!(it, Action::SignalApp { .. }));
+            }
+        }
         (Bug::ReportsSurvivorsAtEveryKill, _) => {
             if let Some(place) = out.iter().position(|action| *action == Action::KillTree) {
                 if !out.contains(&Action::ReportSurvivors) {

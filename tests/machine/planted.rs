@@ -48,6 +48,7 @@ fn bugs() -> Vec<Planted> {
         (Bug::KillsTheTreeWithTheStopSignal, no_hooks(), Promise::KillNotEarly),
         (Bug::KillsAtTheEndOnlyIfAppLives, asked_once(), Promise::KillNotLate),
         (Bug::ReportsSurvivorsAtEveryKill, setups::post_stop(), Promise::Survivors),
+        (Bug::KeepsTheOtherSignalBack, ignoring(), Promise::Escalates),
         (Bug::ReportsNoSurvivors, asked_once(), Promise::Survivors),
         (Bug::PreparesNoReport, no_hooks(), Promise::DeadMansReport),
         (Bug::LeavesWithoutKilling, setups::post_stop(), Promise::LeavesNothing),

@@ -60,6 +60,7 @@ promises! {
     KillNotEarly: "nothing is killed before the end of its budget",
     KillNotLate: "nothing outlives the end of the budget without SIGKILL",
     GivesUpInTime: "what cannot be killed is waited for in the reserve only",
+    Escalates: "a further stop request with another signal is sent to the app as well, once",
     StopAgain: "a second stop request does what was configured, and is recorded",
     SignalsOnlyTheLiving: "no process is signalled once it was reaped",
     KillsOnlyLivingHooks: "no attempt is killed once it was reaped",

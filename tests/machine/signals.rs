@@ -221,6 +221,26 @@ impl Ledger {
         batch.owed_stopped_hooks = early.map(|id| (*id, leftovers_signal(plan))).collect();
     }
 
+    /// A platform escalates: the app is sent the other signal as well, unless a ladder says what it is sent.
+    fn escalates(&mut self, plan: &Plan, signal: Signal, batch: &mut Batch) {
+        let Some(sent) = plan.rewrite.apply(signal).filter(|_| plan.ladder.is_empty()) else {
+            return;
+        };
+        if self.ended.is_some() {
+            return;
+        }
+        match self.phase {
+            PhaseName::PreStop | PhaseName::Drain | PhaseName::OnStop => {
+                self.escalation = Some((signal, sent));
+            }
+            PhaseName::Stopping if !self.stop_signals.contains(&sent) => {
+                batch.owed_facts.push(Fact::Forwarded { signal, sent, scope: plan.scope });
+                batch.owed_escalation = Some(sent);
+            }
+            _ => {}
+        }
+    }
+
     fn stop_asked_again(&mut self, plan: &Plan, now: Time, received: Received, batch: &mut Batch) {
         let signal = received.signal;
         let typed = signal == Signal::INT && received.origin == Origin::Kernel;
@@ -232,7 +252,7 @@ impl Ledger {
         let kill = wanted && self.budget_runs();
         batch.owed_facts.push(Fact::StopAgain { signal, kill });
         if !kill {
-            return;
+            return self.escalates(plan, signal, batch);
         }
         self.hurried = true;
         // Time for the scan of the survivors, if it was not begun yet.

@@ -22,6 +22,7 @@ impl Ledger {
         plan: &Plan,
         world: &World,
         signal: Option<Signal>,
+        batch: &mut Batch,
     ) -> Kept {
         let order = Promise::StopSignalInOrder;
         let first = self.rungs == 0;
@@ -43,6 +44,15 @@ impl Ledger {
         kept(hooks, Promise::OnStopInOrder, || "the stop signal comes before the last hook")?;
         kept(self.phase == PhaseName::Stopping, order, || format!("in {:?}", self.phase))?;
         self.rungs += 1;
+        self.stop_signals.extend(signal);
+        if let Some((asked, sent)) =
+            self.escalation.take().filter(|(_, sent)| Some(*sent) != signal)
+        {
+            if signal.is_some() {
+                batch.owed_facts.push(Fact::Forwarded { signal: asked, sent, scope: plan.scope });
+                batch.owed_escalation = Some(sent);
+            }
+        }
         let left = self.budget_end.map(|budget_end| budget_end.since(world.now));
         let more = self.rungs < plan.ladder.len();
         // `rung_wait` has unit tests of its own.

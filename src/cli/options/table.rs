@@ -126,10 +126,11 @@ pub const OPTIONS: &[Opt] = &[
         OptionId::Scope,
         "scope",
         "GRACEINIT_SCOPE",
-        Kind::One(text("group|main|mixed|tree")),
+        Kind::One(text("auto|group|main|mixed|tree")),
         Group::Stop,
-        "Which processes receive the signals. group: the app's process group; main: the app alone; mixed: the app, \
-         and every descendant from the second stop signal on; tree: every descendant [default: group]",
+        "Which processes receive the signals. auto: the app; a stop signal then goes to each descendant that no \
+         living process stops, once; group: the app's process group; main: the app alone; mixed: the app, and \
+         every descendant from the second stop signal on; tree: every descendant [default: auto]",
     )
     .common("which processes receive the signals"),
     long(
