@@ -42,6 +42,9 @@ fn run(call: &Call, inherited: Inherited) -> ! {
     for warning in &config.warnings {
         journal::warn(warning.as_str());
     }
+    for note in config.notes.iter().chain(&config.hint) {
+        log::info!("{note}");
+    }
     if log::log_enabled!(log::Level::Info) {
         log::info!("settings: {}", check::in_one_line(&config));
     }
@@ -72,10 +75,14 @@ fn configure(call: &Call) -> Box<Config> {
         }
     };
     let place = Place::here(*persona);
-    let config = match config::build(given, &config::our_variables(*persona), place) {
+    let mut variables = config::our_variables(*persona);
+    let nested = config::drop_what_another_acts_on(&given, &mut variables);
+    let mut config = match config::build(given, &variables, place) {
         Ok(config) => config,
         Err(refusal) => refuse(*persona, refusal),
     };
+    config.notes.extend(nested);
+    config.warnings.extend(config::foreign_variables(*persona));
     // There is no log beside a tool, so its errors are for people.
     let refuse_tool =
         |message| refuse(*persona, Refusal { mistakes: vec![message], format: Format::Text });

@@ -37,7 +37,12 @@ impl Persona {
     /// The persona for `argv[0]`: the last part of the path counts, and every unknown name is graceinit's.
     pub fn of(argv0: &OsStr) -> Persona {
         let last = argv0.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        let found = NAMES.iter().find(|(name, _)| name.as_bytes() == last);
+        // A file as it was downloaded: tini-amd64, dumb-init_1.2.5_x86_64.
+        let is = |name: &str| {
+            let rest = last.strip_prefix(name.as_bytes());
+            rest.is_some_and(|rest| matches!(rest, [] | [b'-' | b'_' | b'.', ..]))
+        };
+        let found = NAMES.iter().find(|(name, _)| is(name));
         found.map_or(Persona::Graceinit, |(_, persona)| *persona)
     }
 
@@ -213,6 +218,9 @@ mod tests {
             ("", Persona::Graceinit),
             ("/tini/", Persona::Graceinit),
             ("/tini/graceinit", Persona::Graceinit),
+            ("tini-amd64", Persona::Tini),
+            ("/opt/dumb-init_1.2.5_x86_64", Persona::DumbInit),
+            ("catatonit.x86_64", Persona::Catatonit),
             ("tini2", Persona::Graceinit),
             ("init", Persona::Graceinit),
         ] {

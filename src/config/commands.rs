@@ -40,13 +40,61 @@ pub enum Builtin {
     Connect(u16),
     /// Succeeds if the file exists. (Probes only.)
     Exists(CString),
-    /// `write:PATH TEXT`, for FIFOs that take commands. Waits for a reader.
+    /// `write:PATH TEXT`, for FIFOs that take commands. `\n` in the text is the end of a line. Waits for a reader.
     Write(CString, Vec<u8>),
 }
 
-/// Splits a line as a shell would.
+/// Splits a line as a shell would, but leaves the escapes of `write:` to `write`.
 pub(super) fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let kept = line.trim_ascii_start().starts_with(b"write:").then(|| keep_escapes(line));
+    let line = kept.as_deref().unwrap_or(line);
     shlex::bytes::split(line).ok_or_else(|| "a quote is not closed; close it".to_owned())
+}
+
+/// Outside of quotes a shell takes the backslash of `\n` away. Twice, it stays.
+fn keep_escapes(line: &[u8]) -> Vec<u8> {
+    let (mut kept, mut quote, mut bytes) = (Vec::new(), None, line.iter().copied().peekable());
+    while let Some(byte) = bytes.next() {
+        kept.push(byte);
+        match (byte, quote) {
+            (b'\\', None) => match bytes.peek() {
+                Some(b'n' | b't' | b'r') => kept.push(b'\\'),
+                // One backslash for the shell, and one for `write`.
+                Some(b'\\') => {
+                    bytes.next();
+                    kept.extend(b"\\\\\\");
+                }
+                _ => kept.extend(bytes.next()),
+            },
+            (b'\\', Some(b'"')) => kept.extend(bytes.next()),
+            (b'\'' | b'"', None) => quote = Some(byte),
+            (_, Some(open)) if byte == open => quote = None,
+            _ => {}
+        }
+    }
+    kept
+}
+
+/// `\n`, `\t`, `\r` and `\\`: a variable cannot hold the end of a line, because each of its lines is a value.
+fn unescape(text: &[u8]) -> Result<Vec<u8>, String> {
+    let (mut plain, mut bytes) = (Vec::new(), text.iter());
+    while let Some(byte) = bytes.next() {
+        if *byte != b'\\' {
+            plain.push(*byte);
+            continue;
+        }
+        plain.push(match bytes.next() {
+            Some(b'n') => b'\n',
+            Some(b't') => b'\t',
+            Some(b'r') => b'\r',
+            Some(b'\\') => b'\\',
+            _ => {
+                return Err("an escape that write does not know; it knows \\n, \\t, \\r and \\\\"
+                    .to_owned());
+            }
+        });
+    }
+    Ok(plain)
 }
 
 /// The task that the words of a hook of this phase mean.
@@ -137,7 +185,7 @@ fn path(action: &str, args: &[&[u8]]) -> Result<CString, String> {
 fn write(args: &[&[u8]]) -> Result<Builtin, String> {
     match args {
         [path, words @ ..] if !words.is_empty() => {
-            Ok(Builtin::Write(c_path(path)?, words.join(&b' ')))
+            Ok(Builtin::Write(c_path(path)?, unescape(&words.join(&b' '))?))
         }
         _ => Err("write needs a path and a text; write write:/run/app.fifo q".to_owned()),
     }
@@ -230,6 +278,11 @@ mod tests {
             ("rm: x", Builtin::Remove(c("x"))),
             ("write:/run/fifo q", Builtin::Write(c("/run/fifo"), b"q".to_vec())),
             ("write:/run/fifo 'a  b' c", Builtin::Write(c("/run/fifo"), b"a  b c".to_vec())),
+            (r"write:/run/fifo stop\n", Builtin::Write(c("/run/fifo"), b"stop\n".to_vec())),
+            (r"write:/run/fifo 'stop\n'", Builtin::Write(c("/run/fifo"), b"stop\n".to_vec())),
+            (r#"write:/run/fifo "a\tb\r\n""#, Builtin::Write(c("/run/fifo"), b"a\tb\r\n".to_vec())),
+            (r"write:/run/fifo a\\n", Builtin::Write(c("/run/fifo"), br"a\n".to_vec())),
+            (r"write:/run/fifo a\ \ b", Builtin::Write(c("/run/fifo"), b"a  b".to_vec())),
             ("http:http://127.0.0.1:9000/a?b=1", http("GET", "http://127.0.0.1:9000/a?b=1")),
             ("http:POST http://localhost/x", http("POST", "http://127.0.0.1:80/x")),
             ("http:PUT http://[::1]:81#top", http("PUT", "http://[::1]:81/")),

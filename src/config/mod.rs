@@ -14,7 +14,7 @@ use crate::config::user::User;
 use crate::machine::hooks::HookPhase;
 use crate::machine::plan::{ExitRules, PerPhase, Plan, Rewrite, Scope, StopAgain};
 use crate::sys::listen::Address;
-use crate::sys::{fd, process, stderr, tty};
+use crate::sys::{fd, nested, process, stderr, tty};
 use crate::types::{Signal, SignalSet};
 
 mod commands;
@@ -65,6 +65,10 @@ pub struct Config {
     pub log_format: Format,
     /// What looks wrong but is allowed.
     pub warnings: Vec<String>,
+    /// What is worth knowing and no mistake.
+    pub notes: Vec<String>,
+    /// The app has a profile that is not in use.
+    pub hint: Option<String>,
     /// `--ready`; the plan has the conditions at the same places.
     pub ready: Vec<Ready>,
     /// `--ready-file`
@@ -223,6 +227,66 @@ pub fn our_variables(persona: Persona) -> Vec<(&'static str, &'static [u8])> {
         .collect()
 }
 
+/// Variables of other inits, and what to write under graceinit's own name.
+const FOREIGN: [(&str, &str); 5] = [
+    ("TINI_SUBREAPER", "graceinit is a subreaper wherever it is not PID 1"),
+    ("TINI_KILL_PROCESS_GROUP", "write --scope group"),
+    ("TINI_VERBOSITY", "write --log-level"),
+    ("DUMB_INIT_SETSID", "write --scope main for DUMB_INIT_SETSID=0"),
+    ("DUMB_INIT_DEBUG", "write -vv"),
+];
+
+/// The warning about variables that mean something only under another init's name.
+pub fn foreign_variables(persona: Persona) -> Option<String> {
+    if persona != Persona::Graceinit {
+        return None;
+    }
+    let found = FOREIGN.iter().filter(|(name, _)| process::variable(name).is_some());
+    let advice: Vec<String> = found.map(|(name, cure)| format!("{name} ({cure})")).collect();
+    (!advice.is_empty()).then(|| {
+        format!(
+            "variables without effect under the name graceinit: {}; or call the program tini or dumb-init",
+            advice.join(", ")
+        )
+    })
+}
+
+/// Variables that every graceinit acts on: they say how it logs.
+const LOGGING: [&str; 3] = ["GRACEINIT_LOG", "GRACEINIT_LOG_FORMAT", "GRACEINIT_VERBOSITY"];
+
+/// Takes out the variables that another graceinit above this one acts on (`docker run --init` and an image whose entry
+/// point is graceinit too): hooks must run once, and only one process can listen on an address. Returns the sentence
+/// for the log, if there were any. A variable that a script between the two has set or changed is kept. A tool
+/// (`--probe`, `--check`) needs them all.
+pub fn drop_what_another_acts_on(
+    given: &Given,
+    variables: &mut Vec<(&'static str, &'static [u8])>,
+) -> Option<String> {
+    let ours = |name: &str| {
+        (name.starts_with("GRACEINIT_") || name == GRACE_EXIT_TIMEOUT) && !LOGGING.contains(&name)
+    };
+    let is_tool = outputs::wants_tool(given) || given.has(OptionId::Check);
+    if is_tool || !variables.iter().any(|(name, _)| ours(name)) {
+        return None;
+    }
+    let outer = nested::outer()?;
+    let mut dropped = Vec::new();
+    variables.retain(|(name, value)| {
+        let entry = [name.as_bytes(), b"=", *value].concat();
+        let acts = ours(name) && outer.has(&entry);
+        if acts {
+            dropped.push((*name).to_owned());
+        }
+        !acts
+    });
+    let (pid, names) = (outer.pid, dropped.join(", "));
+    (!dropped.is_empty()).then(|| {
+        format!(
+            "the graceinit above this one (pid {pid}) acts on {names}; here they have no effect"
+        )
+    })
+}
+
 /// Variables that graceinit sets for its hooks. They are taken out of the environment that a hook inherits: where
 /// graceinit itself runs in a hook, they describe another life. The last three belong to sd_notify(3), between the
 /// app and the service manager.
@@ -300,6 +364,8 @@ fn build_from(
         || level >= LevelFilter::Info;
     let settings = if with_settings { reader.settings() } else { Vec::new() };
     let mistakes = reader.mistakes();
+    let unused = reader.lookup.profile.is_none() && place.persona == Persona::Graceinit;
+    let hint = given.command.first().filter(|_| unused).and_then(|word| profiles::hint(word));
     let Reader { warnings, .. } = reader;
     if !mistakes.is_empty() {
         let is_check = check.is_some() || given.has(OptionId::Check);
@@ -318,6 +384,8 @@ fn build_from(
         level,
         log_format,
         warnings,
+        notes: Vec::new(),
+        hint,
         ready: about.readiness.ready,
         ready_file: about.readiness.file,
         drain: about.drain.ports,

@@ -1,6 +1,8 @@
 //! Settings that are known to suit a server (`--profile`). docs/profiles.md gives the reason and the reference for each;
 //! most are tested against the real server in `tests/servers/`.
 
+use std::ffi::OsStr;
+
 use super::source::{Found, Source};
 use crate::cli::OptionId;
 
@@ -32,6 +34,36 @@ impl Chosen {
             .map(|(_, value)| Found::new(source(), value.replace("{}", &self.argument)))
             .collect()
     }
+}
+
+/// Programs whose name is not that of their profile. A version may follow the name (`php-fpm8.2`).
+const PROGRAMS: [(&str, &str); 9] = [
+    ("apache2", "httpd"),
+    ("apache2ctl", "httpd"),
+    ("apache2-foreground", "httpd"),
+    ("httpd-foreground", "httpd"),
+    ("uwsgi-core", "uwsgi"),
+    ("mysqld", "mysql"),
+    ("mariadbd", "mysql"),
+    ("redis-server", "redis"),
+    ("java", "jvm"),
+];
+
+/// What to say of a command that has a profile. A hint only: a wrong guess would be a wrong signal.
+pub(super) fn hint(program: &OsStr) -> Option<String> {
+    let path = program.to_str()?;
+    let program = path.rsplit('/').next()?;
+    let name = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let known = PROGRAMS.iter().find(|(known, _)| *known == name || *known == program);
+    let name = known.map_or(name, |(_, profile)| *profile);
+    let profile = PROFILES.iter().find(|profile| profile.name == name)?;
+    let steps = profile.settings.iter().find(|(option, _)| *option == OptionId::StopSignal);
+    let first = steps.and_then(|(_, steps)| steps.split([':', ',']).next());
+    let signal = match first {
+        None | Some("TERM" | "0") => String::new(),
+        Some(signal) => format!("; its graceful signal is {signal}"),
+    };
+    Some(format!("{program} has a profile: --profile {}{signal}", profile.name))
 }
 
 /// Chooses the profile that a value of `--profile` names.
@@ -165,3 +197,20 @@ pub const PROFILES: &[Profile] = &[
         argument: Some("127.0.0.1:9901"),
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_with_a_profile_is_hinted_at() {
+        let hint = |program: &str| hint(OsStr::new(program));
+        let nginx = "nginx has a profile: --profile nginx; its graceful signal is QUIT";
+        assert_eq!(hint("/usr/sbin/nginx").as_deref(), Some(nginx));
+        let fpm = "php-fpm8.2 has a profile: --profile php-fpm; its graceful signal is QUIT";
+        assert_eq!(hint("php-fpm8.2").as_deref(), Some(fpm));
+        assert_eq!(hint("java").as_deref(), Some("java has a profile: --profile jvm"));
+        assert_eq!(hint("./app"), None);
+        assert_eq!(hint("nginx-exporter"), None);
+    }
+}

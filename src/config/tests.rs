@@ -125,7 +125,7 @@ fn all_mistakes_come_at_once_each_with_its_source_and_the_fix() {
         "unable to use --grace 'soon': not a duration; write 10s, 1m 30s, 250ms or a number of seconds",
         "unable to use --stop-on 'TERM,KILL': KILL cannot begin a stop; name a signal that can be caught",
         "unable to use --stop-signal 'TERM,INT': each signal but the last needs a time; write TERM:10s,INT",
-        "unable to use --scope 'all': not a scope; write group, main, mixed or tree",
+        "unable to use --scope 'all': not a scope; write auto, group, main, mixed or tree",
         "unable to use --rewrite 'HUP': not FROM:TO; write TERM:QUIT, or HUP:0 to drop it",
         "unable to use GRACEINIT_STOP_AGAIN 'maybe': not a response to a second stop request; write \
          ignore or kill",
@@ -214,7 +214,7 @@ fn a_name_selects_scope_session_and_signals() {
         (plan.scope, plan.session, plan.stop_on == SignalSet::default())
     };
     use Persona::{Catatonit, DumbInit, Graceinit, Tini};
-    assert_eq!(of(Graceinit, "app", &[]), (Scope::Group, false, false));
+    assert_eq!(of(Graceinit, "app", &[]), (Scope::Auto, false, false));
     assert_eq!(of(Tini, "app", &[]), (Scope::Main, false, true));
     assert_eq!(of(Tini, "-g app", &[]), (Scope::Group, false, true));
     assert_eq!(of(Tini, "app", &[("TINI_KILL_PROCESS_GROUP", "")]), (Scope::Group, false, true));
@@ -229,7 +229,7 @@ fn a_name_selects_scope_session_and_signals() {
     assert_eq!(of(Tini, "app", &both), (Scope::Tree, false, true));
     assert_eq!(of(Tini, "app", &[("GRACEINIT_DRAIN", "80")]), (Scope::Main, false, false));
     // A variable of another program has no effect under graceinit's own name.
-    assert_eq!(of(Graceinit, "app", &[("DUMB_INIT_SETSID", "0")]), (Scope::Group, false, false));
+    assert_eq!(of(Graceinit, "app", &[("DUMB_INIT_SETSID", "0")]), (Scope::Auto, false, false));
 }
 
 #[test]

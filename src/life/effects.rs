@@ -149,7 +149,13 @@ impl Effects {
                 let helpers: Vec<Pid> = self.helpers().collect();
                 self.survivors.record(&helpers, &mut self.children);
             }
-            Action::ReportSurvivors => self.survivors.report(),
+            Action::ReportSurvivors => {
+                self.survivors.report();
+                let killed = self.children.pid(Role::App).is_some();
+                if let Some(hint) = self.config.hint.as_ref().filter(|_| killed) {
+                    journal::warn(hint.as_str());
+                }
+            }
             Action::PrepareReport => self.files.prepare_last_report(),
             Action::KillTree => {
                 self.asking.stop();

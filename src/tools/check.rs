@@ -57,7 +57,7 @@ fn render_in(config: &Config, columns: usize) -> (String, bool) {
         }
     }
     let warnings = warnings(config, &stop, kill.as_ref().filter(|_| !fits));
-    for warning in warnings.iter().chain(&config.warnings) {
+    for warning in warnings.iter().chain(&config.warnings).chain(&config.hint) {
         let _ = writeln!(text, "\nwarning: {warning}");
     }
     if let Some(exposed) = config.exposed() {

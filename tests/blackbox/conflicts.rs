@@ -506,9 +506,8 @@ fn a_bad_file_ends_the_start() -> Outcome {
         "  grace = \"soon\"".to_owned(),
         "          ^".to_owned(),
         format!(
-            "graceinit: fatal: unable to use {file}:2:9 scope = 'all': not a scope; write group, main, \
-             mixed or \
-             tree"
+            "graceinit: fatal: unable to use {file}:2:9 scope = 'all': not a scope; write auto, group, \
+             main, mixed or tree"
         ),
         "  scope = 'all'".to_owned(),
         "          ^".to_owned(),

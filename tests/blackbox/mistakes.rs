@@ -56,7 +56,7 @@ fn a_bad_value_of_each_option() -> Outcome {
             "INT,TERM",
             "each signal but the last needs a time; write TERM:10s,INT",
         ),
-        ("scope", "SCOPE", "all", "not a scope; write group, main, mixed or tree"),
+        ("scope", "SCOPE", "all", "not a scope; write auto, group, main, mixed or tree"),
         ("rewrite", "REWRITE", "HUP", "not FROM:TO; write TERM:QUIT, or HUP:0 to drop it"),
         ("rewrite", "REWRITE", "HUP:x", NO_SIGNAL),
         (

@@ -261,7 +261,7 @@ fn flag_then_variable_then_file_then_profile_then_default() -> Outcome {
         (
             "scope",
             "\n  scope = 'mixed'",
-            ["tree", "group", "mixed", "main", "group"],
+            ["tree", "group", "mixed", "main", "auto"],
             ["--scope", "GRACEINIT_SCOPE", "file 2:11", "profile nginx", "default"],
         ),
     ] {

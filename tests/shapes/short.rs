@@ -31,28 +31,25 @@ fn loses(id: &str, init: Runner) -> Outcome {
     Ok(())
 }
 
-/// A test for each shape. Those of NOT_YET fail today and are not run.
+/// A test for each shape.
 macro_rules! shapes {
-    (SAVED: $($saved:ident)*; NOT_YET: $($later:ident)*;) => {
+    ($($shape:ident)*) => {
         mod graceinit {
             use super::{Runner, Outcome, saves};
 
             $(
                 #[test]
-                fn $saved() -> Outcome { saves(stringify!($saved), Runner::Graceinit) }
-            )*
-            $(
-                #[test]
-                #[ignore = "needs --scope auto"]
-                fn $later() -> Outcome { saves(stringify!($later), Runner::Graceinit) }
+                fn $shape() -> Outcome {
+                    saves(stringify!($shape), Runner::Graceinit)
+                }
             )*
         }
-        const TESTED: &[&str] = &[$(stringify!($saved),)* $(stringify!($later),)*];
+
+        const TESTED: &[&str] = &[$(stringify!($shape)),*];
     };
 }
 
 shapes! {
-    SAVED:
         trap_and_foreground_app busybox_trap_and_foreground_app trap_in_nested_shells
         trap_and_tail trap_and_sleep trap_deregisters trap_and_node trap_and_java
         trap_and_nginx trap_and_gunicorn ignored_and_a_loop mysqld_safe sh_c_without_exec
@@ -60,8 +57,6 @@ shapes! {
         tail_before_the_app nginx_and_a_reload_loop python_that_sets_a_flag perl_system su gosu
         trap_and_setpriv unreadable_trap_and_foreground_app npm xvfb_run unshare_fork strace supervisord pm2_runtime plain node
         java gunicorn apache2ctl postfix cron sshd
-    ;
-    NOT_YET:
         trap_forwards_one_wait trap_forwards_two_waits trap_forwards_late
         wait_n_trap_forwards_to_all trap_waits_for_its_job trap_and_batch_job trap_and_pool
         app_to_while_read app_to_tee app_to_awk trap_and_a_pipeline exec_to_tee_and_a_trap
@@ -70,7 +65,6 @@ shapes! {
         tunnel_beside_the_app int_and_then_term sudo uv timeout pm2_runtime_cluster pool celery
         gunicorn_hup varnishd unreadable_app_to_while_read
         unreadable_exec_to_tee_and_exec
-    ;
 }
 
 #[test]

@@ -11,8 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use graceinit::sys::launch::Inherited;
 #[cfg(early_start)]
 use graceinit::sys::launch::early::{begin, take};
-use graceinit::sys::process;
 use graceinit::sys::signals::Mask;
+use graceinit::sys::{nested, process};
 
 /// Without an early start the app is started by the main loop.
 #[cfg(all(not(early_start), any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -22,6 +22,11 @@ extern "C" fn begin(_stack: *const usize, _mask: u64) {}
 fn take() -> Option<graceinit::sys::launch::EarlyApp> {
     None
 }
+
+/// Tells a graceinit that runs below this one what this program is (`sys::nested`).
+#[used]
+#[unsafe(link_section = ".note.graceinit")]
+static NOTE: [u8; 28] = nested::NOTE;
 
 /// The mask that the program was started with. The first instructions write it.
 #[unsafe(no_mangle)]
