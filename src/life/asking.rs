@@ -6,7 +6,7 @@ use super::app::warn_unsent;
 use super::leftovers::Leftovers;
 use crate::account::incident::Incident;
 use crate::account::journal;
-use crate::machine::who::{Answer, Ask, Who, Why};
+use crate::machine::who::{Answer, Ask, Manner, Who, Why};
 use crate::sys::tree::{self, Reach};
 use crate::sys::{clock, process, proctree, reap, signals};
 use crate::types::process::Tree;
@@ -33,6 +33,8 @@ pub struct Asking {
     end: Option<Time>,
     /// When the first signal was sent.
     from: Time,
+    /// Without /proc: every process was asked.
+    all_asked: bool,
 }
 
 #[derive(Debug, Default)]
@@ -66,12 +68,14 @@ impl Asking {
 
     /// When the tree is to be read next.
     pub fn next_wakeup(&self) -> Option<Time> {
-        self.next
+        let wanted = if self.news { Some(Time::default()) } else { self.next };
+        let reads = !matches!(self.state, State::Idle);
+        wanted.filter(|_| reads).map(|wanted| wanted.max(self.paused.0))
     }
 
     /// Every process is killed: no process is asked any more.
     pub fn stop(&mut self) {
-        (self.state, self.next) = (State::Idle, None);
+        (self.state, self.next, self.news, self.all_asked) = (State::Idle, None, false, false);
     }
 
     /// graceinit has reaped a child.
@@ -100,8 +104,7 @@ impl Asking {
                 self.from = now;
                 // A shell may start processes at once, in its trap. They must not be taken for those that were
                 // there before, so the tree of a shell is read first.
-                let tree =
-                    if is_shell(main) { self.read(around.own, signal, leftovers) } else { None };
+                let tree = if is_shell(main) { self.read(around.own, signal) } else { None };
                 let sent = signals::send(main, signal);
                 match tree {
                     Some(tree) => self.begin(now, signal, main, &tree, around, leftovers),
@@ -114,16 +117,16 @@ impl Asking {
             }
             State::Main(asked, first) => {
                 let (asked, first) = (*asked, *first);
-                let tree = self.read(around.own, first, leftovers).unwrap_or_else(empty);
+                let tree = self.read(around.own, first).unwrap_or_else(empty);
                 self.begin(now, first, asked, &tree, around, leftovers);
                 self.ask_main(now, signal, main, around, leftovers)
             }
             State::Tree(_) => {
-                let tree = self.read(around.own, signal, leftovers);
+                let tree = self.read(around.own, signal);
                 let State::Tree(who) = &mut self.state else { return Ok(()) };
                 let Some(tree) = tree else { return signals::send(main, signal) };
                 let answer = who.step(now, signal, &tree);
-                self.perform(&answer, around);
+                self.perform(&answer);
                 Ok(())
             }
         }
@@ -138,10 +141,9 @@ impl Asking {
         around: Around<'_>,
         leftovers: &mut Leftovers,
     ) {
-        use crate::machine::who::Manner;
         let (who, answer) = Who::begin(now, self.end, Manner::Auto, signal, main, tree);
         self.state = State::Tree(Box::new(who));
-        self.perform(&answer, around);
+        self.perform(&answer);
         if tree.processes.is_empty() {
             self.without_proc(now, true, around, leftovers);
         }
@@ -165,12 +167,12 @@ impl Asking {
         if !matches!(self.state, State::Tree(_)) {
             self.from = now;
             let mut who = Who::leftovers(now, self.end, patience, signal);
-            if let Some(tree) = self.read(around.own, signal, leftovers) {
+            if let Some(tree) = self.read(around.own, signal) {
                 let heard = |process: &_| leftovers.has_heard(process, signal, around.group);
                 who.mark_asked(now, &tree, heard);
                 let answer = who.look(now, &tree);
                 self.state = State::Tree(Box::new(who));
-                return self.perform(&answer, around);
+                return self.perform(&answer);
             }
             self.state = State::Tree(Box::new(who));
         }
@@ -179,8 +181,7 @@ impl Asking {
 
     /// Whether the tree is to be read now.
     pub fn is_due(&self, now: Time) -> bool {
-        let wanted = self.news || self.next.is_some_and(|next| next <= now);
-        wanted && !matches!(self.state, State::Idle) && self.paused.0 <= now
+        self.next_wakeup().is_some_and(|next| next <= now)
     }
 
     /// Reads the tree and asks the processes whose turn it is.
@@ -197,7 +198,7 @@ impl Asking {
         if self.end.is_some_and(|end| end < now.after(self.paused.1 * 2)) {
             return;
         }
-        let tree = self.read(around.own, signal, leftovers);
+        let tree = self.read(around.own, signal);
         match (&mut self.state, tree) {
             (State::Idle, _) => {}
             (State::Main(main, signal), tree) => {
@@ -206,26 +207,23 @@ impl Asking {
             }
             (State::Tree(who), Some(tree)) => {
                 let answer = who.look(now, &tree);
-                self.perform(&answer, around);
+                self.perform(&answer);
             }
             (State::Tree(_), None) => self.without_proc(now, main_lives, around, leftovers),
         }
     }
 
     /// A reading costs as much as the machine has processes, so readings take a twentieth of the time at most.
-    fn read(&mut self, own: &[Pid], signal: Signal, leftovers: &mut Leftovers) -> Option<Tree> {
+    fn read(&mut self, own: &[Pid], signal: Signal) -> Option<Tree> {
         let begun = clock::now();
         let tree = proctree::read(own, signal);
         let ended = clock::now();
         let cost = ended.since(begun);
         self.paused = (ended.after(cost * 20), cost);
-        if tree.is_none() {
-            leftovers.warn_of_proc(Reach::WithoutProc);
-        }
         tree
     }
 
-    fn perform(&mut self, answer: &Answer, around: Around<'_>) {
+    fn perform(&mut self, answer: &Answer) {
         self.next = answer.next;
         let left: Vec<&Ask> = answer.asks.iter().filter(|ask| is_leftover(ask)).collect();
         if let Some(first) = left.first() {
@@ -233,9 +231,9 @@ impl Asking {
             journal::incident(&Incident::LeftoversAsked { signal, processes });
         }
         for ask in &answer.asks {
-            send(ask, ask.signal, around);
+            send(ask, ask.signal);
             // A stopped process could not act on the signal.
-            send(ask, Signal::CONT, around);
+            send(ask, Signal::CONT);
             if let Some(ended) = &ask.instead_of {
                 let (signal, name, pid) = (ended.signal, &ended.name, ended.pid);
                 let (child, child_pid) = (&ask.name, ask.id.0);
@@ -258,16 +256,25 @@ impl Asking {
         around: Around<'_>,
         leftovers: &mut Leftovers,
     ) {
-        leftovers.warn_of_proc(Reach::WithoutProc);
         let State::Tree(who) = &mut self.state else { return };
-        let (signal, next) = who.without_proc(now, main_lives);
-        self.next = next;
+        let signal = if main_lives {
+            let (signal, next) = who.without_proc(now, true);
+            self.next = next;
+            signal
+        } else {
+            // No leftover can be told from another, so all are asked at once, and only once.
+            let signal = (!self.all_asked).then_some(who.signal());
+            self.next = None;
+            signal
+        };
         let Some(signal) = signal else { return };
+        self.all_asked = true;
+        leftovers.warn_of_proc(Reach::WithoutProc);
         for signal in [signal, Signal::CONT] {
             if process::is_first() {
                 // ESRCH: there is no other process.
                 let _ = signals::send_all(signal);
-            } else if let Some(group) = around.group {
+            } else if let Some(group) = around.group.filter(|_| !leftovers.was_group_asked()) {
                 tree::signal_groups(&[group], signal);
             }
         }
@@ -279,16 +286,20 @@ fn empty() -> Tree {
     Tree { root, ticks: clock::boot_ticks(), stdin: None, processes: Vec::new() }
 }
 
-/// Whether the process is a shell, as far as that can be seen.
+/// Whether the process is a shell. A process whose program may not be read is taken for one; without a /proc there is
+/// nothing to read at all.
 fn is_shell(pid: Pid) -> bool {
-    proctree::program(pid).is_none_or(|name| SHELLS.contains(&name.as_str()))
+    match proctree::program(pid) {
+        Some(name) => SHELLS.contains(&name.as_str()),
+        None => proctree::program(process::own_pid()).is_some(),
+    }
 }
 
 fn is_leftover(ask: &Ask) -> bool {
     matches!(ask.why, Why::Topmost | Why::Reader)
 }
 
-fn send(ask: &Ask, signal: Signal, _around: Around<'_>) {
+fn send(ask: &Ask, signal: Signal) {
     let (pid, started) = ask.id;
     let parent = ask.parent;
     let found = tree::Process { pid, parent, group: pid, started, zombie: false };

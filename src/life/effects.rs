@@ -137,10 +137,10 @@ impl Effects {
                 let own = self.own_processes();
                 return Some(Event::Sampled(self.drain.sample(&self.config, now, &own)));
             }
-            Action::SignalLeftovers { signal, group_asked, first } => {
+            Action::SignalLeftovers { signal, first, group_asked: _ } => {
                 // Further rounds are the business of `asking`, which knows when the tree has to be read again.
                 if first {
-                    self.ask_leftovers(now, signal, group_asked, machine);
+                    self.ask_leftovers(now, signal, machine);
                 }
             }
             Action::RecordSurvivors => {
@@ -211,14 +211,13 @@ impl Effects {
         match target {
             // The stop signal of `--scope auto` goes through `asking`; all else is for the app alone.
             Target::App | Target::Auto => {
-                let sent = self.app.send(&self.children, signal, value);
-                // The default action of this signal is to ignore it. A shell that does (apache2ctl, with
-                // `STOPSIGNAL SIGWINCH`) hands it down, as it does a stop signal that it ignores.
+                // The default action of this signal is to ignore it. From a shell that does (apache2ctl, with
+                // `STOPSIGNAL SIGWINCH`) it is handed down, as a stop signal is that a shell ignores.
                 let auto = self.config.plan.scope == Scope::Auto && signal == Signal::WINCH;
                 if auto && proctree::catches(pid, signal) == Some(false) {
-                    let _ = signals::send_group(group, signal);
+                    return self.signal_app(signal, Target::Group, value);
                 }
-                sent
+                self.app.send(&self.children, signal, value)
             }
             Target::Group => {
                 // A forwarded signal has been received as well.
@@ -251,7 +250,7 @@ impl Effects {
         self.asking.ask_main(now, signal, main, around, &mut self.leftovers)
     }
 
-    fn ask_leftovers(&mut self, now: Time, signal: Signal, _group_asked: bool, machine: &Machine) {
+    fn ask_leftovers(&mut self, now: Time, signal: Signal, machine: &Machine) {
         if machine.phase().name() == PhaseName::PostStop {
             // These were left behind by hooks, and nothing was asked of them.
             self.asking.stop();

@@ -30,6 +30,11 @@ impl Leftovers {
         self.group_asked = Some(clock::boot_ticks());
     }
 
+    /// Whether the app's group was sent the leftovers' signal.
+    pub fn was_group_asked(&self) -> bool {
+        self.group_asked.is_some()
+    }
+
     /// Sends `signal` to every descendant but `own`. False: /proc is of no use, and nothing was sent.
     pub fn signal_tree(&mut self, signal: Signal, own: &[Pid]) -> bool {
         let Some(found) = tree::descendants(own) else {

@@ -214,6 +214,11 @@ impl Who {
         }
     }
 
+    /// The present step's signal.
+    pub fn signal(&self) -> Signal {
+        self.signal
+    }
+
     /// The budget has changed (the app has asked for more time), or has begun with the leftovers.
     pub fn set_budget(&mut self, from: Time, end: Option<Time>) {
         (self.from, self.end) = (from, end);

@@ -42,10 +42,12 @@ fn helpers_are_waited_for_when_the_app_is_stopped(subject: Subject) -> Outcome {
     let place = Place::new();
     let fifo = place.fifo("gate");
     let mut runs = Vec::new();
+    // graceinit asks the app alone, and its helpers when it has ended. Others may ask the whole group.
+    let alone = matches!(subject.program, crate::support::Program::Graceinit);
     for way in WAYS {
         // One in the group is told with the app. The app ends only after it has taken that TERM, so
         // that a second one could not merge with it unseen.
-        let in_group = way == "same" || way == "orphan";
+        let in_group = !alone && (way == "same" || way == "orphan");
         let end = match in_group {
             true => format!("wait=TERM read={} exit=5", fifo.path().display()),
             false => "echo=TERM:5".to_string(),

@@ -201,7 +201,7 @@ fn every_option_means_the_same_as_flag_variable_and_key() -> Outcome {
                 ensure!(beside[0].contains("together with the command 'app'"), "{beside:?}");
             }
             "l" => ensure!(flag.is_err_and(|text| text[0].contains("MIT")), "no licence"),
-            "g" => ensure_eq!(essence(&flag.expect("-g")), plain, "-g"),
+
             "config" => ensure_eq!(
                 flag.expect_err("no file")[0].replace("--config", "GRACEINIT_CONFIG"),
                 variable.expect_err("no file")[0],

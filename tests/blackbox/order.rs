@@ -112,6 +112,10 @@ fn what_the_app_left_behind_is_asked_before_the_app_is_reaped() -> Outcome {
         .start()?;
     let helper = run.out.expect("helper: ready")?.number("pid")?;
     let app = run.ready()?.number("pid")?;
+    // A process without a handler is not asked before it is 200 ms old: a shell may not have redirected it yet.
+    crate::support::proc::poll("a helper that is old enough", || {
+        crate::support::proc::age(helper).filter(|age| *age > 300).map(drop)
+    })?;
     run.signal("TERM")?;
     let lines = lines(&place, &mut run, 0, "SIGTERM")?;
     let reaps = format!("waitid(P_PID, {app},");

@@ -162,7 +162,7 @@ fn without_proc_the_group_is_still_swept() -> Outcome {
     for end in [stopped.as_str(), "exit=3"] {
         let mut run = Launch::graceinit(Room::Plain)
             .wrapped_by(prepared("mount -t tmpfs none /proc"))
-            .flags("--grace 60")
+            .flags("--grace 60 --scope group")
             .app(&format!(
                 "block spawn=orphan:name=helper;block;ready;helper=300:{} ready {end}",
                 place.text("saved")

@@ -127,7 +127,8 @@ fn scopes(room: Room) -> Outcome {
     let group = ["app", "same"];
     let everybody = ["app", "same", "setsid", "double"];
     for (flags, receivers) in [
-        ("", &group[..]),
+        ("", &["app"][..]),
+        ("--scope auto", &["app"]),
         ("--scope group", &group),
         ("-g", &group),
         ("--scope main", &["app"]),

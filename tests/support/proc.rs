@@ -20,6 +20,16 @@ pub struct Process {
     pub tpgid: i32,
 }
 
+/// How many milliseconds ago a process was started.
+pub fn age(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Field 22 of proc_pid_stat(5), in hundredths of a second; the first behind the name is field 3.
+    let started: f64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    Some(((uptime - started / 100.0) * 1000.0) as u64)
+}
+
 /// The process of this pid, if there is one.
 pub fn process(pid: i32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
