@@ -2,6 +2,7 @@
 //! clock, no I/O, no log, nothing unsafe. `docs/shutdown.md` has its state table.
 
 pub mod budget;
+pub mod connections;
 pub mod drain;
 mod draining;
 pub mod fact;
