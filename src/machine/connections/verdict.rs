@@ -108,13 +108,7 @@ impl Memory {
     }
 
     /// The app may speak.
-    fn open(
-        &mut self,
-        reading: &Reading,
-        unread: u32,
-        rules: &Rules,
-        moment: &Moment,
-    ) -> Verdict {
+    fn open(&mut self, reading: &Reading, unread: u32, rules: &Rules, moment: &Moment) -> Verdict {
         let lost = self.lost(reading, rules, moment);
         // What it owes is found out in any case: keep-alive chatter puts it back.
         let Some(info) = &reading.info else {
@@ -163,7 +157,13 @@ impl Memory {
     }
 
     /// `young` until the last movement that counts is old enough.
-    fn after(&mut self, enough: Duration, young: Verdict, old: Verdict, moment: &Moment) -> Verdict {
+    fn after(
+        &mut self,
+        enough: Duration,
+        young: Verdict,
+        old: Verdict,
+        moment: &Moment,
+    ) -> Verdict {
         let left = millis(enough) - (millis(moment.at) - self.counted());
         match u64::try_from(left) {
             Ok(left) if left > 0 => {
@@ -187,8 +187,8 @@ impl Memory {
         if unanswered && Millis::from(info.acknowledged) >= millis(patience) {
             return Some(Verdict::Vanished);
         }
-        let stalled = retransmits == 0
-            && Millis::from(info.sent) >= millis(rules.idle.max(LEAST_STALL));
+        let stalled =
+            retransmits == 0 && Millis::from(info.sent) >= millis(rules.idle.max(LEAST_STALL));
         stalled.then_some(Verdict::Stalled)
     }
 
@@ -201,7 +201,13 @@ impl Memory {
     /// Only the connection itself and its queues are seen. What has not changed for as long as the app
     /// may be silent is taken to be idle: it cannot be known, and a pool of idle connections must not
     /// cost the whole budget.
-    fn unseen(&mut self, reading: &Reading, unread: u32, rules: &Rules, moment: &Moment) -> Verdict {
+    fn unseen(
+        &mut self,
+        reading: &Reading,
+        unread: u32,
+        rules: &Rules,
+        moment: &Moment,
+    ) -> Verdict {
         if let Some(lost) = self.frozen(reading, rules, moment) {
             return lost;
         }
