@@ -17,8 +17,10 @@ use crate::types::{Pid, Time};
 
 mod auto;
 mod files;
+mod reading;
 mod window;
 
+pub use reading::reading;
 use window::{LISTEN, Window};
 
 /// What looks at the ports. It holds a descriptor and some 100 kB (more with many connections), and is
