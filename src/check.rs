@@ -274,7 +274,6 @@ impl Rehearsal<'_> {
                     // hours is not to be walked in steps of 100 ms.
                     Action::Look => events.push_back(Event::Looked(Look {
                         busy: 1,
-                        silence: Some(Duration::ZERO),
                         cost: self.whole / 10_000,
                         ..Look::default()
                     })),
@@ -290,6 +289,7 @@ impl Rehearsal<'_> {
                     | Action::SuspendSelf
                     | Action::GiveTerminal
                     | Action::TakeTerminal
+                    | Action::TellHolders
                     | Action::Exit { .. } => {}
                 }
             }

@@ -354,10 +354,11 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
     let drafts: PerPhase<Vec<Draft>> = PerPhase::each(hooks);
     let reload_on = if drafts.on_reload.is_empty() { Vec::new() } else { reload_on };
     let mut about = About::default();
+    let time = draining::drain_time(grace, !drafts.on_stop.is_empty());
     if !silent {
         about = About {
             readiness: reader.readiness(),
-            drain: reader.drain(),
+            drain: reader.drain(time),
             listen: reader.listen(),
             watch: reader.watch(),
         };
@@ -378,7 +379,7 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
         ready: about.readiness.conditions(),
         ready_timeout: about.readiness.timeout,
         probe_timeout: usual.timeout,
-        drain: about.drain.plan(),
+        drain: about.drain.plan(time),
         watchdog: None,
         hooks: PerPhase::each(|phase| limits(drafts.of(phase))),
         jitter: 0,

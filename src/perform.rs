@@ -306,6 +306,7 @@ impl Hands {
             Action::SuspendSelf => process::suspend(),
             Action::GiveTerminal => self.give_terminal(),
             Action::TakeTerminal => self.take_terminal(),
+            Action::TellHolders => self.tell_holders(),
             Action::SetReady(ready) => self.set_ready(ready, now),
             Action::FollowMain(pid) => self.follow_main(pid),
             Action::StartApp

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::config::Ports;
-use crate::machine::drain::{Look, Rules, Sight, Tally};
+use crate::machine::connections::{Holder, Moment, Rules, Table};
+use crate::machine::drain::{Look, Sight};
 use crate::observe::journal;
 use crate::sys::clock;
 use crate::sys::sockdiag::{Effort, Extent, States};
@@ -23,8 +24,8 @@ mod window;
 pub use reading::reading;
 use window::{LISTEN, Window};
 
-/// What looks at the ports. It holds a descriptor and some 100 kB (more with many connections), and is
-/// dropped when the drain is over.
+/// What looks at the ports. It holds a descriptor and some 100 kB (and 200 bytes for each connection), and
+/// is dropped when the drain is over.
 #[derive(Debug)]
 pub struct Eyes {
     ports: Ports,
@@ -36,7 +37,7 @@ pub struct Eyes {
     refused: bool,
     window: Window,
     datagrams: Datagrams,
-    tally: Tally,
+    table: Table,
     proc: PathBuf,
 }
 
@@ -81,7 +82,7 @@ impl Eyes {
             refused: false,
             window: Window::new(ask, proc),
             datagrams: Datagrams::Unknown,
-            tally: Tally::new(rules),
+            table: Table::new(rules),
             proc: proc.to_owned(),
         }
     }
@@ -97,6 +98,11 @@ impl Eyes {
     /// The ports in force, in order.
     pub fn ports(&self) -> &[u16] {
         &self.known
+    }
+
+    /// The connections that held the drain longest.
+    pub fn holders(&self) -> Vec<Holder> {
+        self.table.holders()
     }
 
     /// What the last question to the kernel has cost.
@@ -128,46 +134,51 @@ impl Eyes {
     /// Looks at the connections of the ports. The first look of `auto` finds out which they are; what
     /// [`Eyes::listening`] has found before stays among them, because a listener may be closed while
     /// its connections live on. `helpers`: as above.
-    pub fn look(&mut self, now: Time, helpers: &[Pid]) -> Look {
+    pub fn look(&mut self, now: Time, moment: Moment, helpers: &[Pid]) -> Look {
         let begun = clock::cpu();
         if self.ports == Ports::Auto && !self.found {
             self.found = true;
             self.find(helpers);
         }
-        let mut look = self.ports_seen(now);
+        let mut look = self.ports_seen(now, moment);
         look.cost = clock::cpu().since(begun);
         look
     }
 
-    fn ports_seen(&mut self, now: Time) -> Look {
+    fn ports_seen(&mut self, now: Time, moment: Moment) -> Look {
         if self.known.is_empty() {
             let blind = self.refused || self.window.sight() == Sight::Blind;
             let sight = if blind { Sight::Blind } else { self.window.sight() };
-            return Look { listening: blind, sight, ..Look::default() };
+            let over = moment.delay_left.is_zero();
+            return Look { listening: blind, sight, over, ..Look::default() };
         }
-        let Eyes { window, tally, known, .. } = self;
+        let Eyes { window, table, known, .. } = self;
         let mut listeners = Vec::new();
         let extent = window.look(known, States::CONNECTED.and(States::LISTEN), |seen| match seen {
             None => {
-                tally.restart();
+                table.begin(moment);
                 listeners.clear();
             }
             Some(seen) if seen.state == LISTEN => {
-                tally.listener(seen.unread);
+                table.listener(seen.unread);
                 listeners.push(seen.port);
             }
             Some(seen) => {
-                if let Some(connection) = seen.connection() {
-                    tally.connection(&connection);
+                if let Some(reading) = seen.reading() {
+                    table.connection(&reading);
                 }
             }
         });
         if extent == Extent::Part {
-            tally.incomplete();
+            table.incomplete();
         }
         self.look_at_datagrams(now);
         let sight = self.window.sight();
-        let mut look = self.tally.end(sight);
+        let mut look = Look::from(self.table.end());
+        look.sight = sight;
+        if sight == Sight::Blind {
+            look.over = moment.delay_left.is_zero();
+        }
         look.listening = match self.ports {
             _ if sight == Sight::Blind => true,
             Ports::List(_) => self.all_listen(&listeners),
@@ -217,8 +228,7 @@ impl Eyes {
             }
         };
         if let Datagrams::Came(_, last) = self.datagrams {
-            self.tally.datagrams(waiting);
-            self.tally.heard(now.since(last));
+            self.table.datagrams(waiting, now.since(last));
         }
     }
 

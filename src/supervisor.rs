@@ -314,7 +314,10 @@ impl Supervisor {
                             self.hands.opened.files.foresee();
                         }
                     }
-                    Action::Look => events.push_back(Event::Looked(self.hands.look(now))),
+                    Action::Look => {
+                        let moment = self.machine.drain_moment(now);
+                        events.push_back(Event::Looked(self.hands.look(now, moment)));
+                    }
                     Action::SeekListeners => {
                         events.push_back(Event::Listening(self.hands.listening()));
                     }

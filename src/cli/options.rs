@@ -299,14 +299,22 @@ pub const OPTIONS: &[Opt] = &[
         "GRACEINIT_DRAIN_IDLE",
         Kind::One("DUR"),
         Group::Drain,
-        "A connection is idle when nothing moved on it for this long and no answer is owed [default: 1s]",
+        "The longest silence of the app inside one answer: after it, a connection on which the app spoke last is \
+         idle [default: half of the drain's time, at most 8s]",
+    ),
+    long(
+        "drain-max",
+        "GRACEINIT_DRAIN_MAX",
+        Kind::One("DUR"),
+        Group::Drain,
+        "End the drain after this at the latest [default: what the budget leaves]",
     ),
     long(
         "drain-quiet",
         "GRACEINIT_DRAIN_QUIET",
         Kind::One("DUR"),
         Group::Drain,
-        "The drain is over when nothing is busy and nothing came in for this long [default: 500ms]",
+        "Has no effect any more: each connection has to be idle once (--drain-idle)",
     ),
     long(
         "drain-owed",

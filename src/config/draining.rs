@@ -11,9 +11,9 @@ use crate::machine::budget;
 use crate::machine::drain::{Plan, Rules};
 use crate::types::Time;
 
-/// `--drain-idle`, `--drain-quiet`; the texts of the defaults are in [`Reader::drain`].
-const IDLE: Duration = Duration::from_secs(1);
-const QUIET: Duration = Duration::from_millis(500);
+/// `--drain-idle` is by default half of the drain's time, but no more than this: a longer one costs more
+/// time than it saves answers.
+const LONGEST_IDLE: Duration = Duration::from_secs(8);
 
 /// What was said of it.
 #[derive(Default)]
@@ -21,47 +21,67 @@ pub(super) struct Drain {
     pub(super) ports: Option<Ports>,
     delay: Duration,
     acks: Option<u32>,
-    quiet: Duration,
-    idle: Duration,
+    max: Option<Duration>,
+    idle: Option<Duration>,
     owed: Option<Duration>,
 }
 
 impl Drain {
-    /// What the machine is told; `None`: the app is stopped at once.
-    pub(super) fn plan(&self) -> Option<Plan> {
+    /// What the machine is told; `None`: the app is stopped at once. `time`: what the budget leaves for
+    /// the drain.
+    pub(super) fn plan(&self, time: Duration) -> Option<Plan> {
         let looks = self.ports.is_some();
-        let rules = Rules { idle: self.idle, owed: self.owed };
-        let plan = Plan { looks, delay: self.delay, acks: self.acks, quiet: self.quiet, rules };
+        let idle = self.idle.unwrap_or_else(|| usual_idle(time, self.max));
+        let rules = Rules { idle, owed: self.owed };
+        let Drain { delay, acks, max, .. } = *self;
+        let plan = Plan { looks, delay, acks, max, rules };
         (looks || !self.delay.is_zero()).then_some(plan)
     }
 }
 
+/// What the budget leaves for the drain. `hooks`: there are on-stop hooks.
+pub(super) fn drain_time(grace: Duration, hooks: bool) -> Duration {
+    let begin = Time(0);
+    budget::drain_end(begin.after(grace), grace, hooks).since(begin)
+}
+
+/// The default of `--drain-idle`.
+fn usual_idle(time: Duration, max: Option<Duration>) -> Duration {
+    (max.map_or(time, |max| max.min(time)) / 2).min(LONGEST_IDLE)
+}
+
 impl Reader<'_> {
+    /// `time`: what the budget leaves for the drain.
     #[cold]
-    pub(super) fn drain(&mut self) -> Drain {
+    pub(super) fn drain(&mut self, time: Duration) -> Drain {
         let ports = self.one("drain", parse::ports);
         // What nobody looks at has no defaults that would be worth showing.
         let usual = |value, why| ports.is_some().then_some((value, why));
         let delay = self.one_or("drain-delay", usual("2s", "with --drain"), parse::duration);
         let acks = self.one("drain-acks", parse::some_count);
-        let idle = self.one_or("drain-idle", usual("1s", ""), parse::duration);
-        let quiet = self.one_or("drain-quiet", usual("500ms", ""), parse::duration);
-        let owed = self.one("drain-owed", parse::some_time);
-        Drain {
-            ports,
-            delay: delay.unwrap_or_default(),
-            acks,
-            quiet: quiet.unwrap_or(QUIET),
-            idle: idle.unwrap_or(IDLE),
-            owed,
+        let max = self.one("drain-max", parse::some_time);
+        let idle = self.one("drain-idle", parse::duration);
+        if ports.is_some() && idle.is_none() && !self.has_failed("drain-idle") {
+            let text = length(usual_idle(time, max));
+            self.note("drain-idle", &text, "half of the drain, at most 8s");
         }
+        self.one("drain-quiet", parse::duration);
+        if let Some(found) = self.asked("drain-quiet").cloned() {
+            self.warnings.push(format!(
+                "{}: has no effect any more: each connection has to be idle once (--drain-idle); leave it \
+                 out",
+                found.told("drain-quiet")
+            ));
+        }
+        let owed = self.one("drain-owed", parse::some_time);
+        Drain { ports, delay: delay.unwrap_or_default(), acks, max, idle, owed }
     }
 
     /// What of it cannot be used together with anything else. `hooks`: there are on-stop hooks.
     #[cold]
     pub(super) fn drain_conflicts(&mut self, drain: &Drain, grace: Duration, hooks: bool) {
         if drain.ports.is_none() && !self.has_failed("drain") {
-            for option in ["drain-idle", "drain-quiet", "drain-owed"] {
+            for option in ["drain-idle", "drain-max", "drain-owed"] {
                 let why = "there are no ports that it could be for; write --drain PORT too, or leave it out";
                 self.no_effect(option, why);
             }
@@ -79,8 +99,7 @@ impl Reader<'_> {
         let (Some(found), true) = (self.asked("drain-delay"), self.known("grace").is_some()) else {
             return;
         };
-        let (found, begin) = (found.clone(), Time(0));
-        let most = budget::drain_end(begin.after(grace), grace, hooks).since(begin);
+        let (found, most) = (found.clone(), drain_time(grace, hooks));
         if drain.delay > most {
             let beside = if hooks { "beside on-stop hooks " } else { "" };
             let why = format!(

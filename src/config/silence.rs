@@ -44,7 +44,7 @@ pub(super) fn config(command: Vec<OsString>, container: bool) -> Config {
         ready: Vec::new(),
         ready_timeout: None,
         probe_timeout: Duration::from_secs(5),
-        drain: Drain::default().plan(),
+        drain: Drain::default().plan(Duration::ZERO),
         watchdog: None,
         hooks: PerPhase::each(|_| Vec::new()),
         jitter: 0,

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use super::drain::Look;
+use super::drain::{Look, Moment};
 use super::fact::{DrainEnd, Fact};
 use super::hook::Queue;
 use super::phase::{Draining, Phase, Serving};
 use super::{Action, Machine, budget};
 use crate::types::Time;
 
-/// How often the ports are looked at.
+/// A look whose result is not told makes another one due so much later.
 const PERIOD: Duration = Duration::from_millis(100);
+/// How often it is told that the drain lasts.
+const TOLD: Duration = Duration::from_secs(5);
 /// At least this is between two looks, however short the times are that are waited for.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 
@@ -18,8 +20,7 @@ impl Machine {
     /// The pre-stop hooks are through.
     pub(super) fn enter_drain(&mut self, now: Time, serving: Serving, out: &mut Vec<Action>) {
         let Some(plan) = self.plan.drain else { return self.enter_on_stop(now, out) };
-        // Nothing is known of the time before the first look: the silence begins here.
-        let draining = Draining { serving, begun: now, noise: now, last: None, next: now };
+        let draining = Draining { serving, begun: now, told: now, last: None, next: now };
         self.enter(Phase::Drain(draining), out);
         out.push(Action::Record(Fact::DrainBegun { delay: plan.delay }));
         self.drain_tick(now, out);
@@ -31,9 +32,32 @@ impl Machine {
     }
 
     /// The last moment of the drain, if the budget has an end: it needs the rest.
-    pub(super) fn drain_end(&self) -> Option<Time> {
+    fn budget_needs_rest(&self) -> Option<Time> {
         let hooks = !self.plan.hooks.on_stop.is_empty();
         self.deadline.map(|end| budget::drain_end(end, self.plan.measure(), hooks))
+    }
+
+    /// The last moment of the drain by `--drain-max`.
+    fn longest_drain(&self) -> Option<Time> {
+        let Phase::Drain(draining) = &self.phase else { return None };
+        let max = self.plan.drain.and_then(|plan| plan.max)?;
+        Some(draining.begun.after(max))
+    }
+
+    /// The last moment of the drain, if it has one.
+    pub(super) fn drain_end(&self) -> Option<Time> {
+        self.budget_needs_rest().into_iter().chain(self.longest_drain()).min()
+    }
+
+    /// Where in the drain a look is made.
+    pub fn drain_moment(&self, now: Time) -> Moment {
+        let Phase::Drain(draining) = &self.phase else { return Moment::default() };
+        let delay_end = self.delay_end(draining.serving);
+        Moment {
+            at: now.since(draining.begun),
+            delay_left: delay_end.map_or(Duration::ZERO, |end| end.since(now)),
+            left: self.drain_end().map(|end| end.since(now)),
+        }
     }
 
     /// When the drain is over at the latest, if the budget has an end.
@@ -58,8 +82,11 @@ impl Machine {
     pub(super) fn drain_tick(&mut self, now: Time, out: &mut Vec<Action>) {
         let Phase::Drain(draining) = &self.phase else { return };
         let (serving, next) = (draining.serving, draining.next);
-        if self.drain_end().is_some_and(|end| end <= now) {
+        if self.budget_needs_rest().is_some_and(|end| end <= now) {
             return self.leave_drain(now, DrainEnd::Budget, out);
+        }
+        if self.longest_drain().is_some_and(|end| end <= now) {
+            return self.leave_drain(now, DrainEnd::Max, out);
         }
         if self.plan.drain.is_some_and(|plan| plan.looks) {
             if next <= now {
@@ -76,26 +103,25 @@ impl Machine {
 
     /// The ports were looked at.
     pub(super) fn looked(&mut self, now: Time, look: Look, out: &mut Vec<Action>) {
-        let Some(plan) = self.plan.drain else { return };
         let Phase::Drain(draining) = &mut self.phase else { return };
-        if let Some(silence) = look.silence {
-            draining.noise = draining.noise.max(now.before(silence));
-        }
         draining.last = Some(look);
-        let quiet_at = draining.noise.after(plan.quiet);
-        let serving = draining.serving;
+        let Draining { serving, begun, told, .. } = *draining;
         out.push(Action::Record(Fact::Looked { look }));
         let delay_end = self.delay_end(serving).unwrap_or(now);
-        if look.calm() && quiet_at <= now && delay_end <= now {
+        if look.over && delay_end <= now {
             return self.leave_drain(now, DrainEnd::Quiet, out);
         }
-        // If possible, at the moment at which it may be over. A look that costs much is not made
-        // often: a tenth of the time at most.
-        let edges = [delay_end, quiet_at].into_iter().filter(|edge| now < *edge);
-        let next = edges.fold(now.after(PERIOD), Time::min);
-        let pause = SHORTEST_PAUSE.max(look.cost.saturating_mul(10));
+        let tells = told.after(TOLD) <= now;
+        if tells {
+            out.push(Action::Record(Fact::StillDraining { look, after: now.since(begun) }));
+        }
+        // A look that costs much is not made often: a tenth of the time at most.
+        let pause = look.next.max(SHORTEST_PAUSE).max(look.cost.saturating_mul(10));
         if let Phase::Drain(draining) = &mut self.phase {
-            draining.next = next.max(now.after(pause));
+            draining.next = now.after(pause);
+            if tells {
+                draining.told = now;
+            }
         }
     }
 
@@ -137,6 +163,9 @@ impl Machine {
         let Phase::Drain(draining) = &self.phase else { return };
         let (after, last) = (now.since(draining.begun), draining.last);
         out.push(Action::Record(Fact::DrainEnded { why, after, last }));
+        if last.is_some() && matches!(why, DrainEnd::Budget | DrainEnd::Max) {
+            out.push(Action::TellHolders);
+        }
         self.enter_on_stop(now, out);
     }
 }

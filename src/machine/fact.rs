@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::drain::Look;
+use super::drain::{Holder, Look};
 use super::hook::{HookId, Outcome};
 use super::phase::PhaseName;
 use super::plan::{Ending, Scope};
@@ -68,6 +68,8 @@ pub enum DrainEnd {
     Delay,
     /// The budget needs the rest.
     Budget,
+    /// `--drain-max` is over.
+    Max,
 }
 
 /// One thing that happened.
@@ -94,10 +96,14 @@ pub enum Fact {
     DrainBegun { delay: Duration },
     /// The ports were looked at.
     Looked { look: Look },
+    /// The drain lasts.
+    StillDraining { look: Look, after: Duration },
     /// So many probes were answered "not ready": that ends the delay.
     Acknowledged { acks: u32, after: Duration },
     /// The drain is over.
     DrainEnded { why: DrainEnd, after: Duration, last: Option<Look> },
+    /// One of the connections that held a drain longest that was broken off.
+    HeldDrain(Box<Holder>),
     /// A stop was asked for; `grace` is the whole budget, if that has an end.
     StopRequested { signal: Signal, sender: Option<i32>, grace: Option<Duration> },
     /// A further stop request.

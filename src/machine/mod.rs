@@ -134,6 +134,8 @@ pub enum Action {
     FollowMain(Pid),
     /// See whether the app listens on the ports that are to be drained.
     SeekListeners,
+    /// Tell which connections held the drain longest.
+    TellHolders,
     /// Look at the connections of those ports.
     Look,
     /// Begin to record who is still there: they will be killed.

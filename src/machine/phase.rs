@@ -144,8 +144,8 @@ pub struct Draining {
     pub serving: Serving,
     /// When it began.
     pub begun: Time,
-    /// When something came in last, as far as is known.
-    pub noise: Time,
+    /// When it was told last that it lasts.
+    pub told: Time,
     /// The last look.
     pub last: Option<Look>,
     /// When the next is due.

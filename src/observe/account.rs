@@ -387,7 +387,7 @@ pub struct Drain {
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<Span>,
-    /// `quiet`, `delay`, `budget`.
+    /// `quiet`, `delay`, `budget`, `max`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub why: String,
     /// How often the ports were looked at.
@@ -398,6 +398,32 @@ pub struct Drain {
     /// What was seen; where there is too much of it, every second, fourth… look.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub series: Vec<Seen>,
+    /// The connections that held it longest, if it was broken off.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Held>,
+}
+
+/// A connection that held the drain.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Held {
+    /// Address and port of the client; empty: not known.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub peer: String,
+    /// Port of the app.
+    pub port: u16,
+    /// Why it held the drain: `owed`, `unread`, `unacknowledged`, `recent`…
+    pub verdict: String,
+    /// For how long it held the drain.
+    pub held: Span,
+    /// For how long nothing had moved on it.
+    pub silent: Span,
+    /// Bytes from the client.
+    pub bytes_in: u64,
+    /// Bytes from the app.
+    pub bytes_out: u64,
+    /// The option that limits how long such a connection is waited for.
+    pub option: String,
 }
 
 /// A look at the ports. Connections.
@@ -416,6 +442,18 @@ pub struct Seen {
     pub new: u32,
     /// Not accepted yet.
     pub queued: u32,
+    /// Their clients answer nothing any more.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub vanished: u32,
+    /// Their clients do not read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub stalled: u32,
+    /// A stop signal would have cut them off: something was owed, unread or unacknowledged.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cut: u32,
+    /// The app spoke last, and may not have been through.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub uncertain: u32,
 }
 
 /// What is counted.

@@ -2,16 +2,25 @@
 
 use super::Hands;
 use crate::machine::Machine;
-use crate::machine::drain::Look;
+use crate::machine::drain::{Look, Moment};
+use crate::machine::fact::Fact;
 use crate::machine::phase::{Phase, Readiness};
+use crate::observe::journal;
 use crate::sight::Eyes;
 use crate::types::Time;
 
 impl Hands {
     /// Looks at the connections.
-    pub fn look(&mut self, now: Time) -> Look {
+    pub fn look(&mut self, now: Time, moment: Moment) -> Look {
         let helpers = self.helpers();
-        self.eyes().map_or(Look::default(), |eyes| eyes.look(now, &helpers))
+        self.eyes().map_or(Look::default(), |eyes| eyes.look(now, moment, &helpers))
+    }
+
+    /// Tells which connections held the drain longest.
+    pub(super) fn tell_holders(&self) {
+        for holder in self.eyes.iter().flat_map(Eyes::holders) {
+            journal::record(&Fact::HeldDrain(Box::new(holder)));
+        }
     }
 
     /// Whether the app listens on the ports.

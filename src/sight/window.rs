@@ -2,11 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::files;
-use crate::machine::drain::{Connection, Sight, Stamps, State};
-use crate::sys::sockdiag::{Diag, Effort, Extent, Info, Kind, Query, States};
+use super::{files, reading};
+use crate::machine::connections::Reading;
+use crate::machine::drain::Sight;
+use crate::sys::sockdiag::{Diag, Effort, Extent, Kind, Query, Socket, States};
 
 /// The kernel's number of a listener's state (enum tcp state of netinet/tcp.h).
 pub(super) const LISTEN: u8 = 10;
@@ -35,9 +35,14 @@ pub(super) struct Seen {
     pub(super) state: u8,
     pub(super) unread: u32,
     pub(super) inode: u64,
-    key: u64,
-    unsent: u32,
-    info: Option<Info>,
+    told: Told,
+}
+
+/// The rest of it, which depends on the means.
+#[derive(Clone, Copy, Debug)]
+enum Told {
+    Socket(Socket),
+    Line { key: u64, unsent: u32 },
 }
 
 impl Window {
@@ -91,7 +96,7 @@ impl Window {
                     if let Some(error) = refused {
                         super::warn_once(&format!(
                             "unable to ask the kernel for connections (sock_diag): {error}; they are \
-                             counted in /proc/net/tcp, and each of them counts as busy"
+                             counted in /proc/net/tcp, and each is waited for until --drain-idle is over"
                         ));
                     }
                     return extent;
@@ -151,9 +156,7 @@ fn ask(
             state: socket.state,
             unread: socket.unread,
             inode: socket.inode.into(),
-            key: socket.cookie,
-            unsent: socket.unsent,
-            info: socket.info,
+            told: Told::Socket(*socket),
         }));
     })
 }
@@ -173,9 +176,7 @@ fn read(
                     state: line.state,
                     unread: line.unread,
                     inode: line.inode,
-                    key: line.key,
-                    unsent: line.unsent,
-                    info: None,
+                    told: Told::Line { key: line.key, unsent: line.unsent },
                 }));
             }
         })
@@ -188,27 +189,15 @@ fn read(
 
 impl Seen {
     /// `None`: it is no connection, or none any more.
-    pub(super) fn connection(&self) -> Option<Connection> {
-        let state = match self.state {
-            1 => State::Established,
-            3 => State::SynReceived,
-            4 => State::FinWait1,
-            // Closed by the app: it waits for the client's FIN alone.
-            5 if self.inode == 0 => return None,
-            5 => State::FinWait2,
-            8 => State::CloseWait,
-            9 => State::LastAck,
-            11 => State::Closing,
-            _ => return None,
-        };
-        let stamps = self.info.map(|info| Stamps {
-            sent: Duration::from_millis(info.last_data_sent.into()),
-            received: Duration::from_millis(info.last_data_received.into()),
-            acknowledged: Duration::from_millis(info.last_ack_received.into()),
-            bytes_received: info.bytes_received,
-            silent: info.bytes_acknowledged == Some(0) && self.unsent == 0,
-        });
-        let Seen { key, unread, unsent, .. } = *self;
-        Some(Connection { key, state, held: self.inode != 0, unread, unsent, stamps })
+    pub(super) fn reading(&self) -> Option<Reading> {
+        match self.told {
+            Told::Socket(socket) => reading::reading(&socket),
+            Told::Line { key, unsent } => {
+                let held = self.inode != 0;
+                let state = reading::state(self.state, held)?;
+                let (port, unread) = (self.port, self.unread);
+                Some(Reading { key, peer: None, port, state, held, unread, unsent, info: None })
+            }
+        }
     }
 }

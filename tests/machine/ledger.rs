@@ -287,6 +287,7 @@ impl Ledger {
             }
             Action::SeekListeners => self.judge_seek(world.now),
             Action::Look => self.judge_look(plan, world.now),
+            Action::TellHolders => self.judge_holders(),
             Action::Survey => self.judge_survey(plan, world.now, batch),
             Action::KillTree => self.judge_kill(plan, world, batch),
             Action::ArmDeadMan(time) => {
@@ -375,14 +376,16 @@ impl Ledger {
             | Fact::MainPid { .. }
             | Fact::DrainBegun { .. }
             | Fact::Looked { .. }
+            | Fact::StillDraining { .. }
             | Fact::Acknowledged { .. } => {
                 batch.news.push(fact.clone());
                 Ok(())
             }
             // Not the machine's to tell.
-            Fact::StillThere(_) | Fact::MoreStillThere(_) | Fact::NotSurveyed => {
-                kept(false, Promise::Account, || "it cannot know who is still there")
-            }
+            Fact::StillThere(_)
+            | Fact::MoreStillThere(_)
+            | Fact::NotSurveyed
+            | Fact::HeldDrain(_) => kept(false, Promise::Account, || "it cannot know who that is"),
         }
     }
 

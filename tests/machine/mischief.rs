@@ -21,10 +21,10 @@ pub(super) fn mishears(bug: Bug, event: Event) -> Event {
         (Bug::TakesWordsFromOutside, Event::Signal(received)) if received.origin == outside => {
             Event::Signal(Received { origin: Origin::Process(7), ..received })
         }
-        (Bug::TakesBusyForCalm, Event::Looked(look)) => {
-            Event::Looked(Look { busy: 0, owed: 0, queued: 0, ..look })
+        (Bug::TakesBusyForCalm, Event::Looked(look)) => Event::Looked(Look { over: true, ..look }),
+        (Bug::LooksLate, Event::Looked(look)) => {
+            Event::Looked(Look { next: look.next + Duration::from_millis(50), ..look })
         }
-        (Bug::IgnoresSilence, Event::Looked(look)) => Event::Looked(Look { silence: None, ..look }),
         (Bug::IgnoresAcknowledgements, Event::Acknowledged(_))
         | (Bug::IgnoresSignsOfLife, Event::Notice(Notice::Alive)) => Event::AppExecuted,
         (_, event) => event,
@@ -125,7 +125,7 @@ pub(super) fn misread(bug: Bug, plan: &mut Plan) {
         Bug::ReadyAtOnce => plan.ready.clear(),
         Bug::NeverDrains => plan.drain = None,
         Bug::SkipsTheDelay => drain.into_iter().for_each(|drain| drain.delay = Default::default()),
-        Bug::SkipsTheQuiet => drain.into_iter().for_each(|drain| drain.quiet = Default::default()),
+        Bug::ForgetsTheLongestDrain => drain.into_iter().for_each(|drain| drain.max = None),
         Bug::LooksAtNothing => drain.into_iter().for_each(|drain| drain.looks = false),
         Bug::ProbesForTooLong => plan.probe_timeout *= 2,
         Bug::ForgetsTheReadyLimit => plan.ready_timeout = None,

@@ -1,5 +1,6 @@
 //! Small configurations of readiness, watchdog and drain.
 
+use graceinit::machine::connections::PERIOD;
 use graceinit::machine::drain::{self, Look, Rules, Sight};
 use graceinit::machine::plan::{Condition, Diagnose, PerPhase, Plan, Scope, StopAgain};
 use graceinit::machine::ready::Notice;
@@ -21,18 +22,20 @@ fn notice(notice: Notice) -> Event {
     Event::Notice(notice)
 }
 
-pub(super) fn drain(looks: bool, delay: u64, quiet: u64, acks: Option<u32>) -> drain::Plan {
+/// `max`: 0 is none.
+pub(super) fn drain(looks: bool, delay: u64, max: u64, acks: Option<u32>) -> drain::Plan {
     let rules = Rules { idle: ms(1000), owed: None };
-    drain::Plan { looks, delay: ms(delay), acks, quiet: ms(quiet), rules }
+    let max = (max > 0).then(|| ms(max));
+    drain::Plan { looks, delay: ms(delay), acks, max, rules }
 }
 
-/// Nothing is under way, and nothing has come in for so long.
-pub(super) fn calm(silence: Option<u64>) -> Look {
-    Look { silence: silence.map(ms), listening: true, ..Look::default() }
+/// Nothing is under way; another look is worth making after so long.
+pub(super) fn calm(next: Option<u64>) -> Look {
+    Look { over: true, next: next.map_or(PERIOD, ms), listening: true, ..Look::default() }
 }
 
 pub(super) fn busy() -> Look {
-    Look { busy: 1, ..calm(Some(0)) }
+    Look { busy: 1, cut: 1, over: false, ..calm(None) }
 }
 
 /// Everything that an app may be waited for without a child that looks.
@@ -203,7 +206,7 @@ pub(super) fn delay() -> Setup {
             grace_max: ms(300),
             stop_again: StopAgain::Kill,
             ready: vec![Condition::Notify],
-            drain: Some(drain(false, 60, 500, Some(2))),
+            drain: Some(drain(false, 60, 40, Some(2))),
             hooks: PerPhase {
                 pre_stop: vec![hook(0)],
                 on_stop: vec![hook(0)],
@@ -237,7 +240,7 @@ pub(super) fn quiet() -> Setup {
         acks: 1,
         not_yet: 1,
         strays: Vec::new(),
-        ..setup(Plan { grace: ms(450), drain: Some(drain(true, 160, 90, Some(1))), ..plain() })
+        ..setup(Plan { grace: ms(450), drain: Some(drain(true, 160, 0, Some(1))), ..plain() })
             .seeing(vec![busy(), calm(None), calm(Some(50))])
     }
 }
@@ -250,15 +253,15 @@ pub(super) fn hasty() -> Setup {
         lingers: 1,
         ..setup(Plan {
             grace: ms(800),
-            drain: Some(drain(true, 5, 3, None)),
+            drain: Some(drain(true, 5, 400, None)),
             hooks: PerPhase { pre_stop: vec![hook(0)], ..PerPhase::default() },
             ..plain()
         })
         .seeing(vec![
-            Look { owed: 1, ..calm(Some(1)) },
+            Look { owed: 1, over: false, ..calm(Some(1)) },
             Look { cost: ms(4), ..calm(Some(0)) },
             Look { idle: 3, cost: ms(60), ..calm(Some(2)) },
-            Look { sight: Sight::Blind, ..Look::default() },
+            Look { sight: Sight::Blind, over: true, ..Look::default() },
         ])
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn no_deadline_but_ports() -> Setup {
         looks: vec![calm(None)],
         not_yet: 1,
         acks: 1,
-        ..setup(Plan { drain: Some(drain(true, 160, 90, Some(1))), ..endless() })
+        ..setup(Plan { drain: Some(drain(true, 160, 0, Some(1))), ..endless() })
     }
 }
 

@@ -568,6 +568,7 @@ impl World {
             Action::StopHook { .. }
             | Action::ArmDeadMan(_)
             | Action::SuspendSelf
+            | Action::TellHolders
             | Action::SetReady(true)
             | Action::FollowMain(_)
             | Action::Record(_)

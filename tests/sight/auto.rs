@@ -8,10 +8,9 @@ use std::process::{Child, Command, Stdio};
 use graceinit::config::Ports;
 use graceinit::machine::drain::Sight;
 use graceinit::sight::Eyes;
-use graceinit::sys::clock;
 use graceinit::types::Pid;
 
-use super::{RULES, listen};
+use super::{RULES, listen, see};
 use crate::support::Outcome;
 use crate::support::files::Place;
 use crate::support::init::puppet;
@@ -39,14 +38,14 @@ fn the_listeners_of_the_tree_are_found_and_remembered() -> Outcome {
     let mut eyes = Eyes::new(Ports::Auto, RULES);
     ensure!(eyes.ports().is_empty(), "not looked for yet");
     ensure!(eyes.listening(&[]), "it does");
-    let look = eyes.look(clock::now(), &[]);
+    let look = see(&mut eyes, &[]);
     ensure!(look.listening && look.sight == Sight::Full, "{look:?}");
     for port in [port_four, port_six] {
         ensure!(eyes.ports().contains(&port), "{port} of {:?}", eyes.ports());
     }
     ensure!(!eyes.ports().contains(&not_below_us), "{:?}", eyes.ports());
     end(app)?;
-    eyes.look(clock::now(), &[]);
+    see(&mut eyes, &[]);
     ensure!(eyes.ports().contains(&port_four), "its connections may live on");
     end(worker)?;
     drop(own);
@@ -58,7 +57,7 @@ fn the_listeners_of_helpers_are_not_the_apps() -> Outcome {
     let (listener, port) = listen("127.0.0.1:0")?;
     let helper = holder(listener)?;
     let mut eyes = Eyes::new(Ports::Auto, RULES);
-    eyes.look(clock::now(), &[Pid(i32::try_from(helper.id())?)]);
+    see(&mut eyes, &[Pid(i32::try_from(helper.id())?)]);
     ensure!(!eyes.ports().contains(&port), "{:?}", eyes.ports());
     end(helper)
 }
@@ -73,7 +72,7 @@ fn descriptors_that_cannot_be_read_leave_it_blind() -> Outcome {
     std::fs::create_dir(&folder)?;
     std::fs::write(folder.join("fd"), "")?;
     let mut eyes = Eyes::with(Ports::Auto, RULES, true, &place.path("."));
-    let look = eyes.look(clock::now(), &[]);
+    let look = see(&mut eyes, &[]);
     ensure_eq!(look.sight, Sight::Blind, "the port has to be named");
     ensure!(look.listening && eyes.listening(&[]), "readiness does not wait for it");
     end(app)

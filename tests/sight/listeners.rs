@@ -2,9 +2,7 @@
 
 use std::net::{TcpStream, UdpSocket};
 
-use graceinit::sys::clock;
-
-use super::{connect, eyes, listen, until};
+use super::{connect, eyes, listen, see, until};
 use crate::support::Outcome;
 use crate::{ensure, ensure_eq};
 
@@ -39,12 +37,12 @@ fn the_app_listens_once_it_does_on_each_port() -> Outcome {
     let (second, other) = listen("[::1]:0")?;
     let mut eyes = eyes(&[one, other]);
     ensure!(eyes.listening(&[]), "both");
-    let look = eyes.look(clock::now(), &[]);
+    let look = see(&mut eyes, &[]);
     ensure!(look.listening, "both");
     let _open = connect(&second)?;
     drop(second);
     ensure!(!eyes.listening(&[]), "one is missing, though a connection of it is there");
-    let look = eyes.look(clock::now(), &[]);
+    let look = see(&mut eyes, &[]);
     ensure!(!look.listening, "one is missing");
     drop(first);
     ensure!(!eyes.listening(&[]), "both are missing");

@@ -16,9 +16,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use graceinit::config::Ports;
-use graceinit::machine::drain::{Look, Rules};
+use graceinit::machine::drain::{Look, Moment, Rules};
 use graceinit::sight::Eyes;
 use graceinit::sys::clock;
+use graceinit::types::{Pid, Time};
 
 use crate::support::{Fault, Outcome, PATIENCE};
 
@@ -34,11 +35,18 @@ pub fn poor_eyes(ports: &[u16]) -> Eyes {
     Eyes::with(Ports::List(ports.to_vec()), RULES, false, Path::new("/proc"))
 }
 
+/// One look, after the delay and long before the end.
+pub fn see(eyes: &mut Eyes, helpers: &[Pid]) -> Look {
+    let now = clock::now();
+    let moment = Moment { at: now.since(Time::default()), ..Moment::default() };
+    eyes.look(now, moment, helpers)
+}
+
 /// Looks until it is as expected.
 pub fn until(eyes: &mut Eyes, what: &str, expected: impl Fn(&Look) -> bool) -> Outcome<Look> {
     let begun = Instant::now();
     loop {
-        let look = eyes.look(clock::now(), &[]);
+        let look = see(eyes, &[]);
         if expected(&look) {
             return Ok(look);
         }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Account, Attempt, Drain, Ended, Entry, Exit, Hook, Killed, Said, Seen, Span, Stop, Stretch,
-    Survivor,
+    Account, Attempt, Drain, Ended, Entry, Exit, Held, Hook, Killed, Said, Seen, Span, Stop,
+    Stretch, Survivor,
 };
-use crate::machine::drain::Look;
+use crate::machine::drain::{Holder, Look};
 use crate::machine::fact::{self, DrainEnd, Fact};
 use crate::machine::hook::{HookId, HookPhase, Outcome};
 use crate::machine::phase::PhaseName;
@@ -27,6 +27,8 @@ const ATTEMPTS: usize = 8;
 const OUTPUT: usize = 10;
 /// So many looks are kept; where there were more, every second one is left out.
 const LOOKS: usize = 240;
+/// So many connections that held the drain are kept.
+const MOST_HELD: usize = 3;
 /// A text is cut after so many bytes.
 const LONGEST: usize = 300;
 
@@ -71,6 +73,8 @@ impl Account {
                 }
             }
             Fact::DrainEnded { why, .. } => self.drained(at, *why),
+            Fact::HeldDrain(holder) => self.held_drain(holder),
+            Fact::StillDraining { .. } => {}
             Fact::AppEnded { ending } => self.app_ended(at, *ending),
             Fact::DeadlineReached { early } => {
                 self.counts.kills += 1;
@@ -235,8 +239,9 @@ impl Account {
 
     fn looked(&mut self, at: Span, look: &Look) {
         let Some(drain) = &mut self.drain else { return };
-        let Look { busy, owed, idle, new, queued, .. } = *look;
-        let seen = Seen { at, busy, owed, idle, new, queued };
+        let Look { busy, owed, idle, new, queued, vanished, stalled, .. } = *look;
+        let Look { cut, uncertain, .. } = *look;
+        let seen = Seen { at, busy, owed, idle, new, queued, vanished, stalled, cut, uncertain };
         // A power of two: every look, every second, every fourth…
         let stride = (drain.looks / LOOKS as u64 + 1).next_power_of_two();
         if drain.looks % stride == 0 {
@@ -260,8 +265,25 @@ impl Account {
             DrainEnd::Quiet => "quiet",
             DrainEnd::Delay => "delay",
             DrainEnd::Budget => "budget",
+            DrainEnd::Max => "max",
         }
         .to_owned();
+    }
+
+    fn held_drain(&mut self, holder: &Holder) {
+        let Some(drain) = &mut self.drain else { return };
+        if drain.held.len() < MOST_HELD {
+            drain.held.push(Held {
+                peer: holder.peer.map_or_else(String::new, |peer| peer.to_string()),
+                port: holder.port,
+                verdict: holder.verdict.as_str().to_owned(),
+                held: holder.held.into(),
+                silent: holder.silent.into(),
+                bytes_in: holder.bytes_in,
+                bytes_out: holder.bytes_out,
+                option: holder.remedy().option().to_owned(),
+            });
+        }
     }
 
     fn app_ended(&mut self, at: Span, ending: Ending) {
@@ -307,7 +329,14 @@ pub(crate) fn outcome_name(outcome: Outcome) -> &'static str {
 
 /// What has a place of its own in the account, and comes in numbers.
 fn is_told_elsewhere(fact: &Fact) -> bool {
-    matches!(fact, Fact::Forwarded { .. } | Fact::Looked { .. } | Fact::StillThere(_))
+    matches!(
+        fact,
+        Fact::Forwarded { .. }
+            | Fact::Looked { .. }
+            | Fact::StillDraining { .. }
+            | Fact::HeldDrain(_)
+            | Fact::StillThere(_)
+    )
 }
 
 fn count(counts: &mut BTreeMap<String, u64>, name: impl ToString) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use log::Level;
 
 use super::{Line, Value, debug, error, info, warn};
-use crate::machine::drain::{Look, Sight};
+use crate::machine::drain::{Holder, Look, Sight};
 use crate::machine::fact::{DrainEnd, Fact, Survivor};
 use crate::machine::hook::{HookId, HookPhase, Outcome};
 use crate::machine::phase::PhaseName;
@@ -45,6 +45,10 @@ impl Line {
             Fact::Looked { look } => {
                 debug("looked", "connections").seen(Some(look)).span("took", look.cost)
             }
+            Fact::StillDraining { look, after } => info("still-draining", "still draining")
+                .seen(Some(look).filter(|look| look.sight != Sight::Blind))
+                .span("after", *after),
+            Fact::HeldDrain(holder) => held_drain(holder),
             Fact::Acknowledged { acks, after } => {
                 info("acknowledged", "load balancers have been told \"not ready\"")
                     .number("probes", *acks)
@@ -169,22 +173,54 @@ fn not_ready(after: Duration, missing: u64, ports: bool) -> Line {
 
 fn drain_ended(why: DrainEnd, after: Duration, last: Option<&Look>) -> Line {
     let blind = last.is_some_and(|look| look.sight == Sight::Blind);
-    let calm = last.is_some_and(Look::calm);
+    let last = last.filter(|_| !blind);
     let name = match why {
         DrainEnd::Quiet => "quiet",
         DrainEnd::Delay => "delay",
         DrainEnd::Budget => "budget",
+        DrainEnd::Max => "max",
     };
-    let (level, msg) = match why {
-        DrainEnd::Quiet if !blind => (Level::Info, "drained"),
-        DrainEnd::Quiet | DrainEnd::Delay => (Level::Info, "the delay is over"),
-        DrainEnd::Budget if calm => (Level::Info, "no time is left to wait for a quiet moment"),
-        DrainEnd::Budget => (Level::Warn, "no time is left to drain: requests may be cut off"),
+    let cut = last.is_none_or(|look| look.cut > 0 || look.queued > 0) && !blind;
+    let uncertain = last.is_some_and(|look| look.uncertain > 0);
+    let (level, msg) = match (why, cut, uncertain) {
+        (DrainEnd::Quiet, ..) if !blind => (Level::Info, "drained"),
+        (DrainEnd::Quiet | DrainEnd::Delay, ..) => (Level::Info, "the delay is over"),
+        (DrainEnd::Budget, true, _) => {
+            (Level::Warn, "no time is left to drain: requests are cut off")
+        }
+        (DrainEnd::Budget, false, true) => {
+            (Level::Warn, "no time is left to drain: an answer may be cut off in a pause")
+        }
+        (DrainEnd::Budget, false, false) => {
+            (Level::Info, "no time is left to wait for a quiet moment")
+        }
+        (DrainEnd::Max, true, _) => (Level::Warn, "--drain-max is over: requests are cut off"),
+        (DrainEnd::Max, false, true) => {
+            (Level::Warn, "--drain-max is over: an answer may be cut off in a pause")
+        }
+        (DrainEnd::Max, false, false) => (Level::Info, "--drain-max is over"),
     };
-    Line::new(level, "drain-ended", msg)
-        .seen(last.filter(|_| !blind))
-        .span("after", after)
-        .text("why", name)
+    let mut line = Line::new(level, "drain-ended", msg).seen(last);
+    if let Some(look) = last {
+        line = line.number("cut", look.cut).number("uncertain", look.uncertain);
+    }
+    line.span("after", after).text("why", name)
+}
+
+/// A connection that held the drain, and the option that would have limited that.
+fn held_drain(holder: &Holder) -> Line {
+    let line = info("held-drain", "this connection held the drain");
+    let line = match holder.peer {
+        Some(peer) => line.show("peer", peer),
+        None => line,
+    };
+    line.number("port", holder.port)
+        .text("verdict", holder.verdict.as_str())
+        .span("held", holder.held)
+        .span("silent", holder.silent)
+        .number("in", holder.bytes_in)
+        .number("out", holder.bytes_out)
+        .text("option", holder.remedy().option())
 }
 
 /// A line about an attempt.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::{Line, MADE, Took, Value};
-use crate::machine::drain::{Look, Sight};
+use crate::machine::connections::Verdict;
+use crate::machine::drain::{Holder, Look, Sight};
 use crate::machine::fact::{DrainEnd, Fact, Reason, Survivor};
 use crate::machine::hook::{HookId, HookPhase, Outcome};
 use crate::machine::phase::PhaseName;
@@ -26,8 +27,20 @@ fn facts() -> Vec<Fact> {
     let [left, after, limit] = [SECOND; 3];
     let id = HookId::first(HookPhase::OnStop, 0);
     let look = Look { busy: 1, sight: Sight::Full, ..Look::default() };
+    let look = Look { cut: 1, ..look };
     let blind = Look { sight: Sight::Blind, ..look };
-    let idle = Look { busy: 0, ..look };
+    let paused = Look { cut: 0, uncertain: 1, ..look };
+    let idle = Look { busy: 0, cut: 0, ..look };
+    let holder = Holder {
+        peer: Some(([10, 0, 0, 7], 40_001).into()),
+        port: 8080,
+        verdict: Verdict::Owed,
+        held: SECOND,
+        silent: SECOND,
+        bytes_in: 300,
+        bytes_out: 0,
+        gone: false,
+    };
     let survivor = Survivor {
         pid: Pid(7),
         parent: Pid(1),
@@ -54,6 +67,9 @@ fn facts() -> Vec<Fact> {
         Fact::MainPid { pid: Pid(2) },
         Fact::DrainBegun { delay: SECOND },
         Fact::Looked { look },
+        Fact::StillDraining { look, after },
+        Fact::HeldDrain(Box::new(holder)),
+        Fact::HeldDrain(Box::new(Holder { peer: None, ..holder })),
         Fact::Acknowledged { acks: 3, after },
         Fact::StopRequested { signal, sender: Some(0), grace: Some(SECOND) },
         Fact::StopRequested { signal, sender: None, grace: None },
@@ -101,8 +117,8 @@ fn facts() -> Vec<Fact> {
             .zip(statuses)
             .map(|(outcome, status)| Fact::HookEnded { id, outcome, status }),
     );
-    for why in [DrainEnd::Quiet, DrainEnd::Delay, DrainEnd::Budget] {
-        let looks = [None, Some(look), Some(blind), Some(idle)];
+    for why in [DrainEnd::Quiet, DrainEnd::Delay, DrainEnd::Budget, DrainEnd::Max] {
+        let looks = [None, Some(look), Some(blind), Some(paused), Some(idle)];
         facts.extend(looks.map(|last| Fact::DrainEnded { why, after, last }));
     }
     facts.extend(
@@ -189,6 +205,8 @@ fn place(fact: &Fact) -> usize {
         Fact::Suspended { .. } => 37,
         Fact::Resumed => 38,
         Fact::Exit { .. } => 39,
+        Fact::StillDraining { .. } => 40,
+        Fact::HeldDrain(_) => 41,
     }
 }
 
@@ -214,7 +232,7 @@ fn place_met(met: &Met) -> usize {
 fn samples() -> Vec<Line> {
     let (facts, mets) = (facts(), mets());
     let places: BTreeSet<usize> = facts.iter().map(place).collect();
-    assert_eq!(places, (0..40).collect(), "facts without a sample");
+    assert_eq!(places, (0..42).collect(), "facts without a sample");
     let places: BTreeSet<usize> = mets.iter().map(place_met).collect();
     assert_eq!(places, (0..14).collect(), "what was met without a sample");
     let mut began = Took::NOTHING;

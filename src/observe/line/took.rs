@@ -53,6 +53,8 @@ impl Took {
             | Fact::Looked { .. }
             | Fact::Acknowledged { .. }
             | Fact::DrainEnded { .. }
+            | Fact::StillDraining { .. }
+            | Fact::HeldDrain(_)
             | Fact::StopRequested { .. }
             | Fact::StopAgain { .. }
             | Fact::Forwarded { .. }
