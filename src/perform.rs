@@ -72,6 +72,8 @@ pub struct Hands {
     ready_pipe: Option<ReadyPipe>,
     /// What looks at the ports to be drained, while that is needed.
     eyes: Option<Eyes>,
+    /// The connections that held the drain longest, once it is over.
+    holders: Vec<crate::machine::drain::Holder>,
     /// The ports that it had found.
     ports: Vec<u16>,
     told_stopping: bool,
@@ -126,6 +128,7 @@ impl Hands {
             published: None,
             ready_pipe: None,
             eyes: None,
+            holders: Vec::new(),
             ports: Vec::new(),
             told_stopping: false,
             warned_of_upward: false,

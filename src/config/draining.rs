@@ -66,12 +66,10 @@ impl Reader<'_> {
             self.note("drain-idle", &text, "half of the drain, at most 8s");
         }
         self.one("drain-quiet", parse::duration);
-        if let Some(found) = self.asked("drain-quiet").cloned() {
-            self.warnings.push(format!(
-                "{}: has no effect any more: each connection has to be idle once (--drain-idle); leave it \
-                 out",
-                found.told("drain-quiet")
-            ));
+        if self.asked("drain-quiet").is_some() && ports.is_some() {
+            let text = "--drain-quiet has no effect any more: the drain ends when each connection was idle once \
+                        (--drain-idle); leave it out";
+            self.warnings.push(text.to_owned());
         }
         let owed = self.one("drain-owed", parse::some_time);
         Drain { ports, delay: delay.unwrap_or_default(), acks, max, idle, owed }
@@ -81,7 +79,7 @@ impl Reader<'_> {
     #[cold]
     pub(super) fn drain_conflicts(&mut self, drain: &Drain, grace: Duration, hooks: bool) {
         if drain.ports.is_none() && !self.has_failed("drain") {
-            for option in ["drain-idle", "drain-max", "drain-owed"] {
+            for option in ["drain-idle", "drain-max", "drain-quiet", "drain-owed"] {
                 let why = "there are no ports that it could be for; write --drain PORT too, or leave it out";
                 self.no_effect(option, why);
             }

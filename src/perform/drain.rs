@@ -17,8 +17,8 @@ impl Hands {
     }
 
     /// Tells which connections held the drain longest.
-    pub(super) fn tell_holders(&self) {
-        for holder in self.eyes.iter().flat_map(Eyes::holders) {
+    pub(super) fn tell_holders(&mut self) {
+        for holder in std::mem::take(&mut self.holders) {
             journal::record(&Fact::HeldDrain(Box::new(holder)));
         }
     }
@@ -45,6 +45,7 @@ impl Hands {
         if !needed {
             if let Some(eyes) = self.eyes.take() {
                 self.ports = eyes.ports().to_vec();
+                self.holders = eyes.holders();
             }
         }
     }

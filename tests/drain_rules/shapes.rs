@@ -13,6 +13,7 @@ pub const SHAPES: &[Shape] = &[
     ("http/1.1 pool, answers of 20 ms", pool_quick),
     ("http/1.1 pool, same jiffy", pool_instant),
     ("http/1.1 pool, answers of 0.2 to 1.5 s", pool_slow),
+    ("http/1.1 pool, all alike", pool_alike),
     ("http/1.1, a connection each", connection_each),
     ("http/1.1 pool, never used again", pool_idle),
     ("connections made ahead", made_ahead),
@@ -38,6 +39,7 @@ pub const SHAPES: &[Shape] = &[
     ("events every 3 s", sse_events),
     ("events, heartbeat 15 s", sse_heartbeat),
     ("http/2 pool", h2_pool),
+    ("http/2, window enlarged last", h2_window),
     ("http/2, pings 17/17", h2_pings),
     ("http/2, slow beside quick", h2_slow_beside_quick),
     ("http/2, settings late", h2_slow_first),
@@ -90,6 +92,21 @@ fn pool_instant(cast: &mut Cast) {
 
 fn pool_slow(cast: &mut Cast) {
     pool(cast, 3, (200, 1500), (40, 300));
+}
+
+fn pool_alike(cast: &mut Cast) {
+    for _ in 0..3 {
+        let mut at = BEGIN + cast.roll(100, 900);
+        let mut all = Vec::new();
+        while at < LAG {
+            all.push(at);
+            at += cast.roll(60, 220);
+        }
+        let link = cast.link(BEGIN + 50);
+        for at in all {
+            link.exchange(at, 180, 15, 300);
+        }
+    }
 }
 
 fn connection_each(cast: &mut Cast) {
@@ -228,9 +245,9 @@ fn download_slow(cast: &mut Cast) {
     let link = cast.link(at);
     link.ask(at, 200);
     link.say(at + 10, 12_000_000);
-    // 5 s.
+    // 5 s; what is left of it then is in the client's kernel, after 3.6 s.
     link.pace = Some(120_000);
-    link.flight(at, at + 5000);
+    link.flight(at, at + 3600);
 }
 
 fn upload(cast: &mut Cast) {
@@ -332,7 +349,8 @@ fn sse_heartbeat(cast: &mut Cast) {
 fn h2(cast: &mut Cast) -> usize {
     let link = cast.link(BEGIN);
     link.ask(BEGIN, 24 + 27 + 13);
-    link.say(BEGIN, 27 + 9);
+    link.say(BEGIN, 27);
+    link.say(BEGIN, 9);
     link.ask(BEGIN + 1, 9);
     cast.links.len() - 1
 }
@@ -342,10 +360,7 @@ fn h2_calls(cast: &mut Cast, place: usize, work: (i64, i64), pause: (i64, i64)) 
     while at < LAG {
         let (request, took, answer) =
             (cast.size(40, 120), cast.roll(work.0, work.1), cast.size(120, 3000));
-        let link = &mut cast.links[place];
-        let answered = link.exchange(at, request, took, answer);
-        // The client enlarges the window after the answer.
-        link.ask(answered + 2, 13);
+        let answered = cast.links[place].exchange(at, request, took, answer);
         at = answered + cast.roll(pause.0, pause.1);
     }
 }
@@ -353,6 +368,13 @@ fn h2_calls(cast: &mut Cast, place: usize, work: (i64, i64), pause: (i64, i64)) 
 fn h2_pool(cast: &mut Cast) {
     let place = h2(cast);
     h2_calls(cast, place, (10, 200), (50, 400));
+}
+
+/// The client enlarges the window after the last answer: it spoke last, and waits for nothing.
+fn h2_window(cast: &mut Cast) {
+    h2_pool(cast);
+    let last = cast.links[0].flights.iter().map(|(_, until)| *until).max().unwrap_or(0);
+    cast.links[0].ask(last + 2, 13);
 }
 
 fn ping_frames(cast: &mut Cast, place: usize, every: i64) {
@@ -396,8 +418,8 @@ fn grpc_unary(cast: &mut Cast) {
         let (request, answer) = (cast.size(90, 200), cast.size(90, 300));
         let link = &mut cast.links[place];
         link.exchange(at, request, 50, answer);
-        // Both measure the bandwidth.
-        link.ask(at + 51, 17);
+        // The client measures the bandwidth: WINDOW_UPDATE and PING.
+        link.ask(at + 51, 13 + 17);
         link.say(at + 51, 17);
         at += cast.roll(150, 500);
     }
@@ -417,8 +439,10 @@ fn grpc_stream(cast: &mut Cast) {
     link.ask(at, 130);
     for n in 1..=12 {
         link.say(at + n * 600, 64);
-        // The client enlarges the window for each.
-        link.ask(at + n * 600 + 1, 13);
+        if n % 4 == 0 {
+            link.ask(at + n * 600 + 1, 13 + 17);
+            link.say(at + n * 600 + 1, 17);
+        }
     }
     link.flight(at, at + 7200);
 }
@@ -540,8 +564,9 @@ fn closed_with_rest(cast: &mut Cast) {
     link.ask(at, 200);
     link.say(at + 10, 2_000_000);
     link.does(at + 11, Deed::Close);
+    // 4 s; what is left of it then is in the client's kernel, after 2.5 s.
     link.pace = Some(25_000);
-    link.flight(at, at + 4000);
+    link.flight(at, at + 2500);
 }
 
 fn long_poll(cast: &mut Cast) {

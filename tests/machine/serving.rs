@@ -241,7 +241,7 @@ pub(super) fn quiet() -> Setup {
         not_yet: 1,
         strays: Vec::new(),
         ..setup(Plan { grace: ms(450), drain: Some(drain(true, 160, 0, Some(1))), ..plain() })
-            .seeing(vec![busy(), calm(None), calm(Some(50))])
+            .seeing(vec![busy(), Look { next: ms(30), ..busy() }, calm(None), calm(Some(50))])
     }
 }
 

@@ -81,8 +81,10 @@ pub fn connect_to(listener: &TcpListener, to: SocketAddr) -> Outcome<(TcpStream,
 
 /// One end says something, the other one reads it.
 pub fn say(from: &mut TcpStream, to: &mut TcpStream) -> Outcome {
-    from.write_all(b"something")?;
-    to.read_exact(&mut [0; 9])?;
+    // More than half a request, and more than keep-alive chatter.
+    let mut text = [b'x'; 200];
+    from.write_all(&text)?;
+    to.read_exact(&mut text)?;
     Ok(())
 }
 

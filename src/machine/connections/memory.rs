@@ -15,6 +15,9 @@ const SIGNATURES: usize = 4;
 /// Of a connection whose life was uniform, so many requests were seen.
 const UNIFORM: u32 = 8;
 
+/// Fewer bytes are no request of any protocol that clients wait in.
+const LEAST_REQUEST: u64 = 16;
+
 /// What is remembered of one connection.
 #[derive(Clone, Debug)]
 pub(super) struct Memory {
@@ -363,12 +366,18 @@ impl Memory {
         self.counts_bytes && self.bytes == Pair::default()
     }
 
+    /// The client stopped in the middle of a request. Where the kernel does not tell of bytes, none were
+    /// counted.
+    pub(super) fn is_half_a_request(&self) -> bool {
+        (1..LEAST_REQUEST).contains(&self.bytes.inward) && self.bytes.outward == 0
+    }
+
     /// The app may be between two parts of an answer.
     pub(super) fn is_uncertain(&self) -> bool {
         match self.verdict {
             Verdict::Recent => !self.is_unused(),
             Verdict::Unseen => true,
-            Verdict::GivenUp => self.debt == Debt::Answer,
+            Verdict::GivenUp => self.debt == Debt::Answer && !self.is_half_a_request(),
             _ => false,
         }
     }

@@ -68,8 +68,6 @@ impl Verdict {
 const ROUTINE: Duration = Duration::from_millis(300);
 /// A client that wants something right after it has connected has asked after so long.
 const UNUSED: Duration = Duration::from_secs(1);
-/// Fewer bytes are no request of any protocol that clients wait in.
-const LEAST_REQUEST: u64 = 16;
 /// A client that has not acknowledged anything for so long, and so many retransmissions or window
 /// probes, has vanished. Where there is time, a longer outage is waited for.
 const VANISHED: Duration = Duration::from_secs(5);
@@ -143,12 +141,9 @@ impl Memory {
     }
 
     fn owed(&mut self, reading: &Reading, rules: &Rules, moment: &Moment) -> Verdict {
-        let half = self.bytes.inward < LEAST_REQUEST && self.bytes.outward == 0;
-        // Where the kernel does not tell of bytes, none were counted.
-        let half = half && self.bytes.inward > 0;
         // A client that has closed its side has gone, more often than not.
         let closed = reading.state == State::CloseWait;
-        let short = half || closed || self.debt == Debt::Doubtful;
+        let short = self.is_half_a_request() || closed || self.debt == Debt::Doubtful;
         let limit = short.then_some(rules.idle).into_iter().chain(rules.owed).min();
         match limit {
             Some(limit) => self.after(limit, Verdict::Owed, Verdict::GivenUp, moment),

@@ -186,7 +186,7 @@ fn drain_ended(why: DrainEnd, after: Duration, last: Option<&Look>) -> Line {
         (DrainEnd::Quiet, ..) if !blind => (Level::Info, "drained"),
         (DrainEnd::Quiet | DrainEnd::Delay, ..) => (Level::Info, "the delay is over"),
         (DrainEnd::Budget, true, _) => {
-            (Level::Warn, "no time is left to drain: requests are cut off")
+            (Level::Warn, "no time is left to drain: requests may be cut off")
         }
         (DrainEnd::Budget, false, true) => {
             (Level::Warn, "no time is left to drain: an answer may be cut off in a pause")
@@ -194,7 +194,7 @@ fn drain_ended(why: DrainEnd, after: Duration, last: Option<&Look>) -> Line {
         (DrainEnd::Budget, false, false) => {
             (Level::Info, "no time is left to wait for a quiet moment")
         }
-        (DrainEnd::Max, true, _) => (Level::Warn, "--drain-max is over: requests are cut off"),
+        (DrainEnd::Max, true, _) => (Level::Warn, "--drain-max is over: requests may be cut off"),
         (DrainEnd::Max, false, true) => {
             (Level::Warn, "--drain-max is over: an answer may be cut off in a pause")
         }

@@ -432,6 +432,8 @@ fn a_client_that_closed_its_side_is_owed_for_drain_idle() {
 #[test]
 fn half_a_request_is_owed_for_drain_idle() {
     ends(vec![ask(-1000, 8)], 3000);
+    let (_, last, _) = drain_by(RULES, &[wire(vec![ask(-1000, 8)])]);
+    assert_eq!((last.cut, last.uncertain), (0, 0));
     ends(vec![ask(-1000, 15)], 3000);
     lasts(vec![ask(-1000, 16)]);
     lasts(vec![ask(-9000, 300), say(-8900, 900), ask(-1000, 8)]);
