@@ -24,7 +24,7 @@ mod window;
 pub use reading::reading;
 use window::{LISTEN, Window};
 
-/// What looks at the ports. It holds a descriptor and some 100 kB (and 200 bytes for each connection), and
+/// What looks at the ports. It holds a descriptor and some 100 kB (and 160 bytes for each connection), and
 /// is dropped when the drain is over.
 #[derive(Debug)]
 pub struct Eyes {

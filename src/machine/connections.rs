@@ -172,7 +172,7 @@ pub const PERIOD: Duration = Duration::from_millis(100);
 const DATAGRAM_PAUSE: Duration = Duration::from_millis(500);
 /// An app that was silent for so long is in a pause, and not between two tokens of a stream.
 const PAUSE: u32 = 1000;
-/// So many connections are remembered (5 MB). Others are judged by what one sample shows.
+/// So many connections are remembered (8 MB). Others are judged by what one sample shows.
 const MOST_REMEMBERED: usize = 50_000;
 
 /// The connections of the drained ports: what is remembered of them from sample to sample.

@@ -68,6 +68,9 @@ impl Verdict {
 const ROUTINE: Duration = Duration::from_millis(300);
 /// A client that wants something right after it has connected has asked after so long.
 const UNUSED: Duration = Duration::from_secs(1);
+/// A client that has begun a request sends the rest of it within that time, unless it is a scanner or a
+/// broken probe.
+const HALF: Duration = Duration::from_secs(4);
 /// A client that has not acknowledged anything for so long, and so many retransmissions or window
 /// probes, has vanished. Where there is time, a longer outage is waited for.
 const VANISHED: Duration = Duration::from_secs(5);
@@ -143,8 +146,10 @@ impl Memory {
     fn owed(&mut self, reading: &Reading, rules: &Rules, moment: &Moment) -> Verdict {
         // A client that has closed its side has gone, more often than not.
         let closed = reading.state == State::CloseWait;
-        let short = self.is_half_a_request() || closed || self.debt == Debt::Doubtful;
-        let limit = short.then_some(rules.idle).into_iter().chain(rules.owed).min();
+        let short = closed || self.debt == Debt::Doubtful;
+        let half = self.is_half_a_request().then_some(rules.idle.min(HALF));
+        let limits = [half, short.then_some(rules.idle), rules.owed];
+        let limit = limits.into_iter().flatten().min();
         match limit {
             Some(limit) => self.after(limit, Verdict::Owed, Verdict::GivenUp, moment),
             None => Verdict::Owed,

@@ -435,6 +435,8 @@ fn half_a_request_is_owed_for_drain_idle() {
     let (_, last, _) = drain_by(RULES, &[wire(vec![ask(-1000, 8)])]);
     assert_eq!((last.cut, last.uncertain), (0, 0));
     ends(vec![ask(-1000, 15)], 3000);
+    let (end, ..) = drain_by(Rules { idle: ms(8000), owed: None }, &[wire(vec![ask(-500, 8)])]);
+    assert_eq!(end, 3500, "four seconds at most");
     lasts(vec![ask(-1000, 16)]);
     lasts(vec![ask(-9000, 300), say(-8900, 900), ask(-1000, 8)]);
 }

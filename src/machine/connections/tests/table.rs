@@ -212,9 +212,9 @@ fn where_only_queues_are_seen_silence_of_the_queues_is_waited_for() {
 // ---- memory -----------------------------------------------------------------------------------
 
 #[test]
-fn ten_thousand_connections_take_two_megabytes() {
+fn ten_thousand_connections_take_less_than_two_megabytes() {
     let size = size_of::<Memory>();
-    assert!(size <= 208, "{size} bytes for each connection");
+    assert!(size <= 160, "{size} bytes for each connection");
 }
 
 #[test]
