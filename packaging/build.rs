@@ -1,25 +1,30 @@
-//! Build script: the commit for `--version`, the program's first instruction, and where its functions lie.
+//! Build script: the commit for `--version`, and the program's entry point.
 
 use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=packaging/build.rs");
-    // Signals are blocked there, before the C library starts: see src/sys/start.rs.
+    // The entry point blocks signals before the C library starts: see src/sys/launch/entry.rs. GNU ld, lld and mold
+    // know these options.
     let target = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
-    let target_can = ["x86_64", "aarch64"].contains(&target.as_str());
-    if target_can {
+    let has_entry_point = ["x86_64", "aarch64"].contains(&target.as_str());
+    if has_entry_point {
         println!("cargo:rustc-link-arg-bin=graceinit=-Wl,-e,graceinit_start");
         println!("cargo:rustc-link-arg-bin=graceinit=-Wl,--wrap=__register_frame_info");
-        // What a life uses lies side by side: packaging/layout says why.
-        let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-        println!("cargo:rustc-link-arg-bin=graceinit=-Wl,-T,{root}/packaging/layout.ld");
-        println!("cargo:rerun-if-changed=packaging/layout.ld");
     }
-    // A build without any optimization copies whatever it moves by memcpy(3), which is not there yet when the
-    // app is started early: see src/sys/early.rs.
-    println!("cargo:rustc-check-cfg=cfg(app_first)");
-    if target_can && std::env::var("OPT_LEVEL").is_ok_and(|level| level != "0") {
-        println!("cargo:rustc-cfg=app_first");
+    // rustc ends its list of libraries with -Bdynamic, which mold 1 takes as the end of -static: it leaves out the
+    // symbols by which the C library relocates itself, and the program crashes. Other linkers ignore the repetition.
+    let features = std::env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    if features.split(',').any(|feature| feature == "crt-static") {
+        println!("cargo:rustc-link-arg-bin=graceinit=-Wl,-Bstatic");
+    }
+    // Without any optimization the compiler calls memcpy(3) for every copy, which an early start cannot: see
+    // src/sys/launch/early/mod.rs.
+    println!("cargo:rustc-check-cfg=cfg(early_start)");
+    let is_wanted = std::env::var_os("CARGO_FEATURE_EARLY_START").is_some();
+    let is_optimized = std::env::var("OPT_LEVEL").is_ok_and(|level| level != "0");
+    if has_entry_point && is_wanted && is_optimized {
+        println!("cargo:rustc-cfg=early_start");
     }
     println!("cargo:rerun-if-env-changed=GRACEINIT_COMMIT");
     // Packagers without a checkout set GRACEINIT_COMMIT, or do without.

@@ -5,29 +5,17 @@
 //! `sight → {machine::drain, sys}`; `observer → sys`; `observe → machine::fact`. `types`, `exit` and
 //! `notify` are vocabulary that every room may use; `machine` uses nothing but the first two.
 
-pub mod builtin;
-pub mod check;
+pub mod account;
 pub mod cli;
 pub mod config;
-pub mod errand;
 pub mod exit;
-pub mod hookenv;
+pub mod http_client;
+pub mod life;
 pub mod machine;
 pub mod notify;
-pub mod observe;
 pub mod observer;
-pub mod outputs;
-pub mod pause;
-pub mod perform;
-pub mod persona;
-pub mod probe;
 pub mod reaper;
-pub mod render;
-pub mod sight;
-pub mod supervisor;
-pub mod survey;
+pub mod sockets;
 pub mod sys;
-pub mod table;
+pub mod tools;
 pub mod types;
-pub mod user;
-pub mod watch;

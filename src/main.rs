@@ -1,47 +1,56 @@
-//! The program: command line → configuration → supervisor → exit status. The one place that ends the
-//! process.
+//! The program: command line → configuration → life → exit status. Only this file ends the process.
 #![no_main]
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 
+use graceinit::account::log::Format;
+use graceinit::account::{self, journal, set_trace};
+use graceinit::cli::persona::Persona;
 use graceinit::cli::{self, Instead};
-use graceinit::config::watch::Tool;
+use graceinit::config::outputs::Tool;
 use graceinit::config::{self, Config, Place};
-use graceinit::observe::log::{self as account, Format};
-use graceinit::observe::{journal, set_trace};
-use graceinit::persona::Persona;
-use graceinit::supervisor::{self, Birth};
+use graceinit::exit;
+use graceinit::life::files;
+use graceinit::life::hooks::environment;
+use graceinit::life::{self, Leave};
+use graceinit::sys::launch::Inherited;
 use graceinit::sys::{process, stderr};
+use graceinit::tools::{check, pause, probe, render};
 use graceinit::types::Signal;
-use graceinit::{check, exit, hookenv, pause, perform::Leave, probe, render, watch};
 
-#[path = "sys/start.rs"]
-mod start;
+#[path = "sys/launch/entry.rs"]
+mod entry;
 
-/// What graceinit was called with.
+/// How graceinit was called.
 struct Call {
     persona: Persona,
-    /// Without the name.
+    /// The command line without the name of the program.
     args: Vec<OsString>,
 }
 
-fn run(call: &Call, birth: Birth) -> ! {
+/// Called by the entry point, with the name that the program was called by and the words behind it.
+fn start(name: Option<&OsStr>, args: Vec<OsString>, inherited: Inherited) -> ! {
+    let persona = name.map_or(Persona::Graceinit, Persona::of);
+    run(&Call { persona, args }, inherited)
+}
+
+fn run(call: &Call, inherited: Inherited) -> ! {
     let config = configure(call);
-    account::init(config.level, config.log_format);
-    watch::keep_account(&config);
+    account::log::init(config.level, config.log_format);
+    files::keep_account(&config);
     for warning in &config.warnings {
-        journal::trouble(warning.as_str());
+        journal::warn(warning.as_str());
     }
     if log::log_enabled!(log::Level::Info) {
         log::info!("settings: {}", check::in_one_line(&config));
     }
-    leave(supervisor::run(config, birth), call.persona)
+    leave(life::run(config, inherited), call.persona)
 }
 
-/// What the app is to be run with. Where something else was asked for, that is done, and the end.
+/// Builds the configuration. For --check, --probe, --render and -P, runs the tool and exits.
 ///
-/// Never inlined: what it needs of the stack is to be used again by what comes later.
+/// Never inlined: what comes later uses the same pages of the stack again.
 #[inline(never)]
 fn configure(call: &Call) -> Box<Config> {
     let Call { persona, args } = call;
@@ -86,7 +95,7 @@ fn configure(call: &Call) -> Box<Config> {
 }
 
 fn print(text: &str, code: u8) -> ! {
-    // A reader that has gone is no error of ours.
+    // Ignore EPIPE.
     let _ = std::io::stdout().write_all(text.as_bytes());
     process::exit(code)
 }
@@ -96,24 +105,24 @@ fn refuse(call: &Call, mistakes: &[String]) -> ! {
     let Call { persona, args } = call;
     let given = cli::parse(args, *persona).unwrap_or_default();
     let variables = config::our_variables(*persona);
-    let format = config::watch::format_of_mistakes(&given, &variables, Place::here(*persona));
-    account::init(log::LevelFilter::Off, format);
+    let format = config::outputs::format_of_mistakes(&given, &variables, Place::here(*persona));
+    account::log::init(log::LevelFilter::Off, format);
     if format == Format::Json {
-        set_trace(hookenv::trace().id());
+        set_trace(environment::trace().id());
     }
     for mistake in mistakes {
-        account::fatal(mistake);
+        account::log::fatal(mistake);
     }
     process::exit(persona.codes().own)
 }
 
 fn leave(leave: Leave, persona: Persona) -> ! {
-    // PID 1 cannot die of a signal.
+    // The kernel does not let PID 1 die of a signal.
     let by = leave.by.filter(|_| !process::is_first());
     match by {
-        // A shell that runs a loop stops it only if it sees that the Ctrl-C has killed something.
+        // A shell ends a loop only if the Ctrl-C has killed the program in it.
         Some(Signal::INT) => process::die_by(Signal::INT),
-        // The others always leave with 128 + n, and no loop asks for this one.
+        // The other inits always exit with 128 + n, and no loop depends on SIGQUIT.
         Some(Signal::QUIT) if persona == Persona::Graceinit => process::die_by(Signal::QUIT),
         _ => process::exit(leave.code),
     }

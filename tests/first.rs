@@ -1,5 +1,6 @@
-//! The app comes first: where nobody has said anything it is started before the C library is (`sys::early`). As it is
-//! delivered and as the tests build it, which are compiled differently.
+//! The early start: where nothing has to be considered, the app is started before the C library (`sys::launch::early`).
+//! Tested on the release build as well, because it is compiled differently. Without the feature `early-start` there is
+//! no early start, and the rest holds all the same.
 #![cfg(target_arch = "x86_64")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,37 +16,38 @@ use crate::support::files::Place;
 use crate::support::{Fault, Outcome, need, proc, sys};
 use crate::{ensure, ensure_eq};
 
-/// Both builds.
+/// The tests' own build, and the release build if there is one.
 fn builds() -> Vec<PathBuf> {
     [PathBuf::from(env!("CARGO_BIN_EXE_graceinit"))].into_iter().chain(release()).collect()
 }
 
-/// The program without a terminal, which `cargo test` may have.
+/// The program in a session without a terminal: `cargo test` may have one.
 fn without_terminal(program: &Path, words: &[&str]) -> Command {
     let mut command = Command::new("setsid");
     command.arg(program).args(words).env_clear().stdin(Stdio::null());
     command
 }
 
-/// Whether the app is there before the C library has told the kernel where its thread's memory lies; and how many
-/// system calls there were until then.
+/// Whether the app is started before the C library (which sets up the memory of its thread with arch_prctl(2)), and the
+/// number of system calls up to that.
 fn is_early(command: &mut Command) -> Outcome<(bool, usize)> {
     let calls = sys::calls_until_a_child(command.stderr(Stdio::null()))?;
     ensure!(!calls.is_empty(), "no app is started by {command:?}");
-    // Those before are setsid's.
+    // The calls before execve are those of setsid(1).
     let execve = calls.iter().rposition(|call| *call == libc::SYS_execve);
     let ours = execve.map_or(&calls[..], |at| &calls[at + 1..]);
     Ok((!ours.contains(&libc::SYS_arch_prctl), ours.len()))
 }
 
 #[test]
-fn it_is_there_after_a_dozen_system_calls() -> Outcome {
-    if !need::met(process::kernel() >= (5, 16), "Linux 5.16, where a child may share our memory") {
+#[cfg(feature = "early-start")]
+fn the_app_is_started_within_twelve_system_calls() -> Outcome {
+    if !need::met(process::kernel() >= (5, 16), "Linux 5.16, where a child may share memory") {
         return Ok(());
     }
     for build in builds() {
         let (early, calls) = is_early(&mut without_terminal(&build, &["--", "/bin/true"]))?;
-        ensure!(early && calls <= 12, "{}: {early}, after {calls}", build.display());
+        ensure!(early && calls <= 12, "{}: early: {early}, after {calls} calls", build.display());
         let (early, _) =
             is_early(without_terminal(&build, &["true"]).env("PATH", "/bin:/usr/bin"))?;
         ensure!(early, "{}: looked for in PATH", build.display());
@@ -53,12 +55,21 @@ fn it_is_there_after_a_dozen_system_calls() -> Outcome {
     Ok(())
 }
 
-/// What is to be read, or is not as it mostly is, comes first.
 #[test]
-fn it_waits_for_whatever_has_a_say() -> Outcome {
+#[cfg(not(feature = "early-start"))]
+fn without_the_feature_the_app_is_started_by_the_main_loop() -> Outcome {
+    let build = PathBuf::from(env!("CARGO_BIN_EXE_graceinit"));
+    let (early, _) = is_early(&mut without_terminal(&build, &["--", "/bin/true"]))?;
+    ensure!(!early, "the app is started early");
+    Ok(())
+}
+
+/// An option, a variable that concerns graceinit, another program's name, and SIGCHLD that is ignored.
+#[test]
+fn the_early_start_is_skipped_when_something_has_to_be_considered() -> Outcome {
     let late = |command: &mut Command, why: &str| -> Outcome {
         let (early, _) = is_early(command)?;
-        ensure!(!early, "it is early: {why}");
+        ensure!(!early, "the app is started early in spite of {why}");
         Ok(())
     };
     for build in builds() {
@@ -80,7 +91,7 @@ fn it_waits_for_whatever_has_a_say() -> Outcome {
         let tini = place.path("tini");
         symlink(&build, &tini)?;
         late(&mut without_terminal(&tini, &["--", "/bin/true"]), "another program's name")?;
-        // execve keeps that.
+        // An ignored signal stays ignored through execve.
         let build = build.display().to_string();
         let ignored = ["--ignore-signal=CHLD", &build, "--", "/bin/true"];
         late(&mut without_terminal(Path::new("/usr/bin/env"), &ignored), "SIGCHLD is ignored")?;
@@ -88,9 +99,9 @@ fn it_waits_for_whatever_has_a_say() -> Outcome {
     Ok(())
 }
 
-/// Its file cannot be opened yet (a slow disk, a network): a stop does not wait for that.
+/// The app's file cannot be opened yet, as on a slow disk or a network.
 #[test]
-fn one_that_is_not_executed_yet_holds_up_no_stop() -> Outcome {
+fn a_stop_does_not_wait_for_an_execve_that_hangs() -> Outcome {
     for build in builds() {
         let place = Place::new();
         let app = place.file("app", "#!/bin/sh\n", 0o755);
@@ -111,9 +122,9 @@ fn one_that_is_not_executed_yet_holds_up_no_stop() -> Outcome {
     Ok(())
 }
 
-/// What becomes of an app that cannot be executed as it is.
+/// Exit code and message are those of a start that is not early.
 #[test]
-fn what_cannot_be_executed_is_told_as_ever() -> Outcome {
+fn an_app_that_cannot_be_executed_ends_graceinit_with_the_reason() -> Outcome {
     let place = Place::new();
     let script = place.file("script", "echo \"$0 $*\"\n", 0o755);
     let data = place.file("data", "nothing", 0o644);
@@ -142,10 +153,10 @@ fn what_cannot_be_executed_is_told_as_ever() -> Outcome {
     Ok(())
 }
 
-/// Not one instruction before the C library's start may reach that library: its functions are called through
-/// addresses that are filled in later, and errno lies in a thread's memory that there is none of.
+/// No instruction before the start of the C library may reach that library: the addresses of its functions are filled
+/// in by that start, and so is the memory of the thread, where errno lies.
 #[test]
-fn what_comes_before_the_c_library_calls_nothing_of_it() -> Outcome {
+fn the_early_start_calls_nothing_of_the_c_library() -> Outcome {
     let Some(build) = release() else { return Ok(()) };
     if !need::program("/usr/bin/objdump") {
         return Ok(());
@@ -167,13 +178,13 @@ fn what_comes_before_the_c_library_calls_nothing_of_it() -> Outcome {
         })
         .collect();
     let number = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok();
-    // The first call of the first instructions, and what is called from there; an address in the code that is taken is
-    // that of a function that will be called.
+    // Follow the first call of the entry point. An address in the code that an instruction takes is that of a function
+    // that will be called.
     let first = code.range(entry..).map(|(_, line)| *line).find(|line| line.starts_with("call"));
     let first = first.and_then(|line| number(line.split_whitespace().nth(1)?));
     let mut left: Vec<u64> = first.into_iter().collect();
-    ensure_eq!(left.len(), 1, "the first instructions call the start of the app");
-    let (mut seen, mut guests) = (BTreeSet::new(), 0);
+    ensure_eq!(left.len(), 1, "calls of the entry point");
+    let (mut seen, mut children) = (BTreeSet::new(), 0);
     while let Some(address) = left.pop() {
         if !seen.insert(address) {
             continue;
@@ -182,13 +193,13 @@ fn what_comes_before_the_c_library_calls_nothing_of_it() -> Outcome {
             return Err(Fault::new(format!("no instruction at {address:#x}")));
         };
         let words: Vec<&str> = line.split_whitespace().collect();
-        ensure!(!line.contains("%fs:"), "{address:#x}: {line}: a thread's memory");
+        ensure!(!line.contains("%fs:"), "{address:#x}: {line}: the memory of a thread");
         let target = words.get(1).and_then(|word| number(word));
         let jumps = words[0].starts_with('j') || words[0].starts_with("call");
         if jumps && line.contains('*') {
-            // The child's stack is new, so what it runs is called there, by its address: `raw::clone`.
-            ensure_eq!(*line, "call   *%r8", "{address:#x}: through an address");
-            guests += 1;
+            // The function that the child runs on its own stack: `raw::clone`.
+            ensure_eq!(*line, "call   *%r8", "{address:#x}: a call through an address");
+            children += 1;
         } else if jumps {
             left.extend(target);
         }
@@ -199,7 +210,7 @@ fn what_comes_before_the_c_library_calls_nothing_of_it() -> Outcome {
             left.extend(code.range(address + 1..).next().map(|(next, _)| *next));
         }
     }
-    ensure_eq!(guests, 1, "the child's own function");
+    ensure_eq!(children, 1, "functions that a child runs");
     ensure!(seen.len() > 200, "only {} instructions", seen.len());
     Ok(())
 }

@@ -1,17 +1,18 @@
-//! What the program costs, in counts that are the same on a busy machine: its size, the page faults of a life, the memory
-//! that it keeps. (That it never wakes up is in `blackbox::still`; times are the benchmark's business.) When one
-//! of these fails after a change of code, run packaging/layout, which puts what is used side by side again.
+//! What the program costs, in counts that are the same on a busy machine: its size, the page faults of a life, the
+//! memory that it keeps. (That it never wakes up is in `blackbox::still`; the benchmark measures times.) Each bound
+//! is a little above what was measured on the release build for x86_64, and the measurement stands beside it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::ensure;
+use crate::support::files::Place;
 use crate::support::{Fault, Outcome, need, proc, sys};
 
 const TRUE: &str = "/bin/true";
 
-/// As it is delivered: the tests' own build is another.
+/// The release build, which is compiled differently from the tests' own build.
 pub(crate) fn release() -> Option<PathBuf> {
     let debug = Path::new(env!("CARGO_BIN_EXE_graceinit"));
     let path = debug.parent()?.parent()?.join("release/graceinit");
@@ -24,8 +25,8 @@ fn command(words: &[&str]) -> Command {
     command
 }
 
-/// The median of the page faults of a command and of all children that it has waited for. (One more or less comes of
-/// where the kernel puts the stack.)
+/// The median of the page faults of a command and of all children that it has waited for. (Where the kernel puts the
+/// stack makes a difference of one.)
 fn faults(words: &[&str]) -> Outcome<i64> {
     let mut counts = Vec::new();
     for _ in 0..15 {
@@ -41,14 +42,20 @@ fn faults(words: &[&str]) -> Outcome<i64> {
 
 #[test]
 fn a_life_costs_fewer_page_faults_than_with_tini() -> Outcome {
-    let Some(ours) = release() else { return Ok(()) };
-    let ours = ours.to_string_lossy().into_owned();
+    let Some(built) = release() else { return Ok(()) };
+    // A copy, as the program is installed. The linker writes the file in pieces, which lie in the page cache as small
+    // folios: the kernel maps less of them at a time, which makes ten page faults more.
+    let place = Place::new();
+    let ours = place.text("graceinit");
+    fs::copy(built, &ours)?;
     let app = faults(&[TRUE])?;
     let plain = faults(&[&ours, "--", TRUE])? - app;
-    // Hooks of a stop, of which there is none here: only the reading of them is counted.
+    // There is no stop, so no hook runs: only the reading of the flags is counted.
     let flags = [&ours, "--grace", "5s", "--pre-stop", "a", "--on-stop", "b", "--", TRUE];
     let flags = faults(&flags)? - app;
-    ensure!(plain <= 40, "a plain life costs {plain} page faults");
+    // Measured: 40 and 47; tini-static 43. (With lld, which Rust uses since 1.90. With mold 40 and 50, with GNU ld 49
+    // and 59.)
+    ensure!(plain <= 45, "a plain life costs {plain} page faults");
     ensure!(flags <= 50, "a life with flags costs {flags} page faults");
     let tini = "/usr/bin/tini-static";
     if !need::program(tini) {
@@ -66,7 +73,7 @@ fn the_memory_that_stays_is_less_than_tinis() -> Outcome {
     let anonymous = |words: &[&str]| -> Outcome<u64> {
         let child = command(words).spawn().map_err(|error| Fault::new(error.to_string()))?;
         let pid = child.id() as i32;
-        // Once it waits and its app is another program.
+        // Read when graceinit waits and the app has executed its program.
         let found = proc::poll("an idle init", || {
             let [app] = &proc::children(pid)[..] else { return None };
             let is_there = app.comm == "sleep" && app.state == 'S';
@@ -80,11 +87,11 @@ fn the_memory_that_stays_is_less_than_tinis() -> Outcome {
         found
     };
     let kept = anonymous(&[&ours, "--", "/bin/sleep", "1000"])?;
+    // Measured: 60 to 68.
     ensure!(kept <= 72, "{kept} KiB of anonymous memory stay");
     Ok(())
 }
 
-/// The list for the linker moves sections: a variable among functions would make all of them writable.
 #[test]
 fn no_part_of_the_program_is_both_writable_and_executable() -> Outcome {
     let Some(ours) = release() else { return Ok(()) };
@@ -113,6 +120,7 @@ fn no_part_of_the_program_is_both_writable_and_executable() -> Outcome {
 fn the_program_has_not_grown() -> Outcome {
     let Some(ours) = release() else { return Ok(()) };
     let size = fs::metadata(&ours).map_err(|error| Fault::new(error.to_string()))?.len();
+    // Measured: 2,410,936.
     ensure!(size <= 2_500_000, "the program has {size} bytes");
     Ok(())
 }

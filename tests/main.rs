@@ -1,4 +1,8 @@
 //! All integration tests, one binary: one line per module.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests measure times and wait for the processes that they start; `walls` finds what sleeps"
+)]
 
 mod account;
 mod blackbox;
@@ -13,6 +17,6 @@ mod packaging;
 mod pty;
 mod rollout;
 mod servers;
-mod sight;
+mod sockets;
 mod support;
 mod walls;

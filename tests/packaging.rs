@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use graceinit::persona::{NAMES, Persona};
+use graceinit::cli::persona::{NAMES, Persona};
 
 use crate::support::files::Place;
 use crate::support::{Outcome, need};

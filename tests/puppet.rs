@@ -28,6 +28,7 @@
 #![no_main]
 #![allow(unsafe_code, reason = "the symbol that the C library starts")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, reason = "an app of its own, with its own clock and exit")]
 
 #[path = "support/signals.rs"]
 mod signals;

@@ -112,7 +112,7 @@ mod tests {
 
     use super::super::by_clap;
     use super::*;
-    use crate::persona::Persona;
+    use crate::cli::persona::Persona;
 
     fn words(line: &str) -> Vec<OsString> {
         line.split(' ').filter(|word| !word.is_empty()).map(OsString::from).collect()

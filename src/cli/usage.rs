@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::Given;
-use crate::persona::Persona;
+use crate::cli::persona::Persona;
 
 /// Options that need no command.
 const ALONE: [&str; 4] = ["check", "probe", "render", "P"];

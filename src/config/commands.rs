@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::hooks::{Builtin, Task};
 use super::parse;
-use crate::machine::hook::HookPhase;
+use crate::machine::hooks::HookPhase;
 
 /// Splits a line as a shell would.
 pub(super) fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, String> {

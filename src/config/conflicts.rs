@@ -9,7 +9,7 @@ use super::parse;
 use super::reader::Reader;
 use super::source::Source;
 use crate::machine::budget;
-use crate::machine::hook::HookPhase;
+use crate::machine::hooks::HookPhase;
 use crate::machine::plan::{HookLimits, PerPhase, Plan};
 use crate::types::{Signal, Time};
 

@@ -14,8 +14,8 @@ use toml::de::{DeTable, DeValue};
 use super::found::{At, Found};
 use super::source::Source;
 use crate::cli::{Kind, OPTIONS, Opt};
-use crate::hookenv;
-use crate::machine::hook::HookPhase;
+use crate::life::hooks::environment;
+use crate::machine::hooks::HookPhase;
 
 /// Nobody writes that much by hand.
 const LARGEST: u64 = 1 << 16;
@@ -426,7 +426,7 @@ impl Walk<'_> {
         for (key, value) in table {
             let name: &str = key.get_ref();
             let subject = format!("env.{}", self.file.raw(&key.span()));
-            if hookenv::NAMES.contains(&name) || name == "TRACEPARENT" {
+            if environment::NAMES.contains(&name) || name == "TRACEPARENT" {
                 let why = "graceinit sets this one itself; write another name";
                 self.wrong(key.span().start, &subject, why);
             } else if name.is_empty() || name.contains('=') {

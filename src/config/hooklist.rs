@@ -10,7 +10,7 @@ use super::found::Found;
 use super::hooks::{Builtin, Hook, Task};
 use super::parse;
 use super::reader::{Reader, user};
-use crate::machine::hook::HookPhase;
+use crate::machine::hooks::HookPhase;
 use crate::machine::plan::{HookLimits, OnFailure};
 
 /// The limits of hooks that have none of their own.

@@ -4,8 +4,8 @@ use std::ffi::{CString, OsString};
 use std::time::Duration;
 
 use super::source::Source;
+use crate::config::user::User;
 use crate::types::Signal;
-use crate::user::User;
 
 /// One hook. Its limits are in the plan, at the same place of the same phase.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -11,10 +11,10 @@ use super::profiles::{PROFILES, Profile};
 use super::silence;
 use super::source::Source;
 use super::{GRACE_EXIT_TIMEOUT, Place, Setting, Variables};
+use crate::cli::persona::Persona;
 use crate::cli::{Given, Group, Kind, OPTIONS};
-use crate::hookenv;
-use crate::persona::Persona;
-use crate::user::{self, User};
+use crate::config::user::{self, User};
+use crate::life::hooks::environment;
 
 /// The profile that was asked for.
 struct Chosen {
@@ -438,7 +438,7 @@ impl<'a> Reader<'a> {
             let ours = name.starts_with("GRACEINIT_");
             let known = OPTIONS.iter().any(|opt| opt.variable == Some(name));
             // Those of hooks are there when graceinit runs inside a hook.
-            if ours && !known && !hookenv::NAMES.contains(name) {
+            if ours && !known && !environment::NAMES.contains(name) {
                 self.warnings.push(format!(
                     "{name} is no variable of graceinit and is ignored (a Kubernetes service called \
                      graceinit makes such variables; graceinit --help lists ours)"

@@ -9,7 +9,7 @@ use super::found::Found;
 use super::hooks::{Builtin, Task};
 use super::parse;
 use super::reader::Reader;
-use super::{Ready, When, watch};
+use super::{Ready, When, outputs};
 use crate::machine::plan::Condition;
 use crate::types::Signal;
 
@@ -45,7 +45,7 @@ impl Reader<'_> {
     pub(super) fn readiness(&mut self) -> Readiness {
         let whens = self.each_of("ready", when);
         let timeout = self.one("ready-timeout", parse::some_time);
-        let file = self.one_of("ready-file", |text| watch::path(text, "/run/ready"));
+        let file = self.one_of("ready-file", |text| outputs::path(text, "/run/ready"));
         let ready = if self.has_failed("ready") { Vec::new() } else { self.all_conditions(whens) };
         Readiness { ready, timeout, file }
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::draining::Drain;
-use super::watch::Watch;
+use super::drain::Drain;
+use super::outputs::Watch;
 use super::{Config, Format, Persona, Place, Variables};
 use crate::cli::Given;
 use crate::exit::Codes;
@@ -45,18 +45,14 @@ pub(super) fn config(command: Vec<OsString>, container: bool) -> Config {
         ready_timeout: None,
         probe_timeout: Duration::from_secs(5),
         drain: Drain::default().plan(Duration::ZERO),
-        watchdog: None,
         hooks: PerPhase::each(|_| Vec::new()),
-        jitter: 0,
         exit: ExitRules {
             always_ok: Vec::new(),
             stop_ok: Vec::new(),
             killed: None,
             codes: Codes::GRACEINIT,
         },
-        terminal: false,
         session: false,
-        suspendable: false,
     };
     Config {
         command,
@@ -82,12 +78,13 @@ pub(super) fn config(command: Vec<OsString>, container: bool) -> Config {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "early-start")]
     use std::ffi::OsStr;
 
     use super::super::in_full;
     use super::*;
-    use crate::cli;
-    use crate::sys::early;
+    #[cfg(feature = "early-start")]
+    use crate::{cli, sys::launch::early};
 
     fn given(words: &[&str]) -> Given {
         Given { options: Vec::new(), command: words.iter().map(OsString::from).collect() }
@@ -119,6 +116,7 @@ mod tests {
 
     /// Whoever starts the app before anything is read must not be contradicted by what is read then.
     #[test]
+    #[cfg(feature = "early-start")]
     fn an_app_that_is_started_early_would_be_started_like_this() {
         let lines: &[&[&str]] = &[
             &["graceinit"],
@@ -139,7 +137,7 @@ mod tests {
             &["/g/", "app"],
             &["", "app"],
         ];
-        let named = crate::persona::NAMES.iter().map(|(name, _)| vec![*name, "--", "app"]);
+        let named = crate::cli::persona::NAMES.iter().map(|(name, _)| vec![*name, "--", "app"]);
         let environments: &[&[&str]] = &[
             &[],
             &["PATH=/bin", "HOME=/root", "GR=1", "=", "WATCHDOG=1", "LISTEN=1"],

@@ -1,70 +1,70 @@
-//! The arithmetic of the budget: every limit is derived from the one deadline. See docs/shutdown.md.
+//! The arithmetic of the budget: every other time is derived from its end. See docs/shutdown.md.
 
 use std::time::Duration;
 
-use super::hook::HookId;
+use super::attempt::HookId;
 use super::plan::{HookLimits, Rung, Wait};
 use crate::types::Time;
 
-/// A budget without an end: longer than any machine runs, and short enough to count with.
-pub const ENDLESS: Duration = Duration::from_secs(100 * 365 * 86_400);
+pub use super::plan::ENDLESS;
 
-/// A pause between attempts never grows beyond this.
+/// The longest pause between attempts.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
-/// The first look for new leftovers comes after this, each further one after twice the time.
-const FIRST_RESWEEP: Duration = Duration::from_millis(20);
-const SLOWEST_RESWEEP: Duration = Duration::from_secs(1);
+/// The pause after the first round of signals to leftovers; it doubles with each round.
+const FIRST_SWEEP_PAUSE: Duration = Duration::from_millis(20);
+/// The longest pause between two rounds.
+const LONGEST_SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
-/// The last moment for pre-stop and on-stop hooks: the app keeps a quarter of the budget (at most
-/// 5 s) for acting on the stop signal, whatever the hooks do.
-pub fn hooks_end(deadline: Time, grace: Duration) -> Time {
-    deadline.before((grace / 4).min(Duration::from_secs(5)))
+/// When pre-stop and on-stop hooks are killed: a quarter of the budget (at most 5 s) is kept for the app,
+/// which has to act on the stop signal whatever the hooks do.
+pub fn hooks_end(budget_end: Time, grace: Duration) -> Time {
+    budget_end.before((grace / 4).min(Duration::from_secs(5)))
 }
 
-/// The last moment of the drain: on-stop hooks, if there are any, get a quarter of the budget (at most
-/// 5 s) before the app gets its own.
-pub fn drain_end(deadline: Time, grace: Duration, on_stop_hooks: bool) -> Time {
+/// When the drain ends whatever the samples show: on-stop hooks, if there are any, get a quarter of the
+/// budget (at most 5 s) before the quarter of the app.
+pub fn drain_end(budget_end: Time, grace: Duration, on_stop_hooks: bool) -> Time {
     let hooks =
         if on_stop_hooks { (grace / 4).min(Duration::from_secs(5)) } else { Duration::ZERO };
-    hooks_end(deadline, grace).before(hooks)
+    hooks_end(budget_end, grace).before(hooks)
 }
 
-/// The pause between two looks whether the app is ready: readiness is seen at most a tenth later
-/// than it came, or 20 ms, and a slow start is not paid for with much of the processor.
+/// The pause between two attempts of a probe. Readiness is seen at most a tenth of the start time late, or
+/// 20 ms, and a slow start does not cost much CPU time.
 pub fn probe_pause(waited: Duration) -> Duration {
     (waited / 10).clamp(Duration::from_millis(20), Duration::from_secs(1))
 }
 
-/// The last moment for post-stop hooks: one that is killed at the edge needs time to die inside
-/// the budget.
-pub fn post_stop_hooks_end(end: Time, timeout: Duration) -> Time {
-    end.before((timeout / 10).min(Duration::from_millis(100)))
+/// When post-stop hooks are killed: a killed process needs time to vanish, and that is part of the reserve.
+pub fn post_stop_hooks_end(reserve_end: Time, timeout: Duration) -> Time {
+    reserve_end.before((timeout / 10).min(Duration::from_millis(100)))
 }
 
-/// How long killed processes may take to vanish before post-stop goes on without them: a process in
-/// uninterruptible sleep never does. Taken out of the post-stop reserve.
+/// How long the machine waits for killed processes: one in uninterruptible sleep never vanishes. This time
+/// is part of the post-stop reserve.
 pub fn dying(post_stop_timeout: Duration) -> Duration {
     (post_stop_timeout / 2).min(Duration::from_millis(500))
 }
 
-/// When an attempt that starts `now` is killed; `None` if there is no time for it at all.
-pub fn attempt_end(now: Time, limits: &HookLimits, end: Time) -> Option<Time> {
-    (now < end).then(|| now.after(limits.timeout).min(end))
+/// When an attempt that starts `now` is killed; `None`: no time is left for it.
+pub fn attempt_end(now: Time, limits: &HookLimits, hooks_end: Time) -> Option<Time> {
+    (now < hooks_end).then(|| now.after(limits.timeout).min(hooks_end))
 }
 
-/// The pause after the failed attempt number `attempt` (from 1): doubled each time.
+/// The pause after failed attempt `attempt` (from 1). It doubles with each attempt.
 pub fn backoff(limits: &HookLimits, attempt: u32) -> Duration {
     let doublings = attempt.saturating_sub(1).min(31);
     limits.backoff.saturating_mul(1 << doublings).min(LONGEST_BACKOFF)
 }
 
-/// A pause cut by up to a half, so that replicas that fail together do not try again together. `seed`
-/// is this life's; 0 cuts nothing.
+/// Shortens a pause by up to a half, so that replicas which fail together do not retry together. `seed` is
+/// random in each life; 0 shortens nothing.
 pub fn jittered(pause: Duration, seed: u64, id: HookId) -> Duration {
     if seed == 0 {
         return pause;
     }
-    // The finalizer of splitmix64 (Steele, Lea, Flood 2014): every bit of the seed counts.
+    // The finalizer of splitmix64 (Steele, Lea, Flood 2014): every bit of the seed affects every bit of the
+    // result.
     let place = (id.phase as u64) << 56 | (id.index as u64) << 32 | u64::from(id.attempt);
     let mut bits = seed ^ place.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -73,31 +73,31 @@ pub fn jittered(pause: Duration, seed: u64, id: HookId) -> Duration {
     pause - pause / 1000 * thousandths
 }
 
-/// How long before SIGKILL the records of the survivors are begun. They are made in a child: what reads
-/// /proc may be slow, and SIGKILL does not wait for it.
-pub fn survey_lead(grace: Duration) -> Duration {
+/// How long before SIGKILL the records of the survivors are begun. A child makes them, because reads of
+/// /proc may block and SIGKILL must not wait for them.
+pub fn survivors_lead(grace: Duration) -> Duration {
     (grace / 10).min(Duration::from_millis(250))
 }
 
-/// The same when the budget is ended by hand.
-pub const HURRIED_SURVEY: Duration = Duration::from_millis(100);
+/// How long a second stop request leaves for these records.
+pub const HURRIED_SURVIVORS_LEAD: Duration = Duration::from_millis(100);
 
-/// When the diagnose signal is due: its lead before the deadline, but not before the app had half of
-/// what was `left` when it was asked to stop.
-pub fn diagnose_at(deadline: Time, lead: Duration, left: Duration) -> Time {
-    deadline.before(lead.min(left / 2))
+/// When the diagnose signal is sent: `lead` before the end of the budget, but not before the app had half
+/// of the time that was `left` when it was asked to stop.
+pub fn diagnose_at(budget_end: Time, lead: Duration, left: Duration) -> Time {
+    budget_end.before(lead.min(left / 2))
 }
 
-/// The pause after the look for leftovers number `look` (from 0).
-pub fn resweep(look: u32) -> Duration {
-    FIRST_RESWEEP.saturating_mul(1 << look.min(6)).min(SLOWEST_RESWEEP)
+/// The pause after round `round` (from 0) of signals to leftovers.
+pub fn sweep_pause(round: u32) -> Duration {
+    FIRST_SWEEP_PAUSE.saturating_mul(1 << round.min(6)).min(LONGEST_SWEEP_PAUSE)
 }
 
-/// How long the app gets on rung `step` when `left` remains; `None`: until it has ended. Waits that fit are kept; waits that do
-/// not fit are squeezed in proportion, so that the last signal of a ladder is always sent; shares
-/// always fit. A last rung without a wait of its own keeps a quarter of what is left, however long the others are.
+/// How long step `step` of `--stop-signal` lasts when `left` remains; `None`: until the app has ended.
 ///
-/// Where the budget has no end, a wait is kept, and a share of it has no end either.
+/// Shares always fit. Fixed waits that do not fit are shortened in proportion, so that the last signal is
+/// always sent. A last step without a wait keeps a quarter of `left`, however long the other waits are.
+/// Where the budget has no end, a fixed wait is kept and a share lasts until the app has ended.
 pub fn rung_wait(ladder: &[Rung], step: usize, left: Option<Duration>) -> Option<Duration> {
     match (left, ladder.get(step).and_then(|rung| rung.wait)) {
         (Some(left), _) => Some(bounded_wait(ladder, step, left)),

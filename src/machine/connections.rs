@@ -17,10 +17,12 @@ use std::time::Duration;
 
 mod holders;
 mod memory;
+mod sample;
 mod verdict;
 
 pub use holders::{Holder, Remedy};
 use memory::Memory;
+pub use sample::{Plan, Sample, Visibility};
 pub use verdict::Verdict;
 
 /// Milliseconds since the first sample; negative before it.

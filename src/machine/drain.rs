@@ -1,108 +1,168 @@
-//! What the machine knows of the drain: its settings, and what one look at the ports has shown. The app
-//! keeps serving until load balancers have learned that it is going, and until nothing is under way on
-//! its ports any more. When that is, is decided in `connections`.
+//! The drain: when samples of the connections are taken, and when the drain is over.
 
 use std::time::Duration;
 
-pub use super::connections::{Holder, Moment, Rules};
-use super::connections::{PERIOD, Summary};
+use super::connections::{Moment, Sample};
+use super::fact::{DrainEnd, Fact};
+use super::phase::{Draining, Phase, Serving};
+use super::{Action, Machine, budget};
+use crate::types::Time;
 
-/// `--drain` and what belongs to it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Plan {
-    /// There are ports to be looked at; without, the delay is all there is.
-    pub looks: bool,
-    /// `--drain-delay`: the app serves at least this long after readiness fell.
-    pub delay: Duration,
-    /// `--drain-acks`: the delay is over once so many probes were answered "not ready".
-    pub acks: Option<u32>,
-    /// `--drain-max`: the drain ends after this at the latest.
-    pub max: Option<Duration>,
-    /// What is waited for.
-    pub rules: Rules,
-}
+/// The next sample, if the result of this one is not told.
+const PERIOD: Duration = Duration::from_millis(100);
+/// How often a fact tells that the drain lasts.
+const TOLD: Duration = Duration::from_secs(5);
+/// The shortest pause between two samples, however soon the drain may be over.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// How much could be seen.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Sight {
-    /// Each connection, and what moved on it.
-    #[default]
-    Full,
-    /// How many connections there are, and what is unread and unacknowledged.
-    Counts,
-    /// Nothing.
-    Blind,
-}
+impl Machine {
+    /// Begins the drain, after the last pre-stop hook.
+    pub(super) fn enter_drain(&mut self, now: Time, serving: Serving, out: &mut Vec<Action>) {
+        let Some(plan) = self.plan.drain else { return self.enter_on_stop(now, out) };
+        let draining =
+            Draining { serving, begun: now, told: now, last_sample: None, next_sample: now };
+        self.enter(Phase::Drain(draining), out);
+        out.push(Action::Record(Fact::DrainBegun { delay: plan.delay }));
+        self.drain_tick(now, out);
+    }
 
-/// What one look at the ports has shown.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Look {
-    /// Connections with bytes on their way, or on which the app spoke last, not long enough ago.
-    pub busy: u32,
-    /// Connections whose client spoke last: an answer is owed.
-    pub owed: u32,
-    /// Connections that nobody waits for.
-    pub idle: u32,
-    /// Connections whose client answers nothing any more.
-    pub vanished: u32,
-    /// Connections whose client does not read.
-    pub stalled: u32,
-    /// Connections that an earlier look has not seen.
-    pub new: u32,
-    /// Connections that the app has not accepted yet, and datagrams that it has not read.
-    pub queued: u32,
-    /// Connections that the stop signal would cut off now: something is owed, unread or unacknowledged.
-    pub cut: u32,
-    /// Connections on which the app spoke last, and may not be through.
-    pub uncertain: u32,
-    /// Nothing has to be waited for any longer.
-    pub over: bool,
-    /// When another look is worth making.
-    pub next: Duration,
-    /// The app listens on the ports.
-    pub listening: bool,
-    /// How much could be seen.
-    pub sight: Sight,
-    /// How long it took.
-    pub cost: Duration,
-}
+    /// When the drain ends whatever the samples show, because the rest of the budget belongs to the on-stop
+    /// hooks and the app. `None`: the budget has no end.
+    fn budget_needs_rest(&self) -> Option<Time> {
+        let hooks = !self.plan.hooks.on_stop.is_empty();
+        self.budget_end().map(|end| budget::drain_end(end, self.plan.share_base(), hooks))
+    }
 
-impl Default for Look {
-    fn default() -> Look {
-        Look {
-            busy: 0,
-            owed: 0,
-            idle: 0,
-            vanished: 0,
-            stalled: 0,
-            new: 0,
-            queued: 0,
-            cut: 0,
-            uncertain: 0,
-            over: false,
-            next: PERIOD,
-            listening: false,
-            sight: Sight::Full,
-            cost: Duration::ZERO,
+    /// When `--drain-max` is over.
+    fn longest_drain_end(&self) -> Option<Time> {
+        let Phase::Drain(draining) = &self.phase else { return None };
+        let max = self.plan.drain.and_then(|plan| plan.max)?;
+        Some(draining.begun.after(max))
+    }
+
+    /// The earlier of both.
+    fn last_drain_moment(&self) -> Option<Time> {
+        self.budget_needs_rest().into_iter().chain(self.longest_drain_end()).min()
+    }
+
+    /// Where in the drain a sample is taken.
+    pub fn drain_moment(&self, now: Time) -> Moment {
+        let Phase::Drain(draining) = &self.phase else { return Moment::default() };
+        let delay_end = self.delay_end(draining.serving);
+        Moment {
+            at: now.since(draining.begun),
+            delay_left: delay_end.map_or(Duration::ZERO, |end| end.since(now)),
+            left: self.last_drain_moment().map(|end| end.since(now)),
         }
     }
-}
 
-impl From<Summary> for Look {
-    fn from(summary: Summary) -> Look {
-        let Summary { busy, owed, idle, vanished, stalled, new, queued, .. } = summary;
-        let Summary { cut, uncertain, over, next, .. } = summary;
-        let counts = Look { busy, owed, idle, vanished, stalled, new, queued, ..Look::default() };
-        Look { cut, uncertain, over, next, ..counts }
+    /// When a drain that goes on now is over whatever the samples show.
+    pub fn drain_end(&self) -> Option<Time> {
+        matches!(self.phase, Phase::Drain(_)).then(|| self.last_drain_moment()).flatten()
     }
-}
 
-impl Look {
-    /// Nothing is under way: no client would notice if the app stopped now.
-    pub fn calm(&self) -> bool {
-        match self.sight {
-            Sight::Full | Sight::Counts => self.cut == 0 && self.uncertain == 0 && self.queued == 0,
-            Sight::Blind => true,
+    /// When `--drain-delay` is over; `None`: enough probes were answered, which ends it.
+    fn delay_end(&self, serving: Serving) -> Option<Time> {
+        let plan = self.plan.drain?;
+        let acknowledged = plan.acks.is_some_and(|wanted| wanted <= serving.acks);
+        (!acknowledged).then(|| serving.not_ready_since.after(plan.delay))
+    }
+
+    /// When `drain_tick` has to be called next.
+    pub(super) fn drain_wakeup(&self, draining: &Draining) -> Option<Time> {
+        let samples = self.plan.drain.is_some_and(|plan| plan.looks);
+        let next =
+            if samples { Some(draining.next_sample) } else { self.delay_end(draining.serving) };
+        next.into_iter().chain(self.last_drain_moment()).min()
+    }
+
+    pub(super) fn drain_tick(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Phase::Drain(draining) = &self.phase else { return };
+        let (serving, next_sample) = (draining.serving, draining.next_sample);
+        if self.budget_needs_rest().is_some_and(|end| end <= now) {
+            return self.leave_drain(now, DrainEnd::Budget, out);
         }
+        if self.longest_drain_end().is_some_and(|end| end <= now) {
+            return self.leave_drain(now, DrainEnd::Max, out);
+        }
+        if self.plan.drain.is_some_and(|plan| plan.looks) {
+            if next_sample <= now {
+                // `sampled` sets the time of the next sample. Until then none is taken.
+                if let Phase::Drain(draining) = &mut self.phase {
+                    draining.next_sample = now.after(PERIOD);
+                }
+                out.push(Action::TakeSample);
+            }
+        } else if self.delay_end(serving).is_none_or(|end| end <= now) {
+            self.leave_drain(now, DrainEnd::Delay, out);
+        }
+    }
+
+    /// A sample was taken.
+    pub(super) fn sampled(&mut self, now: Time, sample: Sample, out: &mut Vec<Action>) {
+        let Phase::Drain(draining) = &mut self.phase else { return };
+        draining.last_sample = Some(sample);
+        let Draining { serving, begun, told, .. } = *draining;
+        out.push(Action::Record(Fact::Sampled { sample }));
+        let delay_end = self.delay_end(serving).unwrap_or(now);
+        if sample.over && delay_end <= now {
+            return self.leave_drain(now, DrainEnd::Quiet, out);
+        }
+        let tells = told.after(TOLD) <= now;
+        if tells {
+            out.push(Action::Record(Fact::StillDraining { sample, after: now.since(begun) }));
+        }
+        // A sample that takes long is taken rarely: a tenth of the time at most.
+        let pause = sample.next.max(SHORTEST_PAUSE).max(sample.cost.saturating_mul(10));
+        if let Phase::Drain(draining) = &mut self.phase {
+            draining.next_sample = now.after(pause);
+            if tells {
+                draining.told = now;
+            }
+        }
+    }
+
+    /// Readiness probes were answered "not ready", `acks` of them since readiness fell.
+    pub(super) fn acknowledged(&mut self, now: Time, acks: u32, out: &mut Vec<Action>) {
+        let wanted = self.plan.drain.and_then(|plan| plan.acks);
+        let (serving, draining) = match &mut self.phase {
+            Phase::PreStop { serving: Some(serving), .. } => (serving, false),
+            Phase::Drain(draining) => (&mut draining.serving, true),
+            Phase::PreStart { .. }
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::PreStop { serving: None, .. }
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => return,
+        };
+        let before = std::mem::replace(&mut serving.acks, acks);
+        if wanted.is_some_and(|wanted| before < wanted && wanted <= acks) {
+            let after = now.since(serving.not_ready_since);
+            out.push(Action::Record(Fact::Acknowledged { acks, after }));
+            if draining {
+                self.sample_now(now, out);
+            }
+        }
+    }
+
+    fn sample_now(&mut self, now: Time, out: &mut Vec<Action>) {
+        if let Phase::Drain(draining) = &mut self.phase {
+            draining.next_sample = now;
+        }
+        self.drain_tick(now, out);
+    }
+
+    fn leave_drain(&mut self, now: Time, why: DrainEnd, out: &mut Vec<Action>) {
+        let Phase::Drain(draining) = &self.phase else { return };
+        let (after, last) = (now.since(draining.begun), draining.last_sample);
+        out.push(Action::Record(Fact::DrainEnded { why, after, last }));
+        if last.is_some() && matches!(why, DrainEnd::Budget | DrainEnd::Max) {
+            out.push(Action::TellHolders);
+        }
+        self.enter_on_stop(now, out);
     }
 }

@@ -1,14 +1,15 @@
-//! What happened: the one list that every account of a life is rendered from.
+//! Facts: the one list of what happened that log, report and metrics are rendered from. No behaviour
+//! depends on them.
 
 use std::time::Duration;
 
-use super::drain::{Holder, Look};
-use super::hook::{HookId, Outcome};
+use super::attempt::{HookId, Outcome};
+use super::connections::{Holder, Sample};
 use super::phase::PhaseName;
 use super::plan::{Ending, Scope};
 use crate::types::{Pid, Signal, Status};
 
-/// A process that is still there when the budget ends.
+/// A process that exists when the budget ends, just before SIGKILL.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Survivor {
     /// Its pid.
@@ -21,24 +22,24 @@ pub struct Survivor {
     pub threads: u32,
     /// How long ago it was started.
     pub age: Duration,
-    /// The function of the kernel that it waits in.
+    /// The kernel function that it waits in.
     pub wchan: Option<String>,
-    /// Its open TCP connections, listening sockets left out.
+    /// How many TCP connections it has open, listening sockets not counted.
     pub connections: Option<usize>,
-    /// What could not be read of it, separated by commas.
+    /// The names of what could not be read, separated by commas.
     pub unread: String,
-    /// Its command line, in one line and cut.
+    /// Its command line, made one line and truncated.
     pub command: String,
 }
 
-/// Why the app went: `GRACEINIT_REASON`.
+/// Why the app ended: `GRACEINIT_REASON`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Reason {
-    /// A stop was asked for.
+    /// A stop was requested.
     Signal,
-    /// It ended by itself with code 0.
+    /// It exited by itself with code 0.
     Exit,
-    /// It ended by itself with another code or by a signal, or could not be executed.
+    /// It exited by itself with another code or died of a signal, or its execve failed.
     Crash,
     /// It was killed at the end of the budget.
     Deadline,
@@ -47,7 +48,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// As hooks read it.
+    /// The value of `GRACEINIT_REASON`.
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::Signal => "signal",
@@ -59,106 +60,107 @@ impl Reason {
     }
 }
 
-/// Why a drain was over.
+/// Why a drain ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum DrainEnd {
-    /// The ports were quiet.
+    /// Nothing was in flight, and nothing arrived for `--drain-quiet`.
     Quiet,
-    /// There was nothing but the delay to wait for.
+    /// There are no ports to sample, and `--drain-delay` was over.
     Delay,
-    /// The budget needs the rest.
+    /// The rest of the budget is kept for the on-stop hooks and the app.
     Budget,
     /// `--drain-max` is over.
     Max,
 }
 
 /// One thing that happened.
-#[allow(missing_docs, reason = "each variant tells what its fields are")]
+#[allow(missing_docs, reason = "each variant says what its fields are")]
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Fact {
     /// A phase began.
     Entered(PhaseName),
-    /// One of several conditions of readiness holds; `index` is its place in the plan.
+    /// One of several conditions of readiness holds; `index` is its index in the plan.
     ConditionHolds { index: usize, after: Duration },
     /// The app listens on the ports that will be drained.
     Listens { after: Duration },
-    /// The app is ready, so long after it was started.
+    /// The app is ready, `after` it was executed.
     Ready { after: Duration },
-    /// It is not, so late. What is missing: a bit for each condition, and the ports.
+    /// The app is not ready after `--ready-timeout`. `missing`: a bit for each condition that does not hold;
+    /// `ports`: it does not listen on the ports that are to be drained.
     NotReady { after: Duration, missing: u64, ports: bool },
-    /// The app has said that it ends by itself.
+    /// The app has announced that it ends by itself (STOPPING=1).
     StopsItself,
-    /// The app has given no sign of life for so long.
+    /// The app has sent no keep-alive within this interval.
     WatchdogMissed { interval: Duration },
-    /// The app has said that another process is the app from now on.
+    /// The app has named another process as its main process (MAINPID).
     MainPid { pid: Pid },
-    /// The app serves on for a while.
+    /// A drain began: the app keeps serving.
     DrainBegun { delay: Duration },
-    /// The ports were looked at.
-    Looked { look: Look },
-    /// The drain lasts.
-    StillDraining { look: Look, after: Duration },
-    /// So many probes were answered "not ready": that ends the delay.
+    /// A sample of the connections was taken.
+    Sampled { sample: Sample },
+    /// Enough readiness probes were answered "not ready", which ends `--drain-delay`.
     Acknowledged { acks: u32, after: Duration },
-    /// The drain is over.
-    DrainEnded { why: DrainEnd, after: Duration, last: Option<Look> },
+    /// The drain ended; `last`: the last sample.
+    DrainEnded { why: DrainEnd, after: Duration, last: Option<Sample> },
     /// One of the connections that held a drain longest that was broken off.
     HeldDrain(Box<Holder>),
-    /// A stop was asked for; `grace` is the whole budget, if that has an end.
+    /// The drain lasts.
+    StillDraining { sample: Sample, after: Duration },
+    /// A stop was requested. `grace`: the length of the budget, if it has an end.
     StopRequested { signal: Signal, sender: Option<i32>, grace: Option<Duration> },
-    /// A further stop request.
+    /// Another stop request. `kill`: it ends the budget.
     StopAgain { signal: Signal, kill: bool },
-    /// A signal was passed on.
+    /// A signal was forwarded.
     Forwarded { signal: Signal, sent: Signal, scope: Scope },
-    /// A signal was dropped because `--rewrite` says so.
+    /// A signal was dropped, by `--rewrite`.
     Dropped { signal: Signal },
-    /// A signal came when there was no app to pass it on to.
+    /// A signal arrived when there was no app to forward it to.
     NoApp { signal: Signal },
-    /// The stop signal was sent; `rung` counts from 1. `left`: of the budget, if that has an end.
+    /// The stop signal was sent, as step `rung` (from 1) `of` all. `left`: the rest of the budget, if it has
+    /// an end.
     StopSignal { signal: Signal, rung: usize, of: usize, left: Option<Duration> },
-    /// This step of the stop sends nothing: the app is only waited for.
+    /// This step of the stop sends no signal.
     NoStopSignal { signal: Signal, left: Option<Duration> },
     /// A signal waits for the app to be started.
     Held { signal: Signal },
     /// A signal waits for the on-reload hooks.
     ReloadRequested { signal: Signal },
-    /// Another one of it waits already.
+    /// The same signal already waits for the on-reload hooks.
     ReloadMerged { signal: Signal },
-    /// It is not passed on any more: a stop has begun.
+    /// A reload signal that still waited is not forwarded: the app has ended, or a stop has begun.
     ReloadDropped { signal: Signal },
-    /// A hook has failed whose failure ends its phase.
+    /// A hook has failed for good, which ends its phase.
     PhaseAborted { id: HookId },
-    /// The app has got more time.
+    /// The app has asked for more time and got it.
     Extended { left: Duration },
-    /// The app was sent the signal that makes it say what it is doing.
+    /// The diagnose signal was sent to the app.
     Diagnosed { signal: Signal, left: Option<Duration> },
-    /// An attempt began.
+    /// An attempt started. `limit`: its timeout, or less if the budget ends before.
     HookStarted { id: HookId, limit: Duration },
     /// An attempt ended.
     HookEnded { id: HookId, outcome: Outcome, status: Option<Status> },
-    /// A failed attempt is followed by another.
+    /// A failed attempt is followed by another, after `pause`.
     HookRetried { id: HookId, pause: Duration },
-    /// A hook did not run, because no time was left for it.
+    /// A hook was not started, because no time was left for it.
     HookSkipped { id: HookId },
-    /// The app has gone.
+    /// The app has ended.
     AppEnded { ending: Ending },
-    /// What the app left behind was sent this.
+    /// The leftovers were sent the stop signal.
     LeftoversSignalled { signal: Signal, left: Duration },
-    /// The budget is over: SIGKILL to all.
+    /// The budget ended: SIGKILL to the whole tree. `early`: a second stop request has ended it.
     DeadlineReached { early: bool },
-    /// Who was still there then.
-    /// (Behind a pointer, so that a fact is no larger than others need.)
+    /// A survivor. Boxed, so that it does not make every fact larger.
     StillThere(Box<Survivor>),
-    /// So many more were.
+    /// How many more survivors there were than were reported one by one.
     MoreStillThere(usize),
-    /// Who that was is not known: there was no time to look.
-    NotSurveyed,
-    /// Something survived SIGKILL for as long as there was time to wait.
+    /// The survivors are not known: their records were not complete in time.
+    SurvivorsNotRecorded,
+    /// A process still existed when the wait after SIGKILL was over.
     Unkillable,
-    /// The app was stopped at the terminal.
+    /// The app was stopped at the terminal, and graceinit with it.
     Suspended { signal: Signal },
-    /// It was continued.
+    /// The app was continued.
     Resumed,
-    /// The end.
+    /// graceinit exits.
     Exit { code: u8, reason: Reason },
 }

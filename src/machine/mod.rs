@@ -1,31 +1,34 @@
-//! The phase machine: events and the time go in, actions and the next deadline come out. Pure: no
-//! clock, no I/O, no log, nothing unsafe. `docs/shutdown.md` has its state table.
+//! The phase machine: an event and the time go in, actions come out, and [`Machine::next_wakeup`] says
+//! when the loop has to wake. Pure: no clock, no I/O, no log, no environment, no `unsafe`.
+//!
+//! [`phase`] opens with the picture of a stop. `docs/shutdown.md` has the table of states and events.
 
+pub mod attempt;
 pub mod budget;
 pub mod connections;
-pub mod drain;
-mod draining;
+mod deadline;
+mod drain;
 pub mod fact;
-pub mod hook;
+pub mod hooks;
 pub mod phase;
 pub mod plan;
 pub mod ready;
-mod signal;
+mod signals;
+mod start;
 mod stop;
-mod work;
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::types::{Pid, Signal, Status, Time};
-use drain::Look;
-use fact::{Fact, Reason};
-use hook::{HookId, HookPhase, Outcome, Queue, Run};
-use phase::{Phase, Readiness};
-use plan::{Ending, Plan, StopAgain};
-use ready::{Failure, Notice};
+use attempt::{HookId, HookPhase, Outcome, Queue, Run};
+use connections::Sample;
+use fact::Fact;
+use phase::{Phase, Readiness, Stop};
+use plan::{Ending, Plan, Surroundings};
+use ready::Notice;
 
-/// Who sent a signal (`si_code` of sigaction(2)).
+/// The sender of a signal (`si_code` of sigaction(2)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Origin {
     /// The kernel itself: a key typed at the terminal, a hang-up, a timer.
@@ -35,7 +38,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The process that sent it.
+    /// The pid of the sender.
     pub fn process(self) -> Option<i32> {
         match self {
             Origin::Process(pid) => Some(pid),
@@ -47,58 +50,59 @@ impl Origin {
 /// A signal that arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Received {
-    /// Which.
+    /// Its number.
     pub signal: Signal,
-    /// From whom.
+    /// Its sender.
     pub origin: Origin,
-    /// The value that came with it through sigqueue(3).
+    /// The value that sigqueue(3) attached to it.
     pub value: Option<usize>,
 }
 
-/// Something that happened.
+/// An input of the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Event {
-    /// Everything is prepared.
+    /// The loop runs, and children can be started.
     Begun,
-    /// The app's program runs (its execve succeeded).
+    /// The app's execve succeeded.
     AppExecuted,
-    /// The app's program could not be executed; the child that tried has gone. Our code for that.
+    /// The app's execve failed, and the child that tried was reaped. graceinit's own exit code for that.
     AppNotExecuted(u8),
-    /// The app has ended. It is not reaped before the actions of this event were performed.
+    /// The app has exited. It is reaped after the actions of this event were performed, so that its pid
+    /// and its process group can still be signalled.
     AppExited(Status),
-    /// The app was stopped by `signal`. `ours`: graceinit's own group is in the foreground of the
-    /// terminal, so it can be given away.
+    /// `signal` has stopped the app. `ours`: graceinit's process group is in the foreground of the
+    /// terminal, so graceinit can hand the terminal over.
     AppStopped {
-        /// Which.
+        /// The signal that stopped the app.
         signal: Signal,
         /// See above.
         ours: bool,
     },
     /// A signal arrived.
     Signal(Received),
-    /// The process of an attempt has ended.
+    /// The process of an attempt has exited.
     HookExited(HookId, Status),
     /// The process of an attempt could not be started.
     HookNotStarted(HookId),
-    /// The records of the survivors are there, or could not be made.
-    Surveyed,
-    /// The app says something of itself.
+    /// The records of the survivors are complete, or could not be made.
+    SurvivorsRecorded,
+    /// The app sent a notification (sd_notify(3)).
     Notice(Notice),
-    /// A condition of readiness holds; its place in the plan.
+    /// A condition of `--ready` holds; its index in the plan.
     ConditionHolds(usize),
     /// Whether the app listens on the ports that are to be drained.
     Listening(bool),
-    /// The ports were looked at.
-    Looked(Look),
-    /// So many readiness probes were answered "not ready" since readiness fell.
+    /// A sample of the connections was taken.
+    Sampled(Sample),
+    /// How many readiness probes were answered "not ready" since readiness fell.
     Acknowledged(u32),
     /// graceinit has no child left.
     TreeEmpty,
-    /// Time went by.
+    /// The time of [`Machine::next_wakeup`] has come.
     Tick,
 }
 
-/// To whom a signal goes.
+/// The processes that a signal is sent to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Target {
     /// The app's process.
@@ -109,50 +113,56 @@ pub enum Target {
     Tree,
 }
 
-/// Something to be done, in the order in which it was pushed.
-#[allow(missing_docs, reason = "each variant tells what its fields are")]
+/// An output of the machine. Actions are performed in the order in which they were pushed.
+#[allow(missing_docs, reason = "each variant says what its fields are")]
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Action {
     /// Start the app.
     StartApp,
-    /// Send a signal to the app. `stop`: it is a request to end.
+    /// Send a signal to the app. `stop`: it is the stop signal.
     SignalApp { signal: Signal, target: Target, value: Option<usize>, stop: bool },
-    /// Start an attempt. `until`: when it will be killed. `end`: the end of the budget it is part of, if
-    /// that has one.
-    StartHook { id: HookId, until: Time, end: Option<Time> },
-    /// SIGKILL to the group of an attempt.
+    /// Start an attempt. `kill_at`: when its timeout ends. `budget_end`: the end of the budget that the
+    /// attempt is part of, if that has one.
+    StartHook { id: HookId, kill_at: Time, budget_end: Option<Time> },
+    /// Send SIGKILL to the process group of an attempt.
     KillHook(HookId),
-    /// Ask an attempt to end.
+    /// Send the stop signal to an attempt.
     StopHook { id: HookId, signal: Signal },
-    /// Send the stop signal to all that was left behind and that was not told before. `group_told`: the
-    /// stop signal went to the whole group of the app. `first`: the first look, for all; a further
-    /// one is only for those that the first has missed.
-    SignalLeftovers { signal: Signal, group_told: bool, first: bool },
-    /// The app can be sent work from now on, or cannot (any more).
+    /// Send the stop signal to every leftover that was not asked before. `group_asked`: the whole process
+    /// group of the app was. `first`: this is the first round, for every leftover; a later round is for
+    /// processes that the first one has missed.
+    SignalLeftovers { signal: Signal, group_asked: bool, first: bool },
+    /// Publish that the app can be sent work, or that it cannot.
     SetReady(bool),
-    /// This process is the app from now on, should the present one end.
+    /// Treat this process as the app when the present one exits.
     FollowMain(Pid),
-    /// See whether the app listens on the ports that are to be drained.
+    /// Check whether the app listens on the ports that are to be drained.
     SeekListeners,
+    /// Take a sample of the connections of these ports.
+    TakeSample,
     /// Tell which connections held the drain longest.
     TellHolders,
-    /// Look at the connections of those ports.
-    Look,
-    /// Begin to record who is still there: they will be killed.
-    Survey,
-    /// SIGKILL to every process of the tree, hooks included.
+    /// Start the child that records which processes are still there, before they are killed.
+    RecordSurvivors,
+    /// Report the recorded processes, before SIGKILL ends them.
+    ReportSurvivors,
+    /// Tell the service manager that the stop takes up to this much longer.
+    TellMoreTime(Duration),
+    /// Prepare the report that the dead-man's handler would write: the loop may get stuck from here on.
+    PrepareReport,
+    /// Send SIGKILL to every process of the tree, hooks included.
     KillTree,
-    /// Set the dead-man timer: if the loop is stuck then, the tree dies and graceinit exits.
+    /// Set the dead-man timer: if the loop is stuck at that time, the tree is killed and graceinit exits.
     ArmDeadMan(Time),
-    /// Stop graceinit as the terminal stopped the app.
+    /// Stop graceinit, as the terminal has stopped the app.
     SuspendSelf,
-    /// Make the app's group the foreground group, if graceinit's is that now.
+    /// Make the app's process group the foreground group, if graceinit's is that now.
     GiveTerminal,
-    /// Make graceinit's group the foreground group, if the app's is that now.
+    /// Make graceinit's process group the foreground group, if the app's is that now.
     TakeTerminal,
-    /// Something for the account.
+    /// Record a fact in the log, the report and the metrics.
     Record(Fact),
-    /// Leave. `by`: the signal that ended the app, if the code tells of one.
+    /// Exit. `by`: the signal that ended the app, if `code` stands for it.
     Exit { code: u8, by: Option<Signal> },
 }
 
@@ -160,68 +170,46 @@ pub enum Action {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Machine {
     plan: Rc<Plan>,
+    surroundings: Surroundings,
     phase: Phase,
-    /// What became of the app; `None` while it lives.
-    ending: Option<Ending>,
-    /// When it ended.
-    ended: Option<Time>,
-    /// The signal of the first stop request, and the process that sent it.
-    stop: Option<(Signal, Option<i32>)>,
-    /// That request came before the app ended: it is the reason, not a mere latecomer.
-    stop_ended_it: bool,
-    /// Nobody has asked for a stop: the app has failed.
-    failure: Option<Failure>,
-    /// How often the app is to give a sign of life.
-    watchdog: Option<Duration>,
-    /// The end of the budget, once it runs, if it has one. Absolute, but for [`Notice::MoreTime`].
-    deadline: Option<Time>,
-    /// What that may be moved to.
-    latest: Time,
-    /// A second stop request has ended the budget.
-    hurried: bool,
-    /// The records of the survivors were asked for.
-    surveyed: bool,
+    /// `None`: no stop was requested, and no budget runs.
+    stop: Option<Stop>,
+    /// `None`: the app has not ended.
+    app_end: Option<AppEnd>,
+    /// The app is known to be stopped (SIGSTOP), and no SIGCONT has passed through graceinit since.
+    app_is_stopped: bool,
+    /// How often the app has to send a keep-alive. The app itself may change it.
+    watchdog_interval: Option<Duration>,
     /// How many rounds of on-reload hooks were begun.
-    rounds: u32,
-    /// The app itself was killed at the deadline.
-    app_killed: bool,
-    /// The app is known to be stopped: whoever stopped it, nobody has continued it through graceinit.
-    app_stopped: bool,
-    /// The stop signal went to the app's whole group.
-    group_told: bool,
-    /// Ctrl-Z was typed before the app was executed, and is for an app that only we can tell of it.
-    typed_early: bool,
-    /// Attempts that have not been reaped. They may outlive the phase that started them.
+    reload_rounds: u32,
+    /// Attempts whose processes were not reaped. They may outlive the phase that started them.
     runs: Vec<Run>,
+}
+
+/// The end of the app.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct AppEnd {
+    ending: Ending,
+    at: Time,
 }
 
 impl Machine {
     /// A machine that waits for [`Event::Begun`].
-    pub fn new(plan: impl Into<Rc<Plan>>) -> Machine {
-        let plan = plan.into();
+    pub fn new(plan: impl Into<Rc<Plan>>, surroundings: Surroundings) -> Machine {
         Machine {
-            watchdog: plan.watchdog,
-            failure: None,
-            plan,
+            plan: plan.into(),
+            surroundings,
             phase: Phase::PreStart { queue: Queue::first(), held: Vec::new() },
-            ending: None,
-            ended: None,
             stop: None,
-            stop_ended_it: false,
-            deadline: None,
-            latest: Time::default(),
-            hurried: false,
-            surveyed: false,
-            rounds: 0,
-            app_killed: false,
-            app_stopped: false,
-            group_told: false,
-            typed_early: false,
+            app_end: None,
+            app_is_stopped: false,
+            watchdog_interval: surroundings.watchdog,
+            reload_rounds: 0,
             runs: Vec::new(),
         }
     }
 
-    /// The plan it was made with.
+    /// The plan that the machine follows.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -231,23 +219,24 @@ impl Machine {
         &self.phase
     }
 
-    /// What became of the app; `None` while it lives.
+    /// How the app has ended; `None` while it lives.
     pub fn ending(&self) -> Option<Ending> {
-        self.ending
+        self.app_end.map(|end| end.ending)
     }
 
-    /// The signal of the first stop request, and the process that sent it (0: one that lives outside
-    /// this pid namespace).
-    pub fn stop(&self) -> Option<(Signal, Option<i32>)> {
-        self.stop
+    /// The signal of the first stop request and the process that sent it (0: one outside this pid
+    /// namespace).
+    pub fn stop_request(&self) -> Option<(Signal, Option<i32>)> {
+        let request = self.stop.as_ref().and_then(|stop| stop.request)?;
+        Some((request.signal, request.sender))
     }
 
-    /// What a hook that starts now is told as the signal that it is about, and the process that sent
-    /// it: the reload signal for on-reload hooks, else the first stop request.
+    /// The signal that a hook which starts now is about, and the process that sent it: the reload signal
+    /// for on-reload hooks, else the first stop request.
     pub fn occasion(&self) -> Option<(Signal, Option<i32>)> {
         match &self.phase {
-            Phase::Running { work: Some(work), reloads, .. }
-                if work.phase == HookPhase::OnReload =>
+            Phase::Running { hooks: Some(hooks), reloads, .. }
+                if hooks.phase == HookPhase::OnReload =>
             {
                 reloads.front().map(|received| (received.signal, received.origin.process()))
             }
@@ -261,87 +250,56 @@ impl Machine {
             | Phase::Leftovers(_)
             | Phase::Killed { .. }
             | Phase::PostStop { .. }
-            | Phase::Exited => self.stop,
+            | Phase::Exited => self.stop_request(),
         }
     }
 
-    /// The end of the budget, once it runs, if it has one.
-    pub fn budget_end(&self) -> Option<Time> {
-        self.deadline
-    }
-
-    /// The attempts that are waited for.
+    /// The attempts of hooks that the present phase waits for.
     pub fn running_hooks(&self) -> impl Iterator<Item = HookId> + '_ {
         let hook = |run: &&Run| !run.killed && run.id.phase != HookPhase::Ready;
         self.runs.iter().filter(hook).map(|run| run.id)
     }
 
-    /// Whether a Ctrl-C that is typed now ends the budget.
-    pub fn again_kills(&self) -> bool {
-        let kills = self.plan.stop_again != StopAgain::Ignore;
-        let asked = self.stop.is_some() && self.budget_runs() && !self.hurried;
-        kills && asked && self.plan.stop_on.contains(Signal::INT)
-    }
-
-    /// Why the app went or is going.
-    pub fn reason(&self) -> Reason {
-        match self.failure {
-            Some(Failure::NotReady) => return Reason::NotReady,
-            Some(Failure::Watchdog) => return Reason::Crash,
-            None => {}
-        }
-        match (self.app_killed, self.stop_ended_it, self.ending) {
-            (true, _, _) => Reason::Deadline,
-            (false, true, _) => Reason::Signal,
-            (false, false, Some(Ending::Was(Status::Code(0)))) => Reason::Exit,
-            (false, false, _) => Reason::Crash,
-        }
-    }
-
-    /// When `Tick` is due. Derived from the state, never armed: it cannot be forgotten.
-    pub fn deadline(&self) -> Option<Time> {
+    /// When the loop has to wake and send [`Event::Tick`]. Derived from the state on each call, so no
+    /// timer can be forgotten.
+    pub fn next_wakeup(&self) -> Option<Time> {
+        let budget_end = self.budget_end();
         let phase = match &self.phase {
             Phase::Starting { .. } | Phase::Exited => None,
             Phase::PreStart { queue, .. } => queue.pause,
-            // It cannot get ready, nor give a sign of life.
-            Phase::Running { suspended: true, work, .. } => {
-                work.as_ref().and_then(|work| work.queue.pause)
+            // A suspended app can neither become ready nor send a keep-alive.
+            Phase::Running { suspended: true, hooks, .. } => {
+                hooks.as_ref().and_then(|hooks| hooks.queue.pause)
             }
-            Phase::Running { work, readiness, watchdog, .. } => {
-                let pause = work.as_ref().and_then(|work| work.queue.pause);
+            Phase::Running { hooks, readiness, watchdog, .. } => {
+                let pause = hooks.as_ref().and_then(|hooks| hooks.queue.pause);
                 let ready = match readiness {
-                    Readiness::Waiting(waiting) => self.readiness_due(waiting),
+                    Readiness::Waiting(waiting) => self.readiness_wakeup(waiting),
                     Readiness::Ready | Readiness::Over { .. } => None,
                 };
                 earliest(earliest(pause, ready), *watchdog)
             }
             Phase::PreStop { retries, .. } => {
-                earliest(retries.iter().map(|(_, again)| *again).min(), self.deadline)
+                earliest(retries.iter().map(|(_, start)| *start).min(), budget_end)
             }
-            Phase::Drain(draining) => earliest(self.drain_due(draining), self.deadline),
-            Phase::OnStop(queue) => earliest(queue.pause, self.deadline),
-            Phase::Stopping { next, diagnose, .. } => {
-                earliest(earliest(*next, *diagnose), self.deadline)
+            Phase::Drain(draining) => earliest(self.drain_wakeup(draining), budget_end),
+            Phase::OnStop(queue) => earliest(queue.pause, budget_end),
+            Phase::Stopping { next_rung, diagnose, .. } => {
+                earliest(earliest(*next_rung, *diagnose), budget_end)
             }
-            Phase::Leftovers(sweep) => earliest(Some(sweep.next), self.deadline),
+            Phase::Leftovers(sweep) => earliest(Some(sweep.next), budget_end),
             Phase::Killed { give_up, sweep } => Some(sweep.next.min(*give_up)),
-            Phase::PostStop { queue, end, killed, .. } => {
-                let next = if *killed { *end } else { self.post_stop_hooks_end(*end) };
+            Phase::PostStop { queue, reserve_end, killed, .. } => {
+                let next =
+                    if *killed { *reserve_end } else { self.post_stop_hooks_end(*reserve_end) };
                 earliest(queue.pause, Some(next))
             }
         };
-        let hook = self.runs.iter().filter(|run| !run.killed).map(|run| run.until).min();
-        earliest(earliest(phase, self.survey_due()), hook)
+        let attempt = self.runs.iter().filter(|run| !run.killed).map(|run| run.kill_at).min();
+        earliest(earliest(phase, self.survivors_wakeup()), attempt)
     }
 
-    /// When the records of the survivors are to be begun, if that is still to be done.
-    fn survey_due(&self) -> Option<Time> {
-        let lead = budget::survey_lead(self.plan.measure());
-        let due = self.budget_runs() && !self.surveyed && !lead.is_zero();
-        self.deadline.filter(|_| due).map(|deadline| deadline.before(lead))
-    }
-
-    /// Takes one event in; what is to be done is pushed to `out`.
+    /// Takes one event in and pushes to `out` what has to be done.
     pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
         if self.phase == Phase::Exited {
             return;
@@ -349,53 +307,42 @@ impl Machine {
         match event {
             Event::Begun => self.run_queue(now, out),
             Event::AppExecuted => self.app_executed(now, out),
-            Event::AppNotExecuted(code) => self.app_gone(now, Ending::NotStarted(code), out),
-            Event::AppExited(status) => self.app_gone(now, Ending::Was(status), out),
+            Event::AppNotExecuted(code) => self.app_ended(now, Ending::NotStarted(code), out),
+            Event::AppExited(status) => self.app_ended(now, Ending::Was(status), out),
             Event::AppStopped { signal, ours } => self.app_stopped(now, signal, ours, out),
             Event::Signal(received) => self.signal(now, received, out),
             Event::HookExited(id, status) => self.hook_exited(now, id, status, out),
             Event::HookNotStarted(id) => self.hook_ended(now, id, Outcome::NotStarted, None, out),
-            Event::Surveyed => self.survey_done(now, out),
+            Event::SurvivorsRecorded => self.survivors_recorded(now, out),
             Event::Notice(notice) => self.notice(now, notice, out),
             Event::ConditionHolds(index) => self.condition_holds(now, index, out),
             Event::Listening(yes) => self.listening(now, yes, out),
-            Event::Looked(look) => self.looked(now, look, out),
+            Event::Sampled(sample) => self.sampled(now, sample, out),
             Event::Acknowledged(acks) => self.acknowledged(now, acks, out),
             Event::TreeEmpty => self.tree_empty(now, out),
             Event::Tick => self.tick(now, out),
         }
-        // After all else that has waited for the app.
-        if self.typed_early && !matches!(self.phase, Phase::Starting { .. }) {
-            self.typed_early = false;
+        // Last, because a suspended app would not act on the signals that waited for it.
+        if let Phase::Running { typed_stop: typed_stop @ true, .. } = &mut self.phase {
+            *typed_stop = false;
             self.typed_stop(out);
         }
     }
 
-    fn enter(&mut self, phase: Phase, out: &mut Vec<Action>) {
-        self.phase = phase;
-        out.push(Action::Record(Fact::Entered(self.phase.name())));
-    }
-
     fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self.budget_runs() && self.deadline.is_some_and(|deadline| deadline <= now) {
+        if self.budget_runs() && self.budget_end().is_some_and(|end| end <= now) {
             return self.kill_all(now, out);
         }
-        if self.survey_due().is_some_and(|due| due <= now) {
-            self.survey(out);
+        if self.survivors_wakeup().is_some_and(|start| start <= now) {
+            self.record_survivors(out);
         }
-        // Before the end of a hook begins another one.
-        if let Phase::Running { suspended: false, watchdog: Some(due), .. } = self.phase {
-            if due <= now {
+        // Before timeouts of hooks: the end of one starts the next, which a stop would end at once.
+        if let Phase::Running { suspended: false, watchdog: Some(missed), .. } = self.phase {
+            if missed <= now {
                 self.watchdog_missed(now, out);
             }
         }
-        while let Some(run) = self.runs.iter_mut().find(|run| !run.killed && run.until <= now) {
-            run.killed = true;
-            let id = run.id;
-            out.push(Action::KillHook(id));
-            hook::tell_end(id, Outcome::TimedOut, None, out);
-            self.hook_judged(now, id, Outcome::TimedOut, out);
-        }
+        self.kill_timed_out(now, out);
         match &self.phase {
             Phase::PreStart { queue, .. } | Phase::OnStop(queue) => {
                 if queue.pause.is_some_and(|pause| pause <= now) {
@@ -403,16 +350,9 @@ impl Machine {
                 }
             }
             Phase::Running { .. } => self.running_tick(now, out),
+            Phase::PreStop { .. } => self.retry_pre_stop(now, out),
             Phase::Drain(_) => self.drain_tick(now, out),
-            Phase::Stopping { rung, next, diagnose } => {
-                let (rung, diagnose) = (*rung, *diagnose);
-                if next.is_some_and(|next| next <= now) {
-                    self.climb(now, rung + 1, out);
-                }
-                if diagnose.is_some_and(|due| due <= now) {
-                    self.diagnose(now, out);
-                }
-            }
+            Phase::Stopping { .. } => self.stopping_tick(now, out),
             Phase::Leftovers(sweep) => {
                 if sweep.next <= now {
                     self.sweep(now, out);
@@ -425,27 +365,8 @@ impl Machine {
                     self.sweep(now, out);
                 }
             }
-            Phase::PostStop { queue, end, .. } => {
-                let (pause, end) = (queue.pause, *end);
-                self.post_stop_tick(now, pause, end, out);
-            }
-            Phase::PreStop { .. } => self.retry_pre_stop(now, out),
+            Phase::PostStop { .. } => self.post_stop_tick(now, out),
             Phase::Starting { .. } | Phase::Exited => {}
-        }
-    }
-
-    fn running_tick(&mut self, now: Time, out: &mut Vec<Action>) {
-        let Phase::Running { suspended, work, readiness, .. } = &self.phase else { return };
-        let pause = work.as_ref().and_then(|work| work.queue.pause);
-        if let (Readiness::Waiting(waiting), false) = (readiness, *suspended) {
-            let limit = self.ready_limit(waiting);
-            self.seek(now, out);
-            self.ready_if_nothing_is_missing(now, out);
-            if limit.is_some_and(|limit| limit <= now) {
-                self.not_ready(now, out);
-            }
-        } else if pause.is_some_and(|pause| pause <= now) {
-            self.run_queue(now, out);
         }
     }
 }

@@ -1,85 +1,176 @@
-//! The phases of one life, in the order in which a stop walks them. What matters in one phase only
-//! lives in that phase's variant, so no flag can disagree with the state.
+//! The phases of one life.
+//!
+//! # A stop, from the request to the exit
+//!
+//! An app runs until it ends by itself or until a stop begins. A stop begins when a signal of `--stop-on`
+//! arrives (the stop request), or when the app fails: it is not ready in time, or it misses its watchdog.
+//! From that moment the budget (`--grace`) runs, and its end is fixed: whatever happens in the phases
+//! below, SIGKILL comes at `budget_end`. Two things move that moment: the app itself, which may ask for
+//! more time up to `--grace-max`, and a second stop request, which ends the budget at once.
+//!
+//! ```text
+//!  starting ──► running ──► ready                   pre-start hooks, fork, execve, --ready, on-ready hooks
+//!     │            │          │
+//!     └────────────┴──────────┤ stop request, or the app has failed: the budget begins
+//!                             ▼
+//!                         pre-stop                  pre-stop hooks, side by side; readiness has fallen
+//!                             │
+//!                             ▼
+//!                           drain                   the app still serves, if it was ready
+//!                             │
+//!                             ▼
+//!                          on-stop                  on-stop hooks, one after the other
+//!                             │
+//!                             ▼
+//!                         stopping                  the steps of --stop-signal
+//!                             │
+//!      app ends, from any ───►▼
+//!      phase above        leftovers ───────┐        processes that the app left behind get the stop signal
+//!                             │            │
+//!      budget ends, from ─────┼────────►killed      SIGKILL to the whole tree
+//!      pre-stop to leftovers  ▼            │
+//!                         post-stop ◄──────┘        post-stop hooks, always, in a reserve of their own
+//!                             │
+//!                             ▼
+//!                           exit
+//! ```
+//!
+//! The order has reasons. Readiness falls first, so that no new traffic arrives during the rest. Pre-stop
+//! hooks run before the drain, because they are what takes the app out of a registry. On-stop hooks run
+//! while the app still lives, and the app is asked last, because after the stop signal it may be gone at
+//! any moment. The app's end does not end the stop: the processes it left behind get the same chance to
+//! end in an orderly way. Post-stop hooks run whatever happened before; their time is not part of the
+//! budget, so an app that uses up its budget cannot prevent them.
+//!
+//! Phases never go back. A state that matters in one phase only is a field of that phase's variant, so
+//! that it cannot disagree with the phase. What belongs to the stop as a whole is in `Stop`. What an
+//! event means in each phase is the table in docs/shutdown.md.
 
 use std::collections::VecDeque;
 
 use super::Received;
-use super::drain::Look;
-use super::hook::{HookId, HookPhase, Queue};
-use crate::types::Time;
+use super::attempt::{HookId, HookPhase, Queue};
+use super::connections::Sample;
+use crate::types::{Signal, Time};
 
 /// Where the machine is.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Phase {
     /// The pre-start hooks run, in order; there is no app yet.
     PreStart {
-        /// Whose turn it is.
+        /// The position in the pre-start hooks.
         queue: Queue,
-        /// Signals for the app, to be sent when it is there.
+        /// Signals for the app, to be sent right after its fork.
         held: Vec<Received>,
     },
-    /// The app was forked; whether it could be executed is not known yet.
+    /// The app was forked; whether execve succeeded is not known yet.
     Starting {
-        /// Reload signals that came meanwhile.
+        /// Reload signals that arrived since the fork.
         reloads: VecDeque<Received>,
+        /// Ctrl-Z was typed, and only graceinit can stop the app for it (`Plan::session`).
+        typed_stop: bool,
     },
     /// The app runs.
     Running {
         /// The app was stopped at the terminal and graceinit with it: the next SIGCONT resumes both.
         suspended: bool,
+        /// A Ctrl-Z from before execve. It takes effect at the end of the event that reports execve, after
+        /// every signal that waited for the app, and is false between events.
+        typed_stop: bool,
         /// The on-ready or on-reload hooks that run now.
-        work: Option<Work>,
-        /// Reload signals that were not passed on yet; the on-reload hooks that run are for the first.
+        hooks: Option<LiveHooks>,
+        /// Reload signals that were not forwarded yet; running on-reload hooks are for the first of them.
         reloads: VecDeque<Received>,
-        /// Whether it can be sent work.
+        /// Whether the app can be sent work.
         readiness: Readiness,
-        /// When the next sign of life has to have come.
+        /// When the watchdog counts as missed.
         watchdog: Option<Time>,
     },
     /// The pre-stop hooks run, side by side.
     PreStop {
-        /// Attempts that follow failed ones, and when.
+        /// Attempts that follow failed ones, and when they start.
         retries: Vec<(HookId, Time)>,
-        /// The app was ready, so it is drained.
+        /// The app was ready, so it is drained next.
         serving: Option<Serving>,
     },
-    /// The app serves on until balancers have learned that it is going and its ports are quiet.
+    /// The app still serves: load balancers must learn of the stop, and requests in flight must end.
     Drain(Draining),
     /// The on-stop hooks run, in order.
     OnStop(Queue),
-    /// The stop signal was sent; the app is waited for.
+    /// The stop signal was sent; the machine waits for the app to end.
     Stopping {
-        /// The step of the ladder that was sent last.
+        /// The step of `--stop-signal` that was taken last.
         rung: usize,
-        /// When the next step is due.
-        next: Option<Time>,
-        /// When the diagnose signal is due; `None` once it was sent.
+        /// When the next step is taken.
+        next_rung: Option<Time>,
+        /// When the diagnose signal is sent; `None` once it was.
         diagnose: Option<Time>,
     },
-    /// The app has gone; what it left behind was sent the stop signal.
+    /// The app has ended; the processes that it left behind were sent the stop signal.
     Leftovers(Sweep),
-    /// SIGKILL was sent to all; they are waited for.
+    /// SIGKILL was sent to the whole tree; the machine waits until all of it was reaped.
     Killed {
-        /// When the wait ends even if something does not die.
+        /// When the wait ends even if a process does not die.
         give_up: Time,
-        /// Newcomers are looked for.
+        /// Processes that were forked during the kill need another one.
         sweep: Sweep,
     },
     /// The post-stop hooks run, in order.
     PostStop {
-        /// Whose turn it is.
+        /// The position in the post-stop hooks.
         queue: Queue,
-        /// The end of everything.
-        end: Time,
-        /// Whether anything but graceinit itself is left.
+        /// The end of the reserve, and of graceinit.
+        reserve_end: Time,
+        /// Whether a child of graceinit is left.
         tree: Tree,
-        /// What the hooks left behind was told to stop.
-        told: bool,
-        /// It was killed.
+        /// The processes that the hooks left behind were sent the stop signal.
+        asked: bool,
+        /// They were sent SIGKILL.
         killed: bool,
     },
-    /// `Exit` was ordered. Nothing happens any more.
+    /// [`super::Action::Exit`] was pushed. No further event has an effect.
     Exited,
+}
+
+/// A stop, from its first cause to the exit. It exists once a stop was requested or a budget runs.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Stop {
+    /// The first stop request; `None`: the app ended by itself, or has failed.
+    pub(super) request: Option<Request>,
+    /// graceinit stops the app without a request, for this reason.
+    pub(super) failure: Option<Failure>,
+    /// When SIGKILL comes; `None`: no budget runs, or one without an end. An absolute time, which only
+    /// the app's wish for more time and a second request move.
+    pub(super) budget_end: Option<Time>,
+    /// How far the app may move `budget_end` (`--grace-max`).
+    pub(super) budget_end_limit: Time,
+    /// A second stop request has ended the budget.
+    pub(super) hurried: bool,
+    /// The records of the survivors were requested for the present `budget_end`.
+    pub(super) survivors_requested: bool,
+    /// The stop signal that leftovers get went to the app's whole process group.
+    pub(super) group_asked: bool,
+    /// The app was alive when SIGKILL was sent to the tree.
+    pub(super) app_killed: bool,
+}
+
+/// The first stop request.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Request {
+    pub(super) signal: Signal,
+    /// The process that sent it.
+    pub(super) sender: Option<i32>,
+    /// It came before the app had ended, so it is the reason of the end.
+    pub(super) while_app_lived: bool,
+}
+
+/// Why graceinit stops an app without a stop request.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Failure {
+    /// The app was not ready in time.
+    NotReady,
+    /// The app has missed its watchdog.
+    Watchdog,
 }
 
 /// Whether a running app can be sent work.
@@ -89,99 +180,99 @@ pub enum Readiness {
     Waiting(Waiting),
     /// It can.
     Ready,
-    /// Not any more: it has said that it ends by itself.
+    /// No longer: the app has announced that it ends by itself.
     Over {
-        /// It could be, before.
+        /// The app had been ready before.
         was_ready: bool,
     },
 }
 
-/// What an app is waited for before it counts as ready.
+/// What has to hold before the app counts as ready.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Waiting {
-    /// Since when it runs.
+    /// When the app was executed.
     pub since: Time,
-    /// The conditions that do not hold yet: a bit for each, by its place in the plan.
+    /// The conditions that do not hold yet: a bit for each, by its index in the plan.
     pub missing: u64,
-    /// When it is looked again whether the app listens on the ports to be drained; `None`: it does, or
-    /// there are none.
-    pub look: Option<Time>,
-    /// The conditions that children look at.
+    /// When the next check comes whether the app listens on the ports to be drained; `None`: it does, or
+    /// there are no such ports.
+    pub next_listen_check: Option<Time>,
+    /// The conditions that probes check.
     pub probes: Vec<Probe>,
 }
 
-/// A condition that children look at.
+/// A condition that a child process checks, again and again.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Probe {
-    /// Its place in the plan.
+    /// Its index in the plan.
     pub index: usize,
-    /// Which attempt runs or comes next, from 1.
+    /// The attempt that runs or comes next, from 1.
     pub attempt: u32,
-    /// When that begins; `None`: it runs.
-    pub due: Option<Time>,
+    /// When that attempt starts; `None`: it runs.
+    pub start: Option<Time>,
 }
 
 impl Probe {
-    /// Its attempt, which is run as one of a hook.
+    /// Its present attempt. A probe runs as a hook does.
     pub fn id(&self) -> HookId {
         HookId { phase: HookPhase::Ready, round: 0, index: self.index, attempt: self.attempt }
     }
 }
 
-/// An app that serves although it is going to be stopped.
+/// An app that serves although a stop has begun.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Serving {
     /// When readiness fell.
-    pub fell: Time,
-    /// How many probes were answered "not ready" since then.
+    pub not_ready_since: Time,
+    /// How many readiness probes were answered "not ready" since then.
     pub acks: u32,
 }
 
 /// The drain.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Draining {
-    /// What balancers know.
+    /// What load balancers know.
     pub serving: Serving,
-    /// When it began.
+    /// When the drain began.
     pub begun: Time,
-    /// When it was told last that it lasts.
+    /// When a fact told last that the drain lasts.
     pub told: Time,
-    /// The last look.
-    pub last: Option<Look>,
-    /// When the next is due.
-    pub next: Time,
+    /// The last sample.
+    pub last_sample: Option<Sample>,
+    /// When the next sample is taken.
+    pub next_sample: Time,
 }
 
 /// Hooks that run in order beside a running app.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Work {
+pub struct LiveHooks {
     /// On-ready or on-reload.
     pub phase: HookPhase,
-    /// Whose turn it is.
+    /// The position in the hooks of that phase.
     pub queue: Queue,
 }
 
-/// What is left of the tree in post-stop.
+/// The children of graceinit in post-stop.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Tree {
-    /// Nothing.
+    /// None.
     Empty,
-    /// A hook, or what a hook forked away.
+    /// A hook, or a process that a hook left behind.
     Busy,
-    /// Something that did not die of SIGKILL. Nobody waits for it.
+    /// A process that did not die of SIGKILL. The exit does not wait for it.
     GivenUp,
 }
 
-/// Looks for processes that an earlier look missed (one that was being forked meanwhile).
+/// Signals to the whole tree are repeated: a process that is being forked during one round is missed.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Sweep {
-    /// How many looks there were.
-    pub looks: u32,
-    /// When the next is due.
+    /// How many rounds there were.
+    pub rounds: u32,
+    /// When the next one comes.
     pub next: Time,
 }
 
-/// A phase's name: the same in code, docs, logs and hook variables. Ordered as a stop walks them.
+/// A phase's name: the same in code, docs, logs, metrics and hook variables. Ordered as in a stop.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum PhaseName {
     /// `starting`
@@ -209,7 +300,7 @@ pub enum PhaseName {
 }
 
 impl PhaseName {
-    /// All of them, as a stop walks them.
+    /// All of them, in that order.
     pub const ALL: [PhaseName; 11] = [
         PhaseName::Starting,
         PhaseName::Running,
@@ -224,7 +315,7 @@ impl PhaseName {
         PhaseName::Exit,
     ];
 
-    /// As users read it.
+    /// The name as users read it.
     pub fn as_str(self) -> &'static str {
         match self {
             PhaseName::Starting => "starting",
@@ -243,11 +334,11 @@ impl PhaseName {
 }
 
 impl Phase {
-    /// Its name.
+    /// The name of the phase.
     pub fn name(&self) -> PhaseName {
         match self {
             Phase::PreStart { .. } | Phase::Starting { .. } => PhaseName::Starting,
-            // Phases never go back.
+            // Phases never go back: an app whose readiness has fallen is still past `running`.
             Phase::Running {
                 readiness: Readiness::Ready | Readiness::Over { was_ready: true },
                 ..

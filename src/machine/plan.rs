@@ -1,13 +1,16 @@
-//! What the machine must know of the configuration: numbers and sets, no commands and no paths.
+//! The plan: what the machine has to know of the configuration. Numbers and sets, no commands and no paths.
 
 use std::time::Duration;
 
-use super::hook::HookPhase;
-use super::{budget, drain};
+use super::attempt::HookPhase;
+use super::connections;
 use crate::exit::Codes;
 use crate::types::{Signal, SignalSet, Status};
 
-/// Who receives the signals that are passed on (`--scope`).
+/// Stands for a budget without an end: longer than any machine runs, and short enough not to overflow.
+pub const ENDLESS: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// The processes that signals are sent to (`--scope`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Scope {
     /// The app's process group.
@@ -23,7 +26,7 @@ pub enum Scope {
 /// What a second stop request does (`--stop-again`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum StopAgain {
-    /// It is logged and changes nothing.
+    /// It is recorded and changes nothing.
     Ignore,
     /// It ends the budget at once.
     Kill,
@@ -34,89 +37,89 @@ pub enum StopAgain {
 /// One step of `--stop-signal`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Rung {
-    /// What the app is sent; `None`: nothing, it is only waited for (an on-stop hook was the stop).
+    /// The signal to the app; `None`: none is sent, because an on-stop hook has stopped the app.
     pub signal: Option<Signal>,
-    /// How long the app may take before the next rung.
+    /// The time until the next step.
     pub wait: Option<Wait>,
 }
 
 /// How long a step of `--stop-signal` lasts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Wait {
-    /// So long, if there is time for it.
+    /// A fixed time, if the budget has room for it.
     For(Duration),
-    /// So many hundredths of what is left when the step begins.
+    /// Hundredths of the time that is left when the step begins.
     Share(u8),
 }
 
-/// The limits of one hook. Its command is the supervisor's business.
+/// The limits of one hook. Its command is not known here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct HookLimits {
-    /// SIGKILL after this long.
+    /// The time until SIGKILL.
     pub timeout: Duration,
     /// How many times a failed attempt is followed by another.
     pub retries: u32,
     /// The pause before the first retry; each further pause is twice as long.
     pub backoff: Duration,
-    /// What it means when the last attempt has failed too.
+    /// What happens when the last attempt has failed too.
     pub on_failure: OnFailure,
 }
 
-/// What a hook that has failed for good means for its phase (`on_failure`).
+/// What happens to its phase when a hook has failed for good (`on_failure`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum OnFailure {
     /// A warning; the phase goes on.
     Warn,
-    /// The phase ends: after pre-start the app is not started, after on-reload the signal is not passed
-    /// on, after on-stop the further on-stop hooks are left out.
+    /// The phase ends: in pre-start the app is not started, in on-reload the signal is not forwarded, in
+    /// on-stop the remaining on-stop hooks are skipped.
     Abort,
 }
 
 /// `--diagnose`: a signal that makes the app say what it is doing, before it is killed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Diagnose {
-    /// What the app is sent.
+    /// The signal.
     pub signal: Signal,
-    /// How long before SIGKILL.
+    /// How long before the end of the budget it is sent.
     pub lead: Duration,
 }
 
-/// Something that has to hold before the app counts as ready (`--ready`). All have to.
+/// A condition of `--ready`. The app is ready when all of them hold.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Condition {
     /// `notify`: the app says READY=1.
     Notify,
     /// `fd:N`: the app writes a newline there.
     Newline,
-    /// `signal:SIG`: the app sends this to graceinit.
+    /// `signal:SIG`: the app sends this signal to graceinit.
     Signal(Signal),
-    /// `after:DUR`: the app has run for so long.
+    /// `after:DUR`: the app has run for this long.
     After(Duration),
-    /// `tcp:`, `http:`, `exec:`, `file:`: a child looks, again and again.
+    /// `tcp:`, `http:`, `exec:`, `file:`: a child process checks it, again and again.
     Probe,
 }
 
-/// Something for each phase that has hooks.
+/// One value for each phase that has hooks.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct PerPhase<T> {
     /// Before the app is started.
     pub pre_start: T,
-    /// When the app is ready.
+    /// When the app has become ready.
     pub on_ready: T,
-    /// Before a reload signal is passed on.
+    /// Before a reload signal is forwarded.
     pub on_reload: T,
-    /// When a stop begins.
+    /// At the begin of a stop.
     pub pre_stop: T,
-    /// While the app still runs.
+    /// During the stop, while the app still runs.
     pub on_stop: T,
-    /// After everything else.
+    /// After the app.
     pub post_stop: T,
-    /// Looks whether the app is ready.
+    /// The probes of `--ready`.
     pub ready: T,
 }
 
 impl<T> PerPhase<T> {
-    /// Makes one for each.
+    /// Calls `make` for each phase.
     pub fn each(mut make: impl FnMut(HookPhase) -> T) -> PerPhase<T> {
         PerPhase {
             pre_start: make(HookPhase::PreStart),
@@ -129,7 +132,7 @@ impl<T> PerPhase<T> {
         }
     }
 
-    /// That of one phase.
+    /// The value of one phase.
     pub fn of(&self, phase: HookPhase) -> &T {
         match phase {
             HookPhase::PreStart => &self.pre_start,
@@ -149,43 +152,43 @@ impl<T: Default> Default for PerPhase<T> {
     }
 }
 
-/// What is sent in place of a signal (`--rewrite`).
+/// The signals that are sent in place of others (`--rewrite`).
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Rewrite(Vec<(Signal, Option<Signal>)>);
 
 impl Rewrite {
-    /// From now on `from` becomes `to`; `None` drops it. The last word on a signal counts.
+    /// Makes `from` become `to`; `None` drops it. A later call for the same signal replaces an earlier one.
     pub fn set(&mut self, from: Signal, to: Option<Signal>) {
         self.0.retain(|(known, _)| *known != from);
         self.0.push((from, to));
     }
 
-    /// What was said of `signal`, if anything was: what it becomes, or that it is dropped.
+    /// The rule for `signal`, if there is one: what it becomes, or `Some(None)`: it is dropped.
     pub fn said(&self, signal: Signal) -> Option<Option<Signal>> {
         self.0.iter().find(|(from, _)| *from == signal).map(|(_, to)| *to)
     }
 
-    /// What `signal` becomes.
+    /// What `signal` becomes; `None`: it is dropped.
     pub fn apply(&self, signal: Signal) -> Option<Signal> {
         self.said(signal).unwrap_or(Some(signal))
     }
 }
 
-/// How the app's status becomes graceinit's.
+/// How the app's exit status becomes graceinit's.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct ExitRules {
     /// Codes that count as 0 (`-e`).
     pub always_ok: Vec<u8>,
-    /// Codes that count as 0 when a stop had been asked for (`--stop-exit-ok`).
+    /// Codes that count as 0 after a stop request (`--stop-exit-ok`).
     pub stop_ok: Vec<u8>,
-    /// The code when graceinit had to kill the app (`--grace-exit`); 137 without.
+    /// The code when graceinit had to kill the app (`--grace-exit`); `None`: 137.
     pub killed: Option<u8>,
     /// graceinit's own codes.
     pub codes: Codes,
 }
 
 impl ExitRules {
-    /// graceinit's exit code.
+    /// graceinit's exit code. `killed`: graceinit has sent the app SIGKILL.
     pub fn code(&self, app: Ending, stop_asked: bool, killed: bool) -> u8 {
         let code = match (app, self.killed) {
             (Ending::Was(Status::Signal(Signal::KILL)), Some(code)) if killed => return code,
@@ -201,33 +204,33 @@ impl ExitRules {
     }
 }
 
-/// What became of the app.
+/// How the app has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Ending {
-    /// It ended.
+    /// It exited with this status.
     Was(Status),
-    /// It could not be executed, or a pre-start hook has failed; graceinit's own code for that.
+    /// Its execve or a pre-start hook has failed; graceinit's own code for that.
     NotStarted(u8),
-    /// A stop was asked for with this signal before it was started.
+    /// This signal requested a stop before the app was started.
     Forestalled(Signal),
-    /// SIGKILL was sent and it did not die (a process in uninterruptible sleep).
+    /// It did not die of SIGKILL (a process in uninterruptible sleep).
     Unkillable,
 }
 
-/// Everything the machine is told at its birth.
+/// The plan of one life.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Plan {
-    /// `--grace`: from the stop request to SIGKILL; [`super::budget::ENDLESS`]: there is no such end.
+    /// `--grace`: the time from the stop request to SIGKILL; [`ENDLESS`]: SIGKILL never comes.
     pub grace: Duration,
-    /// What leftovers get from the end of the app on, where `grace` has no end.
+    /// Where `grace` has no end: the time that leftovers get after the app has ended.
     pub leftovers: Duration,
-    /// `--grace-max`: how far the app itself may move that.
+    /// `--grace-max`: the longest budget that the app itself may ask for.
     pub grace_max: Duration,
-    /// `--post-stop-timeout`: what the post-stop hooks get after that.
+    /// `--post-stop-timeout`: the reserve of the post-stop hooks, after the budget.
     pub post_stop_timeout: Duration,
     /// `--stop-on`.
     pub stop_on: SignalSet,
-    /// `--stop-signal`; empty: the signal that was received.
+    /// The steps of `--stop-signal`; empty: the signal of the stop request is forwarded.
     pub ladder: Vec<Rung>,
     /// `--scope`.
     pub scope: Scope,
@@ -237,46 +240,53 @@ pub struct Plan {
     pub stop_again: StopAgain,
     /// `--diagnose`.
     pub diagnose: Option<Diagnose>,
-    /// `--reload-on`: signals that are passed on only after the on-reload hooks.
+    /// `--reload-on`: signals that are forwarded only after the on-reload hooks.
     pub reload_on: SignalSet,
-    /// `--ready`; none: the app is ready when it was started (and listens on the drained ports).
+    /// `--ready`; none: the app is ready when it was executed (and listens on the ports to be drained).
     pub ready: Vec<Condition>,
-    /// `--ready-timeout`: the app is stopped if it is not ready by then.
+    /// `--ready-timeout`: an app that is not ready after this time is stopped.
     pub ready_timeout: Option<Duration>,
-    /// An attempt of a probe is killed after this.
+    /// The timeout of one attempt of a probe.
     pub probe_timeout: Duration,
     /// `--drain`, `--drain-delay`; `None`: there is no drain.
-    pub drain: Option<drain::Plan>,
-    /// WATCHDOG_USEC: the app gives a sign of life at least this often.
-    pub watchdog: Option<Duration>,
+    pub drain: Option<connections::Plan>,
     /// The limits of each hook.
     pub hooks: PerPhase<Vec<HookLimits>>,
-    /// Spreads the pauses before retries; 0: no spread.
-    pub jitter: u64,
-    /// What becomes of the app's status.
+    /// How the app's exit status becomes graceinit's.
     pub exit: ExitRules,
+    /// The app has a session of its own, so the keys of graceinit's terminal do not reach it.
+    pub session: bool,
+}
+
+/// What graceinit finds when it starts. No option sets these.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Surroundings {
     /// There is a controlling terminal, so terminal stops are job control.
     pub terminal: bool,
-    /// The app has a session of its own: keys of graceinit's terminal do not reach it.
-    pub session: bool,
-    /// A shell can resume graceinit after a stop: it is not PID 1 and its group is not orphaned.
+    /// A shell can resume graceinit after a stop: graceinit is not PID 1 and its process group is not
+    /// orphaned.
     pub suspendable: bool,
+    /// WATCHDOG_USEC in the environment: the app sends a keep-alive at least this often.
+    pub watchdog: Option<Duration>,
+    /// A random number that spreads the pauses before retries; 0: no spread.
+    pub jitter: u64,
 }
 
 impl Plan {
-    /// The whole budget of a stop; `None`: it has no end.
+    /// The length of the budget; `None`: it has no end.
     pub fn budget(&self) -> Option<Duration> {
-        (self.grace < budget::ENDLESS).then_some(self.grace)
+        (self.grace < ENDLESS).then_some(self.grace)
     }
 
-    /// The budget of which limits are shares. Where a stop has none, that of what the app leaves behind.
-    pub(super) fn measure(&self) -> Duration {
+    /// The length that shares of the budget are taken from. A budget without an end has no shares, so the
+    /// time of the leftovers stands in.
+    pub(super) fn share_base(&self) -> Duration {
         self.budget().unwrap_or(self.leftovers)
     }
 
-    /// What leftovers are sent: the configured stop signal if it ends a process that has no handler for it;
-    /// TERM otherwise. A signal as received is no guide: background jobs of a shell ignore INT. `--rewrite` is
-    /// for the app and does not touch this.
+    /// The signal to leftovers: the configured stop signal if it ends a process without a handler, else TERM.
+    /// The signal of the stop request does not count, because background jobs of a shell ignore INT. Nor does
+    /// `--rewrite`, which is about the app.
     pub fn leftover_signal(&self) -> Signal {
         let configured = self.ladder.first().and_then(|rung| rung.signal);
         configured.filter(|signal| signal.ends_by_default()).unwrap_or(Signal::TERM)
@@ -315,8 +325,8 @@ mod tests {
         let chosen = ExitRules { killed: Some(9), ..ExitRules::default() };
         assert_eq!(chosen.code(Ending::Was(Status::Signal(Signal::KILL)), true, true), 9);
         assert_eq!(chosen.code(Ending::Unkillable, true, true), 9);
-        // Somebody else's SIGKILL (the kernel's for want of memory) is not ours to rename, and an
-        // app that got out just before ours arrived keeps its code.
+        // SIGKILL from elsewhere (the kernel's OOM killer) keeps its code, and so does an app that exited
+        // just before graceinit's SIGKILL arrived.
         assert_eq!(chosen.code(Ending::Was(Status::Signal(Signal::KILL)), true, false), 137);
         assert_eq!(chosen.code(Ending::Was(Status::Code(0)), true, true), 0);
     }

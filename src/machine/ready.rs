@@ -1,40 +1,31 @@
-//! Readiness: what the app is waited for, what it says of itself, and what it means when that does not
-//! come.
+//! Readiness: the conditions that an app has to meet, its notifications (sd_notify(3)), its watchdog, and
+//! the stop of an app that fails.
 
 use std::time::Duration;
 
+use super::attempt::{HookId, HookPhase, Outcome, Queue, Run};
 use super::fact::Fact;
-use super::hook::{HookId, HookPhase, Outcome, Queue, Run};
-use super::phase::{Phase, Probe, Readiness, Waiting, Work};
+use super::phase::{Failure, LiveHooks, Phase, Probe, Readiness, Waiting};
 use super::plan::Condition;
-use super::{Action, Machine, Target, budget};
+use super::{Action, Machine, budget};
 use crate::types::{Pid, Signal, Time};
 
-/// Why graceinit stops an app that nobody asked it to stop.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Failure {
-    /// It was not ready in time.
-    NotReady,
-    /// It has given no sign of life in time.
-    Watchdog,
-}
-
-/// What the app says of itself (sd_notify(3)), as far as the machine has to know.
+/// A notification of the app (sd_notify(3)), as far as the machine needs it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Notice {
     /// `READY=1`
     Ready,
     /// `STOPPING=1`
     Stopping,
-    /// `EXTEND_TIMEOUT_USEC=`: it asks for so much time from now on.
+    /// `EXTEND_TIMEOUT_USEC=`: the app asks for this much time from now on.
     MoreTime(Duration),
-    /// `WATCHDOG=1`: a sign of life.
+    /// `WATCHDOG=1`: a keep-alive.
     Alive,
-    /// `WATCHDOG=trigger`: it has found out itself that it does not work.
+    /// `WATCHDOG=trigger`: the app reports that it does not work.
     Dead,
-    /// `WATCHDOG_USEC=`: from now on signs of life come this often; zero: none.
+    /// `WATCHDOG_USEC=`: from now on keep-alives come this often; zero: never.
     Interval(Duration),
-    /// `MAINPID=`: another process is the app from now on.
+    /// `MAINPID=`: this process is the app from now on.
     MainPid(Pid),
 }
 
@@ -44,25 +35,27 @@ impl Machine {
         matches!(self.phase, Phase::Running { readiness: Readiness::Ready, .. })
     }
 
-    /// What has to hold before an app that runs from now on counts as ready.
+    // ---- conditions -----------------------------------------------------------------------------
+
+    /// What an app that was executed `now` has to meet before it counts as ready.
     pub(super) fn waiting(&self, now: Time) -> Waiting {
         let conditions = self.plan.ready.iter().enumerate();
         let missing = conditions.clone().fold(0, |bits, (index, _)| bits | 1 << index);
-        let looks = self.plan.drain.is_some_and(|drain| drain.looks);
+        let samples = self.plan.drain.is_some_and(|drain| drain.looks);
         let probes = conditions
             .filter(|(_, condition)| **condition == Condition::Probe)
-            .map(|(index, _)| Probe { index, attempt: 1, due: Some(now) })
+            .map(|(index, _)| Probe { index, attempt: 1, start: Some(now) })
             .collect();
-        Waiting { since: now, missing, look: looks.then_some(now), probes }
+        Waiting { since: now, missing, next_listen_check: samples.then_some(now), probes }
     }
 
-    /// When it has to be ready.
-    pub(super) fn ready_limit(&self, waiting: &Waiting) -> Option<Time> {
-        self.plan.ready_timeout.map(|limit| waiting.since.after(limit))
+    /// When `--ready-timeout` ends.
+    fn ready_timeout_end(&self, waiting: &Waiting) -> Option<Time> {
+        self.plan.ready_timeout.map(|timeout| waiting.since.after(timeout))
     }
 
-    /// Sees what is due of it.
-    pub(super) fn seek(&mut self, now: Time, out: &mut Vec<Action>) {
+    /// Marks the conditions that time has met, and starts the checks whose time has come.
+    pub(super) fn check_readiness(&mut self, now: Time, out: &mut Vec<Action>) {
         let Phase::Running { readiness: Readiness::Waiting(waiting), .. } = &mut self.phase else {
             return;
         };
@@ -73,21 +66,22 @@ impl Machine {
                 }
             }
         }
-        if waiting.look.is_some_and(|due| due <= now) {
-            waiting.look = Some(now.after(budget::probe_pause(now.since(waiting.since))));
+        if waiting.next_listen_check.is_some_and(|check| check <= now) {
+            let pause = budget::probe_pause(now.since(waiting.since));
+            waiting.next_listen_check = Some(now.after(pause));
             out.push(Action::SeekListeners);
         }
-        let until = now.after(self.plan.probe_timeout);
-        for probe in waiting.probes.iter_mut().filter(|probe| probe.due <= Some(now)) {
-            let Some(_) = probe.due.take() else { continue };
+        let kill_at = now.after(self.plan.probe_timeout);
+        for probe in waiting.probes.iter_mut().filter(|probe| probe.start <= Some(now)) {
+            let Some(_) = probe.start.take() else { continue };
             let id = probe.id();
-            out.push(Action::StartHook { id, until, end: Some(until) });
-            self.runs.push(Run { id, until, killed: false });
+            out.push(Action::StartHook { id, kill_at, budget_end: Some(kill_at) });
+            self.runs.push(Run { id, kill_at, killed: false });
         }
     }
 
-    /// When something of it is due.
-    pub(super) fn readiness_due(&self, waiting: &Waiting) -> Option<Time> {
+    /// When `check_readiness` has to be called next.
+    pub(super) fn readiness_wakeup(&self, waiting: &Waiting) -> Option<Time> {
         let after = self.plan.ready.iter().enumerate().filter_map(|(index, condition)| {
             let missing = waiting.missing & 1 << index != 0;
             match condition {
@@ -99,9 +93,24 @@ impl Machine {
                 | Condition::Probe => None,
             }
         });
-        let probes = waiting.probes.iter().filter_map(|probe| probe.due);
-        let limit = self.ready_limit(waiting);
-        after.chain(probes).chain(waiting.look).chain(limit).min()
+        let probes = waiting.probes.iter().filter_map(|probe| probe.start);
+        let timeout_end = self.ready_timeout_end(waiting);
+        after.chain(probes).chain(waiting.next_listen_check).chain(timeout_end).min()
+    }
+
+    pub(super) fn running_tick(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Phase::Running { suspended, hooks, readiness, .. } = &self.phase else { return };
+        let pause = hooks.as_ref().and_then(|hooks| hooks.queue.pause);
+        if let (Readiness::Waiting(waiting), false) = (readiness, *suspended) {
+            let timeout_end = self.ready_timeout_end(waiting);
+            self.check_readiness(now, out);
+            self.enter_ready_if_complete(now, out);
+            if timeout_end.is_some_and(|end| end <= now) {
+                self.not_ready(now, out);
+            }
+        } else if pause.is_some_and(|pause| pause <= now) {
+            self.run_queue(now, out);
+        }
     }
 
     /// An attempt of a probe has ended.
@@ -122,7 +131,7 @@ impl Machine {
         }
         if let Some(probe) = waiting.probes.get_mut(place) {
             probe.attempt = probe.attempt.wrapping_add(1);
-            probe.due = Some(now.after(budget::probe_pause(now.since(waiting.since))));
+            probe.start = Some(now.after(budget::probe_pause(now.since(waiting.since))));
         }
     }
 
@@ -131,14 +140,14 @@ impl Machine {
         let Phase::Running { readiness: Readiness::Waiting(waiting), .. } = &mut self.phase else {
             return;
         };
-        if yes && waiting.look.take().is_some() {
+        if yes && waiting.next_listen_check.take().is_some() {
             out.push(Action::Record(Fact::Listens { after: now.since(waiting.since) }));
-            self.ready_if_nothing_is_missing(now, out);
+            self.enter_ready_if_complete(now, out);
         }
     }
 
     pub(super) fn condition_holds(&mut self, now: Time, index: usize, out: &mut Vec<Action>) {
-        // Whoever has something to say has been executed, whatever became of the news.
+        // Only a program that was executed can meet a condition, even if execve is not reported yet.
         self.app_executed(now, out);
         let Phase::Running { readiness: Readiness::Waiting(waiting), .. } = &mut self.phase else {
             return;
@@ -150,19 +159,20 @@ impl Machine {
                 index,
                 after: now.since(waiting.since),
             }));
-            self.ready_if_nothing_is_missing(now, out);
+            self.enter_ready_if_complete(now, out);
         }
     }
 
-    /// A signal that the app was to send when it is ready, not one to be passed on to it.
+    /// Takes a signal of `--ready signal:` as the condition that it stands for, once. Whether it was that;
+    /// if not, it is forwarded.
     pub(super) fn signal_of_readiness(
         &mut self,
         now: Time,
         signal: Signal,
         out: &mut Vec<Action>,
     ) -> bool {
-        let awaited = self.plan.ready.iter().position(|c| *c == Condition::Signal(signal));
-        let Some(index) = awaited else { return false };
+        let condition = self.plan.ready.iter().position(|c| *c == Condition::Signal(signal));
+        let Some(index) = condition else { return false };
         let missing = match &self.phase {
             Phase::Starting { .. } => true,
             Phase::Running { readiness: Readiness::Waiting(waiting), .. } => {
@@ -185,18 +195,19 @@ impl Machine {
         missing
     }
 
-    pub(super) fn ready_if_nothing_is_missing(&mut self, now: Time, out: &mut Vec<Action>) {
-        let Phase::Running { readiness, work, watchdog, .. } = &mut self.phase else { return };
+    /// The app is ready when no condition is missing.
+    pub(super) fn enter_ready_if_complete(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Phase::Running { readiness, hooks, watchdog, .. } = &mut self.phase else { return };
         let Readiness::Waiting(waiting) = readiness else { return };
-        if waiting.missing != 0 || waiting.look.is_some() {
+        if waiting.missing != 0 || waiting.next_listen_check.is_some() {
             return;
         }
         let after = now.since(waiting.since);
         *readiness = Readiness::Ready;
-        *work = Some(Work { phase: HookPhase::OnReady, queue: Queue::first() });
-        // From here on it can be expected to be alive; one that spoke before has begun already.
+        *hooks = Some(LiveHooks { phase: HookPhase::OnReady, queue: Queue::first() });
+        // The watchdog starts with readiness. An app that has sent a keep-alive before has started it.
         if watchdog.is_none() {
-            *watchdog = self.watchdog.map(|interval| now.after(interval));
+            *watchdog = self.watchdog_interval.map(|interval| now.after(interval));
         }
         out.push(Action::SetReady(true));
         out.push(Action::Record(Fact::Entered(self.phase.name())));
@@ -204,9 +215,21 @@ impl Machine {
         self.run_queue(now, out);
     }
 
-    /// What the app says of itself.
+    /// Kills the probes that still run: their result has no use any more.
+    pub(super) fn kill_probes(&mut self, out: &mut Vec<Action>) {
+        for run in &mut self.runs {
+            if run.id.phase == HookPhase::Ready && !run.killed {
+                run.killed = true;
+                out.push(Action::KillHook(run.id));
+            }
+        }
+    }
+
+    // ---- notifications --------------------------------------------------------------------------
+
+    /// The app sent a notification.
     pub(super) fn notice(&mut self, now: Time, notice: Notice, out: &mut Vec<Action>) {
-        // One that does not work does not get ready first.
+        // An app without conditions would become ready here, only to be stopped as broken at once.
         if notice != Notice::Dead {
             self.app_executed(now, out);
         }
@@ -222,12 +245,12 @@ impl Machine {
             Notice::Alive => self.alive(now),
             Notice::Dead => self.watchdog_missed(now, out),
             Notice::Interval(interval) => {
-                self.watchdog = Some(interval).filter(|interval| !interval.is_zero());
+                self.watchdog_interval = Some(interval).filter(|interval| !interval.is_zero());
                 self.alive(now);
             }
             Notice::MainPid(pid) => {
-                let begun = !matches!(self.phase, Phase::PreStart { .. });
-                if begun && self.ending.is_none() {
+                let forked = !matches!(self.phase, Phase::PreStart { .. });
+                if forked && self.app_end.is_none() {
                     out.push(Action::Record(Fact::MainPid { pid }));
                     out.push(Action::FollowMain(pid));
                 }
@@ -235,28 +258,30 @@ impl Machine {
         }
     }
 
-    /// It ends by itself, and says so before: it takes no new work any more.
+    /// `STOPPING=1`: the app ends by itself and takes no new work any more.
     fn app_stops_itself(&mut self, now: Time, out: &mut Vec<Action>) {
-        let Phase::Running { readiness, watchdog, work, .. } = &mut self.phase else { return };
+        let Phase::Running { readiness, watchdog, hooks, .. } = &mut self.phase else { return };
         let was_ready = *readiness == Readiness::Ready;
         if matches!(readiness, Readiness::Over { .. }) {
             return;
         }
         *readiness = Readiness::Over { was_ready };
         *watchdog = None;
-        let idle = work.is_none();
+        let no_hooks = hooks.is_none();
         out.push(Action::SetReady(false));
         out.push(Action::Record(Fact::StopsItself));
-        self.end_probes(out);
-        // What waited for it to get ready would wait for ever.
-        if idle {
-            self.next_work(now, out);
+        self.kill_probes(out);
+        // Reload signals that waited for readiness go on: the app will not become ready any more.
+        if no_hooks {
+            self.next_reload(now, out);
         }
     }
 
-    /// A sign of life.
+    // ---- watchdog and failures ------------------------------------------------------------------
+
+    /// A keep-alive.
     fn alive(&mut self, now: Time) {
-        let interval = self.watchdog;
+        let interval = self.watchdog_interval;
         let Phase::Running { watchdog, readiness, .. } = &mut self.phase else { return };
         if !matches!(readiness, Readiness::Over { .. }) {
             *watchdog = interval.map(|interval| now.after(interval));
@@ -265,42 +290,29 @@ impl Machine {
 
     pub(super) fn watchdog_missed(&mut self, now: Time, out: &mut Vec<Action>) {
         let (Phase::Starting { .. } | Phase::Running { .. }) = self.phase else { return };
-        let interval = self.watchdog.unwrap_or_default();
+        let interval = self.watchdog_interval.unwrap_or_default();
         out.push(Action::Record(Fact::WatchdogMissed { interval }));
         self.fail(now, Failure::Watchdog, out);
     }
 
-    pub(super) fn not_ready(&mut self, now: Time, out: &mut Vec<Action>) {
+    fn not_ready(&mut self, now: Time, out: &mut Vec<Action>) {
         let Phase::Running { readiness: Readiness::Waiting(waiting), .. } = &self.phase else {
             return;
         };
-        let (missing, ports) = (waiting.missing, waiting.look.is_some());
+        let (missing, ports) = (waiting.missing, waiting.next_listen_check.is_some());
         let after = now.since(waiting.since);
         out.push(Action::Record(Fact::NotReady { after, missing, ports }));
         self.fail(now, Failure::NotReady, out);
     }
 
-    /// The app is stopped although nobody asked for it.
+    /// Stops an app that has failed, without a stop request.
     fn fail(&mut self, now: Time, failure: Failure, out: &mut Vec<Action>) {
-        self.failure = Some(failure);
+        self.stop.get_or_insert_default().failure = Some(failure);
         self.begin_stop(now, out);
-        // Whatever it hangs in, this is the moment to say it.
-        if let (Failure::Watchdog, Some(diagnose)) = (failure, self.plan.diagnose) {
-            let (signal, left) = (diagnose.signal, self.left(now));
-            out.push(Action::Record(Fact::Diagnosed { signal, left }));
-            let target: Target = self.target(false);
-            self.tell_app(signal, target, None, false, out);
+        // While the app still hangs: the first hook or signal of the stop may wake it.
+        if failure == Failure::Watchdog {
+            self.diagnose(now, self.target(false), out);
         }
         self.enter_pre_stop(now, None, out);
-    }
-
-    /// Nobody waits for the answer of a probe any more.
-    pub(super) fn end_probes(&mut self, out: &mut Vec<Action>) {
-        for run in &mut self.runs {
-            if run.id.phase == HookPhase::Ready && !run.killed {
-                run.killed = true;
-                out.push(Action::KillHook(run.id));
-            }
-        }
     }
 }

@@ -1,26 +1,123 @@
-//! The stop itself: one phase after the other, from the first pre-stop hook to the exit.
+//! The stop: one phase after the other, from the stop request to the exit. `deadline.rs` has what moves
+//! the end of the budget, and what happens at that end.
 
 use std::time::Duration;
 
-use super::fact::Fact;
-use super::hook::{self, HookId, HookPhase, Outcome, Queue, Run};
-use super::phase::{Phase, Serving, Sweep, Tree};
+use super::attempt::{HookId, HookPhase, Queue, Run};
+use super::fact::{Fact, Reason};
+use super::phase::{Failure, Phase, PhaseName, Request, Serving, Sweep, Tree};
 use super::plan::Ending;
-use super::ready::Failure;
-use super::{Action, Machine, Target, budget};
+use super::{Action, AppEnd, Machine, Origin, Received, Target, budget};
 use crate::exit;
 use crate::types::{Signal, Status, Time};
 
 impl Machine {
-    /// The app is to be stopped: nobody may send it work any more, and its budget runs.
+    /// Enters a phase, and records that.
+    pub(super) fn enter(&mut self, phase: Phase, out: &mut Vec<Action>) {
+        self.phase = phase;
+        let name = self.phase.name();
+        out.push(Action::Record(Fact::Entered(name)));
+        if name >= PhaseName::Leftovers {
+            // These phases read the whole process tree, and /proc may block.
+            out.push(Action::PrepareReport);
+        }
+    }
+
+    // ---- the begin ------------------------------------------------------------------------------
+
+    /// A signal of `--stop-on` arrived.
+    pub(super) fn stop_requested(
+        &mut self,
+        now: Time,
+        signal: Signal,
+        origin: Origin,
+        out: &mut Vec<Action>,
+    ) {
+        if self.stop_request().is_some() {
+            return self.second_request(now, signal, origin, out);
+        }
+        // systemd signals the app and graceinit at once. The loop handles exits before signals and reads
+        // the clock once per wake-up, so an end of the same wake-up does not precede the request.
+        let while_app_lived = self.app_end.is_none_or(|end| end.at == now);
+        let sender = origin.process();
+        let request = Request { signal, sender, while_app_lived };
+        self.stop.get_or_insert_default().request = Some(request);
+        // Without an app, only leftovers and hooks are waited for, and their time always has an end.
+        let no_app = self.app_end.is_some() || matches!(self.phase, Phase::PreStart { .. });
+        let grace = self.plan.budget().or(no_app.then_some(self.plan.leftovers));
+        out.push(Action::Record(Fact::StopRequested { signal, sender, grace }));
+        match self.phase {
+            // The app is not started any more.
+            Phase::PreStart { .. } => self.app_ended(now, Ending::Forestalled(signal), out),
+            Phase::Starting { .. } | Phase::Running { .. } => {
+                // An app that is not ready has no traffic to drain.
+                let drains = self.ready() && self.plan.drain.is_some();
+                let serving = drains.then_some(Serving { not_ready_since: now, acks: 0 });
+                self.begin_stop(now, out);
+                self.enter_pre_stop(now, serving, out);
+            }
+            // The app ended by itself, and its leftovers are being stopped already.
+            Phase::Leftovers(_) | Phase::Killed { .. } | Phase::PostStop { .. } => {}
+            // The app has failed, and is being stopped for that.
+            Phase::PreStop { .. } | Phase::Drain(_) | Phase::OnStop(_) | Phase::Stopping { .. } => {
+            }
+            Phase::Exited => {}
+        }
+    }
+
+    /// Begins the stop of an app that lives. Readiness falls first: after a stop request no traffic may be
+    /// routed to the app.
     pub(super) fn begin_stop(&mut self, now: Time, out: &mut Vec<Action>) {
         out.push(Action::SetReady(false));
         self.begin_budget(now, self.plan.budget(), out);
-        self.end_work(out);
-        // From here on a Ctrl-C is for graceinit: a second stop request.
+        self.end_early_hooks(out);
+        // From here on a Ctrl-C is meant for graceinit: it is a second stop request.
         self.take_terminal(out);
     }
 
+    /// Starts the budget. `whole`: its length, if it has an end. Without an end the dead-man timer has
+    /// nothing to guard.
+    fn begin_budget(&mut self, now: Time, whole: Option<Duration>, out: &mut Vec<Action>) {
+        let stop = self.stop.get_or_insert_default();
+        stop.budget_end = whole.map(|whole| now.after(whole));
+        stop.budget_end_limit = now.after(self.plan.grace_max);
+        out.extend(stop.budget_end.map(Action::ArmDeadMan));
+    }
+
+    /// Ends what belongs to the time before the stop. Signals that still wait are not forwarded. Hooks that
+    /// still run are asked to end: one that registers the app somewhere must not finish after the pre-stop
+    /// hook that removes it there.
+    fn end_early_hooks(&mut self, out: &mut Vec<Action>) {
+        self.kill_probes(out);
+        let signal = self.plan.leftover_signal();
+        let running = self.runs.iter().filter(|run| !run.killed);
+        let stop_hooks = running.map(|run| Action::StopHook { id: run.id, signal });
+        match &mut self.phase {
+            Phase::PreStart { held, .. } => {
+                out.extend(stop_hooks);
+                let lost = held.drain(..).map(|Received { signal, .. }| Fact::NoApp { signal });
+                out.extend(lost.map(Action::Record));
+            }
+            Phase::Starting { reloads, .. } | Phase::Running { reloads, .. } => {
+                out.extend(stop_hooks);
+                let dropped = reloads.drain(..);
+                let dropped = dropped.map(|Received { signal, .. }| Fact::ReloadDropped { signal });
+                out.extend(dropped.map(Action::Record));
+            }
+            Phase::PreStop { .. }
+            | Phase::Drain(_)
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => {}
+        }
+    }
+
+    // ---- pre-stop, on-stop, stopping ------------------------------------------------------------
+
+    /// Starts all pre-stop hooks.
     pub(super) fn enter_pre_stop(
         &mut self,
         now: Time,
@@ -31,10 +128,11 @@ impl Machine {
         for index in 0..self.plan.hooks.pre_stop.len() {
             self.start_hook(now, HookId::first(HookPhase::PreStop, index), out);
         }
-        self.leave_pre_stop_when_done(now, out);
+        self.leave_pre_stop_if_done(now, out);
     }
 
-    pub(super) fn leave_pre_stop_when_done(&mut self, now: Time, out: &mut Vec<Action>) {
+    /// Goes on to the drain, or to on-stop, after the last pre-stop hook.
+    pub(super) fn leave_pre_stop_if_done(&mut self, now: Time, out: &mut Vec<Action>) {
         let busy = |run: &Run| run.id.phase == HookPhase::PreStop && !run.killed;
         let Phase::PreStop { retries, serving } = &self.phase else { return };
         if !retries.is_empty() || self.runs.iter().any(busy) {
@@ -46,29 +144,36 @@ impl Machine {
         }
     }
 
-    pub(super) fn enter_stopping(&mut self, now: Time, out: &mut Vec<Action>) {
-        let diagnose = self.plan.diagnose.zip(self.deadline).map(|(diagnose, deadline)| {
-            budget::diagnose_at(deadline, diagnose.lead, deadline.since(now))
-        });
-        self.enter(Phase::Stopping { rung: 0, next: None, diagnose }, out);
-        self.climb(now, 0, out);
+    /// Starts the first on-stop hook; without one, the queue leads to `enter_stopping` at once.
+    pub(super) fn enter_on_stop(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.enter(Phase::OnStop(Queue::first()), out);
+        self.run_queue(now, out);
     }
 
-    /// Sends the stop signal number `rung` of the ladder.
-    pub(super) fn climb(&mut self, now: Time, rung: usize, out: &mut Vec<Action>) {
-        let left = self.left(now);
-        let asked = self.stop.map_or(Signal::TERM, |(signal, _)| signal);
-        let signal = match (self.plan.ladder.get(rung), self.stop) {
-            (Some(step), _) => step.signal,
-            (None, Some(_)) => self.plan.rewrite.apply(asked),
-            // Nobody has asked for this stop, so the app is not left without a signal either.
-            (None, None) => self.plan.rewrite.apply(asked).or(Some(asked)),
+    /// Sends the stop signal.
+    pub(super) fn enter_stopping(&mut self, now: Time, out: &mut Vec<Action>) {
+        let diagnose = self.plan.diagnose.zip(self.budget_end()).map(|(diagnose, budget_end)| {
+            budget::diagnose_at(budget_end, diagnose.lead, budget_end.since(now))
+        });
+        self.enter(Phase::Stopping { rung: 0, next_rung: None, diagnose }, out);
+        self.send_rung(now, 0, out);
+    }
+
+    /// Takes one step of `--stop-signal`.
+    fn send_rung(&mut self, now: Time, rung: usize, out: &mut Vec<Action>) {
+        let left = self.time_left(now);
+        let request = self.stop_request().map(|(signal, _)| signal);
+        let asked = request.unwrap_or(Signal::TERM);
+        let signal = match self.plan.ladder.get(rung) {
+            Some(step) => step.signal,
+            None if request.is_some() => self.plan.rewrite.apply(asked),
+            // `--rewrite` may drop the signal of a request. A failed app needs a stop signal all the same.
+            None => self.plan.rewrite.apply(asked).or(Some(asked)),
         };
         let more = rung + 1 < self.plan.ladder.len();
         let wait = budget::rung_wait(&self.plan.ladder, rung, left).filter(|_| more);
-        let wait = wait.map(|wait| now.after(wait));
-        if let Phase::Stopping { rung: present, next, .. } = &mut self.phase {
-            (*present, *next) = (rung, wait);
+        if let Phase::Stopping { rung: present, next_rung, .. } = &mut self.phase {
+            (*present, *next_rung) = (rung, wait.map(|wait| now.after(wait)));
         }
         let of = self.plan.ladder.len().max(1);
         let Some(signal) = signal else {
@@ -76,29 +181,48 @@ impl Machine {
         };
         out.push(Action::Record(Fact::StopSignal { signal, rung: rung + 1, of, left }));
         let target = self.target(rung > 0);
-        // Another signal than the leftovers' own does not spare them that one.
-        self.group_told |= target == Target::Group && signal == self.plan.leftover_signal();
-        self.tell_app(signal, target, None, true, out);
-        // A stopped app could not act on it.
+        // A process that got another signal than this one is still asked as a leftover.
+        if target == Target::Group && signal == self.plan.leftover_signal() {
+            self.stop.get_or_insert_default().group_asked = true;
+        }
+        self.signal_app(signal, target, None, true, out);
+        // A stopped app could not act on the stop signal.
         self.continue_app(target, out);
     }
 
-    /// What is left of the budget, if it has an end.
-    pub(super) fn left(&self, now: Time) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.since(now))
+    pub(super) fn stopping_tick(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Phase::Stopping { rung, next_rung, diagnose } = self.phase else { return };
+        if next_rung.is_some_and(|next| next <= now) {
+            self.send_rung(now, rung + 1, out);
+        }
+        if diagnose.is_some_and(|at| at <= now) {
+            if let Phase::Stopping { diagnose, .. } = &mut self.phase {
+                *diagnose = None;
+            }
+            self.diagnose(now, self.scope_target(), out);
+        }
     }
 
-    pub(super) fn app_gone(&mut self, now: Time, ending: Ending, out: &mut Vec<Action>) {
-        if self.ending.is_some() {
+    /// Sends the diagnose signal, which makes the app say what it is doing.
+    pub(super) fn diagnose(&mut self, now: Time, target: Target, out: &mut Vec<Action>) {
+        let Some(signal) = self.plan.diagnose.map(|diagnose| diagnose.signal) else { return };
+        out.push(Action::Record(Fact::Diagnosed { signal, left: self.time_left(now) }));
+        self.signal_app(signal, target, None, false, out);
+    }
+
+    // ---- the app has ended ----------------------------------------------------------------------
+
+    /// The app has ended, or will never be started.
+    pub(super) fn app_ended(&mut self, now: Time, ending: Ending, out: &mut Vec<Action>) {
+        if self.app_end.is_some() {
             return;
         }
-        self.ending = Some(ending);
-        self.ended = Some(now);
+        self.app_end = Some(AppEnd { ending, at: now });
         if matches!(self.phase, Phase::Running { .. }) {
             out.push(Action::SetReady(false));
         }
         out.push(Action::Record(Fact::AppEnded { ending }));
-        self.end_work(out);
+        self.end_early_hooks(out);
         self.take_terminal(out);
         match self.phase {
             Phase::PreStart { .. }
@@ -108,41 +232,42 @@ impl Machine {
             | Phase::Drain(_)
             | Phase::OnStop(_)
             | Phase::Stopping { .. } => self.enter_leftovers(now, out),
-            // It dies as ordered; the rest of the tree is still waited for. (In post-stop: it was
-            // given up as unkillable and died after all.)
-            Phase::Killed { .. } | Phase::PostStop { .. } => {}
-            // The app cannot go twice.
-            Phase::Leftovers(_) | Phase::Exited => {}
+            // SIGKILL has ended it, and the rest of the tree is still waited for.
+            Phase::Killed { .. } => {}
+            // Not reached: each of these phases begins after the end of the app was recorded.
+            Phase::Leftovers(_) | Phase::PostStop { .. } | Phase::Exited => {}
         }
     }
 
-    pub(super) fn enter_leftovers(&mut self, now: Time, out: &mut Vec<Action>) {
-        // No budget ran, or one without an end. From here on there is one in any case: a leftover that
-        // ignores every signal must not keep a container alive whose app has gone.
-        if self.deadline.is_none() {
-            self.begin_budget(now, Some(self.plan.measure()), out);
+    /// Asks the processes that the app left behind to end.
+    fn enter_leftovers(&mut self, now: Time, out: &mut Vec<Action>) {
+        // The app ended by itself, or its stop had no end. Leftovers always have one: a process that
+        // ignores every signal must not keep a container alive whose app has ended.
+        if self.budget_end().is_none() {
+            self.begin_budget(now, Some(self.plan.share_base()), out);
         }
-        self.enter(Phase::Leftovers(Sweep { looks: 0, next: now }), out);
+        self.enter(Phase::Leftovers(Sweep { rounds: 0, next: now }), out);
         self.sweep(now, out);
     }
 
-    /// One look for processes that have to go.
+    /// One round of signals to the whole tree: the stop signal in leftovers, SIGKILL in killed.
     pub(super) fn sweep(&mut self, now: Time, out: &mut Vec<Action>) {
         let signal = self.plan.leftover_signal();
-        let left = self.left(now).unwrap_or_default();
+        let left = self.time_left(now).unwrap_or_default();
+        let group_asked = self.group_asked();
         match &mut self.phase {
             Phase::Leftovers(sweep) => {
-                if sweep.looks == 0 {
+                let first = sweep.rounds == 0;
+                if first {
                     out.push(Action::Record(Fact::LeftoversSignalled { signal, left }));
                 }
-                let first = sweep.looks == 0;
-                sweep.next = now.after(budget::resweep(sweep.looks));
-                sweep.looks += 1;
-                out.push(Action::SignalLeftovers { signal, group_told: self.group_told, first });
+                sweep.next = now.after(budget::sweep_pause(sweep.rounds));
+                sweep.rounds += 1;
+                out.push(Action::SignalLeftovers { signal, group_asked, first });
             }
             Phase::Killed { sweep, .. } => {
-                sweep.next = now.after(budget::resweep(sweep.looks));
-                sweep.looks += 1;
+                sweep.next = now.after(budget::sweep_pause(sweep.rounds));
+                sweep.rounds += 1;
                 out.push(Action::KillTree);
             }
             Phase::PreStart { .. }
@@ -157,31 +282,16 @@ impl Machine {
         }
     }
 
-    pub(super) fn kill_all(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.app_killed = self.ending.is_none();
-        for run in self.runs.iter_mut().filter(|run| !run.killed) {
-            run.killed = true;
-            hook::tell_end(run.id, Outcome::TimedOut, None, out);
-        }
-        // A wake-up that came late (`docker pause`) must not cost the post-stop hooks their reserve.
-        self.deadline = Some(now);
-        let give_up = now.after(budget::dying(self.plan.post_stop_timeout));
-        out.push(Action::Record(Fact::DeadlineReached { early: self.hurried }));
-        self.enter(Phase::Killed { give_up, sweep: Sweep { looks: 0, next: now } }, out);
-        // The dead-man must not cut off the post-stop that is still to come.
-        out.push(Action::ArmDeadMan(now.after(self.plan.post_stop_timeout)));
-        self.sweep(now, out);
-    }
-
+    /// Every child of graceinit was reaped.
     pub(super) fn tree_empty(&mut self, now: Time, out: &mut Vec<Action>) {
         match &mut self.phase {
             Phase::Leftovers(_) => self.enter_post_stop(now, Tree::Empty, out),
-            Phase::Killed { .. } if self.ending.is_some() => {
+            Phase::Killed { .. } if self.app_end.is_some() => {
                 self.enter_post_stop(now, Tree::Empty, out)
             }
             Phase::PostStop { tree, .. } => {
                 *tree = Tree::Empty;
-                self.leave_when_done(out);
+                self.exit_if_done(out);
             }
             Phase::PreStart { .. }
             | Phase::Starting { .. }
@@ -195,11 +305,18 @@ impl Machine {
         }
     }
 
+    fn group_asked(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.group_asked)
+    }
+
+    // ---- post-stop and exit ---------------------------------------------------------------------
+
+    /// Starts the first post-stop hook.
     pub(super) fn enter_post_stop(&mut self, now: Time, tree: Tree, out: &mut Vec<Action>) {
-        // The reserve begins when the tree is gone; what had to be killed takes its time to die out of
-        // it.
+        // The reserve begins when the tree is empty. After SIGKILL it begins at the end of the budget: the
+        // time that killed processes take to vanish is part of it.
         let begin = match self.phase {
-            Phase::Killed { .. } => self.deadline.map_or(now, |deadline| deadline.min(now)),
+            Phase::Killed { .. } => self.budget_end().map_or(now, |end| end.min(now)),
             Phase::PreStart { .. }
             | Phase::Starting { .. }
             | Phase::Running { .. }
@@ -211,40 +328,26 @@ impl Machine {
             | Phase::PostStop { .. }
             | Phase::Exited => now,
         };
-        let end = begin.after(self.plan.post_stop_timeout);
+        let reserve_end = begin.after(self.plan.post_stop_timeout);
         if tree != Tree::Empty || !self.plan.hooks.post_stop.is_empty() {
-            out.push(Action::ArmDeadMan(end));
+            out.push(Action::ArmDeadMan(reserve_end));
         }
         let queue = Queue::first();
-        self.enter(Phase::PostStop { queue, end, tree, told: false, killed: false }, out);
+        self.enter(Phase::PostStop { queue, reserve_end, tree, asked: false, killed: false }, out);
         self.run_queue(now, out);
     }
 
-    pub(super) fn give_up(&mut self, now: Time, out: &mut Vec<Action>) {
-        out.push(Action::Record(Fact::Unkillable));
-        if self.ending.is_none() {
-            self.ending = Some(Ending::Unkillable);
-            self.ended = Some(now);
-            self.take_terminal(out);
-        }
-        self.enter_post_stop(now, Tree::GivenUp, out);
-    }
-
-    pub(super) fn post_stop_tick(
-        &mut self,
-        now: Time,
-        pause: Option<Time>,
-        end: Time,
-        out: &mut Vec<Action>,
-    ) {
-        // First, even past the end: it tells of the hooks that no time is left for.
+    pub(super) fn post_stop_tick(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Phase::PostStop { queue, reserve_end, .. } = &self.phase else { return };
+        let (pause, reserve_end) = (queue.pause, *reserve_end);
+        // Even past the end of the reserve: it records the hooks that no time is left for.
         if pause.is_some_and(|pause| pause <= now) {
             self.run_queue(now, out);
         }
-        if end <= now && self.phase != Phase::Exited {
+        if reserve_end <= now && self.phase != Phase::Exited {
             return self.exit(out);
         }
-        let hooks_end = self.post_stop_hooks_end(end);
+        let hooks_end = self.post_stop_hooks_end(reserve_end);
         if let Phase::PostStop { killed, .. } = &mut self.phase {
             if hooks_end <= now && !*killed {
                 *killed = true;
@@ -253,53 +356,79 @@ impl Machine {
         }
     }
 
-    /// Leaves once the last post-stop hook is through and nothing that it forked away is left.
-    pub(super) fn leave_when_done(&mut self, out: &mut Vec<Action>) {
-        let (signal, group_told) = (self.plan.leftover_signal(), self.group_told);
-        let Phase::PostStop { queue, tree, told, .. } = &mut self.phase else { return };
+    /// Exits after the last post-stop hook, once every process that the hooks left behind has ended.
+    pub(super) fn exit_if_done(&mut self, out: &mut Vec<Action>) {
+        let (signal, group_asked) = (self.plan.leftover_signal(), self.group_asked());
+        let Phase::PostStop { queue, tree, asked, .. } = &mut self.phase else { return };
         if queue.index < self.plan.hooks.post_stop.len() {
             return;
         }
         if *tree != Tree::Busy {
             self.exit(out);
-        } else if !*told {
-            // The same as for what the app leaves behind: asked once, and then waited for.
-            *told = true;
-            out.push(Action::SignalLeftovers { signal, group_told, first: true });
+        } else if !*asked {
+            // As with the leftovers of the app: they are asked once, and then waited for.
+            *asked = true;
+            out.push(Action::SignalLeftovers { signal, group_asked, first: true });
         }
     }
 
-    /// What graceinit exits with, as things are.
+    fn exit(&mut self, out: &mut Vec<Action>) {
+        // When graceinit is not PID 1, the kernel does not kill survivors; do it here.
+        if let Phase::PostStop { tree: Tree::Busy | Tree::GivenUp, .. } = self.phase {
+            out.push(Action::KillTree);
+        }
+        let code = self.exit_code();
+        let by = match self.ending().unwrap_or(Ending::Unkillable) {
+            Ending::Was(Status::Signal(signal)) | Ending::Forestalled(signal) => Some(signal),
+            Ending::Was(Status::Code(_)) | Ending::NotStarted(_) | Ending::Unkillable => None,
+        };
+        // Exit rules may have given the death by a signal another code.
+        let by = by.filter(|signal| code == 128 + signal.number() as u8);
+        out.push(Action::Record(Fact::Exit { code, reason: self.reason() }));
+        out.push(Action::Exit { code, by });
+        self.phase = Phase::Exited;
+    }
+
+    // ---- what is said of the stop ---------------------------------------------------------------
+
+    /// The exit code of graceinit, as things are.
     pub fn exit_code(&self) -> u8 {
-        let ending = self.ending.unwrap_or(Ending::Unkillable);
-        let code = self.plan.exit.code(ending, self.stop_ended_it, self.app_killed);
-        match self.failure {
+        let ending = self.ending().unwrap_or(Ending::Unkillable);
+        let code = self.plan.exit.code(ending, self.was_requested(), self.app_was_killed());
+        match self.failure() {
             Some(Failure::NotReady) => exit::NOT_READY,
-            // A crash is no success, even if the app could still leave in an orderly way.
+            // A missed watchdog is a failure even if the app then exits with 0.
             Some(Failure::Watchdog) if code == 0 => exit::NOT_READY,
             Some(Failure::Watchdog) | None => code,
         }
     }
 
-    pub(super) fn exit(&mut self, out: &mut Vec<Action>) {
-        // Nobody is left to its fate where graceinit is not PID 1 and the kernel does not do this.
-        if let Phase::PostStop { tree: Tree::Busy | Tree::GivenUp, .. } = self.phase {
-            out.push(Action::KillTree);
+    /// Why the app has ended or is being stopped.
+    pub fn reason(&self) -> Reason {
+        match self.failure() {
+            Some(Failure::NotReady) => return Reason::NotReady,
+            Some(Failure::Watchdog) => return Reason::Crash,
+            None => {}
         }
-        let ending = self.ending.unwrap_or(Ending::Unkillable);
-        let code = self.exit_code();
-        let by = match ending {
-            Ending::Was(Status::Signal(signal)) if code == 128 + signal.number() as u8 => {
-                Some(signal)
-            }
-            Ending::Forestalled(signal) if code == 128 + signal.number() as u8 => Some(signal),
-            Ending::Was(_)
-            | Ending::Forestalled(_)
-            | Ending::NotStarted(_)
-            | Ending::Unkillable => None,
-        };
-        out.push(Action::Record(Fact::Exit { code, reason: self.reason() }));
-        out.push(Action::Exit { code, by });
-        self.phase = Phase::Exited;
+        match (self.app_was_killed(), self.was_requested(), self.ending()) {
+            (true, _, _) => Reason::Deadline,
+            (false, true, _) => Reason::Signal,
+            (false, false, Some(Ending::Was(Status::Code(0)))) => Reason::Exit,
+            (false, false, _) => Reason::Crash,
+        }
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        self.stop.as_ref().and_then(|stop| stop.failure)
+    }
+
+    /// A stop was requested while the app lived.
+    fn was_requested(&self) -> bool {
+        let request = self.stop.as_ref().and_then(|stop| stop.request);
+        request.is_some_and(|request| request.while_app_lived)
+    }
+
+    fn app_was_killed(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.app_killed)
     }
 }

@@ -7,7 +7,7 @@ fn micro(count: u64) -> Duration {
 }
 
 #[test]
-fn what_clients_send() {
+fn messages_of_real_clients_are_understood() {
     for (datagram, want) in [
         (&b"READY=1"[..], vec![Notice::Ready]),
         (b"READY=1\n", vec![Notice::Ready]),
@@ -38,7 +38,7 @@ fn what_clients_send() {
 }
 
 #[test]
-fn what_nobody_should_send() {
+fn messages_against_the_protocol_are_ignored() {
     for datagram in [
         &b""[..],
         b"\0",
@@ -55,7 +55,7 @@ fn what_nobody_should_send() {
         b"READY=1\0\0",
         b"READY\0=1",
         b"READY=1\nSTATUS=\0x",
-        // Nothing may come with a barrier.
+        // A barrier has to be alone.
         b"READY=1\nBARRIER=1",
         b"BARRIER=1\nBARRIER=1",
         b"BARRIER=0",
@@ -82,7 +82,7 @@ fn what_nobody_should_send() {
 }
 
 #[test]
-fn of_several_one_counts() {
+fn of_several_values_one_counts() {
     assert_eq!(parse(b"RELOADING=1\nREADY=1"), [Notice::Ready]);
     assert_eq!(parse(b"READY=1\nSTOPPING=1\nREADY=0"), [Notice::Stopping]);
     assert_eq!(parse(b"MAINPID=7\nMAINPID=8"), [Notice::MainPid(7)]);
@@ -129,16 +129,15 @@ proptest! {
         }
     }
 
-    /// What is relayed can be understood, and cannot carry more than it says.
     #[test]
-    fn a_relayed_status_says_nothing_else(text in any::<String>()) {
+    fn a_status_that_is_passed_on_cannot_hold_another_variable(text in any::<String>()) {
         let datagram = Message::Status(text).compose();
         prop_assert!(matches!(&parse(&datagram)[..], [Notice::Status(_)]));
     }
 
-    /// However pids are related, a decision comes, and nobody speaks who comes from a helper.
+    /// Any relation of pids leads to a decision, and no descendant of a helper may send.
     #[test]
-    fn any_family_ends(parents in proptest::collection::vec(0i32..60, 60), sender in 0i32..70) {
+    fn any_relation_of_pids_is_decided(parents in proptest::collection::vec(0i32..60, 60), sender in 0i32..70) {
         let family = Family { own: Pid(2), app: Some(Pid(5)), helpers: &[Pid(6), Pid(7)], own_uid: 9, app_uid: 9 };
         let parent_of = |pid: Pid| {
             usize::try_from(pid.0).ok().and_then(|at| parents.get(at)).map(|parent| Pid(*parent))
@@ -166,7 +165,7 @@ const PARENTS: [(i32, i32); 9] = [
     (22, 21),
     (30, 10),
     (31, 30),
-    // An orphan that came to graceinit, a stranger, one whose parent has gone, one from outside.
+    // An orphan that graceinit has adopted, a stranger, a process whose parent has ended, a process from outside.
     (40, 10),
     (50, 3),
     (60, 61),
@@ -183,9 +182,9 @@ const FAMILY: Family<'static> =
     Family { own: Pid(10), app: Some(Pid(20)), helpers: &[Pid(30)], own_uid: 1, app_uid: 1000 };
 
 #[test]
-fn who_may_speak() {
+fn processes_of_the_app_may_send_and_others_may_not() {
     let hear = |pid: i32, uid: u32| FAMILY.hear(Sender { pid: Pid(pid), uid, gid: 0 }, parent_of);
-    // The app, what it started, what came to us as an orphan: whatever user they are now.
+    // The app, its descendants and adopted orphans, of any user.
     for pid in [20, 21, 22, 40, 10] {
         assert_eq!(hear(pid, 33), Ok(()), "{pid}");
     }
@@ -194,11 +193,11 @@ fn who_may_speak() {
     for pid in [30, 31] {
         assert_eq!(hear(pid, 0), Err(Refusal::Helper), "{pid}");
     }
-    // A neighbour, a `docker exec` session, init: not even as root.
+    // A process beside graceinit, one of `docker exec`, and init: not even as root.
     for pid in [50, 70, 3, 1] {
         assert_eq!(hear(pid, 0), Err(Refusal::Stranger), "{pid}");
     }
-    // Gone, or its parent is.
+    // The sender or its parent has ended.
     for pid in [60, 99] {
         for uid in [0, 1, 1000] {
             assert_eq!(hear(pid, uid), Ok(()), "{pid} {uid}");
@@ -208,7 +207,7 @@ fn who_may_speak() {
 }
 
 #[test]
-fn as_pid_1_every_orphan_is_ours_but_no_session_from_outside() {
+fn pid_1_hears_every_orphan_but_no_session_from_outside() {
     let family = Family { own: Pid(1), app: None, ..FAMILY };
     let parent_of = |pid: Pid| match pid.0 {
         40 => Some(Pid(1)),
@@ -221,7 +220,7 @@ fn as_pid_1_every_orphan_is_ours_but_no_session_from_outside() {
 }
 
 #[test]
-fn who_may_become_the_main_process() {
+fn a_live_process_of_the_app_may_become_the_main_process() {
     for (pid, may) in [(21, true), (40, true), (20, true)] {
         assert_eq!(FAMILY.may_be_main(Pid(pid), parent_of), may, "{pid}");
     }
@@ -231,13 +230,13 @@ fn who_may_become_the_main_process() {
 }
 
 #[test]
-fn parents_in_a_circle_are_nobodys() {
+fn parents_in_a_circle_are_unknown() {
     let circle = |pid: Pid| Some(Pid(100 + (pid.0 + 1) % 3));
     assert_eq!(FAMILY.kinship(Pid(100), circle), Kinship::Unknown);
 }
 
 #[test]
-fn upwards() {
+fn messages_to_the_manager() {
     let text = |message: Message| String::from_utf8(message.compose()).expect("UTF-8");
     assert_eq!(text(Message::Ready), "READY=1");
     assert_eq!(text(Message::Stopping), "STOPPING=1");
@@ -250,7 +249,7 @@ fn upwards() {
 }
 
 #[test]
-fn the_watchdog_that_is_meant_for_us() {
+fn the_watchdog_of_another_pid_is_ignored() {
     let own = Pid(77);
     let watchdog = |usec: &[u8], pid: Option<&[u8]>| watchdog(Some(usec), pid, own);
     assert_eq!(watchdog(b"30000000", None), Some(Duration::from_secs(30)));

@@ -1,29 +1,57 @@
-//! One connection: what has come, what is to go, and how long that may take.
+//! One connection of a client: its input, its output, and its time limits.
 
 use std::io::{ErrorKind, Result};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
-use super::http::{self, LONGEST_HEAD, Parsed, Request};
-use super::routes::{self, Answer};
-use super::server::Limits;
+use super::http::{self, Answer, LONGEST_HEAD, Parsed, Request};
 use crate::sys::listen::Stream;
 use crate::sys::poll::Want;
 use crate::types::Time;
 
-/// So many reads in one turn, then others have theirs.
+/// The most reads in one turn, so that other connections have theirs.
 const READS: usize = 4;
 
-/// What it is at.
+/// The limits for clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The most connections at a time. For one more, the one that has made no progress for the longest time is closed:
+    /// refusing the newest would let slow clients keep probes out.
+    pub connections: usize,
+    /// The time for a whole request.
+    pub request: Duration,
+    /// The time until the next request begins.
+    pub idle: Duration,
+    /// The time for the client to take an answer.
+    pub answer: Duration,
+    /// The time for the client to close after the last answer.
+    pub farewell: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 64,
+            request: Duration::from_secs(5),
+            // Longer than the ten seconds between two probes of a kubelet.
+            idle: Duration::from_secs(20),
+            answer: Duration::from_secs(5),
+            farewell: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What the connection is waiting for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Doing {
-    /// A request is awaited or arrives: the first one, or one that has begun.
+    /// The first request, or the rest of one that has begun.
     Request,
-    /// Nothing, after an answer.
+    /// The next request.
     Idle,
-    /// An answer goes out.
+    /// Room for the rest of an answer.
     Answer,
-    /// All was said. The rest of what the client says is read and thrown away: to close before that
-    /// would reset the connection, and the client might lose the answer (RFC 9112, section 9.6).
+    /// The client's end. Its input is thrown away: closing first would reset the connection, and the client might lose
+    /// the answer (RFC 9112, section 9.6).
     Farewell,
 }
 
@@ -32,29 +60,29 @@ enum Doing {
 pub(super) struct Connection {
     stream: Stream,
     doing: Doing,
-    /// Since when it is at that. A slow client does not change it by sending one more byte.
+    /// Since when. One more byte of a slow client does not change it.
     since: Time,
     input: Vec<u8>,
-    /// So many bytes of a body are still to be thrown away.
+    /// How many bytes of a body are still to be thrown away.
     skip: u64,
     output: Vec<u8>,
-    /// So much of it is sent.
+    /// How much of the output was sent.
     sent: usize,
-    /// The answer that goes out is the last one.
+    /// The present answer is the last one.
     last: bool,
-    /// It counts once it is out.
+    /// The present answer counts once it was sent.
     counts: bool,
 }
 
-/// Who knows the answer to a request.
-pub(super) type Oracle<'a> = dyn FnMut(&Request) -> Answer + 'a;
+/// Answers a request.
+pub(super) type Handler<'a> = dyn FnMut(&Request) -> Answer + 'a;
 
-/// How a turn went.
+/// The result of a turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Turn {
-    /// The connection lives on.
+    /// The connection stays open.
     pub keep: bool,
-    /// So many answers that count went out.
+    /// How many answers that count were sent.
     pub counted: u32,
 }
 
@@ -73,18 +101,18 @@ impl Connection {
         }
     }
 
-    /// What it waits for.
+    /// The event that it waits for.
     pub(super) fn wants(&self) -> (BorrowedFd<'_>, Want) {
         let want = if self.doing == Doing::Answer { Want::Write } else { Want::Read };
         (self.stream.as_fd(), want)
     }
 
-    /// How long it is at what it does.
+    /// Since when it waits.
     pub(super) fn since(&self) -> Time {
         self.since
     }
 
-    /// When it has to be done.
+    /// When its time is over.
     pub(super) fn deadline(&self, limits: &Limits) -> Time {
         self.since.after(match self.doing {
             Doing::Request => limits.request,
@@ -94,24 +122,24 @@ impl Connection {
         })
     }
 
-    /// Does what can be done without waiting: answers what has arrived, sends what finds room.
-    pub(super) fn turn(&mut self, now: Time, oracle: &mut Oracle<'_>) -> Turn {
+    /// Reads, answers and sends as far as that is possible without waiting.
+    pub(super) fn turn(&mut self, now: Time, handler: &mut Handler<'_>) -> Turn {
         let mut counted = 0;
-        let keep = self.advance(now, oracle, &mut counted).unwrap_or(false);
+        let keep = self.advance(now, handler, &mut counted).unwrap_or(false);
         Turn { keep, counted }
     }
 
-    /// Whether the connection lives on. An error says that the client has gone.
-    fn advance(&mut self, now: Time, oracle: &mut Oracle<'_>, counted: &mut u32) -> Result<bool> {
+    /// Whether the connection stays open. An error means that the client has closed it.
+    fn advance(&mut self, now: Time, handler: &mut Handler<'_>, counted: &mut u32) -> Result<bool> {
         let mut buffer = [0; 4096];
         for reads in 0..=READS {
-            // One answer at a time: a client that asks a hundred times in one breath and does not
-            // read costs the memory of one.
+            // One answer at a time: a client that sends a hundred requests and reads nothing costs the memory of one
+            // answer.
             while self.doing != Doing::Farewell {
                 if !self.flush(now, counted)? {
                     return Ok(true);
                 }
-                if !self.answer(now, oracle) {
+                if !self.answer(now, handler) {
                     break;
                 }
             }
@@ -153,8 +181,8 @@ impl Connection {
         self.skip == 0 && self.input.is_empty()
     }
 
-    /// Answers the next request; whether there was one.
-    fn answer(&mut self, now: Time, oracle: &mut Oracle<'_>) -> bool {
+    /// Answers the next request. False if there is none.
+    fn answer(&mut self, now: Time, handler: &mut Handler<'_>) -> bool {
         match http::parse(&self.input) {
             Parsed::Partial => {
                 if self.doing == Doing::Answer {
@@ -164,12 +192,12 @@ impl Connection {
                 return false;
             }
             Parsed::Wrong(status) => {
-                let answer = routes::text(status, "this is no HTTP/1 request, or too long a one\n");
+                let answer = http::text(status, "not an HTTP/1 request, or too long\n");
                 http::write(&mut self.output, &answer, None);
                 self.last = true;
             }
             Parsed::Request(request) => {
-                let answer = oracle(&request);
+                let answer = handler(&request);
                 http::write(&mut self.output, &answer, Some(&request));
                 self.counts = answer.counts;
                 self.last = request.close;
@@ -183,7 +211,7 @@ impl Connection {
         true
     }
 
-    /// Sends what is to go; whether all of it went.
+    /// Sends the output. False if not all of it was sent.
     fn flush(&mut self, now: Time, counted: &mut u32) -> Result<bool> {
         while self.sent < self.output.len() {
             match self.stream.write(&self.output[self.sent..]) {
@@ -208,5 +236,5 @@ impl Connection {
     }
 }
 
-// The input holds the beginning of one request and what one read has brought besides.
+// The input holds the beginning of one request and the rest of one read.
 const _: () = assert!(LONGEST_HEAD + 4096 <= 16384);

@@ -1,31 +1,31 @@
-//! HTTP/1 (RFC 9112): what a request says, and how an answer is written. Pure.
+//! HTTP/1 (RFC 9112): parses requests and writes answers. Pure.
 
-use super::routes::Answer;
+use std::borrow::Cow;
 
-/// A request's head is at most so long.
+/// The longest head of a request.
 pub(super) const LONGEST_HEAD: usize = 8192;
-/// So many header lines are enough for any browser.
+/// The most header lines of a request; browsers send fewer than 30.
 const HEADERS: usize = 64;
-/// A body up to this is read and thrown away; after a longer one the connection ends.
+/// The longest body that is read and thrown away. After a longer one the connection ends.
 const LONGEST_BODY: u64 = 8192;
 
-/// What some bytes are.
+/// The result of parsing some bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Parsed {
-    /// The beginning of a request.
+    /// The beginning of a request: more bytes are needed.
     Partial,
-    /// No request: the status to refuse it with. Where the next one begins is not known.
+    /// Not a request; the status to refuse it with. Where the next one begins is not known.
     Wrong(u16),
     /// A request.
     Request(Request),
 }
 
-/// What matters of a request.
+/// The parts of a request that matter.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Request {
-    /// Its head has so many bytes, and its body so many more.
+    /// The length of its head.
     pub head: usize,
-    /// Bytes to throw away after the head.
+    /// The length of its body, which is thrown away.
     pub body: u64,
     /// `GET`
     pub method: String,
@@ -33,13 +33,35 @@ pub(super) struct Request {
     pub path: String,
     /// HTTP/1.0
     pub old: bool,
-    /// The connection ends after the answer.
+    /// Whether the connection ends after the answer.
     pub close: bool,
-    /// What its `Accept` says, empty if there is none.
+    /// Its `Accept`, empty if there is none.
     pub accept: String,
 }
 
-/// Reads a request from the beginning of `bytes`.
+/// An answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Answer {
+    /// `200`
+    pub status: u16,
+    /// The body.
+    pub body: Cow<'static, str>,
+    /// The type of the body.
+    pub content_type: &'static str,
+    /// Further header lines.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// Whether it counts for `--drain-acks`: it answered "not ready" after a stop request, so the balancer that asked
+    /// knows now.
+    pub counts: bool,
+}
+
+/// An answer in plain text.
+pub(super) fn text(status: u16, body: impl Into<Cow<'static, str>>) -> Answer {
+    let content_type = "text/plain; charset=utf-8";
+    Answer { status, body: body.into(), content_type, headers: &[], counts: false }
+}
+
+/// Parses a request at the beginning of `bytes`.
 pub(super) fn parse(bytes: &[u8]) -> Parsed {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
@@ -68,16 +90,16 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
         } else if is("content-length") {
             match length(header.value) {
                 Some(length) if body.is_none_or(|known| known == length) => body = Some(length),
-                // RFC 9112, section 6.3: nobody can tell where the next request begins.
+                // RFC 9112, section 6.3: it is unknown where the next request begins.
                 _ => return Parsed::Wrong(400),
             }
         } else if is("accept") {
-            // Several are one list (RFC 9110, section 5.3); no longer than the head.
+            // Several lines are one list (RFC 9110, section 5.3), no longer than the head.
             accept.push_str(if accept.is_empty() { "" } else { ", " });
             accept.push_str(&String::from_utf8_lossy(header.value));
         }
     }
-    // What follows is not looked for: the answer is given without it.
+    // Such a body is not read: the request is answered without it.
     let unbounded = request.headers.iter().any(|header| {
         ["transfer-encoding", "expect", "upgrade"]
             .iter()
@@ -98,38 +120,12 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
     })
 }
 
-/// How much `Accept` wants this type, from 0 to 1000 (RFC 9110, section 12.5.1): what is said of it in
-/// particular counts, else what is said of all of its kind, else of all types.
-pub(super) fn wanted(accept: &str, kind: &str, subtype: &str) -> u32 {
-    let mut best = (0, 0);
-    for range in accept.split(',') {
-        let mut words = range.split(';').map(str::trim);
-        let Some((first, second)) = words.next().and_then(|range| range.split_once('/')) else {
-            continue;
-        };
-        let is = |text: &str, name: &str| text.eq_ignore_ascii_case(name);
-        let precision = match (is(first, kind), is(second, subtype)) {
-            (true, true) => 3,
-            (true, false) if second == "*" => 2,
-            _ if (first, second) == ("*", "*") => 1,
-            _ => continue,
-        };
-        let quality = words.find_map(|word| {
-            let (name, value) = word.split_once('=')?;
-            is(name.trim(), "q").then(|| value.trim().parse::<f64>().unwrap_or(0.0))
-        });
-        let quality = (quality.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u32;
-        best = best.max((precision, quality));
-    }
-    best.1
-}
-
 fn length(digits: &[u8]) -> Option<u64> {
     let valid = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     valid.then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()
 }
 
-/// The path of a request's target: `/path?query`, or `http://host/path` as to a proxy.
+/// The path of a request's target, which is `/path?query`, or `http://host/path` as for a proxy.
 fn path(target: &str) -> &str {
     let target = match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains(['/', '?']) => {
@@ -140,11 +136,11 @@ fn path(target: &str) -> &str {
     target.split(['?', '#']).next().unwrap_or(target)
 }
 
-/// Appends an answer to `out`. To HEAD it has everything but the body.
+/// Appends an answer to `out`, for HEAD without the body.
 pub(super) fn write(out: &mut Vec<u8>, answer: &Answer, request: Option<&Request>) {
     let Answer { status, body, content_type, headers, .. } = answer;
     let reason = reason(*status);
-    // None of it may be kept: the next answer may be another one.
+    // No cache may keep it: the next answer may differ.
     let mut head = format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
          Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n",
@@ -178,7 +174,7 @@ fn reason(status: u16) -> &'static str {
         405 => "Method Not Allowed",
         431 => "Request Header Fields Too Large",
         503 => "Service Unavailable",
-        // RFC 9112, section 4: it may be empty.
+        // The reason may be empty (RFC 9112, section 4).
         _ => "",
     }
 }
@@ -187,7 +183,6 @@ fn reason(status: u16) -> &'static str {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::routes::text;
     use super::*;
 
     fn request(bytes: &str) -> Request {
@@ -215,26 +210,8 @@ mod tests {
         assert_eq!(request("GET http://h:1/livez HTTP/1.1\r\n\r\n").path, "/livez");
         assert_eq!(request("GET http://h HTTP/1.1\r\n\r\n").path, "/");
         assert_eq!(request("GET /a?u=http://h/livez HTTP/1.1\r\n\r\n").path, "/a");
-        // curl, haproxy and others end lines as they should; printf | nc does not.
+        // `printf | nc` ends lines with a mere newline.
         assert_eq!(request("GET /livez HTTP/1.0\n\n").path, "/livez");
-    }
-
-    #[test]
-    fn the_most_particular_range_counts() {
-        let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
-        for (accept, html, json) in [
-            ("", 0, 0),
-            ("*/*", 1000, 1000),
-            (browser, 1000, 800),
-            ("application/json, TEXT/HTML; Q=0.5", 500, 1000),
-            ("text/html;q=0, text/*, */*;q=0.1", 0, 100),
-            ("*/*, text/*;level=1;q=0.3", 300, 1000),
-            ("text/html;q=nonsense, text", 0, 0),
-            ("text/html;q=7;q=0.2, ;;,/,", 1000, 0),
-        ] {
-            let found = (wanted(accept, "text", "html"), wanted(accept, "application", "json"));
-            assert_eq!(found, (html, json), "{accept}");
-        }
     }
 
     #[test]
@@ -283,7 +260,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_have_a_meaning(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_can_be_parsed(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             parse(&bytes);
         }
 
@@ -298,7 +275,7 @@ mod tests {
             if let Parsed::Request(request) = parse(bytes.as_bytes()) {
                 prop_assert_eq!(request.head, bytes.len());
             }
-            // A part of it is never taken for the whole.
+            // A part is never taken for the whole.
             let part = &bytes.as_bytes()[..cut.min(bytes.len() - 1)];
             prop_assert!(!matches!(parse(part), Parsed::Request(_)));
         }

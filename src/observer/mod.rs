@@ -1,16 +1,16 @@
-//! The observer: a process of its own that answers what the network asks. PID 1 tells it how things
-//! are and parses nothing that comes from outside.
+//! The observer: a process of its own that answers HTTP requests, so that PID 1 parses nothing that comes from the
+//! network. PID 1 sends it snapshots and the account.
 //!
-//! PID 1 opens the sockets and keeps them. While the observer is dead, connections wait in the
-//! backlog; a new one goes on with the last snapshot and the account, which it has in its copy of PID
-//! 1's memory.
+//! PID 1 opens the sockets and keeps them. While the observer is dead, connections wait in the backlog; a new one begins
+//! with the last snapshot and the account, which are in its copy of PID 1's memory.
 
+mod accept;
 mod connection;
+mod copy;
 mod http;
 mod processes;
 mod routes;
 mod server;
-mod shown;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -20,75 +20,75 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 pub use crate::sys::listen::{Address, Listener};
-pub use server::{Limits, serve};
+pub use connection::Limits;
+pub use server::serve;
 pub use snapshot::Snapshot;
 
-use crate::observe::account::Account;
-use crate::observe::met::Met;
-use crate::observe::{journal, report};
-use crate::sys::aside::{Aside, End, Given, Sent};
+use crate::account::account::Account;
+use crate::account::incident::Incident;
+use crate::account::{journal, report};
 use crate::sys::clock;
 use crate::sys::fd::Read;
+use crate::sys::helper::{End, Given, Helper, Sent};
 use crate::sys::poll::Want;
 use crate::types::{Pid, Time};
 
-/// It is started at most once in so long, and if it dies young again and again, in twice as long each
-/// time.
+/// The time between two starts, doubled each time an observer dies young.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Up to this: probes are answered again within a second.
+/// The longest time between two starts: probes are answered again within a second.
 const LONGEST_PAUSE: Duration = Duration::from_millis(900);
-/// An observer that lived so long did not die young.
+/// An observer that lived this long did not die young.
 const ADULT: Duration = Duration::from_secs(10);
-/// Its socket ends a moment before it can be reaped. So long until another look, then twice as long.
+/// Its socket closes a moment before it can be reaped. The time until the next attempt to reap it, doubled each time.
 const DYING: Duration = Duration::from_millis(1);
-/// At the very end it is waited for, but not for longer than this.
+/// The longest wait for its end when graceinit exits.
 const LEAVING: Duration = Duration::from_millis(100);
-/// So many messages are taken in one round. There is one per answered probe at most.
+/// The most messages that are taken in one round. There is at most one per answered probe.
 const ROUND: usize = 64;
-/// The account is shown at most once in so long, except where phase or readiness change.
+/// The time between two sendings of the account, unless phase or readiness change.
 const BETWEEN: Duration = Duration::from_millis(100);
-/// While so much of what it was told is untaken, it is not shown the account: snapshots, which are
-/// small and must not wait, find the queue (of ten messages; net.unix.max_dgram_qlen) nearly empty.
+/// While this many bytes wait in its socket, the account is not sent: snapshots must not wait, and so find the queue (of
+/// ten messages; net.unix.max_dgram_qlen) nearly empty.
 const UNTAKEN: usize = 4096;
-/// A document of this size fits into any socket's buffer.
+/// The size of a document that fits into any socket's buffer.
 const SHORT: usize = 2048;
 
-/// PID 1's side: starts the observer, feeds it, and starts it again. Never waits, never fails.
+/// PID 1's side: starts the observer, sends it the state, and restarts it. Never waits, never fails.
 pub struct Observer {
     listeners: Vec<Listener>,
     user: Option<(u32, u32)>,
     limits: Limits,
     snapshot: Snapshot,
-    /// Of which state of the journal it was shown the account last.
-    shown: u64,
-    /// Not shown again before.
+    /// The number of changes ([`journal::changes`]) when the account was sent last.
+    sent: u64,
+    /// Not sent again before.
     next: Time,
-    /// How long a document may be.
+    /// The longest document that fits into the socket.
     longest: usize,
     state: State,
-    /// Not started again before.
+    /// Not restarted before.
     earliest: Time,
     pause: Duration,
-    /// That it cannot be started was said.
-    complained: bool,
-    /// How many "not ready" answers former observers had counted, and the present one.
+    /// A failed start was logged.
+    warned: bool,
+    /// The "not ready" answers that former observers counted, and those of the present one.
     answered: (u32, u32),
 }
 
 enum State {
-    /// There is none.
+    /// There is no process.
     Down,
-    /// There is one.
+    /// It runs.
     Up {
-        child: Aside,
+        child: Helper,
         link: End,
         since: Time,
-        /// It does not know the last snapshot: there was no room.
+        /// The last snapshot found no room.
         stale: bool,
     },
-    /// It was killed or has ended, and was not reaped yet.
-    Dying { child: Aside, next: Time, pause: Duration },
-    /// Nobody needs it any more.
+    /// It was killed or has exited, and is not reaped yet.
+    Dying { child: Helper, next: Time, pause: Duration },
+    /// graceinit exits.
     Closed,
 }
 
@@ -99,27 +99,26 @@ impl fmt::Debug for Observer {
 }
 
 impl Observer {
-    /// For these sockets, to run as this user and group (nobody, if graceinit is root). Starts nothing
-    /// yet.
+    /// For these sockets, as this user and group (without any: as nobody if graceinit is root). Starts nothing yet.
     pub fn new(listeners: Vec<Listener>, user: Option<(u32, u32)>) -> Observer {
         Observer {
             listeners,
             user,
             limits: Limits::default(),
             snapshot: Snapshot::default(),
-            shown: 0,
+            sent: 0,
             next: Time::default(),
-            longest: shown::LONGEST,
+            longest: copy::LONGEST,
             state: State::Down,
             earliest: Time::default(),
             pause: PAUSE,
-            complained: false,
+            warned: false,
             answered: (0, 0),
         }
     }
 
-    /// Starts it if there is none and it is time to, first of all before the app is started. Without
-    /// sockets there is nothing to observe.
+    /// Starts it if it does not run and its time has come, for the first time before the app. Without sockets it is not
+    /// needed.
     pub fn ensure(&mut self, now: Time) {
         if let State::Dying { child, next, pause } = &mut self.state {
             if now < *next {
@@ -127,7 +126,7 @@ impl Observer {
             }
             match child.reap() {
                 Some(status) => {
-                    journal::met(&Met::ObserverEnded { status });
+                    journal::incident(&Incident::ObserverEnded { status });
                     self.state = State::Down;
                 }
                 None => {
@@ -145,29 +144,29 @@ impl Observer {
         self.earliest = now.after(self.pause);
         match self.spawn() {
             Ok((child, link)) => {
-                self.complained = false;
-                // It began with the account as it is.
-                self.shown = journal::changes();
+                self.warned = false;
+                // It begins with the present account.
+                self.sent = journal::changes();
                 self.next = now.after(BETWEEN);
-                self.longest = shown::LONGEST;
+                self.longest = copy::LONGEST;
                 self.state = State::Up { child, link, since: now, stale: false };
             }
             Err(error) => {
-                if !self.complained {
-                    journal::trouble(format!(
+                if !self.warned {
+                    journal::warn(format!(
                         "unable to start the observer: {error}; nothing is answered until a later try"
                     ));
                 }
-                self.complained = true;
+                self.warned = true;
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
 
-    fn spawn(&self) -> std::io::Result<(Aside, End)> {
+    fn spawn(&self) -> std::io::Result<(Helper, End)> {
         let (ours, theirs) = End::pair()?;
-        // Room for a document, snapshots beside it, and what the kernel needs for keeping them.
-        ours.make_room(4 * shown::LONGEST as i32);
+        // Room for a document, snapshots, and what the kernel needs to keep them.
+        ours.make_room(4 * copy::LONGEST as i32);
         let mut keep: Vec<BorrowedFd<'_>> = self.listeners.iter().map(AsFd::as_fd).collect();
         keep.push(theirs.as_fd());
         let given = Given {
@@ -175,8 +174,7 @@ impl Observer {
             user: self.user,
             trusted: false,
             keep: &keep,
-            // Besides those that it keeps and stdio: one that is accepted before another is closed, and
-            // two for a look at /proc.
+            // Besides these and stdio: one for a connection that is accepted before another is closed, and two to read /proc.
             files: (self.limits.connections + keep.len() + 6) as u64,
         };
         let work = || {
@@ -184,7 +182,7 @@ impl Observer {
             serve(&self.listeners, &theirs, self.snapshot.clone(), account, self.limits);
             0
         };
-        Ok((Aside::start(&given, &work)?, ours))
+        Ok((Helper::start(&given, &work)?, ours))
     }
 
     /// When `ensure` has something to do.
@@ -192,13 +190,12 @@ impl Observer {
         match &self.state {
             State::Down if !self.listeners.is_empty() => Some(self.earliest),
             State::Dying { next, .. } => Some(*next),
-            State::Up { .. } => (journal::changes() != self.shown).then_some(self.next),
+            State::Up { .. } => (journal::changes() != self.sent).then_some(self.next),
             State::Down | State::Closed => None,
         }
     }
 
-    /// Tells it how things are. The last word counts: what finds no room is sent again when there is
-    /// some, unless it is out of date by then.
+    /// Sends a snapshot. If there is no room, the one that is the last by then is sent when there is.
     pub fn publish(&mut self, snapshot: &Snapshot) {
         if *snapshot == self.snapshot {
             return;
@@ -208,7 +205,7 @@ impl Observer {
         }
         self.snapshot = snapshot.clone();
         self.send();
-        // What follows from it is to be seen at once.
+        // The account that belongs to it is sent at once.
         self.next = Time::default();
     }
 
@@ -217,17 +214,16 @@ impl Observer {
             match link.send(&self.snapshot.message()) {
                 Sent::Yes => *stale = false,
                 Sent::Full => *stale = true,
-                // The next one begins with this snapshot.
+                // The next observer begins with this snapshot.
                 Sent::Lost | Sent::TooLong => child.kill(),
             }
         }
     }
 
-    /// Shows it the account, if that has changed and it is time to. Once per round of the main loop,
-    /// after all else.
+    /// Sends the account, if it has changed and its time has come. Called once per round of the main loop, at the end.
     pub fn feed(&mut self) {
         let changes = journal::changes();
-        if changes == self.shown || !matches!(self.state, State::Up { .. }) {
+        if changes == self.sent || !matches!(self.state, State::Up { .. }) {
             return;
         }
         let now = clock::now();
@@ -239,31 +235,30 @@ impl Observer {
             return;
         }
         if let Some(document) = journal::read(|account| report::fit(account, self.longest)) {
-            if self.show(document, now) {
-                self.shown = changes;
+            if self.send_account(document, now) {
+                self.sent = changes;
             }
         }
     }
 
-    /// It has not taken what it was sent before.
+    /// Whether it has not taken earlier messages.
     fn is_behind(&self) -> bool {
         matches!(&self.state, State::Up { link, .. } if link.untaken() > UNTAKEN)
     }
 
-    /// Shows it a document. Whether no more is to be done about it; else it is to be shown (as it is
-    /// by then) when it is [`Observer::due`].
-    fn show(&mut self, mut document: Vec<u8>, now: Time) -> bool {
+    /// Sends a document. False if it has to be sent again (as it is by then) when [`Observer::due`] says.
+    fn send_account(&mut self, mut document: Vec<u8>, now: Time) -> bool {
         self.next = now.after(BETWEEN);
         if self.is_behind() {
             return false;
         }
         let State::Up { link, .. } = &self.state else { return true };
-        document.insert(0, shown::KIND);
+        document.insert(0, copy::KIND);
         match link.send(&document) {
             Sent::Yes => true,
-            // That it has gone is seen elsewhere; of memory there may be more later.
+            // `read` notices that it has exited; a lack of memory may pass.
             Sent::Full | Sent::Lost => false,
-            // As much as fits (net.core.wmem_max may be small); less than all is better than none.
+            // net.core.wmem_max may be small: send as much as fits.
             Sent::TooLong => {
                 let shortest = self.longest <= SHORT;
                 self.longest = (self.longest / 2).max(SHORT);
@@ -272,16 +267,16 @@ impl Observer {
         }
     }
 
-    /// After a SIGCHLD: lets the observer go on if somebody has stopped it.
+    /// Continues the observer if a signal has stopped it. Called after a SIGCHLD.
     pub fn resume(&self) {
         if let State::Up { child, .. } = &self.state {
             if child.resume() {
-                journal::trouble("the observer was stopped by a signal; it goes on");
+                journal::warn("the observer was stopped by a signal; continuing it");
             }
         }
     }
 
-    /// What the main loop waits for.
+    /// The descriptors that the main loop waits for.
     pub fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, Want)> {
         let link = match &self.state {
             State::Up { link, stale: false, .. } => Some((link.as_fd(), Want::Read)),
@@ -296,8 +291,8 @@ impl Observer {
         self.listeners.iter().map(AsFd::as_fd).chain(self.fds().map(|(fd, _)| fd))
     }
 
-    /// Takes what the observer says, and sees its end. How many probes were answered "not ready"
-    /// since the snapshot that said `stopping`, if that is news.
+    /// Takes the messages of the observer and notices its end. Returns how many probes were answered "not ready" since the
+    /// snapshot with `stopping`, if that number has changed.
     pub fn read(&mut self, now: Time) -> Option<u32> {
         let State::Up { link, stale, .. } = &self.state else { return None };
         let stale = *stale;
@@ -306,7 +301,7 @@ impl Observer {
         let mut message = [0; 5];
         for _ in 0..ROUND {
             match link.receive(&mut message) {
-                // Of four bytes; nothing else is ever sent, and nothing else is understood.
+                // A message has four bytes; others are ignored.
                 Read::Bytes(4) => {
                     let [a, b, c, d, _] = message;
                     self.answered.1 = u32::from_ne_bytes([a, b, c, d]);
@@ -319,18 +314,18 @@ impl Observer {
                 }
             }
         }
-        let news = self.answered != before;
+        let changed = self.answered != before;
         if ended {
             self.ended(now);
         } else if stale {
             self.send();
         }
-        news.then(|| self.answered.0.saturating_add(self.answered.1))
+        changed.then(|| self.answered.0.saturating_add(self.answered.1))
     }
 
     fn ended(&mut self, now: Time) {
         if let State::Up { child, since, .. } = std::mem::replace(&mut self.state, State::Down) {
-            // It may have closed its socket and live on.
+            // It may have closed its socket without exiting.
             child.kill();
             self.answered = (self.answered.0.saturating_add(self.answered.1), 0);
             let young = now.since(since) < ADULT;
@@ -340,7 +335,7 @@ impl Observer {
         }
     }
 
-    /// Its pid while it is not reaped: what is sent to the whole tree spares it, and it is no leftover.
+    /// Its pid until it is reaped. A signal to the whole tree spares it, and it is no leftover.
     pub fn pid(&self) -> Option<Pid> {
         match &self.state {
             State::Up { child, .. } | State::Dying { child, .. } => Some(child.pid()),
@@ -348,11 +343,11 @@ impl Observer {
         }
     }
 
-    /// For the very end: no answer any more, no process, no socket's file.
+    /// Ends it and removes the files of its sockets, when graceinit exits.
     pub fn close(&mut self) {
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Up { child, link, .. } => {
-                // It goes when this does, and root without CAP_KILL may not kill it.
+                // This ends it: root without CAP_KILL may not kill it.
                 drop(link);
                 child.end(LEAVING);
             }

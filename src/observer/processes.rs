@@ -1,56 +1,57 @@
-//! The processes below graceinit, as /proc/PID/stat tells of them. Nothing else of /proc is read: cmdline,
-//! environ and wchan can make the reader wait for a lock of a process that hangs, and command lines
-//! hold secrets.
+//! The processes below graceinit, from /proc/PID/stat alone: reading cmdline, environ or wchan can wait for a lock of a
+//! process that hangs, and command lines may hold secrets.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::observe::account::{Process, Span};
+use crate::account::account::Process;
+use crate::account::time::Span;
+use crate::sys::stat::Stat;
 use crate::sys::{clock, process};
 use crate::types::Time;
 
-/// So many are shown.
+/// The most processes of an account.
 const MOST: usize = 200;
-/// A host may have ten thousand processes: a look that takes longer ends with what it has.
+/// A host may have ten thousand processes: a longer reading ends with those it has.
 const LONGEST: Duration = Duration::from_millis(100);
-/// Looks take one in so many parts of the time, whoever asks and how often.
+/// Readings take at most one in this many parts of the time, however many requests there are.
 const SHARE: u32 = 10;
-/// What was seen is shown again for so long in any case.
+/// A reading is used again for at least this long.
 const FRESH: Duration = Duration::from_millis(100);
 
-/// The tree as it was seen last.
+/// The last reading.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
-    seen: Vec<Process>,
-    /// So many more are there.
+    processes: Vec<Process>,
+    /// How many more there are.
     more: usize,
-    /// When the next look may be taken.
+    /// When the next reading is allowed.
     next: Time,
 }
 
 impl Tree {
-    /// Looks, if the last look is not of this moment. The processes, parents before their children, and
-    /// how many more there are.
-    pub(super) fn look(&mut self) -> (&[Process], usize) {
+    /// Reads the tree, unless the last reading is recent. Returns the processes, parents before their children, and how
+    /// many more there are.
+    pub(super) fn read(&mut self) -> (&[Process], usize) {
         let begun = clock::now();
         if begun >= self.next {
             let until = begun.after(LONGEST);
             let all = read(Path::new("/proc"), &mut || clock::now() < until);
             let graceinit = process::parent().0;
-            self.seen = below(graceinit, process::own_pid().0, all);
-            self.more = self.seen.len().saturating_sub(MOST);
-            self.seen.truncate(MOST);
+            self.processes = below(graceinit, process::own_pid().0, all);
+            self.more = self.processes.len().saturating_sub(MOST);
+            self.processes.truncate(MOST);
             let ended = clock::now();
             self.next = ended.after((ended.since(begun) * SHARE).max(FRESH));
         }
-        (&self.seen, self.more)
+        (&self.processes, self.more)
     }
 }
 
-/// All of /proc as far as there is time. Nothing if it cannot be read, or belongs to another pid
-/// namespace: its numbers are other ones.
+/// All of /proc as far as there is time. Nothing if it cannot be read, or belongs to another pid namespace, which has other
+/// numbers.
 fn read(proc: &Path, in_time: &mut dyn FnMut() -> bool) -> Vec<Process> {
     let own = fs::read_link(proc.join("self")).ok();
     let is_ours = own.is_some_and(|link| link.to_str() == Some(&process::own_pid().to_string()));
@@ -64,37 +65,30 @@ fn read(proc: &Path, in_time: &mut dyn FnMut() -> bool) -> Vec<Process> {
         .map_while(|entry| in_time().then_some(entry))
         .filter_map(|entry| {
             let entry = entry.ok()?;
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            parse(pid, &fs::read(entry.path().join("stat")).ok()?, now, page)
+            // Folders of processes have numbers for names.
+            entry.file_name().to_str()?.parse::<i32>().ok()?;
+            parse(&fs::read(entry.path().join("stat")).ok()?, now, page)
         })
         .collect()
 }
 
-/// A line of proc_pid_stat(5). `now` in hundredths of a second since boot.
-fn parse(pid: i32, line: &[u8], now: u64, page: u64) -> Option<Process> {
-    // The name may hold spaces and parentheses.
-    let open = line.iter().position(|byte| *byte == b'(')?;
-    let close = line.iter().rposition(|byte| *byte == b')')?;
-    let name = String::from_utf8_lossy(line.get(open + 1..close)?);
-    let fields = std::str::from_utf8(line.get(close + 1..)?).ok()?;
-    // Field 3 of the manual page is the first of these.
-    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
-    let field = |number: usize| fields.get(number - 3).copied();
-    let started: u64 = field(22)?.parse().ok()?;
+/// A process, from its line of /proc/PID/stat. `now` in hundredths of a second since boot.
+fn parse(line: &[u8], now: u64, page: u64) -> Option<Process> {
+    let stat = Stat::parse(line)?;
     Some(Process {
-        pid,
-        ppid: field(4)?.parse().ok()?,
-        name: name.replace(char::is_control, "?"),
-        state: field(3)?.to_owned(),
-        age: Span(now.saturating_sub(started).saturating_mul(10_000)),
-        threads: field(20)?.parse().ok()?,
-        rss: field(24)?.parse::<u64>().unwrap_or(0).saturating_mul(page),
+        pid: stat.pid.0,
+        ppid: stat.parent.0,
+        name: String::from_utf8_lossy(stat.name).replace(char::is_control, "?"),
+        state: stat.state.to_string(),
+        age: Span(now.saturating_sub(stat.started).saturating_mul(10_000)),
+        threads: stat.threads,
+        rss: stat.resident.saturating_mul(page),
     })
 }
 
-/// The descendants of `root` but for `left_out`, each after its parent and with its own below it.
+/// The descendants of `root` without `left_out`, each followed by its own.
 fn below(root: i32, left_out: i32, mut all: Vec<Process>) -> Vec<Process> {
-    // Youngest pid first, since the list is taken from behind.
+    // The highest pid first: the list is taken from its end.
     all.sort_by_key(|process| std::cmp::Reverse(process.pid));
     let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
     for process in all.into_iter().filter(|process| process.pid != left_out) {
@@ -103,7 +97,7 @@ fn below(root: i32, left_out: i32, mut all: Vec<Process>) -> Vec<Process> {
     let mut found = Vec::new();
     let mut next = children.remove(&root).unwrap_or_default();
     while let Some(process) = next.pop() {
-        // Taken out: what changes while it is looked at cannot make a circle.
+        // Removed: changes during the reading cannot make a circle.
         next.extend(children.remove(&process.pid).unwrap_or_default());
         found.push(process);
     }
@@ -118,12 +112,12 @@ mod tests {
     fn a_line_with_an_odd_name() {
         let rest = "S 7 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 3 0 1000 9000 25 184467";
         let line = format!("12 (a) b\n(c)) {rest}");
-        let process = parse(12, line.as_bytes(), 1500, 4096).expect("a process");
+        let process = parse(line.as_bytes(), 1500, 4096).expect("a process");
         let Process { pid, ppid, name, state, age, threads, rss } = process;
         assert_eq!((pid, ppid, name.as_str(), state.as_str()), (12, 7, "a) b?(c)", "S"));
         assert_eq!((age, threads, rss), (Span(5_000_000), 3, 25 * 4096));
         for cut in 0..line.len() - " 184467 25".len() {
-            assert_eq!(parse(12, &line.as_bytes()[..cut], 1500, 4096), None, "{cut}");
+            assert_eq!(parse(&line.as_bytes()[..cut], 1500, 4096), None, "{cut}");
         }
     }
 
@@ -138,12 +132,12 @@ mod tests {
         let found = below(1, 3, all);
         let pids: Vec<i32> = found.iter().map(|process| process.pid).collect();
         assert_eq!(pids, [2, 5, 4, 9]);
-        // It must end, whatever /proc says.
+        // It ends, whatever /proc says.
         assert_eq!(below(1, 0, vec![child(1, 1), child(1, 2), child(2, 1)]).len(), 3);
     }
 
     #[test]
-    fn a_look_finds_itself_in_time_and_nothing_without_proc() {
+    fn a_reading_finds_itself_in_time_and_nothing_without_proc() {
         let mut all = read(Path::new("/proc"), &mut || true);
         all.retain(|process| process.pid == process::own_pid().0);
         assert_eq!(all.len(), 1);

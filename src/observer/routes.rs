@@ -1,61 +1,44 @@
-//! What is answered to what: one line per path.
+//! The paths and their answers.
 
-use std::borrow::Cow;
-
-use super::http;
-use super::shown::Shown;
+use super::accept;
+use super::copy::AccountCopy;
+use super::http::{Answer, text};
 use super::snapshot::Snapshot;
-use crate::observe::metrics::{self, Form};
-use crate::observe::page;
+use crate::account::metrics::{self, Form};
+use crate::account::page::{self, Edition};
 use crate::types::Time;
-
-/// An answer, without what HTTP makes of it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Answer {
-    /// The status line's code.
-    pub status: u16,
-    /// Its body.
-    pub body: Cow<'static, str>,
-    /// Of what type that is.
-    pub content_type: &'static str,
-    /// What else its head says.
-    pub headers: &'static [(&'static str, &'static str)],
-    /// It told a probe that the app is not ready, after a stop was requested: the balancer that asked
-    /// knows now (`--drain-acks`).
-    pub counts: bool,
-}
 
 /// What an answer may depend on.
 pub(super) struct View<'a> {
-    /// What PID 1 has said last.
+    /// The last snapshot of PID 1.
     pub snapshot: &'a Snapshot,
-    /// The account, as far as PID 1 has shown it.
-    pub shown: &'a mut Shown,
+    /// The copy of the account.
+    pub copy: &'a mut AccountCopy,
     /// The request's `Accept`.
     pub accept: &'a str,
     /// Now.
     pub now: Time,
 }
 
-/// A path and who answers it.
+/// A path and its answer.
 pub(super) struct Route {
     /// The path, without the query.
     pub path: &'static str,
-    /// What it is for.
+    /// What it is for, in the list of `/`.
     pub about: &'static str,
     /// The answer.
     pub answer: fn(&mut View<'_>) -> Answer,
 }
 
-/// All there is.
+/// All paths.
 pub(super) const ROUTES: [Route; 5] = [
     Route { path: "/", about: "this list", answer: index },
     Route { path: "/readyz", about: "200 while the app can be sent work, else 503", answer: ready },
-    Route { path: "/livez", about: "200 as long as graceinit lives", answer: live },
+    Route { path: "/livez", about: "200 while graceinit lives", answer: live },
     Route { path: "/metrics", about: "for Prometheus", answer: measured },
     Route {
         path: "/debug/graceinit",
-        about: "what happened and what happens: a page for browsers, else JSON",
+        about: "the account of this life: a page for browsers, else JSON",
         answer: account,
     },
 ];
@@ -69,12 +52,6 @@ pub(super) fn answer(method: &str, path: &str, view: &mut View<'_>) -> Answer {
         "GET" | "HEAD" => (route.answer)(view),
         _ => text(405, "only GET and HEAD\n"),
     }
-}
-
-/// An answer in plain text.
-pub(super) fn text(status: u16, body: impl Into<Cow<'static, str>>) -> Answer {
-    let content_type = "text/plain; charset=utf-8";
-    Answer { status, body: body.into(), content_type, headers: &[], counts: false }
 }
 
 fn list() -> String {
@@ -96,8 +73,8 @@ fn ready(view: &mut View<'_>) -> Answer {
     }
 }
 
-/// Liveness is no readiness: it holds while the app starts and while it stops, since a container that
-/// is started again in the middle of its stop has lost what the stop was for.
+/// Liveness is not readiness: it holds while the app starts and stops, because a container that is restarted in the middle
+/// of its stop loses requests.
 fn live(view: &mut View<'_>) -> Answer {
     let now = view.snapshot;
     match now.live {
@@ -107,20 +84,31 @@ fn live(view: &mut View<'_>) -> Answer {
 }
 
 fn measured(view: &mut View<'_>) -> Answer {
-    let form = Form::wanted(view.accept);
-    let answer = text(200, metrics::render(view.shown.account(view.now), form));
+    let form = metrics_form(view.accept);
+    let answer = text(200, metrics::render(view.copy.account(view.now), form));
     Answer { content_type: form.content_type(), headers: &[("Vary", "Accept")], ..answer }
 }
 
-/// For people who look with a browser, and for programs, which as a rule take anything.
+/// The form that a scraper's `Accept` asks for: OpenMetrics only by its name, and only if it is wanted as much as text.
+fn metrics_form(accept: &str) -> Form {
+    let open = accept::wanted(accept, "application/openmetrics-text", &["1.0.0", "0.0.1"]);
+    let text = accept::wanted(accept, "text/plain", &["0.0.4"]);
+    match open.specific == 3 && open.weight > 0 && open.weight >= text.weight {
+        true => Form::OpenMetrics,
+        false => Form::Text,
+    }
+}
+
+/// A page for browsers, which ask for HTML; JSON for programs, most of which accept anything.
 fn account(view: &mut View<'_>) -> Answer {
-    let (accept, account) = (view.accept, view.shown.whole(view.now));
-    let page = http::wanted(accept, "text", "html") > http::wanted(accept, "application", "json");
+    let (accept, account) = (view.accept, view.copy.whole(view.now));
+    let wanted = |media_type| accept::wanted(accept, media_type, &[]).weight;
+    let page = wanted("text/html") > wanted("application/json");
     match page {
         true => Answer {
             content_type: "text/html; charset=utf-8",
             headers: &[("Vary", "Accept"), ("Content-Security-Policy", page::POLICY)],
-            ..text(200, page::render(account, page::Shown::Live))
+            ..text(200, page::render(account, Edition::Live))
         },
         false => Answer {
             content_type: "application/json",
@@ -133,7 +121,7 @@ fn account(view: &mut View<'_>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::account::Account;
+    use crate::account::account::Account;
     use crate::sys::clock;
 
     fn snapshot(ready: bool, stopping: bool) -> Snapshot {
@@ -142,8 +130,9 @@ mod tests {
 
     fn asked(method: &str, path: &str, snapshot: &Snapshot, accept: &str) -> Answer {
         let now = clock::now();
-        let shown = &mut Shown::new(Account { phase: "drain".into(), ..Account::default() }, now);
-        answer(method, path, &mut View { snapshot, shown, accept, now })
+        let copy =
+            &mut AccountCopy::new(Account { phase: "drain".into(), ..Account::default() }, now);
+        answer(method, path, &mut View { snapshot, copy, accept, now })
     }
 
     #[test]
@@ -164,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_lost_is_told_what_there_is() {
+    fn an_unknown_path_is_answered_with_the_list() {
         let now = snapshot(true, false);
         for (path, status) in [("/", 200), ("/metric", 404), ("*", 404)] {
             let lost = asked("GET", path, &now, "");
@@ -204,6 +193,57 @@ mod tests {
             let answer = asked("GET", "/metrics", &now, accept);
             assert!(answer.content_type.starts_with(begin), "{accept}: {}", answer.content_type);
             assert_eq!(answer.headers, [("Vary", "Accept")]);
+        }
+    }
+
+    #[test]
+    fn the_form_is_negotiated() {
+        use Form::{OpenMetrics, Text};
+        let prometheus_2 = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;\
+                            version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let prometheus_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                            application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;\
+                            escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+        let text_first = "text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;\
+                          q=0.5,*/*;q=0.1";
+        for (accept, form) in [
+            (prometheus_2, OpenMetrics),
+            (prometheus_3, OpenMetrics),
+            (text_first, Text),
+            // Who does not ask for it by name cannot read it.
+            ("", Text),
+            ("*/*", Text),
+            ("application/*", Text),
+            ("text/html,application/xhtml+xml,*/*;q=0.8", Text),
+            ("text/plain", Text),
+            ("application/openmetrics-text", OpenMetrics),
+            ("application/openmetrics-text; version=0.0.1", OpenMetrics),
+            ("application/openmetrics-text; version=2.0.0", Text),
+            (
+                "application/openmetrics-text; version=2.0.0, application/openmetrics-text",
+                OpenMetrics,
+            ),
+            ("application/openmetrics-text;q=0", Text),
+            ("application/openmetrics-text;q=0.0, text/plain;q=0", Text),
+            // As good as text is good enough.
+            ("text/plain, application/openmetrics-text", OpenMetrics),
+            ("text/plain;q=0.5, application/openmetrics-text;q=0.500", OpenMetrics),
+            ("text/plain;q=0.6, application/openmetrics-text;q=0.5", Text),
+            // The more specific range says how much text is wanted.
+            ("*/*;q=0.9, application/openmetrics-text;q=0.5", Text),
+            ("*/*;q=0.9, text/plain;q=0.1, application/openmetrics-text;q=0.5", OpenMetrics),
+            ("text/*;q=0.1, */*;q=0.9, application/openmetrics-text;q=0.5", OpenMetrics),
+            // A text format that is not written counts for nothing.
+            ("text/plain;version=1.0.0, application/openmetrics-text;q=0.5", OpenMetrics),
+            // Letters, blanks, quotes, and what is wrong.
+            ("Application/OpenMetrics-Text ; Version=\"1.0.0\" ; Q=1", OpenMetrics),
+            ("a/b;c=\"d,application/openmetrics-text,e\"", Text),
+            ("a/b;c=\"application/openmetrics-text", Text),
+            ("application/openmetrics-text;q=nan, text/plain;q=0.9", OpenMetrics),
+            ("application/openmetrics-text;q=7;;=;x, text/plain;q=0.9", OpenMetrics),
+            (",;,=,application/openmetrics-text-not", Text),
+        ] {
+            assert_eq!(metrics_form(accept), form, "{accept}");
         }
     }
 }

@@ -1,57 +1,27 @@
-//! The observer's own loop: a bounded number of connections, each with a deadline. Without any it
-//! waits for ever.
+//! The loop of the observer: a bounded number of connections, each with a time limit.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::connection::Connection;
+use super::connection::{Connection, Limits};
+use super::copy::{self, AccountCopy};
 use super::routes::{self, View};
-use super::shown::{self, Shown};
 use super::snapshot::Snapshot;
-use crate::observe::account::Account;
-use crate::sys::aside::{End, Sent};
+use crate::account::account::Account;
 use crate::sys::clock;
 use crate::sys::fd::Read;
+use crate::sys::helper::{End, Sent};
 use crate::sys::listen::{Accepted, Listener};
 use crate::sys::poll::{self, Want};
 use crate::types::Time;
 
-/// How much a client may ask of us.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// So many connections at a time. One more, and the one that is at the same thing for the longest
-    /// time has to go: a limit that refuses the newest would let slow clients keep probes out.
-    pub connections: usize,
-    /// A request has to be complete after so long.
-    pub request: Duration,
-    /// The next one has to begin after so long.
-    pub idle: Duration,
-    /// An answer has to be taken in so long.
-    pub answer: Duration,
-    /// After the last answer the client has so long to close.
-    pub farewell: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            connections: 64,
-            request: Duration::from_secs(5),
-            // More than the ten seconds between two probes of a kubelet.
-            idle: Duration::from_secs(20),
-            answer: Duration::from_secs(5),
-            farewell: Duration::from_secs(1),
-        }
-    }
-}
-
-/// So many connections are accepted in one round, then the others have their turn.
+/// The most connections that are accepted in one round, so that the others have their turn.
 const ROUND: usize = 64;
-/// When there is no descriptor and nobody to part from, so long until the next try.
+/// The time until the next accept when there are no descriptors and no connection to close.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers until PID 1 has gone. Begins with what is known already.
+/// Answers until PID 1 has ended. Begins with this snapshot and this account.
 pub fn serve(
     listeners: &[Listener],
     link: &End,
@@ -63,15 +33,15 @@ pub fn serve(
         listeners,
         link,
         snapshot,
-        shown: Shown::new(account, clock::now()),
-        // One byte says of what kind a message is.
-        message: vec![0; shown::LONGEST + 1],
+        copy: AccountCopy::new(account, clock::now()),
+        // One byte more, for the kind of the message.
+        message: vec![0; copy::LONGEST + 1],
         limits,
         connections: VecDeque::new(),
         paused: None,
         answered: 0,
-        told: 0,
-        unheard: false,
+        sent: 0,
+        unsent: false,
     };
     server.run();
 }
@@ -80,40 +50,40 @@ struct Server<'a> {
     listeners: &'a [Listener],
     link: &'a End,
     snapshot: Snapshot,
-    shown: Shown,
+    copy: AccountCopy,
     message: Vec<u8>,
     limits: Limits,
     connections: VecDeque<Connection>,
     /// Nothing is accepted until then.
     paused: Option<Time>,
-    /// "Not ready" answers since the stop request, and how many PID 1 was told of.
+    /// "Not ready" answers since the stop request, and the number that was sent to PID 1 last.
     answered: u32,
-    told: u32,
-    /// PID 1 had no room for the last message.
-    unheard: bool,
+    sent: u32,
+    /// The last message to PID 1 found no room.
+    unsent: bool,
 }
 
 impl Server<'_> {
     fn run(mut self) {
         loop {
-            self.tell();
-            let news = self.await_news();
+            self.send_count();
+            let ready = self.wait();
             let now = clock::now();
-            if !self.hear() {
+            if !self.receive() {
                 return;
             }
-            self.turns(now, &news);
+            self.turns(now, &ready);
             self.accept(now);
         }
     }
 
-    /// Until something happens. Which of the connections have news.
-    fn await_news(&mut self) -> Vec<bool> {
+    /// Waits for an event. Returns which of the connections are ready.
+    fn wait(&mut self) -> Vec<bool> {
         let now = clock::now();
         self.paused = self.paused.filter(|until| *until > now);
         let deadlines = self.connections.iter().map(|client| client.deadline(&self.limits));
         let until = deadlines.chain(self.paused).min();
-        let link = (self.link.as_fd(), if self.unheard { Want::Both } else { Want::Read });
+        let link = (self.link.as_fd(), if self.unsent { Want::Both } else { Want::Read });
         let mut fds: Vec<_> = self.connections.iter().map(Connection::wants).collect();
         fds.push(link);
         if self.paused.is_none() {
@@ -122,16 +92,16 @@ impl Server<'_> {
         poll::wait_for(&fds, until, now)
     }
 
-    /// Takes what PID 1 says; the last word counts. Whether it is still there.
-    fn hear(&mut self) -> bool {
+    /// Takes the messages of PID 1, of which the last counts. False if PID 1 has ended.
+    fn receive(&mut self) -> bool {
         loop {
             match self.link.receive(&mut self.message) {
                 Read::Bytes(count) => {
                     let message = &self.message[..count];
-                    self.shown.take(message, clock::now());
+                    self.copy.take(message, clock::now());
                     if let Some(snapshot) = Snapshot::read(message) {
                         if snapshot.stopping && !self.snapshot.stopping {
-                            (self.answered, self.told) = (0, 0);
+                            (self.answered, self.sent) = (0, 0);
                         }
                         self.snapshot = snapshot;
                     }
@@ -142,21 +112,21 @@ impl Server<'_> {
         }
     }
 
-    fn tell(&mut self) {
-        if self.answered != self.told {
+    fn send_count(&mut self) {
+        if self.answered != self.sent {
             let sent = self.link.send(&self.answered.to_ne_bytes());
-            self.unheard = sent == Sent::Full;
+            self.unsent = sent == Sent::Full;
             if sent == Sent::Yes {
-                self.told = self.answered;
+                self.sent = self.answered;
             }
         }
     }
 
-    fn turns(&mut self, now: Time, news: &[bool]) {
+    fn turns(&mut self, now: Time, ready: &[bool]) {
         let clients = self.connections.len();
         for client in 0..clients {
             let Some(mut connection) = self.connections.pop_front() else { return };
-            let keep = match news.get(client) {
+            let keep = match ready.get(client) {
                 Some(true) => self.turn(&mut connection, now),
                 _ => true,
             };
@@ -168,10 +138,10 @@ impl Server<'_> {
 
     fn turn(&mut self, connection: &mut Connection, now: Time) -> bool {
         let turn = connection.turn(now, &mut |request| {
-            // A question that came after PID 1 had spoken is not answered from before.
-            self.hear();
-            let (snapshot, shown, accept) = (&self.snapshot, &mut self.shown, &request.accept);
-            let mut view = View { snapshot, shown, accept, now: clock::now() };
+            // A request that came after a message of PID 1 must not be answered from an older one.
+            self.receive();
+            let (snapshot, copy, accept) = (&self.snapshot, &mut self.copy, &request.accept);
+            let mut view = View { snapshot, copy, accept, now: clock::now() };
             routes::answer(&request.method, &request.path, &mut view)
         });
         self.answered = self.answered.saturating_add(turn.counted);
@@ -186,19 +156,18 @@ impl Server<'_> {
             for _ in 0..ROUND {
                 match listener.accept() {
                     Accepted::Stream(stream) => {
-                        // Most have sent their request before we look, and have their answer before
-                        // there is any contest for a place.
+                        // Most clients have sent their request already, and are answered without taking up a place.
                         let mut connection = Connection::new(stream, now);
                         if self.turn(&mut connection, now) {
                             if self.connections.len() >= self.limits.connections {
-                                self.part(now);
+                                self.close_slowest(now);
                             }
                             self.connections.push_back(connection);
                         }
                     }
                     Accepted::Gone => {}
-                    Accepted::Nobody => break,
-                    Accepted::Scarce if self.part(now) => {}
+                    Accepted::Empty => break,
+                    Accepted::Scarce if self.close_slowest(now) => {}
                     Accepted::Scarce => {
                         self.paused = Some(now.after(PAUSE));
                         return;
@@ -208,11 +177,11 @@ impl Server<'_> {
         }
     }
 
-    /// Parts from the connection that is at the same thing for the longest time. If its request has
-    /// arrived meanwhile, it is answered. Whether there was one.
-    fn part(&mut self, now: Time) -> bool {
-        let longest = (0..self.connections.len()).min_by_key(|at| self.connections[*at].since());
-        let Some(mut connection) = longest.and_then(|at| self.connections.remove(at)) else {
+    /// Closes the connection that has made no progress for the longest time, after answering a request that has arrived
+    /// meanwhile. False if there is none.
+    fn close_slowest(&mut self, now: Time) -> bool {
+        let slowest = (0..self.connections.len()).min_by_key(|at| self.connections[*at].since());
+        let Some(mut connection) = slowest.and_then(|at| self.connections.remove(at)) else {
             return false;
         };
         self.turn(&mut connection, now);

@@ -1,15 +1,15 @@
-//! How things are, as PID 1 tells the observer.
+//! The state that answers depend on, as PID 1 sends it to the observer.
 
 use std::borrow::Cow;
 
-/// What an answer may depend on.
+/// The state that answers depend on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshot {
-    /// The app is ready, and no stop was requested.
+    /// Whether the app is ready and no stop was requested.
     pub ready: bool,
-    /// There is no reason to start the container again.
+    /// Whether there is no reason to restart the container.
     pub live: bool,
-    /// A stop was requested: from now on "not ready" answers are counted.
+    /// Whether a stop was requested: from then on "not ready" answers are counted.
     pub stopping: bool,
     /// The name of the phase.
     pub phase: Cow<'static, str>,
@@ -21,11 +21,11 @@ impl Default for Snapshot {
     }
 }
 
-/// The first byte of a message says what it is; further kinds can be added.
+/// The first byte of a message is its kind.
 const KIND: u8 = b'S';
 
 impl Snapshot {
-    /// For the observer, which is the same program: no version, no byte order.
+    /// The message. It needs no version and no byte order: the observer is the same program.
     pub(super) fn message(&self) -> Vec<u8> {
         let flags = [self.ready, self.live, self.stopping].map(u8::from);
         [&[KIND], &flags[..], self.phase.as_bytes()].concat()

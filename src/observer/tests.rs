@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use proptest::prelude::*;
 
 use super::*;
-use crate::sys::{aside, clock, poll, reap, signals};
+use crate::sys::{clock, helper, poll, reap, signals};
 use crate::types::Signal;
 
 /// Longer than anything here takes.
@@ -309,7 +309,7 @@ fn probe(port: u16) -> String {
 
 #[test]
 fn a_killed_observer_is_back_before_a_second_has_passed() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
@@ -324,7 +324,7 @@ fn a_killed_observer_is_back_before_a_second_has_passed() {
             assert_eq!(status(&probe(port)), "200");
             let took = clock::now().since(began);
             assert!(took < Duration::from_secs(5), "{took:?}");
-            assert_eq!(reap::look(), reap::Look::NoChild);
+            assert_eq!(reap::find(), reap::Found::NoChild);
         }
         let pid = observer.pid().expect("a pid");
         observer.close();
@@ -336,7 +336,7 @@ fn a_killed_observer_is_back_before_a_second_has_passed() {
 
 #[test]
 fn acks_outlive_the_observer() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
@@ -356,7 +356,7 @@ fn acks_outlive_the_observer() {
 
 #[test]
 fn a_stopped_observer_stops_nobody() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
@@ -383,7 +383,7 @@ fn a_stopped_observer_stops_nobody() {
     });
 }
 
-/// As PID 1 has shown it.
+/// As PID 1 has sent it.
 fn account(port: u16) -> Account {
     let answer = get(port, "/debug/graceinit");
     let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
@@ -396,16 +396,16 @@ fn has(port: u16, trouble: &str) -> bool {
 
 #[test]
 fn the_account_follows_and_outlives_the_observer() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
         journal::keep(Account { phase: "starting".into(), ..Account::default() }, clock::now());
-        journal::trouble("one");
+        journal::warn("one");
         observer.ensure(clock::now());
         assert!(has(port, "one"));
         assert_eq!(observer.due(), None);
-        journal::trouble("two");
+        journal::warn("two");
         assert!(observer.due().is_some());
         live(&mut observer, |_, _| has(port, "two"));
         // Nothing is due when nothing has changed.
@@ -419,19 +419,19 @@ fn the_account_follows_and_outlives_the_observer() {
 }
 
 #[test]
-fn what_changes_often_is_shown_seldom_and_a_phase_at_once() {
-    aside::tests::alone(|| {
+fn the_account_is_sent_seldom_and_a_phase_at_once() {
+    helper::tests::alone(|| {
         let mut observer = Observer::new(vec![any_port()], None);
         journal::keep(Account::default(), clock::now());
         observer.ensure(clock::now());
-        journal::trouble("one");
+        journal::warn("one");
         let due = observer.due().expect("due");
         assert!(due > clock::now());
         observer.feed();
-        assert_eq!(observer.due(), Some(due), "it was shown too early");
+        assert_eq!(observer.due(), Some(due), "it was sent too early");
         observer.publish(&snapshot("drain"));
         observer.feed();
-        assert_eq!(observer.due(), None, "it was not shown at once");
+        assert_eq!(observer.due(), None, "it was not sent at once");
         observer.close();
     });
 }
@@ -450,7 +450,7 @@ fn stop(observer: &Observer) {
 /// room beside it.
 #[test]
 fn documents_leave_room_for_snapshots() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
@@ -459,8 +459,9 @@ fn documents_leave_room_for_snapshots() {
         assert_eq!(status(&probe(port)), "503");
         stop(&observer);
         let long = "x".repeat(50_000);
-        let shown = (0..20).filter(|_| observer.show(long.clone().into(), clock::now())).count();
-        assert_eq!(shown, 1);
+        let sent =
+            (0..20).filter(|_| observer.send_account(long.clone().into(), clock::now())).count();
+        assert_eq!(sent, 1);
         for round in 0..3 {
             observer.publish(&snapshot(if round % 2 == 0 { "ready" } else { "drain" }));
         }
@@ -473,7 +474,7 @@ fn documents_leave_room_for_snapshots() {
 
 #[test]
 fn a_document_that_is_too_long_for_the_socket_harms_nobody() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);
@@ -481,9 +482,10 @@ fn a_document_that_is_too_long_for_the_socket_harms_nobody() {
         observer.ensure(clock::now());
         let pid = observer.pid();
         let long = vec![b'x'; 10_000_000];
-        let tries = (0..20).take_while(|_| !observer.show(long.clone(), clock::now())).count();
+        let tries =
+            (0..20).take_while(|_| !observer.send_account(long.clone(), clock::now())).count();
         assert_eq!((tries, observer.longest), (5, SHORT));
-        journal::trouble("short");
+        journal::warn("short");
         live(&mut observer, |_, _| has(port, "short"));
         assert_eq!(observer.pid(), pid);
         observer.close();
@@ -492,7 +494,7 @@ fn a_document_that_is_too_long_for_the_socket_harms_nobody() {
 
 #[test]
 fn a_stopped_observer_goes_on() {
-    aside::tests::alone(|| {
+    helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
         let mut observer = Observer::new(vec![listener], None);

@@ -1,4 +1,4 @@
-//! The clocks. The monotonic one for every deadline: a stepped wall clock moves none of them.
+//! The clocks. Times that something has to happen at are of the monotonic clock, because the wall clock can be set.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,8 +6,8 @@ use crate::types::Time;
 
 fn read(clock: libc::clockid_t) -> libc::timespec {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a live timespec. The clocks used here exist since Linux 2.6.39, so
-    // the call cannot fail; it is async-signal-safe (signal-safety(7)).
+    // SAFETY: the pointer is to a live timespec. The clocks used here exist since Linux 2.6.39, so the call cannot
+    // fail.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time
 }
@@ -21,12 +21,12 @@ pub fn now() -> Time {
     Time(nanos(read(libc::CLOCK_MONOTONIC)))
 }
 
-/// The processor time that this process has used. What others use meanwhile is no cost of ours.
+/// The processor time that this process has used.
 pub fn cpu() -> Time {
     Time(nanos(read(libc::CLOCK_PROCESS_CPUTIME_ID)))
 }
 
-/// Now, in the unit in which /proc/PID/stat gives start times: hundredths of a second since boot.
+/// Now, in the unit of start times in /proc/PID/stat: hundredths of a second since boot.
 pub fn boot_ticks() -> u64 {
     // USER_HZ is 100 on every architecture that this program is built for (time(7)).
     nanos(read(libc::CLOCK_BOOTTIME)) / 10_000_000

@@ -1,23 +1,23 @@
-//! Descriptors: pipes, and closing what was inherited.
+//! Descriptors: pipes, and closing the inherited ones.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-/// What a read from a pipe that never blocks brought.
+/// The result of a read that never blocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Read {
-    /// So many bytes.
+    /// The number of bytes that were read.
     Bytes(usize),
-    /// Nothing for now.
+    /// There is nothing to read at present.
     Empty,
-    /// All writers have gone.
+    /// All writers have closed their end.
     End,
 }
 
-/// A pipe for a child to write to: (our end, never blocking; the child's end). Both are closed by
-/// execve.
+/// A pipe for a child to write to: (our end, which never blocks; the child's end). Both are closed by execve.
 ///
 /// # Errors
 /// Those of pipe2(2): no descriptors left.
@@ -27,39 +27,72 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
-/// A pipe for a child to report through. Nobody fills it, so that the writer never blocks either is no matter.
+/// The pipe of an exec status: (our end, the child's end). Both are closed by execve. Both never block, which makes no
+/// difference to the child: its few bytes always fit.
 ///
 /// # Errors
-/// As above.
-pub fn report_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+/// As for [`pipe`].
+pub fn exec_status_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?)
 }
 
-/// Takes the numbers 0, 1 and 2 if the caller left them closed, so that no descriptor of ours can be
-/// mistaken for stdio. They are closed again by execve: the app finds them as graceinit did.
+/// The descriptor that a system call has made.
+///
+/// # Errors
+/// The errno of the call, if it has failed.
+///
+/// # Safety
+/// `result` is the result of a call that makes a descriptor, and no other value owns that descriptor.
+pub(super) unsafe fn created(result: libc::c_long) -> io::Result<OwnedFd> {
+    match i32::try_from(result) {
+        // SAFETY: the caller promises that the descriptor is new.
+        Ok(fd @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Sets an option of a socket.
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub(super) fn set_option<T>(
+    fd: BorrowedFd<'_>,
+    level: i32,
+    name: i32,
+    value: &T,
+) -> io::Result<()> {
+    let size = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the pointer is to a live value, and its size is what is passed on. The kernel only reads it.
+    let result =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, ptr::from_ref(value).cast(), size) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Opens the descriptors 0, 1 and 2 if they are closed, so that no other descriptor of graceinit gets one of these
+/// numbers. execve closes them again, so that the app inherits them as graceinit did.
 pub fn reserve_stdio() {
     for number in 0..3 {
-        // SAFETY: only asks.
-        if unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0 {
+        if is_open(number) {
             continue;
         }
-        // SAFETY: the path is terminated. The lowest free number is taken: this one.
+        // The kernel takes the lowest free number, which is this one.
+        // SAFETY: the path is terminated.
         let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
         if null < 0 {
-            // An image without /dev: anything that answers every write at once will do.
+            // An image without /dev. An eventfd never blocks a write either.
             // SAFETY: plain numbers.
             unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         }
     }
 }
 
-/// Whether there is such a descriptor.
+/// Whether this descriptor is open.
 pub fn is_open(number: i32) -> bool {
-    // SAFETY: only asks.
+    // SAFETY: F_GETFD changes nothing.
     unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
 }
 
-/// An empty input: /dev/null, or a pipe without a writer where there is none.
+/// An empty input: /dev/null, or a pipe without a writer if there is no /dev.
 ///
 /// # Errors
 /// Those of pipe2(2).
@@ -70,7 +103,7 @@ pub fn empty_input() -> io::Result<OwnedFd> {
     }
 }
 
-/// Reads what there is.
+/// Reads once.
 pub fn read(fd: BorrowedFd<'_>, into: &mut [u8]) -> Read {
     match nix::unistd::read(fd, into) {
         Ok(0) => Read::End,
@@ -80,8 +113,8 @@ pub fn read(fd: BorrowedFd<'_>, into: &mut [u8]) -> Read {
     }
 }
 
-/// Closes every descriptor from 3 on but those in `keep`: they are the app's now, and a pipe that
-/// graceinit held open would never show its end to the reader.
+/// Closes every descriptor from 3 on except `keep`. They are the app's now: if graceinit kept the end of a pipe open,
+/// its reader would never see the end.
 pub fn close_inherited(keep: &[BorrowedFd<'_>]) {
     let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).collect();
     kept.sort_unstable();
@@ -99,11 +132,11 @@ pub fn close_inherited(keep: &[BorrowedFd<'_>]) {
 pub enum Close {
     /// At once.
     Now,
-    /// When a program is executed.
+    /// When execve(2) is called.
     AtExecve,
 }
 
-/// For a child between fork(2) and what it is for: every descriptor from `first` on. Async-signal-safe.
+/// Closes every descriptor from `first` on, in a child after fork(2). Async-signal-safe.
 pub fn close_from(first: u32, when: Close) {
     close_range(first, u32::MAX, when);
 }
@@ -113,9 +146,8 @@ fn close_range(first: u32, last: u32, when: Close) {
         Close::Now => 0,
         Close::AtExecve => libc::CLOSE_RANGE_CLOEXEC,
     };
-    // SAFETY: nobody else owns these descriptors: they were open when this program started (its
-    // own are the ones that the caller left out), or this is a child that uses none of them. No
-    // memory is involved.
+    // SAFETY: no memory is involved, and no value of this program owns these descriptors: they were open when it
+    // started (the callers leave its own out), or this is a child that does not use them.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     if result == 0 {
         return;
@@ -126,9 +158,9 @@ fn close_range(first: u32, last: u32, when: Close) {
     let limit = u32::try_from(limit).unwrap_or(1024).min(65_536);
     for fd in first..=last.min(limit) {
         match when {
-            // SAFETY: as above.
+            // SAFETY: no value owns the descriptor, as said above.
             Close::Now => unsafe { libc::close(fd as i32) },
-            // SAFETY: as above; the only flag that a descriptor has is this one.
+            // SAFETY: a descriptor has no other flag, so none is lost.
             Close::AtExecve => unsafe { libc::fcntl(fd as i32, libc::F_SETFD, libc::FD_CLOEXEC) },
         };
     }

@@ -25,7 +25,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// Reads what users write.
+    /// Parses an address of the command line.
     ///
     /// # Errors
     /// What is wrong with it, and what to write instead.
@@ -35,7 +35,7 @@ impl Address {
         }
         match text.parse::<SocketAddr>() {
             Ok(address) if address.port() == 0 => {
-                Err("port 0 is any port, and nobody would know which; choose one".to_owned())
+                Err("port 0 is any free port, which clients cannot know; choose a port".to_owned())
             }
             Ok(address) => Ok(Address::Tcp(address)),
             Err(_) => Err(advise(text)),
@@ -63,7 +63,7 @@ fn parse_unix(path: &str) -> Result<Address, String> {
     }
 }
 
-/// What somebody who wrote this may have meant.
+/// What is wrong with an address, and what to write instead.
 fn advise(text: &str) -> String {
     let all = "write ADDRESS:PORT as in 127.0.0.1:9180 or [::]:9180, or unix:/run/graceinit.sock";
     let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port != 0);
@@ -108,11 +108,11 @@ impl fmt::Display for Address {
     }
 }
 
-/// A listening socket. Never blocks; closed by execve.
+/// A listening socket. It never blocks, and execve closes it.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
-    /// The file that bind(2) made: path, device, inode.
+    /// Path, device and inode of the file that bind(2) made.
     file: Option<(PathBuf, u64, u64)>,
 }
 
@@ -132,8 +132,8 @@ impl AsFd for Listener {
 }
 
 impl Listener {
-    /// Opens it. `[::]` takes IPv4 too, as everywhere (unless net.ipv6.bindv6only says otherwise).
-    /// The file of a socket that nobody listens on any more is replaced. Everybody may connect.
+    /// Opens the socket. `[::]` accepts IPv4 as well (unless net.ipv6.bindv6only is set). The file of a socket
+    /// without a listener is replaced. Every user may connect.
     ///
     /// # Errors
     /// Those of socket(2), bind(2) and listen(2): EADDRINUSE, EACCES, ENOENT.
@@ -143,7 +143,7 @@ impl Listener {
             Address::Tcp(address) => Socket::Tcp(open_tcp(*address)?),
             Address::Unix(path) => {
                 let socket = bind_path(path)?;
-                // A probe need not run as our user. What is told here is no secret.
+                // A probe may run as another user. The answers hold no secret.
                 fs::set_permissions(path, Permissions::from_mode(0o666))?;
                 let meta = fs::symlink_metadata(path)?;
                 file = Some((path.clone(), meta.dev(), meta.ino()));
@@ -161,7 +161,7 @@ impl Listener {
         Ok(Listener { socket, file })
     }
 
-    /// The TCP port; for those who asked for any.
+    /// The TCP port.
     pub fn port(&self) -> Option<u16> {
         match &self.socket {
             Socket::Tcp(socket) => socket.local_addr().ok().map(|address| address.port()),
@@ -169,12 +169,12 @@ impl Listener {
         }
     }
 
-    /// Takes the next connection.
+    /// Accepts the next connection.
     pub fn accept(&self) -> Accepted {
         let stream = match &self.socket {
             Socket::Tcp(socket) => socket.accept().and_then(|(stream, _)| {
                 stream.set_nonblocking(true)?;
-                // An answer is one write: nothing is gained by holding its last part back.
+                // An answer is one write, so its last part need not wait for more.
                 stream.set_nodelay(true)?;
                 Ok(Stream::Tcp(stream))
             }),
@@ -186,8 +186,8 @@ impl Listener {
         match stream {
             Ok(stream) => Accepted::Stream(stream),
             Err(error) => match error.raw_os_error() {
-                Some(libc::EAGAIN) => Accepted::Nobody,
-                // accept(2): a client that has gone meanwhile, and errors of its network.
+                Some(libc::EAGAIN) => Accepted::Empty,
+                // accept(2): the client has closed its connection, or errors of its network.
                 Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO | libc::EPERM) => {
                     Accepted::Gone
                 }
@@ -196,7 +196,7 @@ impl Listener {
         }
     }
 
-    /// Removes the file of a Unix socket, if it is still the one that was made here.
+    /// Removes the file of a Unix socket, unless another file has taken its place.
     pub fn remove_file(&mut self) {
         if let Some((path, device, inode)) = self.file.take() {
             let same = fs::symlink_metadata(&path)
@@ -210,7 +210,7 @@ impl Listener {
 
 fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     match TcpListener::bind(address) {
-        // A kernel without IPv6. Who writes [::] means everybody.
+        // A kernel without IPv6: `[::]` stands for all addresses.
         Err(error)
             if error.raw_os_error() == Some(libc::EAFNOSUPPORT)
                 && address.is_ipv6()
@@ -232,28 +232,28 @@ fn bind_path(path: &Path) -> io::Result<UnixListener> {
     }
 }
 
-/// Whether this is the file of a socket that is no more. Asked with a datagram socket: a live stream
-/// socket refuses that one for its type, and never makes us wait, as a full backlog would.
+/// Whether this is the file of a socket that no process has open. Tried with a datagram socket: a stream socket
+/// refuses it because of its type, while a connection to one with a full backlog would have to wait.
 fn is_abandoned(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     let asked = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
     is_socket && asked.is_err_and(|error| error.raw_os_error() == Some(libc::ECONNREFUSED))
 }
 
-/// What a look at the backlog brought.
+/// The result of accepting a connection.
 #[derive(Debug)]
 pub enum Accepted {
     /// A connection.
     Stream(Stream),
-    /// One that has gone already. There may be more.
+    /// The client has closed its connection already. There may be more connections.
     Gone,
-    /// Nobody waits.
-    Nobody,
-    /// Somebody may wait, but there is no descriptor or memory left.
+    /// There is no connection in the backlog.
+    Empty,
+    /// No descriptor or memory is left. There may be connections in the backlog.
     Scarce,
 }
 
-/// A connection. Never blocks.
+/// A connection. It never blocks.
 #[derive(Debug)]
 pub enum Stream {
     /// Over TCP.
@@ -263,9 +263,9 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Tells the other side that nothing more will come.
+    /// Ends the stream to the other side with shutdown(2).
     pub fn finish(&self) {
-        // ENOTCONN: the other side has gone.
+        // Ignore ENOTCONN: the other side has closed the connection.
         let _ = match self {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
@@ -275,7 +275,7 @@ impl Stream {
     /// read(2)
     ///
     /// # Errors
-    /// Those of read(2): WouldBlock when nothing is there.
+    /// Those of read(2): WouldBlock if there is nothing to read.
     pub fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.read(into),
@@ -286,7 +286,7 @@ impl Stream {
     /// write(2), without SIGPIPE.
     ///
     /// # Errors
-    /// Those of write(2): WouldBlock when there is no room.
+    /// Those of write(2): WouldBlock if there is no room.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.write(bytes),
@@ -357,7 +357,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("sock");
         let address = Address::Unix(path.clone());
-        // As a SIGKILL leaves it.
+        // A process that is killed leaves its file.
         drop(UnixListener::bind(&path).expect("a socket"));
         let mut first = Listener::open(&address).expect("replaced");
         let mode = fs::metadata(&path).expect("a file").permissions().mode();
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_ours_stays() {
+    fn a_file_that_was_not_made_here_stays() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("sock");
         let address = Address::Unix(path.clone());
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn all_addresses_are_those_of_ipv4_too() {
+    fn the_unspecified_address_accepts_ipv4_as_well() {
         let any = Address::Tcp("[::]:0".parse().expect("an address"));
         let listener = Listener::open(&any).expect("a socket");
         let port = listener.port().expect("a port");

@@ -1,13 +1,13 @@
-//! Everything unsafe, and every call into the kernel, behind safe functions and newtypes. Knows
-//! nothing of phases, hooks or options. Raw integers stay in here.
+//! All unsafe code and all system calls, behind safe functions and newtypes. Raw integers stay in this room. It uses
+//! the vocabulary of `types`, and the grammar of sd_notify in `notify`, and no other room.
 #![allow(unsafe_code)]
 
-pub mod aside;
-mod child;
 pub mod clock;
 pub mod deadman;
-pub mod early;
 pub mod fd;
+pub mod helper;
+pub mod last_report;
+pub mod launch;
 pub mod listen;
 pub mod notify;
 pub mod poll;
@@ -16,8 +16,7 @@ mod raw;
 pub mod reap;
 pub mod signals;
 pub mod sockdiag;
-pub mod spawn;
+pub mod stat;
 pub mod stderr;
 pub mod tree;
 pub mod tty;
-pub mod will;

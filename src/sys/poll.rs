@@ -1,28 +1,29 @@
-//! The one place where graceinit waits.
+//! Waiting for descriptors with ppoll(2). (While there is nothing but signals to wait for, the loop waits with
+//! `signals::Source`.)
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use crate::types::Time;
 
-/// What a descriptor is waited for. That it was hung up is news in any case.
+/// What to wait for. A hang-up ends the wait as well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Want {
-    /// That it can be read.
+    /// The descriptor can be read.
     Read,
-    /// That it can be written.
+    /// The descriptor can be written.
     Write,
-    /// Either.
+    /// The descriptor can be read or written.
     Both,
 }
 
-/// What is waited for. It keeps its room from one wait to the next: to give that back would cost more than
-/// all else between a signal and what is done about it.
+/// The list for ppoll(2). It is kept from one wait to the next: to free it would take longer than all else between a
+/// signal and its effect.
 #[derive(Default)]
 pub struct Waiter(Vec<libc::pollfd>);
 
 impl Waiter {
-    /// Waits until one of `fds` has news, a handler ran, or `until` is reached; for ever if there is no `until`.
+    /// Waits until one of `fds` is ready, a handler ran, or `until` is reached; for ever if `until` is `None`.
     pub fn wait<'a>(
         &mut self,
         fds: impl Iterator<Item = (BorrowedFd<'a>, Want)>,
@@ -30,7 +31,7 @@ impl Waiter {
         now: Time,
     ) {
         self.0.clear();
-        // (One by one: an iterator that is a chain of many tells how many there are at some length.)
+        // (Not `extend`: it asks a long chain of iterators for its length, which is slow.)
         for (fd, want) in fds {
             let events = match want {
                 Want::Read => libc::POLLIN,
@@ -41,21 +42,20 @@ impl Waiter {
         }
         let timeout = until.map(|until| left(until, now));
         let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-        // SAFETY: the list is live, of the length that is passed on, and its descriptors are borrowed for as long
-        // as this takes; the time is null or live. EINTR (the handler of the dead-man timer ran) and ENOMEM are no
-        // reason to do anything but to come round again.
+        // After an error (EINTR: the handler of the dead-man timer ran; ENOMEM) the loop comes round and waits again.
+        // SAFETY: the list is live and its length is what is passed on; the time is null or live.
         unsafe {
             libc::ppoll(self.0.as_mut_ptr(), self.0.len() as libc::nfds_t, timeout, ptr::null())
         };
     }
 
-    /// Which of them had news the last time.
+    /// Which of the descriptors were ready after the last wait.
     pub fn news(&self) -> Vec<bool> {
         self.0.iter().map(|fd| fd.revents != 0).collect()
     }
 }
 
-/// How long it is until then, for the kernel.
+/// The time from `now` to `until`.
 pub(super) fn left(until: Time, now: Time) -> libc::timespec {
     let left = until.since(now);
     libc::timespec {
@@ -64,12 +64,12 @@ pub(super) fn left(until: Time, now: Time) -> libc::timespec {
     }
 }
 
-/// Waits once until one of `fds` can be read or was hung up.
+/// Waits once until one of `fds` can be read.
 pub fn wait(fds: &[BorrowedFd<'_>], until: Option<Time>, now: Time) {
     Waiter::default().wait(fds.iter().map(|fd| (*fd, Want::Read)), until, now);
 }
 
-/// The same, for descriptors that want something else too. Which of them have news.
+/// Waits once until one of `fds` is ready. Which of them are.
 pub fn wait_for(fds: &[(BorrowedFd<'_>, Want)], until: Option<Time>, now: Time) -> Vec<bool> {
     let mut waiter = Waiter::default();
     waiter.wait(fds.iter().copied(), until, now);

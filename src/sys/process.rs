@@ -1,36 +1,39 @@
-//! This process: who it is, what it was given, and how it leaves.
+//! This process: its ids, its environment, and its exit.
 
 use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 
+use super::fd;
 use crate::types::{Pid, Signal};
 
-/// Our pid.
+/// The pid of this process.
 pub fn own_pid() -> Pid {
-    // SAFETY: cannot fail, takes nothing.
+    // SAFETY: getpid takes nothing and cannot fail.
     Pid(unsafe { libc::getpid() })
 }
 
-/// Our effective user.
+/// The effective user of this process.
 pub fn own_uid() -> u32 {
-    // SAFETY: cannot fail, takes nothing.
+    // SAFETY: geteuid takes nothing and cannot fail.
     unsafe { libc::geteuid() }
 }
 
-/// Our parent's pid; 0 if it lives outside this pid namespace.
+/// The pid of the parent; 0 if the parent is outside this pid namespace.
 pub fn parent() -> Pid {
-    // SAFETY: cannot fail, takes nothing.
+    // SAFETY: getppid takes nothing and cannot fail.
     Pid(unsafe { libc::getppid() })
 }
 
-/// Whether we are PID 1 of our pid namespace: orphans come to us by themselves, and the kernel
-/// ignores every signal that we have no handler for.
+/// Whether this process is PID 1 of its pid namespace: then orphans become its children, and the kernel drops every
+/// signal for which it has no handler.
 pub fn is_first() -> bool {
     own_pid() == Pid(1)
 }
 
-/// Makes orphans below us our children, as PID 1 has it (PR_SET_CHILD_SUBREAPER of prctl(2)).
+/// Makes orphans among the descendants children of this process, like those of PID 1 (PR_SET_CHILD_SUBREAPER of
+/// prctl(2)).
 ///
 /// # Errors
 /// EINVAL before Linux 3.4, EPERM under an old seccomp profile.
@@ -38,44 +41,72 @@ pub fn become_subreaper() -> io::Result<()> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
 }
 
-/// Asks for `signal` when the parent dies (PR_SET_PDEATHSIG of prctl(2)).
+/// Asks the kernel for `signal` when the parent dies (PR_SET_PDEATHSIG of prctl(2)).
 ///
 /// # Errors
 /// Those of prctl(2).
 pub fn signal_when_parent_dies(signal: Signal) -> io::Result<()> {
-    prctl(libc::PR_SET_PDEATHSIG, signal.number() as libc::c_ulong)
+    prctl(libc::PR_SET_PDEATHSIG, signal.number() as u32)
 }
 
-fn prctl(option: i32, value: libc::c_ulong) -> io::Result<()> {
-    // SAFETY: both options take one plain number.
-    match unsafe { libc::prctl(option, value, 0, 0, 0) } {
+/// Sets an attribute of this process. An option that takes a pointer would get an invalid one, so `option` must take a
+/// number.
+pub(super) fn prctl(option: i32, value: u32) -> io::Result<()> {
+    const NONE: libc::c_ulong = 0;
+    // SAFETY: plain numbers.
+    match unsafe { libc::prctl(option, libc::c_ulong::from(value), NONE, NONE, NONE) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Whether this path exists, as far as we can see. Asks for no right to read it.
+/// A descriptor that stands for a process. It can be read when the process has ended (pidfd_open(2)).
+///
+/// # Errors
+/// Those of pidfd_open(2): ESRCH; ENOSYS before Linux 5.3, EPERM under an old seccomp profile.
+pub(super) fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers; the call makes a descriptor.
+    unsafe { fd::created(libc::syscall(libc::SYS_pidfd_open, pid.0, 0)) }
+}
+
+/// Makes a child without an exit signal: a helper (see `helper.rs`). Returns its pid, or 0 in the child. A raw system
+/// call, because the C library's fork is not async-signal-safe.
+///
+/// # Errors
+/// Those of clone(2): EAGAIN, ENOMEM.
+///
+/// # Safety
+/// The child is a copy of this process with one thread. If this process has other threads, or is in the handler of a
+/// signal, the child must call async-signal-safe functions only.
+pub(super) unsafe fn clone_helper() -> io::Result<Pid> {
+    // All arguments are zero, so it does not matter that their order differs between architectures.
+    // SAFETY: without CLONE_VM the child has a copy of this process's memory, its stack included.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, 0usize, 0usize, 0usize, 0usize, 0usize) };
+    if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(Pid(pid as i32)) }
+}
+
+/// Whether this path exists. No right to read it is needed.
 pub fn exists(path: &CStr) -> bool {
     // SAFETY: the path is a live, terminated string.
     unsafe { libc::access(path.as_ptr(), libc::F_OK) == 0 }
 }
 
-/// The environment as it was given: as execve(2) takes it.
+/// The inherited environment, as execve(2) takes it.
 pub(super) fn environ() -> *const *const libc::c_char {
     unsafe extern "C" {
         static environ: *const *const libc::c_char;
     }
-    // SAFETY: the C library sets it before `main`, and nothing here ever does.
+    // SAFETY: the C library sets it before `main`, and nothing in this program changes it afterwards.
     unsafe { environ }
 }
 
-/// The environment as it was given, entries without `=` included.
+/// The inherited environment, entries without `=` included.
 pub fn environment() -> impl Iterator<Item = &'static CStr> {
     let environ = environ();
     let mut index = 0;
     std::iter::from_fn(move || {
-        // SAFETY: one thread, and nothing here ever changes the environment: `environ` points to an
-        // array that ends with a null pointer, and its strings live as long as the program.
+        // SAFETY: nothing in this program changes the environment: `environ` points to an array that ends with a null
+        // pointer, and its strings live as long as the program.
         unsafe {
             if environ.is_null() || (*environ.add(index)).is_null() {
                 return None;
@@ -86,18 +117,18 @@ pub fn environment() -> impl Iterator<Item = &'static CStr> {
     })
 }
 
-/// The value of a variable, in bytes.
+/// The value of a variable.
 pub fn variable(name: &str) -> Option<&'static [u8]> {
     environment().find_map(|entry| {
         entry.to_bytes().strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
     })
 }
 
-/// The version of the kernel, as (6, 18); zeroes where it says something else.
+/// The version of the kernel, such as (6, 18); zeroes if it cannot be read.
 pub fn kernel() -> (u32, u32) {
-    // Without the C library: `early` asks before there is one.
+    // Without the C library, because the early start calls this function.
     let mut name = MaybeUninit::<libc::utsname>::uninit();
-    // SAFETY: room for an utsname, which the call fills; the release is terminated.
+    // SAFETY: there is room for an utsname, which the call fills in; the release is terminated.
     unsafe {
         if super::raw::call(libc::SYS_uname, [name.as_mut_ptr() as usize]).is_err() {
             return (0, 0);
@@ -120,35 +151,34 @@ pub fn kernel() -> (u32, u32) {
 
 /// The size of a page of memory, in bytes.
 pub fn page_size() -> u64 {
-    // SAFETY: takes a plain number.
+    // SAFETY: sysconf takes a plain number.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
-/// Random bytes, for the ids of a trace. Zeroes where the kernel has none to give yet.
+/// Random bytes, which need not be secret. Zeroes if the kernel has none yet.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    // SAFETY: the buffer is live and its length is what is passed on; GRND_NONBLOCK never waits.
+    // SAFETY: the buffer is live and its length is what is passed on.
     unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, libc::GRND_NONBLOCK) };
     bytes
 }
 
-/// What SIGTSTP does to us by default: stops this process until somebody continues it. Together with
-/// the rest of our group, as a key typed at the terminal would.
+/// Stops this process and the rest of its group until SIGCONT, as Ctrl-Z at the terminal does.
 pub fn suspend() {
     use super::signals::{Disposition, Mask, send_group, set_disposition, set_mask};
-    // Our group is the shell's job. ESRCH cannot be: we are in it.
+    // The group is the shell's job. This process is in it, so there is no ESRCH.
     let _ = send_group(super::tty::own_group(), Signal::TSTP);
     let before = set_disposition(Signal::TSTP, Disposition::Default);
-    // The stop happens in here, as soon as it is unblocked.
+    // The process stops here, when the signal is unblocked.
     let mask = set_mask(Mask::ALL.without(Signal::TSTP));
     set_mask(mask);
     set_disposition(Signal::TSTP, before);
 }
 
-/// Asks that a process (`None`: this one) be run as soon as it wakes up, even where every processor is busy: by the
-/// shortest slice, which since Linux 6.12 goes before longer ones and gives nobody more time than another
-/// (`__setparam_fair` in kernel/sched/syscalls.c). Needs no privilege, and is not inherited. What is refused, or
-/// not known, changes nothing.
+/// Gives a process (`None`: this one) the shortest slice, so that it runs soon after it wakes up, even if every
+/// processor is busy: since Linux 6.12 shorter slices run before longer ones, and each process still gets the same
+/// share of the time (`__setparam_fair` in kernel/sched/syscalls.c). Needs no privilege, and is not inherited. If the
+/// kernel refuses or does not know slices, nothing changes.
 pub fn hurry(whom: Option<Pid>) {
     let pid = whom.map_or(0, |pid| pid.0);
     let size = size_of::<libc::sched_attr>();
@@ -156,24 +186,25 @@ pub fn hurry(whom: Option<Pid>) {
     let mut attr: libc::sched_attr = unsafe { std::mem::zeroed() };
     // SAFETY: the pointer is to a live value, and its size is what is passed on.
     let got = unsafe { libc::syscall(libc::SYS_sched_getattr, pid, &raw mut attr, size, 0) };
-    // Whoever was put before others is left as they are: their children would not inherit that.
+    // A process with a better priority is left alone: its children would no longer inherit the priority.
     if got != 0 || attr.sched_policy != libc::SCHED_OTHER as u32 || attr.sched_nice < 0 {
         return;
     }
     attr.sched_flags |= libc::SCHED_FLAG_RESET_ON_FORK as u64;
     attr.sched_runtime = 100_000;
-    // SAFETY: as above; the value names its own size.
+    // SAFETY: the pointer is to a live value, which holds its own size.
     unsafe { libc::syscall(libc::SYS_sched_setattr, pid, &raw const attr, 0) };
 }
 
-/// Ends this process at once. Async-signal-safe; runs nothing that was registered with atexit.
+/// Ends this process at once, without the functions that were registered with atexit(3). Async-signal-safe.
+#[allow(clippy::disallowed_methods, reason = "the one place that ends a process")]
 pub fn exit(code: u8) -> ! {
-    // SAFETY: never returns, takes a plain number.
+    // SAFETY: _exit takes a plain number.
     unsafe { libc::_exit(i32::from(code)) }
 }
 
-/// Ends this process by `signal`, so that whoever waits for it sees that; without a core of ours.
-/// Not for PID 1: the kernel would not let it die that way.
+/// Ends this process by `signal`, so that its parent sees the signal; without a core dump. Not for PID 1: the kernel
+/// drops a signal that would end it.
 pub fn die_by(signal: Signal) -> ! {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live rlimit.
@@ -182,8 +213,8 @@ pub fn die_by(signal: Signal) -> ! {
     exit(crate::types::Status::Signal(signal).shell_code())
 }
 
-/// Goes to the root directory, so that the one that it was started in can be unmounted. Where that is
-/// forbidden, nothing is lost.
+/// Changes to the root directory, so that the file system of the working directory can be unmounted. If that is
+/// refused, nothing else depends on it.
 pub fn leave_directory() {
     // SAFETY: the path is terminated.
     unsafe { libc::chdir(c"/".as_ptr()) };
@@ -211,9 +242,9 @@ mod tests {
         assert!(major >= 3, "{major}");
     }
 
-    /// The scheduler knows threads: this one is the test's own.
+    /// The attributes belong to a thread, and this test runs in a thread of its own.
     #[test]
-    fn who_hurries_is_what_it_was_and_does_not_hand_it_on() {
+    fn a_short_slice_changes_no_priority_and_is_not_inherited() {
         let before = attributes();
         hurry(None);
         let after = attributes();
@@ -222,7 +253,7 @@ mod tests {
             (before.sched_policy, before.sched_nice)
         );
         assert_eq!(after.sched_flags, libc::SCHED_FLAG_RESET_ON_FORK as u64);
-        // Linux before 6.12 knows no slice, and tells of none.
+        // Linux before 6.12 has no slices and shows 0.
         assert!([0, 100_000].contains(&after.sched_runtime), "{}", after.sched_runtime);
         let child = std::thread::spawn(attributes).join().expect("a thread");
         assert_eq!((child.sched_flags, child.sched_runtime), (0, before.sched_runtime));

@@ -1,15 +1,15 @@
-//! System calls without the C library: what fails is returned, and errno stays as it was. For a child that shares
-//! this process's memory, whose errno is ours as well.
+//! System calls without the C library: the errno is returned, and the variable of that name stays as it is. For a child
+//! that shares this process's memory, errno included.
 
 use std::ffi::c_void;
 
-/// One system call.
+/// Makes a system call.
 ///
 /// # Errors
-/// Its errno.
+/// The errno of the call.
 ///
 /// # Safety
-/// That of the call: pointers among the arguments must be what it expects.
+/// Pointers among the arguments must be what the call expects.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) unsafe fn call<const N: usize>(
     number: libc::c_long,
@@ -18,7 +18,8 @@ pub(super) unsafe fn call<const N: usize>(
     let (a, b) = (nth(&arguments, 0), nth(&arguments, 1));
     let (c, d) = (nth(&arguments, 2), nth(&arguments, 3));
     let result: isize;
-    // SAFETY: the kernel's calling convention (syscall(2)); memory is only touched as the caller vouches for.
+    // SAFETY: the kernel's calling convention (syscall(2)). The caller promises that the pointers are as the call
+    // expects.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         std::arch::asm!(
@@ -40,20 +41,21 @@ pub(super) unsafe fn call<const N: usize>(
     outcome(result)
 }
 
-/// What the kernel's answer means: the last page of numbers is errors.
+/// The meaning of the kernel's result: the last 4095 numbers are errors.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn outcome(result: isize) -> Result<usize, i32> {
     if (-4095..0).contains(&result) { Err(-result as i32) } else { Ok(result as usize) }
 }
 
-/// Starts a child that shares our memory (clone(2) with CLONE_VM and nothing else), with a stack of its own. Its pid.
+/// Starts a child that shares this process's memory (clone(2) with CLONE_VM alone) and calls `run` on a stack of its
+/// own. Returns its pid.
 ///
 /// # Errors
-/// Those of clone(2).
+/// The errno of clone(2).
 ///
 /// # Safety
-/// Below `stack`, a multiple of 16, there is room that nobody else uses, for as long as the child shares our memory;
-/// and so it is with whatever `run` does with `argument`.
+/// `stack` is a multiple of 16, and the memory below it belongs to the child for as long as the child shares memory.
+/// Until then `run` may do with `argument` what it does.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) unsafe fn clone(
     stack: *mut u8,
@@ -62,8 +64,8 @@ pub(super) unsafe fn clone(
 ) -> Result<usize, i32> {
     let flags = (libc::CLONE_VM | libc::SIGCHLD) as usize;
     let result: isize;
-    // SAFETY: the child comes back from the call with our registers and its own stack, on which nothing of this
-    // function's lies, and leaves this function for good.
+    // SAFETY: the child returns from the call with the registers of the parent and a stack of its own. It uses nothing
+    // of the parent's stack and never returns from this function.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         std::arch::asm!(
@@ -96,13 +98,13 @@ pub(super) unsafe fn clone(
     outcome(result)
 }
 
-/// Elsewhere no memory is shared.
+/// Not available on other architectures.
 ///
 /// # Errors
 /// ENOSYS
 ///
 /// # Safety
-/// As above.
+/// None of the arguments is used.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(super) unsafe fn clone(
     _stack: *mut u8,
@@ -112,13 +114,13 @@ pub(super) unsafe fn clone(
     Err(libc::ENOSYS)
 }
 
-/// Elsewhere through the C library, and no memory is shared.
+/// Makes a system call, on other architectures by the C library. There no child shares memory, so errno may change.
 ///
 /// # Errors
-/// Its errno.
+/// The errno of the call.
 ///
 /// # Safety
-/// As above.
+/// Pointers among the arguments must be what the call expects.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(super) unsafe fn call<const N: usize>(
     number: libc::c_long,
@@ -126,14 +128,14 @@ pub(super) unsafe fn call<const N: usize>(
 ) -> Result<usize, i32> {
     let (a, b) = (nth(&arguments, 0), nth(&arguments, 1));
     let (c, d) = (nth(&arguments, 2), nth(&arguments, 3));
-    // SAFETY: as the caller vouches for.
+    // SAFETY: the caller promises that the pointers are as the call expects.
     let result = unsafe { libc::syscall(number, a, b, c, d) };
-    // SAFETY: the location is this thread's own.
+    // SAFETY: errno of this thread is always there.
     if result == -1 { Err(unsafe { *libc::__errno_location() }) } else { Ok(result as usize) }
 }
 
-/// One of them, of which there are never more than four; the kernel does not look at the others. (Written so that not
-/// even a build without any optimization calls memcpy(3) for it.)
+/// The argument of this index, or 0. No call here takes more than four. (Written so that even a build without
+/// optimization does not call memcpy(3).)
 fn nth<const N: usize>(arguments: &[usize; N], index: usize) -> usize {
     if index < N { arguments[index] } else { 0 }
 }

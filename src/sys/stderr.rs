@@ -1,29 +1,27 @@
-//! Writing to stderr without ever waiting for its reader. A full pipe, a stopped terminal or a closed
-//! descriptor costs a line, never the loop. O_NONBLOCK is out of the question: the app shares the
-//! open file.
+//! Writing to stderr without waiting for its reader. With a full pipe, a stopped terminal or a closed descriptor the
+//! line is lost, and the loop goes on. O_NONBLOCK cannot be used: it belongs to the open file, which the app shares.
 
 use std::io;
 
-/// One write is at most this long: the kernel keeps it in one piece on a pipe (PIPE_BUF of pipe(7)).
+/// The length of the longest write that a pipe keeps in one piece (PIPE_BUF of pipe(7)).
 pub const LONGEST: usize = 4096;
 
-/// Its number.
+/// The descriptor.
 pub const NUMBER: i32 = 2;
 
-/// Writes `line` if that is possible at once; whether it was.
+/// Writes `line` if that is possible without waiting. Whether all of it was written.
 pub fn write(line: &[u8]) -> bool {
     let line = &line[..line.len().min(LONGEST)];
     let part = libc::iovec { iov_base: line.as_ptr() as *mut libc::c_void, iov_len: line.len() };
-    // SAFETY: the vector points to `line`, which is live and only read; -1 is "at the present
-    // position". RWF_NOWAIT makes it answer EAGAIN where it would wait.
+    // The position -1 is the current one. With RWF_NOWAIT the call fails with EAGAIN instead of waiting.
+    // SAFETY: the vector points to `line`, which is live and only read.
     let written = unsafe { libc::pwritev2(NUMBER, &raw const part, 1, -1, libc::RWF_NOWAIT) };
     if written >= 0 {
         return written as usize == line.len();
     }
     match io::Error::last_os_error().raw_os_error() {
         Some(libc::EAGAIN) => is_regular_file() && write_plainly(line),
-        // Terminals do not know the flag, nor do kernels before 5.8 for pipes; old seccomp profiles
-        // do not know the call.
+        // Terminals do not know the flag, nor do pipes before Linux 5.8. Old seccomp profiles refuse the call.
         Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EPERM | libc::ESPIPE) => {
             has_room() && write_plainly(line)
         }
@@ -37,7 +35,7 @@ fn write_plainly(line: &[u8]) -> bool {
     written >= 0 && written as usize == line.len()
 }
 
-/// A page cache under pressure answers EAGAIN too; there a short wait is right.
+/// Whether stderr is a file. A file gives EAGAIN when memory is short; then a short wait is right.
 fn is_regular_file() -> bool {
     // SAFETY: stat is plain numbers; all zeroes is a value of it.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
@@ -48,6 +46,6 @@ fn is_regular_file() -> bool {
 
 fn has_room() -> bool {
     let mut poll = libc::pollfd { fd: NUMBER, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: one live pollfd, no timeout.
+    // SAFETY: the pointer is to one live pollfd.
     unsafe { libc::poll(&raw mut poll, 1, 0) == 1 && poll.revents & libc::POLLOUT != 0 }
 }

@@ -1,4 +1,4 @@
-//! The terminal: who is in its foreground.
+//! The controlling terminal and its foreground group.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -18,15 +18,15 @@ impl AsFd for Terminal {
 }
 
 impl Terminal {
-    /// The controlling terminal, if there is one.
+    /// Opens the controlling terminal, if there is one.
     pub fn controlling() -> Option<Terminal> {
         let open = |path| {
-            // O_NONBLOCK for `refuses_reads`: somebody else may be reading.
+            // O_NONBLOCK for `refuses_reads`: another process may be reading.
             let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
             OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
         };
-        // /dev/tty is the controlling terminal whatever stdio is; an image without a /dev still has
-        // it on stdio. A terminal that is not the controlling one refuses TIOCGPGRP (ENOTTY).
+        // An image without /dev still has its terminal on stdio. A terminal that is not the controlling one refuses
+        // TIOCGPGRP (ENOTTY).
         match open("/dev/tty") {
             Ok(file) => return Some(Terminal(file.into())),
             // There is none (tty_open_current_tty in drivers/tty/tty_io.c).
@@ -34,42 +34,40 @@ impl Terminal {
             Err(_) => {}
         }
         (0..3).find_map(|fd| {
-            // SAFETY: only asks about a number; answers -1 if it is no descriptor.
+            // SAFETY: a plain number; the result is -1 if no descriptor has it.
             let group = unsafe { libc::tcgetpgrp(fd) };
-            // SAFETY: the descriptor is open: the kernel just answered for it.
+            // SAFETY: the descriptor is open, as the call before shows. It is used in this closure only.
             let fd = (group >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })?;
             fd.try_clone_to_owned().ok().map(Terminal)
         })
     }
 
-    /// The group in the foreground; `None` if the terminal has gone. 0 is any group whose leader is
-    /// outside our pid namespace.
+    /// The foreground group; `None` if the terminal is gone. A group whose leader is outside this pid namespace is 0.
     pub fn foreground(&self) -> Option<Pid> {
         // SAFETY: plain numbers.
         let group = unsafe { libc::tcgetpgrp(self.0.as_raw_fd()) };
         (group >= 0).then_some(Pid(group))
     }
 
-    /// Whether our group is in the foreground.
+    /// Whether the group of this process is in the foreground.
     pub fn is_ours(&self) -> bool {
-        // `unshare --pid --fork graceinit` is in a group from outside, and so may the foreground be.
+        // With `unshare --pid --fork graceinit` this group is 0, and the foreground group may be another that is 0.
         let group = own_group();
         self.foreground() == Some(group) && (group.0 != 0 || !self.refuses_reads())
     }
 
-    /// The kernel's own word on who is in the background: a read of nothing takes nothing, but is
-    /// refused there with EIO (as SIGTTIN is blocked). n_tty_read in drivers/tty/n_tty.c.
+    /// Whether the kernel counts this process to the background: there it refuses a read of zero bytes with EIO,
+    /// because SIGTTIN is blocked (n_tty_read in drivers/tty/n_tty.c).
     fn refuses_reads(&self) -> bool {
-        // SAFETY: a length of 0 writes to no memory.
+        // SAFETY: a read of zero bytes writes to no memory.
         let done = unsafe { libc::read(self.0.as_raw_fd(), std::ptr::null_mut(), 0) };
         done < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EIO)
     }
 
-    /// Puts this group into the foreground. SIGTTOU must be blocked, as it always is here: then a
-    /// background process may do that too.
+    /// Puts this group into the foreground. SIGTTOU is blocked in graceinit, so a background process may do it, too.
     ///
     /// # Errors
-    /// Those of tcsetpgrp(3): EPERM if the group is not of this session.
+    /// Those of tcsetpgrp(3): EPERM if the group belongs to another session.
     pub fn set_foreground(&self, group: Pid) -> io::Result<()> {
         // SAFETY: plain numbers.
         match unsafe { libc::tcsetpgrp(self.0.as_raw_fd(), group.0) } {
@@ -78,17 +76,17 @@ impl Terminal {
         }
     }
 
-    /// Parts this session, which we lead, from its terminal, so that another can have it. The kernel tells
-    /// the terminal's foreground with HUP and CONT (disassociate_ctty in drivers/tty/tty_jobctrl.c). Were
-    /// that us, they could not be told from a HUP that somebody sends at the same time, CONT would take a
-    /// pending TSTP with it, and whoever shares our group would be hung up. So `stand_in` is put there
-    /// first, a child whose group nobody else is in and that cares for nothing.
+    /// Detaches this session, which graceinit leads, from its terminal, so that another session can have it. The
+    /// kernel sends HUP and CONT to the foreground group (disassociate_ctty in drivers/tty/tty_jobctrl.c). If that
+    /// were the group of graceinit, a HUP that a process sends at the same time could not be told from the kernel's,
+    /// CONT would remove a pending TSTP, and other processes of the group would get the HUP. So the group of
+    /// `stand_in` is put into the foreground first: a child that is alone in its group and only exits.
     ///
     /// # Errors
-    /// Those of tcsetpgrp(3) and TIOCNOTTY: the terminal has gone.
+    /// Those of tcsetpgrp(3) and TIOCNOTTY: the terminal is gone.
     pub fn part(&self, stand_in: Pid) -> io::Result<()> {
         self.set_foreground(stand_in)?;
-        // SAFETY: takes no argument.
+        // SAFETY: TIOCNOTTY takes no argument.
         match unsafe { libc::ioctl(self.0.as_raw_fd(), libc::TIOCNOTTY) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
@@ -96,7 +94,7 @@ impl Terminal {
     }
 }
 
-/// Whether this process leads its session: only then can it part the session from its terminal.
+/// Whether this process leads its session. Only a leader can detach the session from its terminal.
 pub fn leads_session() -> bool {
     // SAFETY: plain numbers.
     unsafe { libc::getsid(0) == libc::getpid() }
@@ -108,12 +106,12 @@ pub fn is_terminal(fd: i32) -> bool {
     unsafe { libc::isatty(fd) == 1 }
 }
 
-/// Whether the terminal knows the sequence that erases a line: all do that are not `dumb`.
+/// Whether the terminal knows the sequence that erases a line. Any terminal does, except `dumb` ones.
 pub fn can_erase() -> bool {
     super::process::variable("TERM").is_some_and(|term| !term.is_empty() && term != b"dumb")
 }
 
-/// How many columns it has; `None` if it does not know.
+/// The number of columns; `None` if the terminal does not know it.
 pub fn columns(fd: i32) -> Option<usize> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the pointer is to a live winsize.
@@ -123,22 +121,22 @@ pub fn columns(fd: i32) -> Option<usize> {
 
 /// The process group of this process.
 pub fn own_group() -> Pid {
-    // SAFETY: cannot fail, takes nothing.
+    // SAFETY: getpgrp takes nothing and cannot fail.
     Pid(unsafe { libc::getpgrp() })
 }
 
-/// Whether a shell could resume this process after a terminal stop: its group is not orphaned. The
-/// kernel's rule (credentials(7)): some process of the group has a parent in the same session but in
-/// another group. Looked for from us upwards: a script may stand between us and the shell.
+/// Whether a shell can resume this process after a stop by the terminal: its group is not orphaned. By the kernel's
+/// rule (credentials(7)) a process of the group has a parent in the same session, but in another group. Searched
+/// upwards from this process, because a script may be between it and the shell.
 pub fn can_be_resumed() -> bool {
     let own = own_group();
     // SAFETY: plain numbers.
     let session = unsafe { libc::getsid(0) };
     let mut parent = super::process::parent();
-    // Deeper than any script.
+    // Scripts do not call each other more deeply than this.
     for _ in 0..32 {
         if parent.0 == 0 {
-            // Outside this pid namespace.
+            // The parent is outside this pid namespace.
             return false;
         }
         // SAFETY: plain numbers.

@@ -6,17 +6,18 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use graceinit::account::account::{Account, Stretch, VERSION};
+use graceinit::account::line::Line;
+use graceinit::account::metrics::{self, Form};
+use graceinit::account::page::{self, Edition};
+use graceinit::account::report;
+use graceinit::account::time::Span;
 use graceinit::machine::phase::PhaseName;
-use graceinit::observe::account::{Account, Span, Stretch, VERSION};
-use graceinit::observe::line::Line;
-use graceinit::observe::metrics::{self, Form};
-use graceinit::observe::page::{self, Shown};
-use graceinit::observe::report;
 use serde_json::Value as Json;
 
 use super::tally::Tally;
 use crate::blackbox::plans::Plan;
-use crate::machine::life::Told;
+use crate::machine::life::Recorded;
 use crate::support::dice::Dice;
 use crate::support::files::Place;
 use crate::support::{Fault, Outcome, Program, need};
@@ -24,12 +25,12 @@ use crate::{ensure, ensure_eq};
 
 /// Folds what was told of a random life, holds the account to the machine at every step, and its
 /// renderings to one another at the end.
-pub(crate) fn check(told: &[Told]) -> Result<(), String> {
+pub(crate) fn check(told: &[Recorded]) -> Result<(), String> {
     let phase = PhaseName::Starting.as_str().to_owned();
     let phases = vec![Stretch { phase: phase.clone(), ..Stretch::default() }];
     let mut account = Account { v: VERSION, phase, phases, ..Account::default() };
     let mut log = Tally::begun();
-    for Told { at, facts, phase, ready } in told {
+    for Recorded { at, facts, phase, ready } in told {
         for fact in facts {
             log.hear_line(&Line::of(fact), &account.phase);
             account.take(Span(at.0 / 1000), fact);
@@ -45,7 +46,7 @@ pub(crate) fn check(told: &[Told]) -> Result<(), String> {
     }
     same("report", &log, &Tally::of_report(&parsed(&account, usize::MAX)?))?;
     same("metrics", &log, &Tally::of_metrics(&metrics::render(&account, Form::Text)))?;
-    let page = page::render(&account, Shown::Saved);
+    let page = page::render(&account, Edition::Saved);
     same("page", &log, &Tally::of_page(&page))
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use graceinit::observe::account::Account;
+use graceinit::account::account::Account;
 
 use crate::support::files::Place;
 use crate::support::init::puppet_line;
@@ -233,7 +233,7 @@ fn a_fifo(room: Room) -> Outcome {
     let begun = Instant::now();
     let mut run = launch(room, &place).app("ready exit=3").start()?;
     run.exits(3)?;
-    run.err.find("report: it takes too long; going on")?;
+    run.err.find("report: the write takes too long; going on")?;
     ensure!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
     ensure!(run.survivors().is_empty(), "left behind: {:?}", run.survivors());
     let mut text = vec![0; 1 << 20];

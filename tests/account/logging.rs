@@ -150,7 +150,7 @@ fn a_stop_reads_as_a_story(room: Room) -> Outcome {
         ("stop requested from ", " signal=TERM budget=10.000s"),
         ("pre-stop hook started hook=deregister attempt=1 limit=5.000s", ""),
         ("pre-stop hook done with code 0 hook=deregister attempt=1 took=0.", "s"),
-        ("draining: the app serves on delay=0.200s", ""),
+        ("draining: the app keeps serving delay=0.200s", ""),
         ("drained busy=0 owed=0 idle=0 new=0 queued=0 after=", "s"),
         ("on-stop hook started hook=flush attempt=1 limit=5.000s", ""),
         ("on-stop hook done with code 0 hook=flush attempt=1 took=0.", "s"),

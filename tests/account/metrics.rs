@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use graceinit::machine::drain::Look;
+use graceinit::account::account::{Account, Hook, Setting, VERSION};
+use graceinit::account::incident::{Incident, Kin};
+use graceinit::account::metrics::{self, Form};
+use graceinit::account::time::{Span, Wall};
+use graceinit::machine::connections::Sample;
 use graceinit::machine::fact::{DrainEnd, Fact, Reason};
-use graceinit::machine::hook::{HookId, HookPhase, Outcome as End};
+use graceinit::machine::hooks::{HookId, HookPhase, Outcome as End};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Ending, Scope};
-use graceinit::observe::account::{Account, Hook, Setting, Span, VERSION, Wall};
-use graceinit::observe::met::{Kin, Met};
-use graceinit::observe::metrics::{self, Form};
 use graceinit::types::{Pid, Signal, Status};
 
 use crate::support::files::Place;
@@ -119,7 +120,8 @@ fn rich() -> Account {
         account.take(now(), &Fact::Entered(phase));
         match phase {
             PhaseName::Starting => {
-                account.meet(now(), &Met::Started { pid: Pid(7), name: "app".into() });
+                account
+                    .take_incident(now(), &Incident::Started { pid: Pid(7), name: "app".into() });
             }
             PhaseName::Ready => account.take(now(), &Fact::Ready { after: seconds(1) }),
             PhaseName::PreStop => {
@@ -135,8 +137,8 @@ fn rich() -> Account {
             }
             PhaseName::Drain => {
                 account.take(now(), &Fact::DrainBegun { delay: seconds(2) });
-                let look = Look { busy: 1, owed: 2, idle: 3, queued: 4, ..Look::default() };
-                account.take(now(), &Fact::Looked { look });
+                let look = Sample { busy: 1, owed: 2, idle: 3, queued: 4, ..Sample::default() };
+                account.take(now(), &Fact::Sampled { sample: look });
                 let (why, after, last) = (DrainEnd::Quiet, seconds(1), Some(look));
                 account.take(now(), &Fact::DrainEnded { why, after, last });
             }
@@ -154,9 +156,9 @@ fn rich() -> Account {
     }
     for kin in [Kin::App, Kin::Hook, Kin::Orphan, Kin::Helper] {
         let status = Status::Code(0);
-        account.meet(now(), &Met::Reaped { kin, pid: Pid(9), status, warn: false });
+        account.take_incident(now(), &Incident::Reaped { kin, pid: Pid(9), status, warn: false });
     }
-    account.meet(now(), &Met::LinesDropped { lines: 4 });
+    account.counts.lines_dropped = 4;
     for phase in HookPhase::ALL {
         for (round, outcome) in (0..).zip([End::Done, End::Failed, End::TimedOut, End::NotStarted])
         {

@@ -13,11 +13,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use graceinit::observe::account::{
-    self, Account, App, Attempt, Drain, Exit, Hook, Killed, Said, Seen, Span, Stop, Stretch,
-    Survivor, Wall,
+use graceinit::account::account::{
+    self, Account, App, Attempt, Drain, DrainSample, Exit, Hook, Killed, Said, Stop, Stretch,
+    Survivor,
 };
-use graceinit::observe::page::{self, Shown};
+use graceinit::account::page::{self, Edition};
+use graceinit::account::time::{Span, Wall};
 
 use crate::support::files::Place;
 use crate::support::init::puppet_line;
@@ -108,7 +109,8 @@ fn over() -> Account {
         connections: Some(3),
         ..Survivor::default()
     }];
-    let seen = |at: u64, busy| Seen { at: Span(at * S), busy, idle: 4, ..Seen::default() };
+    let seen =
+        |at: u64, busy| DrainSample { at: Span(at * S), busy, idle: 4, ..DrainSample::default() };
     account.drain = Some(Drain {
         at: Span(101 * S),
         ended: Some(Span(104 * S)),
@@ -146,8 +148,8 @@ fn the_policy_allows_what_the_page_has() -> Outcome {
     if !need::program(PYTHON) {
         return Ok(());
     }
-    let live = page::render(&ready(), Shown::Live);
-    let saved = page::render(&ready(), Shown::Saved);
+    let live = page::render(&ready(), Edition::Live);
+    let saved = page::render(&ready(), Edition::Saved);
     for (kind, tag) in [("style-src", "style"), ("script-src", "script")] {
         let inside = between(&live, &format!("<{tag}>"), &format!("</{tag}>"))?;
         let wanted = format!("{kind} 'sha256-{}'", hash(inside)?);
@@ -282,7 +284,7 @@ fn answer(
     if !head.starts_with(b"GET /debug/graceinit ") {
         return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
     }
-    let page = page::render(&account.lock().unwrap(), Shown::Live);
+    let page = page::render(&account.lock().unwrap(), Edition::Live);
     asked.fetch_add(1, Ordering::SeqCst);
     write!(
         stream,

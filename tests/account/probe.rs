@@ -83,7 +83,7 @@ fn a_healthcheck_needs_variables_only(room: Room) -> Outcome {
         for word in [
             "phase        pre-stop for ",
             "ready        no",
-            "asked for by TERM from ",
+            "requested by TERM from ",
             " of 1m left",
         ] {
             ensure!(text.contains(word), "no {word:?} in {text}");
@@ -149,7 +149,7 @@ fn whoever_else_answers_is_not_believed() -> Outcome {
     let silent = (silent.local_addr()?.to_string(), silent);
     for (address, complaint) in [
         (&nobody, "No such file or directory"),
-        (&garbage, "the answer is no HTTP/1"),
+        (&garbage, "the answer is not HTTP/1"),
         (&other, "gave an answer that is not graceinit's: 404 who are ?you?\n"),
         (&rude, "it closed the connection without an answer"),
         (&endless, "the answer is too long"),

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use graceinit::observe::account::{
-    Account, App, Attempt, Counts, Drain, Ended, Entry, Exit, Held, Histogram, Hook, Killed,
-    Process, Said, Seen, Setting, Span, Stop, Stretch, Survivor, VERSION, Wall,
+use graceinit::account::account::{
+    Account, App, Attempt, Counts, Drain, DrainSample, Ended, Entry, Exit, Held, Histogram, Hook,
+    Killed, Process, Said, Setting, Stop, Stretch, Survivor, VERSION,
 };
-use graceinit::observe::line::Value;
-use graceinit::observe::{report, summary};
+use graceinit::account::time::{Span, Wall};
+use graceinit::account::value::Value;
+use graceinit::account::{report, summary};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -41,20 +42,11 @@ fn entry() -> impl Strategy<Value = Entry> {
         .prop_map(|(at, level, fact, msg, fields)| Entry { at, level, fact, msg, fields })
 }
 
-fn seen() -> impl Strategy<Value = Seen> {
+fn seen() -> impl Strategy<Value = DrainSample> {
     let counts = (any::<[u32; 5]>(), any::<[u32; 4]>());
     (span(), counts).prop_map(
-        |(at, ([busy, owed, idle, new, queued], [vanished, stalled, cut, uncertain]))| Seen {
-            at,
-            busy,
-            owed,
-            idle,
-            new,
-            queued,
-            vanished,
-            stalled,
-            cut,
-            uncertain,
+        |(at, ([busy, owed, idle, new, queued], [vanished, stalled, cut, uncertain]))| {
+            DrainSample { at, busy, owed, idle, new, queued, vanished, stalled, cut, uncertain }
         },
     )
 }
@@ -381,7 +373,7 @@ fn full() -> Account {
     };
     let (busy, owed, idle, new, queued) = (1, 2, 3, 4, 5);
     let (vanished, stalled, cut, uncertain) = (6, 7, 8, 9);
-    let seen = Seen { at, busy, owed, idle, new, queued, vanished, stalled, cut, uncertain };
+    let seen = DrainSample { at, busy, owed, idle, new, queued, vanished, stalled, cut, uncertain };
     let mut took = Histogram::default();
     took.add(at);
     Account {

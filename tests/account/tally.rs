@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use graceinit::observe::line::{Line, Value};
+use graceinit::account::line::Line;
+use graceinit::account::value::Value;
 use serde_json::Value as Json;
 
 /// Numbers by name.

@@ -98,7 +98,7 @@ fn a_stop_between_two_tries_of_a_pre_start_hook(room: Room) -> Outcome {
         .flags("--grace 60s --hook-retries 3 --hook-backoff 30s -v --pre-start false")
         .app("ready exit=0")
         .start()?;
-    run.err.until("graceinit: info: pre-start hook is tried again")?;
+    run.err.until("graceinit: info: pre-start hook is retried")?;
     run.signal("TERM")?;
     run.exits(143)
 }
@@ -238,7 +238,7 @@ fn a_reload_can_be_refused(room: Room) -> Outcome {
     let mut run = with_app(&place, launch).start()?;
     run.ready()?;
     run.signal("HUP")?;
-    run.err.until("graceinit: warn: the reload signal is not passed on: an on-reload hook has failed hook=check")?;
+    run.err.until("graceinit: warn: the reload signal is not forwarded: an on-reload hook has failed hook=check")?;
     place.file("valid", "", 0o644);
     run.signal("HUP")?;
     run.out.expect("got HUP ")?;
@@ -296,7 +296,7 @@ fn an_on_stop_hook_may_abort_its_phase(room: Room) -> Outcome {
     run.ready()?;
     stops(&mut run)?;
     ensure_eq!(place.expect("notes")?, "app\n", "what ran");
-    run.err.find("the other on-stop hooks are left out: this one has failed hook=drain").map(drop)
+    run.err.find("the other on-stop hooks are skipped: this one has failed hook=drain").map(drop)
 }
 
 both_rooms!(

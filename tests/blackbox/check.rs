@@ -113,7 +113,7 @@ fn a_plan_without_a_deadline_has_no_end() -> Outcome {
             vec![],
             "--check=docker",
             0,
-            &["\nThere is no stop in phases: signals are passed on, TERM and INT like all others"],
+            &["\nThere is no stop in phases: signals are forwarded, TERM and INT like all others"],
         ),
         (
             vec![("GRACEINIT_STOP_SIGNAL", "TERM:1s,INT:50%,QUIT")],

@@ -152,7 +152,7 @@ impl Server {
     /// A stop is asked for, and the drain has begun.
     fn drains(&self) -> Outcome {
         self.run.signal("TERM")?;
-        self.run.err.until("graceinit: info: draining: the app serves on").map(drop)
+        self.run.err.until("graceinit: info: draining: the app keeps serving").map(drop)
     }
 
     /// Waits for a look that shows this, and says that the app was told nothing until then.

@@ -90,7 +90,7 @@ fn a_term_that_is_passed_on_continues_a_stopped_app(room: Room) -> Outcome {
     proc::poll("the app stopped", || proc::process(app).filter(|p| p.state == 'T'))?;
     // The end of this wake-up: graceinit has looked round since then.
     run.signal("WINCH")?;
-    run.err.until("graceinit: debug: passing a signal on to the app signal=WINCH")?;
+    run.err.until("graceinit: debug: forwarding a signal to the app signal=WINCH")?;
     run.signal("TERM")?;
     run.exits(3)
 }

@@ -154,7 +154,29 @@ fn who_is_killed_by_hand_is_recorded_too(room: Room) -> Outcome {
     record(&run, "puppet").map(drop)
 }
 
+/// The app ends after it was recorded among those who are still there and before the budget ends. A post-stop hook
+/// is killed later on: that is no reason to report the app.
+fn an_app_that_ends_after_it_was_recorded_is_not_reported(room: Room) -> Outcome {
+    let mut run = Launch::graceinit(room)
+        .flags("--log-level trace --scope main --grace 2s --diagnose QUIT@50ms")
+        .flags("--post-stop-timeout 1s")
+        .flag("--post-stop", "tail -f /dev/null")
+        .app("block ready echo=QUIT:0")
+        .start()?;
+    run.ready()?;
+    run.signal("TERM")?;
+    run.exits(0)?;
+    // Otherwise there would have been nothing to report.
+    run.err.find("reaped the helper")?;
+    run.err.find("timed out")?;
+    let reported: Vec<_> =
+        run.err.all()?.into_iter().filter(|line| line.0.contains("still there")).collect();
+    ensure!(reported.is_empty(), "{reported:?}");
+    Ok(())
+}
+
 both_rooms!(
+    an_app_that_ends_after_it_was_recorded_is_not_reported,
     the_app_is_asked_what_it_is_doing,
     an_app_that_ends_is_not_asked,
     survivors_are_recorded,

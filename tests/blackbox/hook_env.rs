@@ -216,6 +216,20 @@ fn a_trace_is_begun_or_continued(room: Room) -> Outcome {
     Ok(())
 }
 
+/// A last line without a newline is read when the hook is reaped, and is recorded before that.
+fn the_last_line_of_a_hook_comes_before_its_end(room: Room) -> Outcome {
+    let (run, _) = run_to_the_end(
+        Launch::graceinit(room)
+            .flags("--log-level trace")
+            .flag("--pre-stop", "sh -c 'printf unfinished'"),
+    )?;
+    let lines = run.err.all()?;
+    let place = |part: &str| lines.iter().position(|line| line.0.contains(part));
+    let (said, reaped) = (place("stdout] unfinished"), place("reaped the hook"));
+    ensure!(said.is_some() && said < reaped, "said: line {said:?}, reaped: line {reaped:?}");
+    Ok(())
+}
+
 /// News on stdout, complaints on stderr, both line by line with phase, hook and stream.
 fn the_output_of_a_hook_is_in_the_log(room: Room) -> Outcome {
     let script = "say=hello complain=alas";
@@ -316,6 +330,7 @@ both_rooms!(
     foreign_hook_variables_are_replaced,
     a_trace_is_begun_or_continued,
     the_output_of_a_hook_is_in_the_log,
+    the_last_line_of_a_hook_comes_before_its_end,
     a_hook_may_print_a_lot,
     a_hook_starts_clean,
     words_are_split_as_a_shell_does

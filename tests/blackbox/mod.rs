@@ -21,6 +21,7 @@ mod mistakes;
 mod notify;
 mod observer;
 mod options;
+mod order;
 mod peers;
 mod place;
 pub(crate) mod plans;

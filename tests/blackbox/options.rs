@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+use graceinit::account::log::Format;
+use graceinit::cli::persona::Persona;
 use graceinit::cli::{self, Given, Instead, OPTIONS};
 use graceinit::config::source::Source;
 use graceinit::config::{self, Config, Place as Where};
-use graceinit::observe::log::Format;
-use graceinit::persona::Persona;
 
 use crate::support::files::Place;
 use crate::support::{Launch, Outcome, Room};
@@ -66,7 +66,7 @@ impl Said<'_> {
 fn essence(config: &Config) -> String {
     let hooks = config::hooks::Hook::clone;
     let mut list = Vec::new();
-    for phase in graceinit::machine::hook::HookPhase::ALL {
+    for phase in graceinit::machine::hooks::HookPhase::ALL {
         list.extend(config.hooks.of(phase).iter().map(hooks).map(|mut hook| {
             hook.source = Source::Default("");
             (phase, hook)

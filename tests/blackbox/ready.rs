@@ -229,7 +229,7 @@ fn a_stop_before_it_is_ready(room: Room) -> Outcome {
     run.ready()?;
     stops(&mut run)?;
     not_ready_yet(&place)?;
-    ensure!(run.err.find("draining: the app serves on").is_err(), "nothing is drained");
+    ensure!(run.err.find("draining: the app keeps serving").is_err(), "nothing is drained");
     Ok(())
 }
 

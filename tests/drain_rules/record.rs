@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use graceinit::machine::connections::Reading;
-use graceinit::sight::reading;
+use graceinit::sockets::reading;
 use graceinit::sys::sockdiag::{Diag, Kind, Query, States};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 

@@ -1,13 +1,13 @@
-//! What the actions of one event add up to, and what they should have added up to.
+//! A batch: the actions of one event, and the actions that the event requires.
 
 use std::mem::discriminant;
 use std::ops::Range;
 use std::time::Duration;
 
 use graceinit::machine::fact::Fact;
-use graceinit::machine::hook::{HookId, Outcome};
+use graceinit::machine::hooks::{HookId, Outcome};
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
-use graceinit::machine::ready::Failure;
 use graceinit::machine::{Event, Target};
 use graceinit::types::{Pid, Signal};
 
@@ -15,13 +15,13 @@ use super::promises::{Kept, Promise, kept};
 
 pub(super) type Sent = (Signal, Target, Option<usize>);
 
-/// `owed_…` is reckoned from the event, its namesake is what the machine did.
+/// `owed_…` is computed from the event; the field of the same name without it is what the machine did.
 pub(super) struct Batch {
     pub(super) event: Event,
     pub(super) phase_before: PhaseName,
-    /// Signals to the app, those that ask it to stop excepted.
+    /// Signals to the app, except stop signals.
     pub(super) owed: Vec<Sent>,
-    /// After all others.
+    /// A signal that has to come after all others.
     pub(super) owed_at_last: Option<Sent>,
     pub(super) sent: Vec<Sent>,
     /// Facts about signals, retries, aborts, more time and the app's end.
@@ -37,22 +37,30 @@ pub(super) struct Batch {
     pub(super) news: Vec<Fact>,
     pub(super) owed_follows: Vec<Pid>,
     pub(super) follows: Vec<Pid>,
-    /// The app has failed: it has to be stopped now.
+    /// The app has failed and has to be stopped by this event.
     pub(super) owed_failure: Option<Failure>,
-    /// The app has said that it ends by itself: readiness has to fall now.
+    /// The app has announced its end: readiness has to fall by this event.
     pub(super) owed_over: bool,
-    /// It has to be made to speak now: the signal, and what is left of the budget.
+    /// The diagnose signal has to be sent by this event: the signal, and the rest of the budget.
     pub(super) owed_diagnosis: Option<(Signal, Option<Duration>)>,
-    /// SIGKILL must come now, and why.
+    /// SIGKILL has to be sent by this event, because of this promise.
     pub(super) owed_kill: Option<Promise>,
     pub(super) kills: usize,
-    pub(super) owed_survey: bool,
-    pub(super) surveys: usize,
-    /// TERM or INT is passed on.
+    pub(super) owed_scan: bool,
+    pub(super) scans: usize,
+    /// How often the end of the budget was recorded.
+    pub(super) budget_ends: usize,
+    pub(super) survivor_reports: usize,
+    /// How many phases that read the process tree were entered.
+    pub(super) tree_phases: usize,
+    pub(super) prepared_reports: usize,
+    pub(super) owed_more_time: Vec<Duration>,
+    pub(super) more_time: Vec<Duration>,
+    /// TERM or INT is forwarded.
     pub(super) asks: bool,
-    /// Whose business the signals are that go to the app.
+    /// The promise that the signals to the app are part of.
     pub(super) sent_by: Promise,
-    /// How the attempt of the present event ended.
+    /// The outcome that has to be recorded for the attempt of this event.
     pub(super) expected_end: Option<(HookId, Outcome)>,
 }
 
@@ -80,25 +88,40 @@ impl Batch {
             owed_diagnosis: None,
             owed_kill: None,
             kills: 0,
-            owed_survey: false,
-            surveys: 0,
+            owed_scan: false,
+            scans: 0,
+            budget_ends: 0,
+            survivor_reports: 0,
+            tree_phases: 0,
+            prepared_reports: 0,
+            owed_more_time: Vec::new(),
+            more_time: Vec::new(),
             asks: false,
             sent_by: Promise::ForwardedOnce,
             expected_end: None,
         }
     }
 
-    /// Everything that was owed was done, once and in its order, and nothing else.
+    /// Everything that the event requires was done, once and in its order, and nothing else.
     pub(super) fn judge(&self) -> Kept {
         self.judge_news()?;
         self.judge_facts()?;
         if let Some(promise) = self.owed_kill {
             kept(self.kills == 1, promise, || "SIGKILL was to come now, and did not")?;
         }
-        kept(self.surveys == usize::from(self.owed_survey), Promise::Survey, || {
-            format!("{} surveys at {:?}", self.surveys, self.event)
+        kept(self.scans == usize::from(self.owed_scan), Promise::SurvivorScan, || {
+            format!("{} scans at {:?}", self.scans, self.event)
         })?;
-        // Whether rounds are told apart is a promise of its own.
+        kept(self.survivor_reports == self.budget_ends, Promise::Survivors, || {
+            format!("{} reports at {:?}", self.survivor_reports, self.event)
+        })?;
+        kept(self.prepared_reports == self.tree_phases, Promise::DeadMansReport, || {
+            format!("{} for {} phases", self.prepared_reports, self.tree_phases)
+        })?;
+        kept(self.more_time == self.owed_more_time, Promise::MoreTime, || {
+            format!("{:?}, not {:?}", self.more_time, self.owed_more_time)
+        })?;
+        // That rounds differ is a promise of its own.
         let names = |hooks: &[(HookId, Signal)]| -> Vec<(HookId, Signal)> {
             hooks.iter().map(|(id, signal)| (HookId { round: 0, ..*id }, *signal)).collect()
         };
@@ -120,7 +143,7 @@ impl Batch {
         })
     }
 
-    /// A failure must not be overlooked.
+    /// A failure has to be acted on.
     pub(super) fn judge_failures(&self) -> Kept {
         kept(self.owed_failure != Some(Failure::NotReady), Promise::ReadyInTime, || "no stop")?;
         kept(self.owed_failure.is_none(), Promise::Watchdog, || "no stop")
@@ -131,7 +154,7 @@ impl Batch {
         kept(self.follows == self.owed_follows, Promise::MainPid, || {
             format!("{:?}, not {:?}", self.follows, self.owed_follows)
         })?;
-        // In which order is the account's own affair.
+        // Their order is not promised.
         let count = |all: &[Fact], one: &Fact| all.iter().filter(|fact| *fact == one).count();
         let told = |one: &Fact| count(&self.news, one) == count(&self.owed_news, one);
         let right = self.news.iter().chain(&self.owed_news).all(told);
@@ -146,7 +169,7 @@ impl Batch {
         told.and_then(|()| self.judge_places(self.facts.len()..missing))
     }
 
-    /// Before the consequences hide the cause.
+    /// Called before the end of the batch, so that the first wrong fact is reported and not its consequences.
     pub(super) fn judge_facts_so_far(&self) -> Kept {
         self.judge_places(0..self.facts.len())
     }
@@ -163,7 +186,7 @@ impl Batch {
                 Some(Fact::Extended { .. }) => Promise::MoreTime,
                 Some(Fact::HookRetried { .. }) => Promise::Retries,
                 Some(Fact::StopAgain { .. }) if same_kind => Promise::StopAgain,
-                Some(Fact::StopRequested { .. }) if same_kind => Promise::TimeTold,
+                Some(Fact::StopRequested { .. }) if same_kind => Promise::TimeRecorded,
                 Some(Fact::Held { .. }) => Promise::HeldSignals,
                 Some(
                     Fact::ReloadRequested { .. }

@@ -1,8 +1,8 @@
-//! The promises about the drain: when there is one, how long it lasts, when the ports are looked at.
+//! The promises about the drain: when there is one, how long it lasts, when samples are taken.
 
 use std::time::Duration;
 
-use graceinit::machine::drain::Look;
+use graceinit::machine::connections::Sample;
 use graceinit::machine::fact::{DrainEnd, Fact};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::Plan;
@@ -13,47 +13,48 @@ use super::ledger::{Ledger, measure};
 use super::promises::{Kept, Promise, kept};
 use super::world::{World, ms};
 
-/// The account of the drain.
+/// The state of the drain.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Drain {
     /// When readiness fell, if the app is to be drained.
     pub(super) fell: Option<Time>,
     acks: u32,
     begun: Option<Time>,
-    /// When it was told last that the drain lasts.
+    /// When a fact told last that the drain lasts.
     told: Time,
-    /// Which connections held it is to be told.
+    /// The connections that held it have to be told.
     holders_owed: bool,
-    last: Option<Look>,
-    /// When the next look is due.
-    look_due: Option<Time>,
+    last: Option<Sample>,
+    /// When the next sample has to be taken.
+    sample_due: Option<Time>,
     pub(super) ended: Option<DrainEnd>,
 }
 
 impl Ledger {
-    /// On-stop hooks and the app get the rest, if the budget has an end.
+    /// The rest of the budget is kept for on-stop hooks and the app.
     fn budget_needs_rest(&self, plan: &Plan) -> Option<Time> {
         let quarter = (measure(plan) / 4).min(Duration::from_secs(5));
         let quarters = if plan.hooks.on_stop.is_empty() { 1 } else { 2 };
-        self.deadline.map(|deadline| deadline.before(quarter * quarters))
+        self.budget_end.map(|budget_end| budget_end.before(quarter * quarters))
     }
 
-    fn longest_drain(&self, plan: &Plan) -> Option<Time> {
+    fn longest_drain_end(&self, plan: &Plan) -> Option<Time> {
         Some(self.drain.begun?.after(plan.drain?.max?))
     }
 
+    /// The last moment of the drain.
     pub(super) fn drain_end(&self, plan: &Plan) -> Option<Time> {
-        self.budget_needs_rest(plan).into_iter().chain(self.longest_drain(plan)).min()
+        self.budget_needs_rest(plan).into_iter().chain(self.longest_drain_end(plan)).min()
     }
 
-    /// When balancers are taken to know.
+    /// When load balancers count as informed.
     fn known_at(&self, plan: &Plan) -> Time {
         let Some((drain, fell)) = plan.drain.zip(self.drain.fell) else { return Time::default() };
         let acknowledged = drain.acks.is_some_and(|wanted| wanted <= self.drain.acks);
         if acknowledged { Time::default() } else { fell.after(drain.delay) }
     }
 
-    /// Why the drain is over, if it is. `seen`: the ports were looked at just now.
+    /// Why the drain is over, if it is. `seen`: this event is a sample.
     fn over(&self, plan: &Plan, now: Time, seen: bool) -> Option<DrainEnd> {
         let drain = plan.drain?;
         let known = self.known_at(plan) <= now;
@@ -62,7 +63,7 @@ impl Ledger {
             Some(DrainEnd::Quiet)
         } else if past(self.budget_needs_rest(plan)) {
             Some(DrainEnd::Budget)
-        } else if past(self.longest_drain(plan)) {
+        } else if past(self.longest_drain_end(plan)) {
             Some(DrainEnd::Max)
         } else {
             (!drain.looks && known).then_some(DrainEnd::Delay)
@@ -87,7 +88,7 @@ impl Ledger {
             let now = world.now;
             self.drain.begun = Some(now);
             self.drain.told = now;
-            self.drain.look_due = drain.looks.then_some(now);
+            self.drain.sample_due = drain.looks.then_some(now);
             batch.owed_news.push(Fact::DrainBegun { delay: drain.delay });
         }
         if phase == PhaseName::OnStop || phase == PhaseName::Stopping {
@@ -98,32 +99,32 @@ impl Ledger {
         Ok(())
     }
 
-    pub(super) fn looked(&mut self, plan: &Plan, now: Time, look: Look, batch: &mut Batch) {
+    pub(super) fn sampled(&mut self, plan: &Plan, now: Time, look: Sample, batch: &mut Batch) {
         if self.phase != PhaseName::Drain || plan.drain.is_none() {
             return;
         }
         self.drain.last = Some(look);
-        batch.owed_news.push(Fact::Looked { look });
+        batch.owed_news.push(Fact::Sampled { sample: look });
         let five_seconds = self.drain.told.after(ms(5000)) <= now;
         if five_seconds && self.over(plan, now, true) != Some(DrainEnd::Quiet) {
             let after = now.since(self.drain.begun.unwrap_or_default());
-            batch.owed_news.push(Fact::StillDraining { look, after });
+            batch.owed_news.push(Fact::StillDraining { sample: look, after });
             self.drain.told = now;
         }
-        // When it is worth it; a look that costs much takes a tenth of the time at most.
-        self.drain.look_due = Some(now.after(look.next.max(ms(20)).max(look.cost * 10)));
+        // When it is worth it; samples take a tenth of the time at most.
+        self.drain.sample_due = Some(now.after(look.next.max(ms(20)).max(look.cost * 10)));
     }
 
     pub(super) fn judge_holders(&mut self) -> Kept {
         let owed = std::mem::take(&mut self.drain.holders_owed);
-        kept(owed, Promise::News, || "who held the drain: twice, or nothing was looked at")
+        kept(owed, Promise::News, || "who held the drain: twice, or without a sample")
     }
 
-    pub(super) fn judge_look(&mut self, plan: &Plan, now: Time) -> Kept {
-        let promise = Promise::Looks;
+    pub(super) fn judge_sample(&mut self, plan: &Plan, now: Time) -> Kept {
+        let promise = Promise::Samples;
         kept(self.phase == PhaseName::Drain, promise, || format!("in {:?}", self.phase))?;
         kept(plan.drain.is_some_and(|drain| drain.looks), promise, || "there are no ports")?;
-        let due = self.drain.look_due.take();
+        let due = self.drain.sample_due.take();
         kept(due.is_some_and(|due| due <= now), promise, || format!("at {now:?}, due: {due:?}"))
     }
 
@@ -136,7 +137,7 @@ impl Ledger {
         if drain.acks.is_some_and(|wanted| (before + 1..=acks).contains(&wanted)) {
             batch.owed_news.push(Fact::Acknowledged { acks, after: now.since(fell) });
             if self.phase == PhaseName::Drain && drain.looks {
-                self.drain.look_due = Some(now);
+                self.drain.sample_due = Some(now);
             }
         }
     }
@@ -145,12 +146,12 @@ impl Ledger {
         &mut self,
         plan: &Plan,
         now: Time,
-        (why, after, last): (DrainEnd, Duration, Option<Look>),
+        (why, after, last): (DrainEnd, Duration, Option<Sample>),
         batch: &Batch,
     ) -> Kept {
         let drains = self.phase == PhaseName::Drain && self.drain.ended.is_none();
         kept(drains, Promise::News, || format!("no drain is there to end in {:?}", self.phase))?;
-        let seen = matches!(batch.event, graceinit::machine::Event::Looked(_));
+        let seen = matches!(batch.event, graceinit::machine::Event::Sampled(_));
         let right = self.over(plan, now, seen);
         kept(right.is_some(), Promise::DrainHolds, || format!("{why:?}: {:?}", self.drain))?;
         kept(right == Some(why), Promise::News, || format!("{why:?}, not {right:?}"))?;
@@ -164,24 +165,24 @@ impl Ledger {
         Ok(())
     }
 
-    /// It was looked, and the drain goes on.
+    /// A drain that goes on after a sample must not be over.
     pub(super) fn judge_drain_goes_on(&self, plan: &Plan, now: Time, batch: &Batch) -> Kept {
-        let seen = matches!(batch.event, graceinit::machine::Event::Looked(_));
+        let seen = matches!(batch.event, graceinit::machine::Event::Sampled(_));
         let over = if seen { self.over(plan, now, true) } else { None };
         let drains = self.phase == PhaseName::Drain;
         kept(!drains || over.is_none(), Promise::DrainEnds, || format!("{over:?}"))
     }
 
-    /// When the drain has to be looked after, whatever the budget says.
+    /// When the machine has to wake for the drain, apart from the budget.
     pub(super) fn drain_wakes(&self, plan: &Plan) -> Option<Time> {
         let looks = plan.drain.is_some_and(|drain| drain.looks);
-        if looks { self.drain.look_due } else { Some(self.known_at(plan)) }
+        if looks { self.drain.sample_due } else { Some(self.known_at(plan)) }
     }
 
-    /// The supervisor sleeps until `wake` while the app is drained.
+    /// The loop sleeps until `wake` during the drain.
     pub(super) fn judge_drain_waits(&self, plan: &Plan, world: &World, wake: Time) -> Kept {
         let now = world.now;
-        kept(world.app_lives(), Promise::LeavesAtOnce, || "the app has gone")?;
+        kept(world.app_lives(), Promise::LeavesAtOnce, || "the app has ended")?;
         let over = self.over(plan, now, false);
         kept(over.is_none(), Promise::DrainEnds, || format!("{over:?}"))?;
         let end = self.drain_end(plan);
@@ -189,8 +190,8 @@ impl Ledger {
             format!("until {wake:?}, its end is {end:?}")
         })?;
         if plan.drain.is_some_and(|drain| drain.looks) {
-            let due = self.drain.look_due;
-            return kept(due.is_some_and(|due| wake <= due), Promise::Looks, || {
+            let due = self.drain.sample_due;
+            return kept(due.is_some_and(|due| wake <= due), Promise::Samples, || {
                 format!("until {wake:?}, due: {due:?}")
             });
         }

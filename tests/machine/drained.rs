@@ -1,12 +1,12 @@
-//! The drain's rule, alone: every sequence of looks and acknowledgements of a few steps, against the rule
-//! in the words of the manual.
+//! The rule of the drain: every sequence of a few samples and acknowledgements, checked against the rule of
+//! the manual.
 
 use std::time::Duration;
 
-use graceinit::machine::drain::{Look, Sight};
+use graceinit::machine::connections::{Sample, Visibility};
 use graceinit::machine::fact::{DrainEnd, Fact};
 use graceinit::machine::phase::PhaseName;
-use graceinit::machine::plan::Plan;
+use graceinit::machine::plan::{Plan, Surroundings};
 use graceinit::machine::{Action, Event, Machine};
 use graceinit::types::{Signal, Time};
 
@@ -20,30 +20,30 @@ const STEPS: usize = 4;
 const GRACE: u64 = 900;
 const END: u64 = 675;
 
-/// What a look may show.
-fn alphabet() -> [Look; 8] {
+/// What a sample may show.
+fn alphabet() -> [Sample; 8] {
     [
         busy(),
-        Look { owed: 1, next: ms(60), ..busy() },
-        Look { queued: 1, next: ms(1), ..busy() },
+        Sample { owed: 1, next: ms(60), ..busy() },
+        Sample { queued: 1, next: ms(1), ..busy() },
         calm(None),
         calm(Some(30)),
         calm(Some(70)),
-        Look { sight: Sight::Counts, ..busy() },
-        Look { sight: Sight::Blind, ..calm(None) },
+        Sample { visibility: Visibility::Counts, ..busy() },
+        Sample { visibility: Visibility::Blind, ..calm(None) },
     ]
 }
 
-/// What was seen, and when; when probes were answered.
+/// The samples with their times, and when probes were answered.
 #[derive(Clone, Default)]
 struct History {
-    looks: Vec<(Time, Look)>,
+    samples: Vec<(Time, Sample)>,
     answers: Vec<Time>,
 }
 
-/// Whether the drain that began at `begun` may end with the look that was made last, and so must.
+/// Whether the drain that began at `begun` may, and therefore must, end with the last sample.
 fn may_end(plan: &Plan, begun: Time, history: &History) -> bool {
-    let (Some(drain), Some(&(now, last))) = (plan.drain, history.looks.last()) else {
+    let (Some(drain), Some(&(now, last))) = (plan.drain, history.samples.last()) else {
         return false;
     };
     let known = drain.delay <= now.since(begun)
@@ -51,7 +51,7 @@ fn may_end(plan: &Plan, begun: Time, history: &History) -> bool {
     last.over && known
 }
 
-/// One drain: how it stands after each step is checked, and every continuation tried.
+/// One drain: each step is checked, and every continuation tried.
 struct Walk {
     plan: Plan,
     begun: Time,
@@ -67,14 +67,14 @@ impl Walk {
     }
 
     fn go(&mut self, machine: &Machine, now: Time, history: &History, left: usize) {
-        for look in alphabet() {
+        for sample in alphabet() {
             let (mut machine, mut history) = (machine.clone(), history.clone());
             let mut out = Vec::new();
-            machine.handle(now, Event::Looked(look), &mut out);
-            history.looks.push((now, look));
+            machine.handle(now, Event::Sampled(sample), &mut out);
+            history.samples.push((now, sample));
             self.steps += 1;
             let over = machine.phase().name() != PhaseName::Drain;
-            let story = || format!("{:?}, {:?}", self.plan.drain, history.looks);
+            let story = || format!("{:?}, {:?}", self.plan.drain, history.samples);
             assert_eq!(over, may_end(&self.plan, self.begun, &history), "{}", story());
             if over {
                 let quiet = |action: &Action| {
@@ -84,7 +84,7 @@ impl Walk {
                 self.ends[0] += 1;
                 continue;
             }
-            let wake = machine.deadline().expect("the budget runs");
+            let wake = machine.next_wakeup().expect("the budget runs");
             let pause = wake.since(now);
             let last = self.end();
             let short = wake != last && pause < ms(20);
@@ -93,16 +93,21 @@ impl Walk {
                 continue;
             }
             self.wait(&machine, wake, &history, left);
-            // A probe is answered half-way.
+            // A probe is answered halfway.
             let half = now.after(pause / 2);
             let mut asked = machine.clone();
             history.answers.push(half);
             let mut out = Vec::new();
             asked.handle(half, Event::Acknowledged(history.answers.len() as u32), &mut out);
             let enough = self.plan.drain.and_then(|drain| drain.acks);
-            let looks = enough == Some(history.answers.len() as u32);
-            assert_eq!(out.contains(&Action::Look), looks, "{history:?}", history = history.looks);
-            if looks {
+            let samples = enough == Some(history.answers.len() as u32);
+            assert_eq!(
+                out.contains(&Action::TakeSample),
+                samples,
+                "{history:?}",
+                history = history.samples
+            );
+            if samples {
                 self.go(&asked, half, &history, left - 1);
             } else {
                 self.wait(&asked, wake, &history, left);
@@ -110,14 +115,14 @@ impl Walk {
         }
     }
 
-    /// The time of the next look comes, or the end.
+    /// The clock moves to the next sample, or to the end of the drain.
     fn wait(&mut self, machine: &Machine, wake: Time, history: &History, left: usize) {
         let (mut machine, mut out) = (machine.clone(), Vec::new());
         machine.handle(wake, Event::Tick, &mut out);
         let last = self.end() <= wake;
-        let looks = out.iter().filter(|action| **action == Action::Look).count();
-        assert_eq!(looks, usize::from(!last), "{:?}", history.looks);
-        assert_eq!(machine.phase().name() != PhaseName::Drain, last, "{:?}", history.looks);
+        let samples = out.iter().filter(|action| **action == Action::TakeSample).count();
+        assert_eq!(samples, usize::from(!last), "{:?}", history.samples);
+        assert_eq!(machine.phase().name() != PhaseName::Drain, last, "{:?}", history.samples);
         if last {
             self.ends[1] += 1;
         } else {
@@ -130,19 +135,19 @@ fn walk(delay: u64, max: u64, acks: Option<u32>, first: Duration) -> Walk {
     let drain = Some(drain(true, delay, max, acks));
     let plan = Plan { grace: ms(GRACE), grace_max: ms(GRACE), drain, ..plain() };
     let begun = Time::default().after(ms(1_000_000));
-    let mut machine = Machine::new(plan.clone());
+    let mut machine = Machine::new(plan.clone(), Surroundings::default());
     let mut out = Vec::new();
     let stop = Event::Signal(from_process(Signal::TERM));
     for event in [Event::Begun, Event::AppExecuted, Event::Listening(true), stop] {
         machine.handle(begun, event, &mut out);
     }
-    assert_eq!(out.last(), Some(&Action::Look));
+    assert_eq!(out.last(), Some(&Action::TakeSample));
     let mut walk = Walk { plan, begun, steps: 0, ends: [0, 0] };
     let mut history = History::default();
     if !first.is_zero() {
-        // A long silence of the supervisor (a stopped machine) brings the end near.
-        machine.handle(begun, Event::Looked(busy()), &mut out);
-        history.looks.push((begun, busy()));
+        // A loop that was stopped for a while wakes near the end of the drain.
+        machine.handle(begun, Event::Sampled(busy()), &mut out);
+        history.samples.push((begun, busy()));
         walk.wait(&machine, begun.after(first), &history, STEPS);
     } else {
         walk.go(&machine, begun, &history, STEPS);
@@ -163,5 +168,7 @@ fn a_drain_ends_when_it_may_and_not_before() {
         }
     }
     assert!(ends.iter().all(|ends| *ends > 1000), "{ends:?}");
-    report(&format!("machine: drains: {steps} looks, {ends:?} ends by quiet and by the budget\n"));
+    report(&format!(
+        "machine: drains: {steps} samples, {ends:?} ends by quiet and by the budget\n"
+    ));
 }

@@ -1,16 +1,16 @@
-//! What the ledger expects of the exit.
+//! The promises about the exit and its code.
 
-use graceinit::machine::hook::HookPhase;
+use graceinit::machine::hooks::HookPhase;
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Ending, Plan};
-use graceinit::machine::ready::Failure;
 use graceinit::types::{Signal, Status};
 
 use super::ledger::Ledger;
 use super::promises::{Kept, Promise, kept};
-use super::world::{Surveyor, World};
+use super::world::{SurvivorScan, World};
 
-/// What graceinit says of an app that was not ready in time, or hung and then left with 0.
+/// The exit code for an app that was not ready in time, or missed its watchdog and then exited with 0.
 const NOT_READY: u8 = 124;
 
 impl Ledger {
@@ -25,9 +25,9 @@ impl Ledger {
         self.phase = PhaseName::Exit;
         let last = Promise::PostStopLast;
         let Some((ending, _)) = self.ended else {
-            return kept(false, last, || "nobody knows what became of the app");
+            return kept(false, last, || "how the app ended is not known");
         };
-        let limit = self.deadline.unwrap_or_default().after(plan.post_stop_timeout);
+        let limit = self.budget_end.unwrap_or_default().after(plan.post_stop_timeout);
         kept(world.now <= limit.after(self.late), Promise::ExitsInTime, || {
             format!("at {:?}, the limit is {limit:?}", world.now)
         })?;
@@ -35,14 +35,14 @@ impl Ledger {
         let served = self.all_had_their_turn(plan, HookPhase::PostStop);
         kept(served, Promise::PostStopAlways, || format!("left at {:?}", self.post_stop))?;
         let closed = self.open.is_empty();
-        kept(closed, Promise::Account, || format!("no end is told of {:?}", self.open))?;
-        let killed = world.strays.iter().all(|stray| stray.killed)
+        kept(closed, Promise::Account, || format!("no end is recorded of {:?}", self.open))?;
+        let killed = world.descendants.iter().all(|descendant| descendant.killed)
             && world.hooks.iter().all(|hook| hook.killed)
             && (world.app_killed || !world.app_lives())
-            && world.surveyor != Surveyor::Runs;
+            && world.scan != SurvivorScan::Runs;
         kept(killed, Promise::LeavesNothing, || "something is left to its fate")?;
-        let terminal = !plan.terminal || plan.session || world.terminal_is_ours;
-        kept(terminal, Promise::Terminal, || "it is not given back to whoever started us")?;
+        let terminal = !self.surroundings.terminal || plan.session || world.terminal_is_ours;
+        kept(terminal, Promise::Terminal, || "it is not taken back from the app")?;
         let ended_by = match ending {
             Ending::Was(Status::Signal(signal)) => Some(signal),
             Ending::Forestalled(signal) => Some(signal),
@@ -54,7 +54,7 @@ impl Ledger {
         kept(by == by_right, Promise::ExitCode, || format!("by {by:?}, not {by_right:?}"))
     }
 
-    /// SPEC of exit statuses, in the words of the manual.
+    /// The exit code by the rules of the manual.
     fn exit_code(&self, plan: &Plan, ending: Ending) -> u8 {
         let failure = self.readiness.failure;
         if failure == Some(Failure::NotReady) {

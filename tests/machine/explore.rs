@@ -1,4 +1,4 @@
-//! All that can happen: breadth-first through every state that a setup leads to.
+//! The exploration: breadth-first through every state that a setup leads to.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -7,23 +7,24 @@ use std::io::Write;
 use graceinit::machine::plan::{Scope, StopAgain};
 use graceinit::types::Signal;
 
+use super::bug::Bug;
+use super::choice::Choice;
 use super::life::Life;
 use super::promises::{Broken, Promise, kept};
-use super::sabotage::Bug;
-use super::world::{Choice, Setup};
+use super::world::Setup;
 use super::{serving, setups, standin};
 
-/// How much there was to see.
+/// The size of an exploration.
 #[derive(Debug)]
 pub(super) struct Explored {
     pub(super) states: usize,
     pub(super) transitions: usize,
-    /// How many of the states are ends.
+    /// How many of the states are exits.
     pub(super) ends: usize,
 }
 
-/// Folds 64 bits after the other into 64: the product of 128 bits, its halves laid over each other, as in
-/// wyhash. The library's own hasher takes half of all the time.
+/// Folds 64-bit words into 64 bits: the xor of the halves of a 128-bit product, as in wyhash. With the
+/// standard hasher, hashing takes half of the time.
 #[derive(Default)]
 struct Folded(u64);
 
@@ -64,7 +65,7 @@ impl Hasher for Folded {
     }
 }
 
-/// For what is a hash already.
+/// The hasher of keys that are hashes.
 #[derive(Default)]
 struct AsItIs(u64);
 
@@ -82,20 +83,20 @@ impl Hasher for AsItIs {
     }
 }
 
-/// The map of the states, without the states: 64 bits stand for each. Two of a million would be taken
-/// for one with a probability of 1 in 40 million.
+/// The graph of the states, with a 64-bit hash for each. That two of a million states share a hash has a
+/// probability of 1 in 40 million.
 #[derive(Default)]
 struct Atlas {
     known: HashMap<u64, usize, BuildHasherDefault<AsItIs>>,
-    /// Whence each state was reached first, and how.
+    /// The state and the choice by which each state was reached first.
     origin: Vec<Option<(usize, Choice)>>,
-    /// Where each state leads if nobody does anything.
+    /// The state that follows each state if only time passes.
     quiet: Vec<Quiet>,
 }
 
 #[derive(Clone, Copy)]
 enum Quiet {
-    /// It is an end, or the app may run for ever.
+    /// It is an exit, or the app may run for ever.
     Rests,
     LeadsTo(usize),
 }
@@ -124,7 +125,7 @@ impl Atlas {
         story
     }
 
-    /// No state leads back to itself if nobody does anything.
+    /// A state that leads back to itself if only time passes.
     fn find_quiet_circle(&self) -> Option<usize> {
         let mut settled = vec![false; self.quiet.len()];
         let mut walk_of = vec![usize::MAX; self.quiet.len()];
@@ -152,7 +153,7 @@ impl Atlas {
     }
 }
 
-/// Walks through all states. Those with a bug may have no end, so `limit` bounds their number.
+/// Visits all states. With a bug there may be infinitely many, so `limit` bounds their number.
 pub(super) fn explore(setup: &Setup, bug: Option<Bug>, limit: usize) -> Result<Explored, Broken> {
     let mut atlas = Atlas::default();
     let mut transitions = 0;
@@ -174,7 +175,7 @@ pub(super) fn explore(setup: &Setup, bug: Option<Bug>, limit: usize) -> Result<E
             kept(choices.contains(&quiet), Promise::Terminates, || format!("{quiet:?}"))
                 .map_err(|broken| blame(&atlas, broken, None))?;
         }
-        // The last of them needs no copy.
+        // `vec!` clones for all but the last, which gets `life` itself.
         let copies = vec![life; choices.len()];
         for (mut next, &choice) in copies.into_iter().zip(&choices) {
             transitions += 1;
@@ -196,7 +197,7 @@ pub(super) fn explore(setup: &Setup, bug: Option<Bug>, limit: usize) -> Result<E
     Ok(Explored { states: atlas.origin.len(), transitions, ends })
 }
 
-/// The story of a broken promise, told anew.
+/// The steps that led to a broken promise, performed again.
 pub(super) fn tell(setup: &Setup, bug: Option<Bug>, broken: &Broken) -> String {
     let mut life = Life::new(setup, bug);
     let mut text = format!("{}: {}\n", broken.promise, broken.how);
@@ -209,12 +210,12 @@ pub(super) fn tell(setup: &Setup, bug: Option<Bug>, broken: &Broken) -> String {
     text + &format!("  {}; reason {:?}\n{:#?}", life.describe(), life.reason(), setup.plan)
 }
 
-/// Seen without --nocapture too.
+/// Printed even without --nocapture.
 pub(super) fn report(line: &str) {
     std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
-/// Far above what any setup has.
+/// Far more states than any setup has.
 pub(super) const LIMIT: usize = 2_000_000;
 
 fn keeps_every_promise(name: &str, setup: &Setup, at_least: usize) {
@@ -228,7 +229,7 @@ fn keeps_every_promise(name: &str, setup: &Setup, at_least: usize) {
     }
 }
 
-/// One test for each setup, with the fewest states that make it worth its time.
+/// One test for each setup, with the least number of states that it must have.
 macro_rules! explored {
     ($($name:ident: $setup:expr, $at_least:expr;)*) => {$(
         #[test]
@@ -277,25 +278,25 @@ explored! {
     jittered: setups::jittered(), 100_000;
     conditions: serving::conditions(), 10_000;
     too_late: serving::too_late(), 10_000;
-    too_early: serving::too_early(), 5_000;
+    ready_before_the_start: serving::ready_before_the_start(), 5_000;
     probes: serving::probes(), 10_000;
     slow_probe: serving::slow_probe(), 5_000;
     suspended: serving::suspended(), 10_000;
     watchdog: serving::watchdog(), 10_000;
-    outspoken: serving::outspoken(), 10_000;
+    notifications: serving::notifications(), 10_000;
     delay: serving::delay(), 10_000;
     long_delay: serving::long_delay(), 2_000;
     quiet: serving::quiet(), 10_000;
     hasty: serving::hasty(), 2_000;
-    no_deadline: standin::no_deadline(), 10_000;
-    no_deadline_but_limits: standin::no_deadline_but_limits(), 10_000;
-    no_deadline_but_a_delay: standin::no_deadline_but_a_delay(), 2_000;
-    no_deadline_but_ports: standin::no_deadline_but_ports(), 2_000;
-    passes_on: standin::passes_on(), 10_000;
-    passes_on_at_a_terminal: standin::passes_on_at_a_terminal(), 10_000;
+    without_an_end: standin::without_an_end(), 10_000;
+    without_an_end_but_limits: standin::without_an_end_but_limits(), 10_000;
+    without_an_end_but_a_delay: standin::without_an_end_but_a_delay(), 2_000;
+    without_an_end_but_ports: standin::without_an_end_but_ports(), 2_000;
+    forwards_all: standin::forwards_all(), 10_000;
+    forwards_all_at_a_terminal: standin::forwards_all_at_a_terminal(), 10_000;
     session: standin::session(true, true), 2_000;
     session_without_a_shell: standin::session(false, true), 2_000;
-    session_that_passes_on: standin::session(true, false), 2_000;
+    session_that_forwards_all: standin::session(true, false), 2_000;
     session_with_another_stop: standin::session_with_rewrites(Some(Signal::TSTP)), 300;
     session_with_a_quit: standin::session_with_rewrites(Some(Signal::QUIT)), 300;
     session_without_a_stop: standin::session_with_rewrites(None), 300;

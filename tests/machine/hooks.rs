@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use graceinit::machine::budget;
 use graceinit::machine::fact::Fact;
-use graceinit::machine::hook::{HookId, HookPhase, Outcome};
+use graceinit::machine::hooks::{HookId, HookPhase, Outcome};
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Ending, HookLimits, OnFailure, Plan};
 use graceinit::types::Time;
@@ -14,21 +14,21 @@ use super::ledger::{Ledger, measure};
 use super::promises::{Kept, Promise, kept};
 use super::world::{OWN_ERROR, World};
 
-/// How far the hooks of a phase that runs them in order have come.
+/// The progress of a phase that runs its hooks in order.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Turn {
     NotBegun,
     Running(HookId),
-    /// `again`: when it is to be tried again, as things were at that time.
+    /// `again`: when it has to be retried, as computed at its end.
     Ended {
         id: HookId,
         again: Option<Time>,
     },
-    /// There was no time for it.
+    /// No time was left for the hook of this index.
     Skipped(usize),
-    /// One has failed for good, and the phase with it.
+    /// A hook has failed for good, and its phase with it.
     Aborted,
-    /// The phase was ended by something else.
+    /// The phase has ended for another reason.
     Closed,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn hooks_of(plan: &Plan, phase: HookPhase) -> &[HookLimits] {
     plan.hooks.of(phase)
 }
 
-/// The pause after this attempt, if nothing spreads it.
+/// The pause after this attempt, without jitter.
 fn whole_pause(limits: &HookLimits, attempt: u32) -> Duration {
     let mut pause = limits.backoff;
     for _ in 1..attempt {
@@ -45,27 +45,27 @@ fn whole_pause(limits: &HookLimits, attempt: u32) -> Duration {
     pause.min(Duration::from_secs(30))
 }
 
-/// The pause after this attempt. How it is spread is the machine's own affair; how far is not.
-fn pause(plan: &Plan, id: HookId) -> Duration {
+/// The pause after this attempt. Only the range of the jitter is promised, so the value is the machine's own.
+fn pause(plan: &Plan, jitter: u64, id: HookId) -> Duration {
     let whole = whole_pause(&hooks_of(plan, id.phase)[id.index], id.attempt);
-    let pause = budget::jittered(whole, plan.jitter, id);
-    let least = if plan.jitter == 0 { whole } else { whole / 2 };
+    let pause = budget::jittered(whole, jitter, id);
+    let least = if jitter == 0 { whole } else { whole / 2 };
     if (least..=whole).contains(&pause) { pause } else { whole }
 }
 
 impl Ledger {
-    /// The last moment for hooks of this phase, and the end of their budget, if that has one.
+    /// When hooks of this phase are killed, and the end of their budget, if it has one.
     fn hook_budget(&self, plan: &Plan, phase: HookPhase) -> (Time, Option<Time>) {
         let tenth = (plan.post_stop_timeout / 10).min(Duration::from_millis(100));
         match phase {
-            // Only their own limit counts.
+            // Only their own timeout counts.
             HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload | HookPhase::Ready => {
                 (Time(u64::MAX), None)
             }
             HookPhase::PreStop | HookPhase::OnStop => {
                 let quarter = (measure(plan) / 4).min(Duration::from_secs(5));
-                let last = |deadline: Time| deadline.before(quarter);
-                (self.deadline.map_or(Time(u64::MAX), last), self.deadline)
+                let last = |budget_end: Time| budget_end.before(quarter);
+                (self.budget_end.map_or(Time(u64::MAX), last), self.budget_end)
             }
             HookPhase::PostStop => {
                 let end = self.post_end.unwrap_or_default();
@@ -78,7 +78,7 @@ impl Ledger {
         self.hook_budget(plan, phase).0
     }
 
-    /// How far the hooks of a phase that runs them in order have come.
+    /// The progress of a phase that runs its hooks in order.
     fn turn(&self, phase: HookPhase) -> Option<&Turn> {
         match phase {
             HookPhase::PreStart => Some(&self.pre_start),
@@ -101,7 +101,7 @@ impl Ledger {
         }
     }
 
-    /// Whether these hooks are what the present phase is about.
+    /// Whether hooks of this phase may start or be retried now.
     fn is_present(&self, phase: HookPhase) -> bool {
         let alive = self.ended.is_none() && self.killed.is_none();
         match phase {
@@ -114,7 +114,7 @@ impl Ledger {
         }
     }
 
-    /// An attempt has ended, or was given up.
+    /// An attempt has ended, or was killed.
     pub(super) fn attempt_ended(
         &mut self,
         plan: &Plan,
@@ -126,10 +126,10 @@ impl Ledger {
         if id.phase == HookPhase::Ready {
             return self.probe_ended(at, id, ok, batch);
         }
-        // One that was killed at its limit was judged then; its exit is no news.
+        // An attempt that was killed at its timeout got its outcome then.
         let place = self.pre_stop_running.iter().position(|running| *running == id);
         let in_turn = self.turn(id.phase) == Some(&Turn::Running(id));
-        // One that outlives its phase is not missed.
+        // The failure of a hook that has outlived its phase has no consequence.
         let missed = !ok && self.is_present(id.phase);
         let again = if missed { self.retry_of(plan, id, at) } else { None };
         if let Some(place) = place {
@@ -142,7 +142,7 @@ impl Ledger {
             return;
         }
         if again.is_some() {
-            let pause = pause(plan, id);
+            let pause = pause(plan, self.surroundings.jitter, id);
             batch.owed_facts.push(Fact::HookRetried { id, pause });
         } else if missed {
             self.hook_failed(plan, at, id, batch);
@@ -150,7 +150,7 @@ impl Ledger {
         self.work_goes_on(plan, batch);
     }
 
-    /// It is not tried again.
+    /// The hook has failed for good.
     fn hook_failed(&mut self, plan: &Plan, at: Time, id: HookId, batch: &mut Batch) {
         let aborts = match id.phase {
             HookPhase::PreStop | HookPhase::PostStop | HookPhase::Ready => false,
@@ -165,7 +165,7 @@ impl Ledger {
         }
     }
 
-    /// When the hook whose attempt failed is to be tried again; the first of them in pre-stop.
+    /// When the failed hook has to be retried; in pre-stop, the first of several.
     pub(super) fn retry_due(&self, phase: HookPhase) -> Option<Time> {
         match self.turn(phase) {
             Some(&Turn::Ended { again, .. }) => again,
@@ -176,7 +176,7 @@ impl Ledger {
 
     fn retry_of(&self, plan: &Plan, id: HookId, failed: Time) -> Option<Time> {
         let limits = &hooks_of(plan, id.phase)[id.index];
-        let due = failed.after(pause(plan, id));
+        let due = failed.after(pause(plan, self.surroundings.jitter, id));
         let more = id.attempt <= limits.retries && due < self.last_moment(plan, id.phase);
         more.then_some(due)
     }
@@ -233,7 +233,7 @@ impl Ledger {
             HookPhase::PreStart | HookPhase::PostStop => true,
             _ => world.app_lives() && self.ended.is_none(),
         };
-        kept(rightly, order, || "the app has gone")?;
+        kept(rightly, order, || "the app has ended")?;
         match id.phase {
             HookPhase::PreStart => {
                 kept(self.is_present(id.phase), order, || "the start is over")?;
@@ -280,10 +280,10 @@ impl Ledger {
         kept(until == now.after(limits.timeout).min(last), Promise::HookLimit, || {
             format!("{id:?} may run until {until:?}, the last moment is {last:?}")
         })?;
-        // Where no budget runs, its own limit is all there is to tell.
+        // Where no budget runs, a hook gets the end of its own timeout.
         let budget_end = if id.phase < HookPhase::PreStop { Some(until) } else { budget_end };
         kept(end == budget_end, Promise::HookLimit, || {
-            format!("the budget ends at {budget_end:?}, the hook is told {end:?}")
+            format!("the budget ends at {budget_end:?}, the hook gets {end:?}")
         })
     }
 
@@ -310,7 +310,7 @@ impl Ledger {
         match id.phase {
             HookPhase::PreStop if id.attempt == 1 => self.pre_stop += 1,
             HookPhase::PreStop => self.pre_stop_retried(now, id)?,
-            // A retry for which the tick comes too late is no turn of its own.
+            // This includes a retry whose tick comes too late.
             phase => self.set_turn(phase, Turn::Skipped(id.index)),
         }
         Ok(())
@@ -328,12 +328,12 @@ impl Ledger {
             return kept(false, Promise::KillsOnlyLivingHooks, || format!("{id:?}"));
         };
         let moot = id.phase == HookPhase::Ready && !self.is_waiting();
-        kept(hook.until <= world.now || moot, Promise::KillNotEarly, || format!("{hook:?}"))?;
+        kept(hook.kill_at <= world.now || moot, Promise::KillNotEarly, || format!("{hook:?}"))?;
         self.attempt_ended(plan, world.now, id, false, batch);
         Ok(())
     }
 
-    /// Every pre-stop hook was started, each has ended or was killed, and none is to be tried again.
+    /// Every pre-stop hook was started, each has ended or was killed, and no retry waits.
     pub(super) fn pre_stop_is_over(&self, plan: &Plan, world: &World) -> bool {
         let busy =
             world.hooks.iter().any(|hook| hook.id.phase == HookPhase::PreStop && !hook.killed);

@@ -1,15 +1,15 @@
-//! Keeps account of one life from outside the machine, and holds every promise against it. What is
-//! expected is reckoned here anew, from the events alone.
+//! The ledger follows one life from outside the machine and checks every promise. It computes anew, from the
+//! events alone, what the machine has to do.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use graceinit::machine::budget::ENDLESS;
 use graceinit::machine::fact::{Fact, Reason};
-use graceinit::machine::hook::{HookId, HookPhase, Outcome};
+use graceinit::machine::hooks::{HookId, HookPhase, Outcome};
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
-use graceinit::machine::plan::{Ending, Plan};
-use graceinit::machine::ready::Failure;
+use graceinit::machine::plan::{Ending, Plan, Surroundings};
 use graceinit::machine::{Action, Event, Received};
 use graceinit::types::{Signal, Status, Time};
 
@@ -22,40 +22,41 @@ use super::world::World;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Ledger {
-    /// The last phase in the account.
+    pub(super) surroundings: Surroundings,
+    /// The last phase that was recorded.
     pub(super) phase: PhaseName,
     /// The app was forked.
     pub(super) started: bool,
-    /// Its execve is known to have succeeded.
+    /// Its execve was reported as successful.
     pub(super) executed: bool,
-    /// A stop has begun: it was asked for, or the app has failed.
+    /// A stop has begun: it was requested, or the app has failed.
     pub(super) begun: bool,
-    /// Whether the app can be sent work, and whether it lives up to what it says.
+    /// Readiness and watchdog.
     pub(super) readiness: Readiness,
     pub(super) drain: Drain,
     /// The first stop request.
     pub(super) asked: Option<Received>,
-    /// It came while the app lived, or in the wake-up that brought the news of its end.
+    /// It came while the app lived, or in the wake-up that reported its end.
     pub(super) asked_in_life: bool,
-    /// What became of the app, and when.
+    /// How the app ended, and when.
     pub(super) ended: Option<(Ending, Time)>,
-    /// The end of the budget, once it runs, if it has one, and what the app itself may move it to.
-    pub(super) deadline: Option<Time>,
-    pub(super) latest: Time,
-    /// A second stop request has ended it.
-    pub(super) cut_short: bool,
-    /// Somebody was sent to record who is still there.
-    pub(super) surveyed: bool,
-    /// When SIGKILL went to all.
+    /// The end of the budget, once it runs, if it has one, and how far the app may move it.
+    pub(super) budget_end: Option<Time>,
+    pub(super) budget_end_limit: Time,
+    /// A second stop request has ended the budget.
+    pub(super) hurried: bool,
+    /// The scan of the survivors was begun.
+    pub(super) scanned: bool,
+    /// When SIGKILL was sent to the tree.
     pub(super) killed: Option<Time>,
-    /// Something survived that for too long.
+    /// A process survived that for too long.
     pub(super) gave_up: bool,
-    /// The app was alive when SIGKILL went to all.
+    /// The app was alive when SIGKILL was sent to the tree.
     pub(super) app_killed: bool,
-    /// How many steps of the ladder were taken, and when the next is due.
+    /// How many steps of the ladder were taken, and when the next one has to be.
     pub(super) rungs: usize,
     pub(super) rung_due: Option<Time>,
-    /// When the diagnose signal is due, until it was sent.
+    /// When the diagnose signal has to be sent, until it was.
     pub(super) diagnose_due: Option<Time>,
     /// Signals that wait for the app to be started.
     pub(super) held: Vec<Received>,
@@ -71,27 +72,27 @@ pub(super) struct Ledger {
     pub(super) post_stop: Turn,
     /// The end of the post-stop reserve, once it runs.
     pub(super) post_end: Option<Time>,
-    /// Attempts of pre-stop hooks that nobody has judged yet.
+    /// Attempts of pre-stop hooks that have not ended.
     pub(super) pre_stop_running: Vec<HookId>,
-    /// Attempts of pre-stop hooks that failed, and when they are to be tried again.
+    /// Attempts of pre-stop hooks that failed, and when they have to be retried.
     pub(super) pre_stop_failed: Vec<(HookId, Time)>,
-    /// What post-stop hooks have left behind was told to stop.
-    pub(super) post_told: bool,
+    /// The processes that post-stop hooks left behind were sent the stop signal.
+    pub(super) post_asked: bool,
     pub(super) dead_man: Option<Time>,
-    /// Attempts that the account says have begun and not ended.
+    /// Attempts that were recorded as started and not as ended.
     pub(super) open: Vec<HookId>,
     /// The app is known to be stopped.
     pub(super) stopped: bool,
-    /// graceinit stopped itself.
+    /// graceinit has stopped itself.
     pub(super) suspended: bool,
     /// Ctrl-Z was typed before the app was executed.
     pub(super) typed_early: bool,
-    /// By how much ticks came too late, all together.
+    /// The sum of the delays of late ticks.
     pub(super) late: Duration,
     pub(super) exited: bool,
 }
 
-/// The signal that leftovers get. `--rewrite` has no say.
+/// The signal that leftovers get. `--rewrite` does not apply to them.
 pub(super) fn leftovers_signal(plan: &Plan) -> Signal {
     match plan.ladder.first().and_then(|rung| rung.signal) {
         Some(signal) if signal.ends_by_default() => signal,
@@ -104,27 +105,28 @@ pub(super) fn budget_of(plan: &Plan) -> Option<Duration> {
     (plan.grace != ENDLESS).then_some(plan.grace)
 }
 
-/// The budget that limits are shares of.
+/// The length that shares of the budget are taken from.
 pub(super) fn measure(plan: &Plan) -> Duration {
     budget_of(plan).unwrap_or(plan.leftovers)
 }
 
 impl Ledger {
-    pub(super) fn new(plan: &Plan) -> Ledger {
+    pub(super) fn new(surroundings: Surroundings) -> Ledger {
         Ledger {
+            surroundings,
             phase: PhaseName::Starting,
             started: false,
             executed: false,
             begun: false,
-            readiness: Readiness::new(plan),
+            readiness: Readiness::new(surroundings.watchdog),
             drain: Drain::default(),
             asked: None,
             asked_in_life: false,
             ended: None,
-            deadline: None,
-            latest: Time::default(),
-            cut_short: false,
-            surveyed: false,
+            budget_end: None,
+            budget_end_limit: Time::default(),
+            hurried: false,
+            scanned: false,
             killed: None,
             gave_up: false,
             app_killed: false,
@@ -141,7 +143,7 @@ impl Ledger {
             on_stop: Turn::NotBegun,
             post_stop: Turn::NotBegun,
             post_end: None,
-            post_told: false,
+            post_asked: false,
             pre_stop_running: Vec::new(),
             pre_stop_failed: Vec::new(),
             dead_man: None,
@@ -154,7 +156,7 @@ impl Ledger {
         }
     }
 
-    /// SIGKILL went to all.
+    /// SIGKILL was sent to the tree.
     pub(super) fn was_killed(&self) -> bool {
         self.killed.is_some()
     }
@@ -163,12 +165,12 @@ impl Ledger {
         matches!(self.post_stop, Turn::Ended { .. })
     }
 
-    /// The budget runs: its end cuts off whatever happens now.
+    /// The end of the budget cuts the present phase off.
     pub(super) fn budget_runs(&self) -> bool {
         (PhaseName::PreStop..=PhaseName::Leftovers).contains(&self.phase)
     }
 
-    /// What the event means, before the machine hears of it.
+    /// What the event means, before the machine handles it.
     pub(super) fn hear(&mut self, plan: &Plan, world: &World, event: Event, batch: &mut Batch) {
         let now = world.now;
         match event {
@@ -199,22 +201,21 @@ impl Ledger {
                 batch.expected_end = Some((id, Outcome::NotStarted));
                 self.attempt_ended(plan, now, id, false, batch);
             }
-            Event::Surveyed => self.survey_ended(now, batch),
+            Event::SurvivorsRecorded => self.scan_ended(now, batch),
             Event::Notice(notice) => self.notice(plan, now, notice, batch),
             Event::ConditionHolds(index) => {
                 self.app_executed(plan, now);
                 self.condition_holds(now, index, batch);
             }
             Event::Listening(yes) => self.listening(now, yes, batch),
-            Event::Looked(look) => self.looked(plan, now, look, batch),
+            Event::Sampled(look) => self.sampled(plan, now, look, batch),
             Event::Acknowledged(acks) => self.acknowledged(plan, now, acks, batch),
             Event::Tick => self.time_passes(plan, now, batch),
             Event::Begun | Event::TreeEmpty => {}
         }
     }
 
-    /// The app has gone, or there will be none.
-    /// It goes before anybody asked it to.
+    /// The app ends before a stop, or is never started.
     fn app_leaves(&mut self, plan: &Plan, batch: &mut Batch) {
         if self.phase < PhaseName::PreStop && self.ended.is_none() {
             self.owe_stopped_hooks(plan, batch);
@@ -226,13 +227,13 @@ impl Ledger {
             return;
         }
         self.ended = Some((ending, now));
-        // Whatever the stop was given, what the app leaves behind has an end.
-        self.deadline.get_or_insert(now.after(measure(plan)));
+        // The time of the leftovers has an end even where the budget has none.
+        self.budget_end.get_or_insert(now.after(measure(plan)));
         batch.owed_facts.push(Fact::AppEnded { ending });
         self.close_work(batch);
     }
 
-    /// Holds one action against the promises. The world has not felt it yet.
+    /// Checks one action against the promises, before the world performs it.
     pub(super) fn judge(
         &mut self,
         plan: &Plan,
@@ -248,7 +249,7 @@ impl Ledger {
                 kept(alive, Promise::SignalsOnlyTheLiving, || format!("{action:?}"))?;
                 self.is_sent(signal);
                 if stop {
-                    self.judge_told_balancers()?;
+                    self.judge_readiness_fell()?;
                     self.judge_step(plan, world, Some(signal))?;
                     return self.judge_stop_signal(plan, target, batch);
                 }
@@ -262,22 +263,24 @@ impl Ledger {
                 batch.sent.push((signal, target, value));
                 Ok(())
             }
-            Action::StartHook { id, until, end } => {
+            Action::StartHook { id, kill_at, budget_end } => {
                 match id.phase {
                     HookPhase::PostStop => self.judge_post_stop_begins(plan, world)?,
-                    HookPhase::PreStop => self.judge_told_balancers()?,
-                    HookPhase::Ready => return self.probe_starts(plan, world, (id, until, end)),
+                    HookPhase::PreStop => self.judge_readiness_fell()?,
+                    HookPhase::Ready => {
+                        return self.probe_starts(plan, world, (id, kill_at, budget_end));
+                    }
                     _ => {}
                 }
-                self.hook_starts(plan, world, (id, until, end))
+                self.hook_starts(plan, world, (id, kill_at, budget_end))
             }
             Action::KillHook(id) => self.hook_is_killed(plan, world, id, batch),
             Action::StopHook { id, signal } => {
                 batch.stopped_hooks.push((id, signal));
                 Ok(())
             }
-            Action::SignalLeftovers { signal, group_told, .. } => {
-                self.judge_leftovers_signal(plan, world, signal, group_told)
+            Action::SignalLeftovers { signal, group_asked, .. } => {
+                self.judge_leftovers_signal(plan, world, signal, group_asked)
             }
             Action::SetReady(true) => self.judge_ready(plan, world, batch),
             Action::SetReady(false) => self.judge_not_ready(plan, batch),
@@ -286,9 +289,22 @@ impl Ledger {
                 Ok(())
             }
             Action::SeekListeners => self.judge_seek(world.now),
-            Action::Look => self.judge_look(plan, world.now),
+            Action::TakeSample => self.judge_sample(plan, world.now),
             Action::TellHolders => self.judge_holders(),
-            Action::Survey => self.judge_survey(plan, world.now, batch),
+            Action::RecordSurvivors => self.judge_scan(plan, world.now, batch),
+            Action::ReportSurvivors => {
+                batch.survivor_reports += 1;
+                let before = self.killed.is_none() && self.budget_runs();
+                kept(before, Promise::Survivors, || format!("in {:?}", self.phase))
+            }
+            Action::TellMoreTime(span) => {
+                batch.more_time.push(span);
+                Ok(())
+            }
+            Action::PrepareReport => {
+                batch.prepared_reports += 1;
+                Ok(())
+            }
             Action::KillTree => self.judge_kill(plan, world, batch),
             Action::ArmDeadMan(time) => {
                 self.dead_man = Some(time);
@@ -300,11 +316,15 @@ impl Ledger {
                 Ok(())
             }
             Action::GiveTerminal => {
-                let shared = plan.terminal && !plan.session;
-                kept(shared && self.ended.is_none(), Promise::Terminal, || "to nobody")
+                let shared = self.surroundings.terminal && !plan.session;
+                kept(
+                    shared && self.ended.is_none(),
+                    Promise::Terminal,
+                    || "there is no app to give it to",
+                )
             }
             Action::TakeTerminal => {
-                let shared = plan.terminal && !plan.session;
+                let shared = self.surroundings.terminal && !plan.session;
                 kept(shared, Promise::Terminal, || "there is none to be taken")
             }
             Action::Record(ref fact) => self.judge_fact(plan, world, fact, batch),
@@ -322,15 +342,18 @@ impl Ledger {
             Fact::HookEnded { id, outcome, .. } => self.attempt_is_closed(id, outcome, batch),
             Fact::HookSkipped { id } => self.hook_is_skipped(plan, world.now, id),
             Fact::DeadlineReached { early } => {
-                let told = early == self.cut_short;
-                kept(told, Promise::Account, || "at the deadline, or cut short?")
+                let told = early == self.hurried;
+                kept(told, Promise::Account, || "at the end of the budget, or hurried?")?;
+                batch.budget_ends += 1;
+                let reported = batch.survivor_reports == batch.budget_ends;
+                kept(reported, Promise::Survivors, || "the end of the budget was recorded first")
             }
             Fact::Unkillable => {
                 self.gave_up = true;
                 if world.app_lives() {
                     self.ended.get_or_insert((Ending::Unkillable, world.now));
                 }
-                kept(!world.tree_is_empty(), Promise::Account, || "all of them have gone")
+                kept(!world.tree_is_empty(), Promise::Account, || "no process is left")
             }
             Fact::Diagnosed { signal, left } => {
                 self.judge_diagnosis(plan, world, signal, left, batch)
@@ -375,24 +398,26 @@ impl Ledger {
             | Fact::StopsItself
             | Fact::MainPid { .. }
             | Fact::DrainBegun { .. }
-            | Fact::Looked { .. }
+            | Fact::Sampled { .. }
             | Fact::StillDraining { .. }
             | Fact::Acknowledged { .. } => {
                 batch.news.push(fact.clone());
                 Ok(())
             }
-            // Not the machine's to tell.
+            // Only the loop can record these.
             Fact::StillThere(_)
             | Fact::MoreStillThere(_)
-            | Fact::NotSurveyed
-            | Fact::HeldDrain(_) => kept(false, Promise::Account, || "it cannot know who that is"),
+            | Fact::SurvivorsNotRecorded
+            | Fact::HeldDrain(_) => {
+                kept(false, Promise::Account, || "it cannot know who is still there")
+            }
         }
     }
 
-    /// What is said to be left of the budget.
+    /// The rest of the budget, as it was recorded.
     pub(super) fn judge_left(&self, now: Time, left: Option<Duration>) -> Kept {
-        let really = self.deadline.map(|deadline| deadline.since(now));
-        kept(left == really, Promise::TimeTold, || format!("{left:?}, really {really:?}"))
+        let really = self.budget_end.map(|budget_end| budget_end.since(now));
+        kept(left == really, Promise::TimeRecorded, || format!("{left:?}, really {really:?}"))
     }
 
     fn judge_phase(
@@ -406,25 +431,28 @@ impl Ledger {
         let forward = self.phase < phase;
         kept(forward, Promise::PhasesInOrder, || format!("{phase:?} after {:?}", self.phase))?;
         self.judge_drain_place(plan, world, phase, batch)?;
+        let reads_the_tree =
+            [PhaseName::Leftovers, PhaseName::Killed, PhaseName::PostStop].contains(&phase);
+        batch.tree_phases += usize::from(reads_the_tree);
         self.phase = phase;
         self.pre_stop_running.clear();
         self.pre_stop_failed.clear();
         if phase == PhaseName::Stopping {
-            self.diagnose_due = plan.diagnose.zip(self.deadline).map(|(diagnose, deadline)| {
-                deadline.before(diagnose.lead.min(deadline.since(now) / 2))
+            self.diagnose_due = plan.diagnose.zip(self.budget_end).map(|(diagnose, budget_end)| {
+                budget_end.before(diagnose.lead.min(budget_end.since(now) / 2))
             });
         }
         if phase == PhaseName::PostStop {
             let reserve = plan.post_stop_timeout;
-            // A late wake-up must not cost the hooks their reserve; the time that the killed
-            // took to die does.
+            // A late wake-up must not cost the hooks their reserve; the time that killed processes take to
+            // vanish does.
             self.post_end = Some(self.killed.unwrap_or(now).after(reserve));
         }
         Ok(())
     }
 
-    /// What a hook that starts is told of the life it is part of.
-    pub(super) fn judge_told(
+    /// The signal and the reason that are given to a hook.
+    pub(super) fn judge_occasion(
         &self,
         id: HookId,
         occasion: Option<(Signal, Option<i32>)>,
@@ -436,7 +464,7 @@ impl Ledger {
         let about = if id.phase == HookPhase::OnReload { self.reloading } else { self.asked };
         let about = about.map(|received| (received.signal, received.origin.process()));
         kept(occasion == about, Promise::Occasion, || format!("{occasion:?}, not {about:?}"))?;
-        // Earlier hooks are told of no reason.
+        // Earlier hooks get no reason.
         if id.phase < HookPhase::PreStop { Ok(()) } else { self.judge_reason(reason) }
     }
 
@@ -452,7 +480,7 @@ impl Ledger {
         kept(reason == right, Promise::Reason, || format!("{reason:?}, not {right:?}"))
     }
 
-    /// When all actions of an event are done.
+    /// Checks that need all actions of an event.
     pub(super) fn judge_batch(
         &mut self,
         plan: &Plan,

@@ -8,13 +8,15 @@ use graceinit::machine::{Action, Event};
 use graceinit::types::Time;
 
 use super::batch::Batch;
+use super::bug::Bug;
+use super::choice::Choice;
 use super::ledger::{Ledger, leftovers_signal};
 use super::promises::{Kept, Promise, kept};
-use super::sabotage::{Bug, Subject};
-use super::world::{Choice, Setup, World};
+use super::sabotage::Subject;
+use super::world::{Setup, World};
 
-/// What one event has come to.
-pub(crate) struct Told {
+/// The result of one event.
+pub(crate) struct Recorded {
     pub(crate) at: Time,
     pub(crate) facts: Vec<Fact>,
     pub(crate) phase: PhaseName,
@@ -22,8 +24,8 @@ pub(crate) struct Told {
 }
 
 thread_local! {
-    /// Kept while somebody wants it: a life itself is copied and compared by the million.
-    pub(super) static TOLD: RefCell<Option<Vec<Told>>> = const { RefCell::new(None) };
+    /// Kept outside of the life, which is copied and compared by the million, and only while a test reads it.
+    pub(super) static RECORDED: RefCell<Option<Vec<Recorded>>> = const { RefCell::new(None) };
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -35,18 +37,18 @@ pub(super) struct Life {
 
 impl Life {
     pub(super) fn new(setup: &Setup, bug: Option<Bug>) -> Life {
-        let subject = Subject::new(setup.plan.clone(), bug);
-        Life { subject, world: World::new(setup), ledger: Ledger::new(&setup.plan) }
+        let subject = Subject::new(setup, bug);
+        Life { subject, world: World::new(setup), ledger: Ledger::new(setup.surroundings) }
     }
 
     pub(super) fn is_over(&self) -> bool {
         self.ledger.exited
     }
 
-    /// Lets one thing happen.
+    /// Performs one choice.
     pub(super) fn step(&mut self, setup: &Setup, choice: Choice) -> Kept {
         if let Choice::Wait(time) = choice {
-            let due = self.subject.deadline().unwrap_or(time);
+            let due = self.subject.next_wakeup().unwrap_or(time);
             self.ledger.late += time.since(due);
         }
         match self.world.happen(setup, choice) {
@@ -55,15 +57,15 @@ impl Life {
         }
     }
 
-    /// Hands what was recorded to the one who keeps an account, and how things are then.
+    /// Keeps the recorded facts and the state after them, for tests that compare renderings.
     fn record(&self, out: &[Action]) {
-        TOLD.with_borrow_mut(|told| {
+        RECORDED.with_borrow_mut(|told| {
             let Some(told) = told else { return };
             let facts = out.iter().filter_map(|action| match action {
                 Action::Record(fact) => Some(fact.clone()),
                 _ => None,
             });
-            told.push(Told {
+            told.push(Recorded {
                 at: self.world.now,
                 facts: facts.collect(),
                 phase: self.subject.phase(),
@@ -81,7 +83,7 @@ impl Life {
         for action in &out {
             self.ledger.judge(plan, &self.world, action, &mut batch)?;
             if let Action::StartHook { id, .. } = action {
-                self.ledger.judge_told(*id, self.subject.occasion(), self.subject.reason())?;
+                self.ledger.judge_occasion(*id, self.subject.occasion(), self.subject.reason())?;
             }
             self.world.perform(action, leftovers_signal(plan));
         }
@@ -90,8 +92,8 @@ impl Life {
         self.ledger.judge_batch(plan, self.world.now, &batch, self.subject.phase())
     }
 
-    /// The supervisor has nothing to tell any more before it sleeps. It says that the tree is empty
-    /// at the end of every turn of its loop, so that must have lost its meaning too.
+    /// The loop has no event left before it sleeps. It reports an empty tree at the end of each turn, so that
+    /// event must have no effect any more either.
     fn is_at_rest(&self) -> bool {
         if self.world.undecided().is_some() || self.is_over() {
             return false;
@@ -106,22 +108,22 @@ impl Life {
     }
 
     fn sleeps_until(&self) -> Option<Option<Time>> {
-        let wake = self.subject.deadline();
+        let wake = self.subject.next_wakeup();
         let due = wake.is_some_and(|wake| wake <= self.world.now);
         (self.is_at_rest() && !due).then_some(wake)
     }
 
-    /// What must hold whenever the supervisor goes to sleep.
+    /// What has to hold whenever the loop goes to sleep.
     pub(super) fn judge_sleep(&self, setup: &Setup) -> Kept {
         let Some(wake) = self.sleeps_until() else { return Ok(()) };
         kept(self.ignores(Event::Tick), Promise::TickOnTime, || format!("due at {wake:?}"))?;
         self.ledger.judge_sleep(&setup.plan, &self.world, wake)
     }
 
-    /// What happens if nobody does anything: no process ends, no signal comes, time goes by. `None`
-    /// when that may last for ever: the app runs and no stop was asked for.
+    /// The choice if no process exits and no signal arrives: only time passes. `None` when that may last for
+    /// ever: the app runs and no stop was requested.
     pub(super) fn quiet_choice(&self) -> Option<Choice> {
-        let wake = self.subject.deadline();
+        let wake = self.subject.next_wakeup();
         if let Some((succeeds, _)) = self.world.undecided() {
             Some(succeeds)
         } else if !self.is_at_rest() {
@@ -133,7 +135,7 @@ impl Life {
         }
     }
 
-    /// Everything that may happen next, if every tick is on time.
+    /// Every choice that is possible next, if every tick is on time.
     pub(super) fn choices(&self, setup: &Setup) -> Vec<Choice> {
         let mut out = Vec::new();
         if self.is_over() {
@@ -141,7 +143,7 @@ impl Life {
         }
         self.world.choices(setup, &mut out);
         let now = self.world.now;
-        match self.subject.deadline() {
+        match self.subject.next_wakeup() {
             Some(wake) if self.is_at_rest() && wake <= now => out.push(Choice::Tick),
             Some(wake) if self.is_at_rest() => {
                 out.push(Choice::Wait(wake));
@@ -154,7 +156,7 @@ impl Life {
         out
     }
 
-    /// For the story of a broken promise.
+    /// The present state, for the report of a broken promise.
     pub(super) fn describe(&self) -> String {
         format!("{:?} at {} ms", self.ledger.phase, self.world.now.0 / 1_000_000)
     }

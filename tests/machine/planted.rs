@@ -1,13 +1,13 @@
-//! Bugs, planted one at a time. Each must break a promise, or the exploration proves nothing.
+//! Planted bugs, one at a time. Each has to break a promise; else the exploration would prove nothing.
 
-use graceinit::machine::hook::HookPhase;
+use graceinit::machine::hooks::HookPhase;
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Scope, StopAgain};
-use graceinit::machine::ready::Failure;
 
+use super::bug::Bug;
 use super::explore::{LIMIT, explore, report, tell};
 use super::promises::Promise;
-use super::sabotage::Bug;
 use super::world::Setup;
 use super::{serving, setups, standin};
 
@@ -23,7 +23,7 @@ fn every_planted_bug_is_caught() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     report(&format!("machine: {} planted bugs, each caught\n", bugs().len()));
-    // No promise is a dead letter.
+    // Every promise is broken by a bug, so every check can fail.
     for promise in Promise::ALL {
         assert!(bugs().iter().any(|(_, _, broken)| broken == promise), "no bug breaks {promise}");
     }
@@ -46,10 +46,13 @@ fn bugs() -> Vec<Planted> {
     vec![
         (Bug::NeverKillsTheTree, asked_once(), Promise::KillNotLate),
         (Bug::KillsTheTreeWithTheStopSignal, no_hooks(), Promise::KillNotEarly),
-        (Bug::KillsAtTheDeadlineOnlyIfAppLives, asked_once(), Promise::KillNotLate),
+        (Bug::KillsAtTheEndOnlyIfAppLives, asked_once(), Promise::KillNotLate),
+        (Bug::ReportsSurvivorsAtEveryKill, setups::post_stop(), Promise::Survivors),
+        (Bug::ReportsNoSurvivors, asked_once(), Promise::Survivors),
+        (Bug::PreparesNoReport, no_hooks(), Promise::DeadMansReport),
         (Bug::LeavesWithoutKilling, setups::post_stop(), Promise::LeavesNothing),
         (Bug::WakesLate(PhaseName::Stopping), asked_once(), Promise::StopSignalInOrder),
-        (Bug::WakesLate(PhaseName::Leftovers), asked_once(), Promise::Survey),
+        (Bug::WakesLate(PhaseName::Leftovers), asked_once(), Promise::SurvivorScan),
         (Bug::WakesLate(PhaseName::Killed), asked_once(), Promise::GivesUpInTime),
         (Bug::WakesLate(PhaseName::PostStop), every(), Promise::HookKilledAtLimit),
         (Bug::LingersAtTheEnd, setups::post_stop(), Promise::ExitsInTime),
@@ -69,7 +72,7 @@ fn bugs() -> Vec<Planted> {
         (Bug::ForgetsToWake(PhaseName::Leftovers), every(), Promise::NoLostWakeUp),
         (Bug::ForgetsToWake(PhaseName::Killed), every(), Promise::NoLostWakeUp),
         (Bug::ForgetsToWake(PhaseName::PostStop), every(), Promise::NoLostWakeUp),
-        (Bug::ForgetsToTellOfPhases, no_hooks(), Promise::PhasesInOrder),
+        (Bug::RecordsNoPhases, no_hooks(), Promise::PhasesInOrder),
         (Bug::ExitsTwice, no_hooks(), Promise::ExitsOnce),
         (Bug::NeverExits, no_hooks(), Promise::PhasesInOrder),
         (Bug::ActsAfterTheExit, no_hooks(), Promise::ExitsOnce),
@@ -88,10 +91,10 @@ fn bugs() -> Vec<Planted> {
         (Bug::RestartsTheBudgetWhenAskedAgain, no_hooks(), Promise::KillNotLate),
         (Bug::RestartsTheBudgetWhenAskedAgain, ignoring(), Promise::HookKilledAtLimit),
         (Bug::IgnoresSecondRequestToKill, again(), Promise::StopAgain),
-        (Bug::NoLookForNewcomers, setups::long_leftovers(), Promise::LeftoversTold),
-        (Bug::LeftoversGetNothing, no_hooks(), Promise::LeftoversTold),
-        (Bug::RewritesTheLeftoversSignal, setups::rewritten(), Promise::LeftoversTold),
-        (Bug::ThinksTheGroupWasTold, no_hooks(), Promise::LeftoversTold),
+        (Bug::NoFurtherRounds, setups::long_leftovers(), Promise::LeftoversAsked),
+        (Bug::LeftoversGetNothing, no_hooks(), Promise::LeftoversAsked),
+        (Bug::RewritesTheLeftoversSignal, setups::rewritten(), Promise::LeftoversAsked),
+        (Bug::ThinksTheGroupWasAsked, no_hooks(), Promise::LeftoversAsked),
         (Bug::OverlooksTheEmptyTree, no_hooks(), Promise::LeavesAtOnce),
         (Bug::StartsHooksTwice(HookPhase::PreStop), setups::pre_stop(), Promise::PreStopTogether),
         (Bug::StartsHooksTwice(HookPhase::OnStop), setups::on_stop(), Promise::OnStopInOrder),
@@ -192,7 +195,7 @@ fn bugs_of_readiness() -> Vec<Planted> {
         (Bug::ExitsWithZero, too_late(), Promise::ExitCode),
         (Bug::ForgetsWhyItEnded, too_late(), Promise::Reason),
         (Bug::StaysReady, too_late(), Promise::ReadyFalls),
-        (Bug::StaysReady, serving::outspoken(), Promise::ReadyFalls),
+        (Bug::StaysReady, serving::notifications(), Promise::ReadyFalls),
         (Bug::ReadyAgain, serving::delay(), Promise::ReadyFalls),
         (Bug::StartsHooksTwice(HookPhase::Ready), probes(), Promise::NamesApart),
         (Bug::LateExitEndsTheNextAttempt, probes(), Promise::Readiness),
@@ -208,7 +211,7 @@ fn bugs_of_readiness() -> Vec<Planted> {
         (Bug::NeverDiagnoses, watchdog(), Promise::Diagnose),
         (Bug::DiagnosesTheAppAlone, watchdog(), Promise::Diagnose),
         (Bug::ExitsWithZero, watchdog(), Promise::ExitCode),
-        (Bug::FollowsNobody, serving::outspoken(), Promise::MainPid),
+        (Bug::FollowsNoMainPid, serving::notifications(), Promise::MainPid),
     ]
 }
 
@@ -220,42 +223,42 @@ fn bugs_of_the_drain() -> Vec<Planted> {
         (Bug::SkipsTheDelay, delay(), Promise::DrainHolds),
         (Bug::ForgetsTheLongestDrain, serving::hasty(), Promise::DrainEnds),
         (Bug::TakesBusyForCalm, quiet(), Promise::News),
-        (Bug::LooksLate, quiet(), Promise::News),
-        (Bug::LooksAtNothing, quiet(), Promise::Readiness),
+        (Bug::SamplesLate, quiet(), Promise::News),
+        (Bug::TakesNoSamples, quiet(), Promise::Readiness),
         (Bug::IgnoresAcknowledgements, delay(), Promise::News),
-        (Bug::TellsNothingOfLooks, quiet(), Promise::News),
+        (Bug::RecordsNoSamples, quiet(), Promise::News),
         (Bug::WakesLate(PhaseName::Drain), delay(), Promise::DrainEnds),
-        (Bug::WakesLate(PhaseName::Drain), quiet(), Promise::Looks),
+        (Bug::WakesLate(PhaseName::Drain), quiet(), Promise::Samples),
         (Bug::ForgetsToWake(PhaseName::Drain), quiet(), Promise::NoLostWakeUp),
-        (Bug::LooksTwice, quiet(), Promise::Looks),
-        (Bug::LooksAfterTheDrain, serving::long_delay(), Promise::Looks),
+        (Bug::SamplesTwice, quiet(), Promise::Samples),
+        (Bug::SamplesAfterTheDrain, serving::long_delay(), Promise::Samples),
     ]
 }
 
 fn bugs_of_the_stand_in() -> Vec<Planted> {
-    let endless = standin::no_deadline;
-    let limits = standin::no_deadline_but_limits;
-    let passes_on = standin::passes_on;
+    let endless = standin::without_an_end;
+    let limits = standin::without_an_end_but_limits;
+    let forwards_all = standin::forwards_all;
     let session = || standin::session(true, true);
     vec![
         (Bug::KillsTheTreeWithTheStopSignal, endless(), Promise::Endless),
-        (Bug::NeverKillsTheTree, passes_on(), Promise::KillNotLate),
+        (Bug::NeverKillsTheTree, forwards_all(), Promise::KillNotLate),
         (Bug::ForgetsToWake(PhaseName::Leftovers), endless(), Promise::NoLostWakeUp),
         (Bug::ForgetsToWake(PhaseName::PreStop), limits(), Promise::NoLostWakeUp),
         (Bug::ForgetsToWake(PhaseName::Stopping), limits(), Promise::NoLostWakeUp),
         (Bug::WakesForNothing, endless(), Promise::TickOnTime),
         (Bug::IgnoresSecondRequestToKill, limits(), Promise::StopAgain),
-        (Bug::TellsOfACentury, endless(), Promise::TimeTold),
-        (Bug::EndsWhatHasNoEnd, endless(), Promise::TimeTold),
-        (Bug::GivesLeftoversMore, endless(), Promise::TimeTold),
+        (Bug::RecordsACentury, endless(), Promise::TimeRecorded),
+        (Bug::EndsWhatHasNoEnd, endless(), Promise::TimeRecorded),
+        (Bug::GivesLeftoversMore, endless(), Promise::TimeRecorded),
         (Bug::DeadManOfACentury, endless(), Promise::DeadMan),
-        (Bug::StopsAllTheSame, passes_on(), Promise::ReadyFalls),
-        (Bug::ForwardsTwice, passes_on(), Promise::ForwardedOnce),
-        (Bug::ForwardsNothing, passes_on(), Promise::ForwardedOnce),
-        (Bug::ContinuesNobody, passes_on(), Promise::Continued),
-        (Bug::ContinuesWhoeverRuns, passes_on(), Promise::Continued),
+        (Bug::StopsAllTheSame, forwards_all(), Promise::ReadyFalls),
+        (Bug::ForwardsTwice, forwards_all(), Promise::ForwardedOnce),
+        (Bug::ForwardsNothing, forwards_all(), Promise::ForwardedOnce),
+        (Bug::ContinuesNoApp, forwards_all(), Promise::Continued),
+        (Bug::ContinuesARunningApp, forwards_all(), Promise::Continued),
         (Bug::StopsWithTheKeysSignal, session(), Promise::Terminal),
-        (Bug::SuspendsNobody, session(), Promise::Terminal),
+        (Bug::SuspendsNothing, session(), Promise::Terminal),
         (Bug::LosesAKeyTypedEarly, session(), Promise::Terminal),
         (Bug::TakesAnothersTerminal, session(), Promise::Terminal),
     ]
@@ -275,18 +278,19 @@ fn bugs_of_the_end() -> Vec<Planted> {
         (Bug::DiagnosesTooEarly, diagnose(), Promise::Diagnose),
         (Bug::DiagnosesWithTheStopSignal, diagnose(), Promise::Diagnose),
         (Bug::DiagnosesTheAppAlone, diagnose(), Promise::Diagnose),
+        (Bug::TellsNoMoreTime, more_time(), Promise::MoreTime),
         (Bug::IgnoresMoreTime, more_time(), Promise::MoreTime),
         (Bug::MoreTimeHasNoEnd, more_time(), Promise::MoreTime),
-        (Bug::MoreTimeCountsFromTheDeadline, more_time(), Promise::MoreTime),
+        (Bug::MoreTimeCountsFromTheEnd, more_time(), Promise::MoreTime),
         (Bug::DeadManNotRearmedForMoreTime, more_time(), Promise::DeadMan),
         (Bug::DeadManNotRearmedForHurry, hurried(), Promise::DeadMan),
-        (Bug::NoSurvey, asked_once(), Promise::Survey),
-        (Bug::SurveysTwice, asked_once(), Promise::Survey),
-        (Bug::SurveysAtTheBeginning, asked_once(), Promise::Survey),
-        (Bug::SurveysOnce, more_time(), Promise::Survey),
-        (Bug::WaitsForTheSurvey, asked_once(), Promise::KillNotLate),
-        (Bug::HurriesWithoutASurvey, hurried(), Promise::Survey),
-        (Bug::KillsWithTheSurvey, hurried(), Promise::KillNotEarly),
-        (Bug::WaitsOnAfterTheSurvey, hurried(), Promise::StopAgain),
+        (Bug::NoScan, asked_once(), Promise::SurvivorScan),
+        (Bug::ScansTwice, asked_once(), Promise::SurvivorScan),
+        (Bug::ScansAtTheBeginning, asked_once(), Promise::SurvivorScan),
+        (Bug::ScansOnce, more_time(), Promise::SurvivorScan),
+        (Bug::WaitsForTheScan, asked_once(), Promise::KillNotLate),
+        (Bug::HurriesWithoutAScan, hurried(), Promise::SurvivorScan),
+        (Bug::KillsWithTheScan, hurried(), Promise::KillNotEarly),
+        (Bug::WaitsOnAfterTheScan, hurried(), Promise::StopAgain),
     ]
 }

@@ -1,16 +1,17 @@
-//! Long lives of plans that nobody would think of, with wake-ups that come too early and too late.
+//! Long lives of random plans, with wake-ups that come too early and too late.
 
 use std::cell::RefCell;
 
 use graceinit::machine::budget::ENDLESS;
-use graceinit::machine::drain::{self, Look};
+use graceinit::machine::connections::{self, Sample};
 use graceinit::machine::fact::DrainEnd;
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{
     Condition, Diagnose, Ending, ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung,
-    Scope, StopAgain, Wait,
+    Scope, StopAgain, Surroundings, Wait,
 };
-use graceinit::machine::ready::{Failure, Notice};
+use graceinit::machine::ready::Notice;
 use graceinit::machine::{Event, Origin, Received};
 use graceinit::types::{Pid, Signal, SignalSet, Status, Time};
 use proptest::collection::vec;
@@ -18,14 +19,15 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use super::choice::Choice;
 use super::hooks::Turn;
 use super::ledger::budget_of;
-use super::life::{Life, TOLD};
+use super::life::{Life, RECORDED};
 use super::promises::{Broken, Promise, kept};
 use super::serving;
-use super::world::{Choice, Setup, Surveyor, from_kernel, ms};
+use super::world::{Setup, SurvivorScan, from_kernel, ms};
 
-/// Signals that mean something to the machine, and some that do not.
+/// Signals with a meaning for the machine, and some without.
 const SIGNALS: [Signal; 10] = [
     Signal::TERM,
     Signal::INT,
@@ -105,7 +107,7 @@ fn span(most: u64) -> impl Strategy<Value = u64> {
     prop_oneof![1 => Just(0), 1 => 1..50u64, 6 => 50..most]
 }
 
-/// What is sent, and to whom: the ladder, the rewrites, the signals with hooks of their own.
+/// The settings about signals: the ladder, the rewrites, reload signals, the diagnose signal.
 fn sending() -> impl Strategy<Value = (Vec<Rung>, Rewrite, SignalSet, Option<Diagnose>)> {
     let reload_on = vec(prop_oneof![1 => Just(Signal::HUP), 1 => signal()], 0..4);
     let diagnose =
@@ -114,7 +116,7 @@ fn sending() -> impl Strategy<Value = (Vec<Rung>, Rewrite, SignalSet, Option<Dia
     (ladder(), rewrite(), reload_on, option::of(diagnose))
 }
 
-fn plan() -> impl Strategy<Value = Plan> {
+fn plan() -> impl Strategy<Value = (Plan, Surroundings)> {
     let scopes = vec![Scope::Group, Scope::Main, Scope::Mixed, Scope::Tree];
     let again = vec![StopAgain::Ignore, StopAgain::Kill, StopAgain::Default];
     let codes = || vec(prop::sample::select(vec![0u8, 1, 3, 137, 143]), 0..2);
@@ -139,12 +141,17 @@ fn plan() -> impl Strategy<Value = Plan> {
             (exit, serving),
         )| {
             let (ready, limit, drain, watchdog) = serving;
-            Plan {
+            let surroundings = Surroundings {
+                terminal: terminal || session,
+                suspendable,
+                watchdog: watchdog.map(ms),
+                jitter: hooks.1,
+            };
+            let plan = Plan {
                 ready,
                 ready_timeout: limit.map(ms),
                 probe_timeout: ms(1000),
                 drain,
-                watchdog: watchdog.map(ms),
                 grace: if endless { ENDLESS } else { ms(times.0) },
                 grace_max: ms(times.1),
                 leftovers: ms(times.3),
@@ -157,12 +164,10 @@ fn plan() -> impl Strategy<Value = Plan> {
                 diagnose: sending.3,
                 reload_on: sending.2,
                 hooks: hooks.0,
-                jitter: hooks.1,
                 exit,
-                terminal: terminal || session,
                 session,
-                suspendable,
-            }
+            };
+            (plan, surroundings)
         },
     )
 }
@@ -191,7 +196,7 @@ fn conditions() -> impl Strategy<Value = Vec<Condition>> {
         2 => Just(Condition::Probe),
     ];
     let all = vec(condition, 1..4).prop_map(|mut conditions| {
-        // One that is asked for twice may hold once only.
+        // Only probes may be configured twice.
         let mut seen = Vec::new();
         conditions.retain(|condition| {
             let again = seen.contains(condition) && *condition != Condition::Probe;
@@ -203,18 +208,18 @@ fn conditions() -> impl Strategy<Value = Vec<Condition>> {
     prop_oneof![2 => Just(Vec::new()), 1 => all]
 }
 
-fn draining() -> impl Strategy<Value = Option<drain::Plan>> {
+fn draining() -> impl Strategy<Value = Option<connections::Plan>> {
     let times = (span(3000), prop_oneof![3 => Just(0), 1 => span(4000)], option::of(0..4u32));
     let drain = (prop::bool::weighted(0.7), times)
         .prop_map(|(looks, (delay, max, acks))| serving::drain(looks, delay, max, acks));
     option::weighted(0.7, drain)
 }
 
-fn look() -> impl Strategy<Value = Look> {
+fn sample() -> impl Strategy<Value = Sample> {
     let few = || prop_oneof![9 => Just(0u32), 1 => 1..4u32];
     let cost = prop_oneof![3 => Just(0u64), 1 => 1..90u64];
     (few(), few(), few(), option::of(span(100)), cost).prop_map(
-        |(busy, owed, queued, next, cost)| Look {
+        |(busy, owed, queued, next, cost)| Sample {
             over: (busy, owed, queued) == (0, 0, 0),
             busy,
             owed,
@@ -227,33 +232,37 @@ fn look() -> impl Strategy<Value = Look> {
 
 fn setup() -> impl Strategy<Value = Setup> {
     let says = vec(said(), 0..9);
-    let seen = (vec(look(), 1..6), 0..5u32, 0..6u8);
+    let seen = (vec(sample(), 1..6), 0..5u32, 0..6u8);
     let world = (vec(received(), 1..20), vec(any::<bool>(), 0..4), 0..4u8, 0..4u8, says, seen);
     (plan(), world).prop_map(
-        |(plan, (mut signals, strays, newcomers, stops, mut says, (looks, acks, not_yet)))| {
-            // Of the others the supervisor tells nothing.
+        |(
+            (plan, surroundings),
+            (mut signals, descendants, newcomers, stops, mut says, (samples, acks, not_yet)),
+        )| {
+            // The loop sends this event for no other condition.
             says.retain(|event| match event {
                 Event::ConditionHolds(index) => plan.ready.get(*index) == Some(&Condition::Newline),
                 _ => true,
             });
-            // Keys that nobody else gets.
+            // A key that only graceinit gets.
             signals.extend(plan.session.then_some(from_kernel(Signal::TSTP)));
             Setup {
-                // The group of a session's leader is orphaned.
-                app_stops: if plan.terminal && !plan.session {
+                // The process group of a session leader is orphaned, so only SIGSTOP stops it.
+                app_stops: if surroundings.terminal && !plan.session {
                     vec![Signal::TSTP, Signal::TTIN, Signal::STOP]
                 } else {
                     vec![Signal::STOP]
                 },
                 plan,
+                surroundings,
                 endings: vec![Status::Code(0), Status::Code(3), Status::Signal(Signal::QUIT)],
                 signals,
                 says,
-                looks,
+                samples,
                 acks,
                 not_yet,
                 stops,
-                strays,
+                descendants,
                 newcomers,
                 lingers: 0,
                 fork_fails: true,
@@ -262,17 +271,17 @@ fn setup() -> impl Strategy<Value = Setup> {
     )
 }
 
-/// What fate decides at one step.
+/// The random choice at one step.
 #[derive(Clone, Copy, Debug)]
 struct Dice {
     which: usize,
-    /// Prefer to let time pass.
+    /// Let time pass if that is possible.
     patient: bool,
     /// The app may end by itself.
     fatal: bool,
-    /// A tick comes so many milliseconds too late.
+    /// By how many milliseconds a tick is late.
     late: u64,
-    /// Something happens before the tick, at this share of the time until then.
+    /// Wake early, after this many 256ths of the time until the tick.
     part: Option<u8>,
 }
 
@@ -301,13 +310,13 @@ fn pick(life: &Life, setup: &Setup, dice: Dice) -> Option<Choice> {
     }))
 }
 
-/// What makes a life worth living, by name.
-fn sights(life: &Life, plan: &Plan) -> [(&'static str, bool); 22] {
+/// The features that random lives have to cover, by name.
+fn features(life: &Life, plan: &Plan) -> [(&'static str, bool); 22] {
     let Life { ledger, world, .. } = life;
     let waits = |turn: &Turn| matches!(turn, Turn::Running(_));
     let aborted = [&ledger.pre_start, &ledger.on_ready, &ledger.on_reload, &ledger.on_stop];
     let stopping = ledger.asked.is_some() && ledger.ended.is_none() && ledger.killed.is_none();
-    let granted = ledger.latest.before(plan.grace_max).after(plan.grace);
+    let granted = ledger.budget_end_limit.before(plan.grace_max).after(plan.grace);
     [
         ("ended", life.is_over()),
         ("killed", ledger.was_killed()),
@@ -318,7 +327,7 @@ fn sights(life: &Life, plan: &Plan) -> [(&'static str, bool); 22] {
         ("aborted", aborted.into_iter().any(|turn| *turn == Turn::Aborted)),
         ("reloading", ledger.reloading.is_some() && waits(&ledger.on_reload)),
         ("diagnosed", ledger.rungs > 0 && plan.diagnose.is_some() && ledger.diagnose_due.is_none()),
-        ("extended", stopping && !ledger.cut_short && ledger.deadline > Some(granted)),
+        ("extended", stopping && !ledger.hurried && ledger.budget_end > Some(granted)),
         ("ready", ledger.readiness.was_ready && !plan.ready.is_empty()),
         ("not ready", ledger.readiness.failure == Some(Failure::NotReady)),
         ("hung", ledger.readiness.failure == Some(Failure::Watchdog)),
@@ -326,26 +335,26 @@ fn sights(life: &Life, plan: &Plan) -> [(&'static str, bool); 22] {
         ("quiet", ledger.drain.ended == Some(DrainEnd::Quiet)),
         ("delayed", ledger.drain.ended == Some(DrainEnd::Delay)),
         ("cut off", ledger.drain.ended == Some(DrainEnd::Budget)),
-        ("without end", stopping && ledger.begun && ledger.deadline.is_none()),
+        ("without end", stopping && ledger.begun && ledger.budget_end.is_none()),
         (
             "with an end at last",
-            budget_of(plan).is_none() && ledger.was_killed() && !ledger.cut_short,
+            budget_of(plan).is_none() && ledger.was_killed() && !ledger.hurried,
         ),
         ("suspended in its session", ledger.suspended && plan.session),
         (
-            "stopped where signals are passed on",
+            "stopped where all signals are forwarded",
             ledger.stopped && plan.stop_on == SignalSet::default(),
         ),
-        ("surveyed", world.surveyor == Surveyor::Runs),
+        ("scanned", world.scan == SurvivorScan::Runs),
     ]
 }
 
-/// How many lives had each of the sights.
+/// How many lives had each feature.
 #[derive(Default)]
-struct Album(Vec<(&'static str, u32)>);
+struct Features(Vec<(&'static str, u32)>);
 
-impl Album {
-    /// Adds those of one life.
+impl Features {
+    /// Adds the features of one life.
     fn add(&mut self, seen: &[(&'static str, bool)]) {
         for &(name, yes) in seen {
             match self.0.iter_mut().find(|(known, _)| *known == name) {
@@ -356,16 +365,16 @@ impl Album {
     }
 }
 
-/// Lives by the dice, then lets nothing happen any more. What there was to see.
+/// Performs the random choices, then only lets time pass. The features of that life.
 fn live(setup: &Setup, dice: &[Dice]) -> Result<[(&'static str, bool); 22], Broken> {
     let mut life = Life::new(setup, None);
-    let mut seen = sights(&life, &setup.plan);
+    let mut seen = features(&life, &setup.plan);
     let mut story = Vec::new();
     let mut steps = |life: &mut Life, choice| {
         story.push(choice);
         let told = |broken| Broken { story: story.clone(), ..broken };
         life.step(setup, choice).map_err(told)?;
-        for (all, (_, now)) in seen.iter_mut().zip(sights(life, &setup.plan)) {
+        for (all, (_, now)) in seen.iter_mut().zip(features(life, &setup.plan)) {
             all.1 |= now;
         }
         life.judge_sleep(setup).map_err(told)
@@ -374,14 +383,14 @@ fn live(setup: &Setup, dice: &[Dice]) -> Result<[(&'static str, bool); 22], Brok
         let Some(choice) = pick(&life, setup, dice) else { break };
         steps(&mut life, choice)?;
     }
-    // Far more than the looks for leftovers, or at connections, in the longest budget.
+    // Far more steps than rounds of signals to leftovers, or samples, fit into the longest budget.
     let endless = budget_of(&setup.plan).is_none();
     for _ in 0..if endless { 2000 } else { 20_000 } {
         let Some(choice) = life.quiet_choice().filter(|_| !life.is_over()) else { break };
         steps(&mut life, choice)?;
     }
-    // Without a deadline the app may take for ever.
-    let lives = life.ledger.ended.is_none() && !life.ledger.cut_short;
+    // In a budget without an end the app may take for ever.
+    let lives = life.ledger.ended.is_none() && !life.ledger.hurried;
     let done = life.is_over() || life.ledger.phase <= PhaseName::Ready || endless && lives;
     kept(done, Promise::Terminates, || "it does not end")?;
     Ok(seen)
@@ -391,22 +400,22 @@ fn live(setup: &Setup, dice: &[Dice]) -> Result<[(&'static str, bool); 22], Brok
 fn long_random_lives_keep_every_promise() {
     let config = Config { cases: 30_000, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new(config);
-    let album = RefCell::new(Album::default());
+    let features = RefCell::new(Features::default());
     let lives = (setup(), vec(dice(), 1..120));
     let all_kept = runner.run(&lives, |(setup, dice)| {
-        TOLD.replace(Some(Vec::new()));
+        RECORDED.replace(Some(Vec::new()));
         let seen = live(&setup, &dice)
             .map_err(|broken| TestCaseError::fail(super::explore::tell(&setup, None, &broken)))?;
-        crate::account::agree::check(&TOLD.take().unwrap_or_default())
+        crate::account::agree::check(&RECORDED.take().unwrap_or_default())
             .map_err(TestCaseError::fail)?;
-        album.borrow_mut().add(&seen);
+        features.borrow_mut().add(&seen);
         Ok(())
     });
     if let Err(error) = all_kept {
         panic!("{error}");
     }
-    // Far below what is usual, so that chance does not decide.
-    let Album(counts) = album.into_inner();
+    // Far below the usual numbers, so that the test does not fail by chance.
+    let Features(counts) = features.into_inner();
     assert!(counts.iter().all(|&(_, count)| count > 50), "too few: {counts:?}");
     super::explore::report(&format!("machine: random lives: {counts:?}\n"));
 }

@@ -1,12 +1,13 @@
-//! The promises about readiness, and about what the app says of itself.
+//! The promises about readiness, the watchdog and the notifications of the app.
 
 use std::time::Duration;
 
 use graceinit::machine::fact::Fact;
-use graceinit::machine::hook::{HookId, HookPhase};
+use graceinit::machine::hooks::{HookId, HookPhase};
+use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Condition, Plan};
-use graceinit::machine::ready::{Failure, Notice};
+use graceinit::machine::ready::Notice;
 use graceinit::machine::{Origin, Received};
 use graceinit::types::Time;
 
@@ -15,44 +16,44 @@ use super::ledger::{Ledger, budget_of};
 use super::promises::{Broken, Kept, Promise, kept};
 use super::world::{World, ms};
 
-/// A condition that attempts look at, one after the other.
+/// A condition that attempts check, one after the other.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Probe {
     index: usize,
     attempt: u32,
-    /// When that attempt is to begin; `None`: it runs.
+    /// When that attempt has to start; `None`: it runs.
     due: Option<Time>,
 }
 
-/// Whether the app can be sent work, and whether it lives up to what it says.
+/// Readiness and watchdog.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Readiness {
-    /// Since when the app runs, if no stop had begun by then.
+    /// When the app was executed, if no stop had begun by then.
     since: Option<Time>,
-    /// The conditions that do not hold yet, in order; those that merely need time left out.
+    /// The conditions that do not hold yet, in order, without those that only need time.
     missing: Vec<usize>,
-    /// When it is to be looked again whether the app listens; `None`: it does, or need not.
+    /// When the next check comes whether the app listens; `None`: it does, or need not.
     seek_due: Option<Time>,
     probes: Vec<Probe>,
-    /// It was ready once.
+    /// It has been ready.
     pub(super) was_ready: bool,
-    /// It has said that it ends by itself.
+    /// It has announced that it ends by itself.
     pub(super) over: bool,
-    /// What everybody was told last.
+    /// The readiness that was published last.
     announced: Option<bool>,
-    /// How often a sign of life is due, and when the next one is.
+    /// How often a keep-alive has to come, and when the watchdog counts as missed.
     interval: Option<Duration>,
     pub(super) alive_due: Option<Time>,
     pub(super) failure: Option<Failure>,
 }
 
-/// Between two looks whether the app is ready: a tenth of the time that it has taken so far.
+/// The pause between two checks: a tenth of the time since execve.
 fn pause(waited: Duration) -> Duration {
     (waited / 10).max(ms(20)).min(ms(1000))
 }
 
 impl Readiness {
-    pub(super) fn new(plan: &Plan) -> Readiness {
+    pub(super) fn new(interval: Option<Duration>) -> Readiness {
         Readiness {
             since: None,
             missing: Vec::new(),
@@ -61,7 +62,7 @@ impl Readiness {
             was_ready: false,
             over: false,
             announced: None,
-            interval: plan.watchdog,
+            interval,
             alive_due: None,
             failure: None,
         }
@@ -69,7 +70,7 @@ impl Readiness {
 }
 
 impl Ledger {
-    /// The app runs, and is waited for.
+    /// The app runs, and readiness is waited for.
     pub(super) fn is_waiting(&self) -> bool {
         self.runs() && !self.readiness.was_ready && !self.readiness.over
     }
@@ -114,12 +115,12 @@ impl Ledger {
         }
     }
 
-    /// The condition that this signal stands for, if the app can have sent it and it is waited for.
+    /// The condition that this signal stands for, if the app may have sent it and the condition is missing.
     pub(super) fn awaited(&self, plan: &Plan, received: Received) -> Option<usize> {
         let condition = Condition::Signal(received.signal);
         let index = plan.ready.iter().position(|awaited| *awaited == condition)?;
         let inside = matches!(received.origin, Origin::Process(pid) if pid != 0);
-        // It is there before its execve is known to have succeeded.
+        // The app can send signals before its execve is reported.
         let starting = self.started && !self.executed && !self.begun;
         let missing = self.is_waiting() && self.readiness.missing.contains(&index);
         (inside && (starting || missing)).then_some(index)
@@ -145,7 +146,7 @@ impl Ledger {
             Notice::Stopping => {
                 batch.owed_over = self.runs() && !self.readiness.over;
             }
-            Notice::MoreTime(span) => self.more_time_asked(now, span, batch),
+            Notice::MoreTime(span) => self.more_time_asked(plan, now, span, batch),
             Notice::Alive => self.next_sign_of_life(now),
             Notice::Interval(interval) => {
                 self.readiness.interval = Some(interval).filter(|interval| !interval.is_zero());
@@ -170,7 +171,7 @@ impl Ledger {
         }
     }
 
-    /// It could give no sign of life meanwhile.
+    /// A suspended app could not send a keep-alive.
     pub(super) fn is_resumed(&mut self, now: Time) {
         if self.readiness.alive_due.is_some() {
             self.next_sign_of_life(now);
@@ -183,7 +184,7 @@ impl Ledger {
         let limit = plan.ready_timeout.zip(since).map(|(limit, since)| since.after(limit));
         let due = |time: Option<Time>| time.is_some_and(|time| time <= now);
         if !self.runs() || self.suspended {
-            // A suspended app can do nothing for it.
+            // A suspended app can neither become ready nor send a keep-alive.
         } else if due(alive_due) {
             batch.owed_failure = Some(Failure::Watchdog);
         } else if self.is_waiting() && due(limit) && !self.all_holds(plan, now) {
@@ -191,7 +192,7 @@ impl Ledger {
         }
     }
 
-    /// The account says that the app has failed.
+    /// It was recorded that the app has failed.
     pub(super) fn judge_failure(
         &mut self,
         plan: &Plan,
@@ -223,7 +224,7 @@ impl Ledger {
         };
         kept(*fact == right, promise, || format!("{fact:?}, not {right:?}"))?;
         self.readiness.failure = Some(failure);
-        // Whatever it hangs in, this is the moment to say it.
+        // The diagnose signal comes first, while the app still hangs.
         let speaks = plan.diagnose.filter(|_| failure == Failure::Watchdog);
         batch.owed_diagnosis = speaks.map(|diagnose| (diagnose.signal, budget_of(plan)));
         self.owe_stopped_hooks(plan, batch);
@@ -234,7 +235,11 @@ impl Ledger {
     pub(super) fn judge_ready(&mut self, plan: &Plan, world: &World, batch: &mut Batch) -> Kept {
         let now = world.now;
         kept(self.readiness.announced.is_none(), Promise::ReadyFalls, || "it is ready again")?;
-        kept(self.is_waiting() && world.app_lives(), Promise::Readiness, || "nobody waits for it")?;
+        kept(
+            self.is_waiting() && world.app_lives(),
+            Promise::Readiness,
+            || "the app is not waiting for readiness",
+        )?;
         kept(self.all_holds(plan, now), Promise::Readiness, || {
             format!("something is missing: {:?}", self.readiness)
         })?;
@@ -260,13 +265,13 @@ impl Ledger {
         kept(over, Promise::ReadyFalls, || "while the app serves")
     }
 
-    /// Before anything else of a stop.
-    pub(super) fn judge_told_balancers(&self) -> Kept {
+    /// Readiness falls before anything else of a stop.
+    pub(super) fn judge_readiness_fell(&self) -> Kept {
         let told = self.readiness.announced == Some(false);
         kept(told, Promise::ReadyFalls, || "the stop goes on before readiness falls")
     }
 
-    /// When all actions of an event are done.
+    /// Checks that need all actions of an event.
     pub(super) fn judge_announced(&self, batch: &Batch) -> Kept {
         let over = self.begun || self.ended.is_some() || self.readiness.over;
         let up = self.readiness.announced == Some(true);
@@ -277,7 +282,7 @@ impl Ledger {
 
     pub(super) fn judge_seek(&mut self, now: Time) -> Kept {
         let promise = Promise::Seeks;
-        kept(self.is_waiting(), promise, || "nobody waits for the app")?;
+        kept(self.is_waiting(), promise, || "the app is not waiting for readiness")?;
         let due = self.readiness.seek_due;
         kept(due.is_some_and(|due| due <= now), promise, || format!("due: {due:?}"))?;
         self.readiness.seek_due = Some(now.after(pause(self.waited(now))));
@@ -291,7 +296,7 @@ impl Ledger {
         (id, until, end): (HookId, Time, Option<Time>),
     ) -> Kept {
         let (promise, now) = (Promise::Probes, world.now);
-        kept(self.is_waiting(), promise, || "nobody waits for the app")?;
+        kept(self.is_waiting(), promise, || "the app is not waiting for readiness")?;
         let namesake = world.hooks.iter().any(|hook| hook.id == id);
         kept(!namesake, Promise::NamesApart, || format!("{id:?}"))?;
         let probes = &mut self.readiness.probes;
@@ -322,13 +327,13 @@ impl Ledger {
         }
     }
 
-    /// Nobody waits for the answer of a probe any more, once the app is ready or ends.
+    /// No probe runs once the app is ready or ends.
     pub(super) fn judge_probes(&self, world: &World) -> Kept {
         let idle = world.hooks.iter().all(|h| h.id.phase != HookPhase::Ready || h.killed);
         kept(idle || self.is_waiting(), Promise::Probes, || "a probe runs on")
     }
 
-    /// What wakes for the sake of the app while no budget runs.
+    /// When the machine has to wake for readiness or the watchdog while no budget runs.
     pub(super) fn judge_waking(&self, plan: &Plan, world: &World) -> Result<Option<Time>, Broken> {
         let Readiness { since, alive_due, seek_due, ref probes, .. } = self.readiness;
         if self.suspended {

@@ -3,164 +3,28 @@
 use std::time::Duration;
 
 use graceinit::machine::fact::{Fact, Reason};
-use graceinit::machine::hook::{HookId, HookPhase};
+use graceinit::machine::hooks::{HookId, HookPhase};
 use graceinit::machine::phase::{Phase, PhaseName};
-use graceinit::machine::plan::{Ending, OnFailure, Plan};
-use graceinit::machine::ready::{Failure, Notice};
+use graceinit::machine::plan::{Ending, OnFailure, Plan, Surroundings};
+use graceinit::machine::ready::Notice;
 use graceinit::machine::{Action, Event, Machine, Target, budget};
 use graceinit::types::{Signal, SignalSet, Status, Time};
 
+use super::bug::Bug;
 use super::mischief;
-use super::world::OWN_ERROR;
+use super::world::{OWN_ERROR, Setup};
 
-/// One thing that goes wrong.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Bug {
-    NeverKillsTheTree,
-    KillsTheTreeWithTheStopSignal,
-    KillsAtTheDeadlineOnlyIfAppLives,
-    NoStopSignal,
-    RepeatsTheStopSignalWhenAskedAgain,
-    RepeatsTheFirstRung,
-    NoContinueAfterTheStopSignal,
-    StopSignalToTheAppAlone,
-    SwallowsKillHook,
-    KillsTheReapedHook,
-    ForgetsToWake(PhaseName),
-    WakesLate(PhaseName),
-    LingersAtTheEnd,
-    SleepsThroughTicks(PhaseName),
-    ActsOnEveryTick,
-    ExitsTwice,
-    NeverExits,
-    LeavesWithoutKilling,
-    ForgetsToTellOfPhases,
-    ActsAfterTheExit,
-    ExitsWithZero,
-    PostStopWhileLeftoversLive,
-    NoPostStopHooks,
-    ForwardsToTheDead,
-    ForwardsTwice,
-    ForwardsNothing,
-    IgnoresRewrite,
-    LateExitEndsTheNextAttempt,
-    NeverArmsTheDeadMan,
-    DeadManNotRearmedForPostStop,
-    RestartsTheBudgetWhenAskedAgain,
-    IgnoresSecondRequestToKill,
-    NoLookForNewcomers,
-    LeftoversGetNothing,
-    RewritesTheLeftoversSignal,
-    ThinksTheGroupWasTold,
-    OverlooksTheEmptyTree,
-    StartsHooksTwice(HookPhase),
-    OnStopAfterTheApp,
-    PreStopOneAtATime,
-    OneRetryTooMany,
-    OneRetryTooFew,
-    NoPauseBeforeRetry,
-    HooksMayUseTheWholeBudget,
-    ForgetsWhyItEnded,
-    ForgetsThatHooksEnded,
-    NeverResumes,
-    KeepsTheTerminal,
-    SkipsHooksThatFit,
-    StopSignalBeforeOnStop,
-    GivesUpTooEarly,
-    StartsTheAppTwice,
-    StartsTheAppAtOnce,
-    StartsTheAppAfterAll,
-    ForgetsTheApp,
-    ThinksTheAppRuns,
-    StopsNoHook,
-    StopsHooksTwice,
-    LosesWhatItHeld,
-    MixesUpWhatItHeld,
-    HoldsNothing,
-    WakesForNothing,
-    ReloadsWithoutHooks,
-    LosesTheReload,
-    LosesTheSecondReload,
-    ReloadsDespiteAFailure,
-    ReloadsDuringAStop,
-    NamesRoundsAlike,
-    ForgetsTheOccasion,
-    EveryFailureAborts,
-    NoFailureAborts,
-    AbortsAfterItsPhase,
-    RetriesAfterItsPhase,
-    LateExitEndsTheNewest,
-    StopsWithoutASignalToo,
-    NeverDiagnoses,
-    DiagnosesTwice,
-    DiagnosesTooEarly,
-    DiagnosesWithTheStopSignal,
-    DiagnosesTheAppAlone,
-    IgnoresMoreTime,
-    MoreTimeHasNoEnd,
-    MoreTimeCountsFromTheDeadline,
-    DeadManNotRearmedForMoreTime,
-    DeadManNotRearmedForHurry,
-    NoSurvey,
-    SurveysTwice,
-    SurveysAtTheBeginning,
-    SurveysOnce,
-    WaitsForTheSurvey,
-    HurriesWithoutASurvey,
-    KillsWithTheSurvey,
-    WaitsOnAfterTheSurvey,
-    PausesAreNeverSpread,
-    PausesAreSpreadTooFar,
-    TakesWordsFromOutside,
-    TakesBusyForCalm,
-    LooksLate,
-    IgnoresAcknowledgements,
-    IgnoresSignsOfLife,
-    Overlooks(Failure),
-    StaysReady,
-    SeeksNoListeners,
-    FollowsNobody,
-    TellsNothingOfLooks,
-    ProbesDuringTheStop,
-    LooksTwice,
-    SeeksTwice,
-    ReadyTwice,
-    ForwardsTheWord,
-    ReadyAgain,
-    LooksAfterTheDrain,
-    StopsDuringTheDrain,
-    ReadyAtOnce,
-    NeverDrains,
-    SkipsTheDelay,
-    ForgetsTheLongestDrain,
-    LooksAtNothing,
-    ProbesForTooLong,
-    ForgetsTheReadyLimit,
-    ForgetsTheWatchdog,
-    TellsOfACentury,
-    EndsWhatHasNoEnd,
-    GivesLeftoversMore,
-    DeadManOfACentury,
-    StopsAllTheSame,
-    ContinuesNobody,
-    ContinuesWhoeverRuns,
-    StopsWithTheKeysSignal,
-    SuspendsNobody,
-    LosesAKeyTypedEarly,
-    TakesAnothersTerminal,
-}
-
-/// What a bug may depend on.
+/// What the effect of a bug may depend on.
 #[derive(Clone, Copy)]
 struct Context {
     bug: Bug,
     event: Event,
     app_was_alive: bool,
-    /// It is a stop request, and not the first.
+    /// The event is a second stop request.
     asked_again: bool,
 }
 
-/// The machine as its world meets it.
+/// The machine with its bug, as world and ledger see it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Subject {
     machine: Machine,
@@ -171,20 +35,24 @@ pub(super) struct Subject {
     first_round: Option<HookId>,
     /// The first stop request.
     asked: Option<Time>,
-    /// By how much a bug has put off everything.
+    /// By how much the bug delays everything.
     put_off: Duration,
     dead_man_set: bool,
     looked: bool,
-    /// A look at who is still there goes on.
-    surveying: bool,
-    surveyed: bool,
+    /// The scan of the survivors goes on.
+    scanning: bool,
+    scanned: bool,
     killed_in_post_stop: bool,
 }
 
 impl Subject {
-    pub(super) fn new(plan: Plan, bug: Option<Bug>) -> Subject {
+    pub(super) fn new(setup: &Setup, bug: Option<Bug>) -> Subject {
+        let (mut plan, mut surroundings) = (setup.plan.clone(), setup.surroundings);
+        if let Some(bug) = bug {
+            misread(bug, &mut plan, &mut surroundings);
+        }
         Subject {
-            machine: Machine::new(bug.map_or_else(|| plan.clone(), |bug| misread(bug, &plan))),
+            machine: Machine::new(plan, surroundings),
             bug,
             newest: None,
             first_round: None,
@@ -192,8 +60,8 @@ impl Subject {
             put_off: Duration::ZERO,
             dead_man_set: false,
             looked: false,
-            surveying: false,
-            surveyed: false,
+            scanning: false,
+            scanned: false,
             killed_in_post_stop: false,
         }
     }
@@ -213,16 +81,16 @@ impl Subject {
         }
     }
 
-    /// What a hook that starts now is told of the signal that it is about.
+    /// The signal that a hook which starts now is about.
     pub(super) fn occasion(&self) -> Option<(Signal, Option<i32>)> {
         match self.bug {
-            Some(Bug::ForgetsTheOccasion) => self.machine.stop(),
+            Some(Bug::ForgetsTheOccasion) => self.machine.stop_request(),
             _ => self.machine.occasion(),
         }
     }
 
-    pub(super) fn deadline(&self) -> Option<Time> {
-        let wake = self.machine.deadline().map(|time| time.after(self.put_off));
+    pub(super) fn next_wakeup(&self) -> Option<Time> {
+        let wake = self.machine.next_wakeup().map(|time| time.after(self.put_off));
         match self.bug {
             Some(Bug::ForgetsToWake(phase)) if phase == self.phase() => None,
             Some(Bug::WakesLate(phase)) if phase == self.phase() => {
@@ -231,7 +99,7 @@ impl Subject {
             Some(Bug::LingersAtTheEnd) if self.killed_in_post_stop => {
                 wake.map(|time| time.after(Duration::from_millis(1)))
             }
-            Some(Bug::WaitsForTheSurvey) if self.surveying => {
+            Some(Bug::WaitsForTheScan) if self.scanning => {
                 wake.map(|time| time.after(Duration::from_millis(1)))
             }
             Some(Bug::WakesForNothing) => wake.or(Some(Time(u64::MAX))),
@@ -245,7 +113,7 @@ impl Subject {
             if self.machine.plan().stop_on.contains(received.signal));
         let asked_again = is_stop && self.asked.is_some();
         if bug == Bug::RestartsTheBudgetWhenAskedAgain && asked_again {
-            // To be late for everything is the same as a budget that began later.
+            // A delay of everything has the effect of a budget that began later.
             self.put_off = now.since(self.asked.unwrap_or(now));
         }
         if is_stop {
@@ -264,9 +132,10 @@ impl Subject {
             }
             (Bug::OverlooksTheEmptyTree, Event::TreeEmpty)
             | (Bug::IgnoresMoreTime, Event::Notice(Notice::MoreTime(_)))
-            | (Bug::WaitsOnAfterTheSurvey, Event::Surveyed) => Event::AppExecuted,
-            (Bug::MoreTimeCountsFromTheDeadline, Event::Notice(Notice::MoreTime(span))) => {
-                let left = self.machine.deadline().map_or(Duration::ZERO, |wake| wake.since(now));
+            | (Bug::WaitsOnAfterTheScan, Event::SurvivorsRecorded) => Event::AppExecuted,
+            (Bug::MoreTimeCountsFromTheEnd, Event::Notice(Notice::MoreTime(span))) => {
+                let left =
+                    self.machine.next_wakeup().map_or(Duration::ZERO, |wake| wake.since(now));
                 Event::Notice(Notice::MoreTime(span + left))
             }
             (Bug::LosesTheSecondReload, Event::Signal(received))
@@ -281,7 +150,7 @@ impl Subject {
             _ => mischief::mishears(bug, event),
         };
         let mut told = Time(now.0.saturating_sub(self.put_off.as_nanos() as u64));
-        let due = self.deadline().is_some_and(|wake| wake <= now);
+        let due = self.next_wakeup().is_some_and(|wake| wake <= now);
         if bug == Bug::GivesUpTooEarly && self.phase() == PhaseName::Killed && due {
             told = told.after(budget::dying(self.machine.plan().post_stop_timeout));
         }
@@ -299,19 +168,19 @@ impl Subject {
             let (signals, rest): (Vec<_>, Vec<_>) = orders.into_iter().partition(to_app);
             orders = rest.into_iter().chain(signals.into_iter().rev()).collect();
         }
-        self.surveying &= event != Event::Surveyed;
+        self.scanning &= event != Event::SurvivorsRecorded;
         if bug == Bug::PostStopWhileLeftoversLive && matches!(event, Event::AppExited(_)) {
             self.machine.handle(told, Event::TreeEmpty, &mut orders);
         }
         let context = Context { bug, event, app_was_alive, asked_again };
         for action in orders {
-            self.pass_on(context, action, out);
+            self.output(context, action, out);
         }
         self.append(context, now, out);
     }
 
-    /// Passes one action on, or what the bug makes of it.
-    fn pass_on(&mut self, context: Context, action: Action, out: &mut Vec<Action>) {
+    /// Outputs one action, or what the bug makes of it.
+    fn output(&mut self, context: Context, action: Action, out: &mut Vec<Action>) {
         let bug = context.bug;
         let put_off = self.put_off;
         let after_stop = matches!(out.last(), Some(Action::SignalApp { stop: true, .. }));
@@ -331,17 +200,18 @@ impl Subject {
             }
             (
                 Bug::RewritesTheLeftoversSignal,
-                Action::SignalLeftovers { signal, group_told, first },
+                Action::SignalLeftovers { signal, group_asked, first },
             ) => {
                 let signal = self.machine.plan().rewrite.apply(signal).unwrap_or(signal);
-                Action::SignalLeftovers { signal, group_told, first }
+                Action::SignalLeftovers { signal, group_asked, first }
             }
-            (Bug::ThinksTheGroupWasTold, Action::SignalLeftovers { signal, first, .. }) => {
-                Action::SignalLeftovers { signal, group_told: true, first }
+            (Bug::ThinksTheGroupWasAsked, Action::SignalLeftovers { signal, first, .. }) => {
+                Action::SignalLeftovers { signal, group_asked: true, first }
             }
             (Bug::ExitsWithZero, Action::Exit { by, .. }) => Action::Exit { code: 0, by },
-            (Bug::HooksMayUseTheWholeBudget, Action::StartHook { id, until, end }) => {
-                Action::StartHook { id, until: end.unwrap_or(until), end }
+            (Bug::HooksMayUseTheWholeBudget, Action::StartHook { id, kill_at, budget_end }) => {
+                let kill_at = budget_end.unwrap_or(kill_at);
+                Action::StartHook { id, kill_at, budget_end }
             }
             (Bug::DiagnosesTheAppAlone, Action::SignalApp { signal, value, stop: false, .. })
                 if self.machine.plan().diagnose.is_some_and(|it| it.signal == signal) =>
@@ -351,9 +221,9 @@ impl Subject {
             (Bug::PausesAreSpreadTooFar, Action::Record(Fact::HookRetried { id, pause })) => {
                 Action::Record(Fact::HookRetried { id, pause: pause / 2 })
             }
-            (_, Action::StartHook { id, until, end }) => {
-                let end = end.map(|end| end.after(put_off));
-                Action::StartHook { id, until: until.after(put_off), end }
+            (_, Action::StartHook { id, kill_at, budget_end }) => {
+                let budget_end = budget_end.map(|end| end.after(put_off));
+                Action::StartHook { id, kill_at: kill_at.after(put_off), budget_end }
             }
             (_, Action::ArmDeadMan(time)) => Action::ArmDeadMan(time.after(put_off)),
             (_, action) => action,
@@ -373,7 +243,7 @@ impl Subject {
                 | Fact::HookRetried { id, .. }
                 | Fact::PhaseAborted { id },
             ) => *id = in_round_of(self.first_round.filter(|_| alike), *id),
-            Action::Survey => (self.surveying, self.surveyed) = (true, true),
+            Action::RecordSurvivors => (self.scanning, self.scanned) = (true, true),
             _ => {}
         }
         if bug == Bug::StopSignalBeforeOnStop
@@ -387,7 +257,7 @@ impl Subject {
             (Bug::ExitsTwice, Action::Exit { .. })
             | (Bug::StartsTheAppTwice, Action::StartApp)
             | (Bug::StopsHooksTwice, Action::StopHook { .. })
-            | (Bug::SurveysTwice, Action::Survey)
+            | (Bug::ScansTwice, Action::RecordSurvivors)
             | (Bug::DiagnosesTwice, Action::Record(Fact::Diagnosed { .. })) => true,
             (Bug::ForwardsTwice, Action::SignalApp { stop: false, .. }) => !after_stop,
             (Bug::StartsHooksTwice(phase), Action::StartHook { id, .. }) => id.phase == phase,
@@ -399,7 +269,7 @@ impl Subject {
         out.push(action);
     }
 
-    /// The bug keeps this from being done.
+    /// The bug drops this action.
     fn swallows(&mut self, context: Context, after_stop: bool, it: &Action) -> bool {
         let Context { bug, event, app_was_alive, asked_again } = context;
         match (bug, it) {
@@ -412,8 +282,8 @@ impl Subject {
             | (Bug::KeepsTheTerminal, Action::TakeTerminal)
             | (Bug::ForgetsTheApp, Action::StartApp)
             | (Bug::StopsNoHook, Action::StopHook { .. })
-            | (Bug::NoSurvey, Action::Survey)
-            | (Bug::ForgetsToTellOfPhases, Action::Record(Fact::Entered(_)))
+            | (Bug::NoScan, Action::RecordSurvivors)
+            | (Bug::RecordsNoPhases, Action::Record(Fact::Entered(_)))
             | (Bug::ForgetsThatHooksEnded, Action::Record(Fact::HookEnded { .. })) => true,
             (Bug::NoContinueAfterTheStopSignal, Action::SignalApp { stop: false, .. }) => {
                 after_stop
@@ -428,15 +298,15 @@ impl Subject {
             (Bug::LosesTheReload, Action::SignalApp { stop: false, .. }) => {
                 self.newest.is_some_and(|id| id.phase == HookPhase::OnReload) && !after_stop
             }
-            (Bug::SurveysOnce, Action::Survey) => self.surveyed,
-            (Bug::HurriesWithoutASurvey, Action::Survey) => asked_again,
+            (Bug::ScansOnce, Action::RecordSurvivors) => self.scanned,
+            (Bug::HurriesWithoutAScan, Action::RecordSurvivors) => asked_again,
             (Bug::DeadManNotRearmedForMoreTime, Action::ArmDeadMan(_)) => {
                 matches!(event, Event::Notice(Notice::MoreTime(_)))
             }
             (Bug::DeadManNotRearmedForHurry, Action::ArmDeadMan(_)) => asked_again,
             (Bug::NeverResumes, Action::SignalApp { signal: Signal::CONT, .. }) => !after_stop,
             (Bug::LeavesWithoutKilling, Action::KillTree) => self.phase() == PhaseName::Exit,
-            (Bug::KillsAtTheDeadlineOnlyIfAppLives, Action::KillTree) => !app_was_alive,
+            (Bug::KillsAtTheEndOnlyIfAppLives, Action::KillTree) => !app_was_alive,
             (Bug::NoPostStopHooks, Action::StartHook { id, .. }) => id.phase == HookPhase::PostStop,
             (Bug::PreStopOneAtATime, Action::StartHook { id, .. }) => {
                 id.phase == HookPhase::PreStop && id.index > 0
@@ -444,14 +314,14 @@ impl Subject {
             (Bug::DeadManNotRearmedForPostStop, Action::ArmDeadMan(_)) => {
                 std::mem::replace(&mut self.dead_man_set, true)
             }
-            (Bug::NoLookForNewcomers, Action::SignalLeftovers { .. }) => {
+            (Bug::NoFurtherRounds, Action::SignalLeftovers { .. }) => {
                 std::mem::replace(&mut self.looked, true)
             }
             _ => mischief::swallows(bug, self.phase(), it),
         }
     }
 
-    /// What the bug adds at the end.
+    /// Adds the actions of the bug at the end.
     fn append(&self, context: Context, now: Time, out: &mut Vec<Action>) {
         let Context { bug, event, asked_again, .. } = context;
         let to_app =
@@ -480,7 +350,7 @@ impl Subject {
             (Bug::ActsOnEveryTick, Event::Tick) if self.phase() == PhaseName::Leftovers => {
                 out.push(Action::SignalLeftovers {
                     signal: Signal::TERM,
-                    group_told: true,
+                    group_asked: true,
                     first: false,
                 });
             }
@@ -509,7 +379,7 @@ impl Subject {
             (Bug::RetriesAfterItsPhase, Event::HookExited(id, Status::Code(1))) if late(id) => {
                 let (id, end) = (HookId { attempt: 2, ..id }, now.after(Duration::from_secs(1)));
                 out.push(Action::Record(Fact::HookStarted { id, limit: Duration::MAX }));
-                out.push(Action::StartHook { id, until: end, end: Some(end) });
+                out.push(Action::StartHook { id, kill_at: end, budget_end: Some(end) });
             }
             (Bug::StopsWithoutASignalToo, _)
                 if out
@@ -519,10 +389,10 @@ impl Subject {
                 out.push(to_app(Signal::TERM, true));
                 out.push(to_app(Signal::CONT, false));
             }
-            (Bug::SurveysAtTheBeginning, Event::Signal(_)) if out.iter().any(begins) => {
-                out.push(Action::Survey);
+            (Bug::ScansAtTheBeginning, Event::Signal(_)) if out.iter().any(begins) => {
+                out.push(Action::RecordSurvivors);
             }
-            (Bug::KillsWithTheSurvey, Event::Signal(_)) if asked_again => {
+            (Bug::KillsWithTheScan, Event::Signal(_)) if asked_again => {
                 out.push(Action::KillTree);
             }
             (Bug::ActsAfterTheExit, _) if exits => out.push(Action::TakeTerminal),
@@ -536,7 +406,7 @@ impl Subject {
                 let id = HookId { phase: HookPhase::OnStop, attempt: 9, ..newest };
                 let end = Time(u64::MAX);
                 out.push(Action::Record(Fact::HookStarted { id, limit: Duration::MAX }));
-                out.push(Action::StartHook { id, until: end, end: Some(end) });
+                out.push(Action::StartHook { id, kill_at: end, budget_end: Some(end) });
             }
             _ => mischief::append(bug, event, now, out),
         }
@@ -547,7 +417,7 @@ fn is_reload(id: &HookId) -> bool {
     id.phase == HookPhase::OnReload
 }
 
-/// The same attempt of the same hook, but of the round that `other` is part of.
+/// The same attempt of the same hook, but of the round of `other`.
 fn in_round_of(other: Option<HookId>, id: HookId) -> HookId {
     match other.filter(is_reload).filter(|_| is_reload(&id)) {
         Some(other) => HookId { index: id.index, attempt: id.attempt, ..other },
@@ -555,9 +425,8 @@ fn in_round_of(other: Option<HookId>, id: HookId) -> HookId {
     }
 }
 
-/// Bugs of arithmetic: the machine goes by another plan than the user's.
-fn misread(bug: Bug, plan: &Plan) -> Plan {
-    let mut plan = plan.clone();
+/// Bugs of arithmetic: the machine follows a changed plan.
+fn misread(bug: Bug, plan: &mut Plan, surroundings: &mut Surroundings) {
     let all = &mut plan.hooks;
     let hooks = (all.pre_start.iter_mut())
         .chain(&mut all.on_ready)
@@ -577,7 +446,7 @@ fn misread(bug: Bug, plan: &Plan) -> Plan {
             plan.diagnose.iter_mut().for_each(|diagnose| diagnose.signal = Signal::TERM);
         }
         Bug::MoreTimeHasNoEnd => plan.grace_max = Duration::MAX,
-        Bug::PausesAreNeverSpread => plan.jitter = 0,
+        Bug::PausesAreNeverSpread => surroundings.jitter = 0,
         Bug::OneRetryTooMany => hooks.for_each(|hook| hook.retries += 1),
         Bug::OneRetryTooFew => hooks.for_each(|hook| hook.retries = hook.retries.saturating_sub(1)),
         Bug::NoPauseBeforeRetry => hooks.for_each(|hook| hook.backoff = Duration::ZERO),
@@ -586,7 +455,7 @@ fn misread(bug: Bug, plan: &Plan) -> Plan {
             plan.stop_again = graceinit::machine::plan::StopAgain::Ignore;
         }
         Bug::SkipsHooksThatFit => plan.post_stop_timeout = Duration::ZERO,
-        _ => mischief::misread(bug, &mut plan),
+        Bug::ForgetsTheWatchdog => surroundings.watchdog = None,
+        _ => mischief::misread(bug, plan),
     }
-    plan
 }

@@ -1,19 +1,20 @@
 //! Small configurations of readiness, watchdog and drain.
 
-use graceinit::machine::connections::PERIOD;
-use graceinit::machine::drain::{self, Look, Rules, Sight};
-use graceinit::machine::plan::{Condition, Diagnose, PerPhase, Plan, Scope, StopAgain};
+use graceinit::machine::connections::{self, Rules, Sample, Visibility};
+use graceinit::machine::plan::{
+    Condition, Diagnose, PerPhase, Plan, Scope, StopAgain, Surroundings,
+};
 use graceinit::machine::ready::Notice;
 use graceinit::machine::{Event, Origin, Received};
 use graceinit::types::{Pid, Signal, SignalSet, Status};
 
-use super::setups::{decisive, hook, more, plain, setup};
+use super::setups::{app_alone, at_a_terminal, decisive, hook, more, plain, setup};
 use super::world::{Setup, from_kernel, from_process, ms};
 
-/// What the app is to send when it is ready.
+/// The signal that the app sends when it is ready.
 const WORD: Signal = Signal::URG;
 
-/// It comes from outside the pid namespace.
+/// The signal comes from outside the pid namespace.
 fn from_outside(signal: Signal) -> Received {
     Received { origin: Origin::Process(0), ..from_process(signal) }
 }
@@ -23,22 +24,23 @@ fn notice(notice: Notice) -> Event {
 }
 
 /// `max`: 0 is none.
-pub(super) fn drain(looks: bool, delay: u64, max: u64, acks: Option<u32>) -> drain::Plan {
+pub(super) fn drain(looks: bool, delay: u64, max: u64, acks: Option<u32>) -> connections::Plan {
     let rules = Rules { idle: ms(1000), owed: None };
     let max = (max > 0).then(|| ms(max));
-    drain::Plan { looks, delay: ms(delay), acks, max, rules }
+    connections::Plan { looks, delay: ms(delay), acks, max, rules }
 }
 
-/// Nothing is under way; another look is worth making after so long.
-pub(super) fn calm(next: Option<u64>) -> Look {
-    Look { over: true, next: next.map_or(PERIOD, ms), listening: true, ..Look::default() }
+/// Nothing is in flight; another sample is worth taking after this many milliseconds.
+pub(super) fn calm(next: Option<u64>) -> Sample {
+    let next = next.map_or(connections::PERIOD, ms);
+    Sample { over: true, next, listening: true, ..Sample::default() }
 }
 
-pub(super) fn busy() -> Look {
-    Look { busy: 1, cut: 1, over: false, ..calm(None) }
+pub(super) fn busy() -> Sample {
+    Sample { busy: 1, cut: 1, over: false, ..calm(None) }
 }
 
-/// Everything that an app may be waited for without a child that looks.
+/// Every condition that needs no probe.
 pub(super) fn conditions() -> Setup {
     let after = Condition::After(ms(50));
     Setup {
@@ -50,8 +52,7 @@ pub(super) fn conditions() -> Setup {
             from_process(Signal::TERM),
         ],
         says: vec![notice(Notice::Ready), Event::ConditionHolds(1)],
-        strays: Vec::new(),
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::Notify, Condition::Newline, Condition::Signal(WORD), after],
             ready_timeout: Some(ms(80)),
             reload_on: SignalSet::of(&[Signal::HUP]),
@@ -61,14 +62,13 @@ pub(super) fn conditions() -> Setup {
     }
 }
 
-/// A time that is longer than the app has.
+/// A condition that needs longer than `--ready-timeout`.
 pub(super) fn too_late() -> Setup {
     let pre_stop = vec![hook(0)];
     Setup {
         signals: vec![from_process(Signal::INT), from_process(Signal::TERM)],
         endings: vec![Status::Code(0), Status::Code(3)],
-        strays: Vec::new(),
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::After(ms(50)), Condition::After(ms(90))],
             ready_timeout: Some(ms(60)),
             stop_again: StopAgain::Kill,
@@ -80,14 +80,13 @@ pub(super) fn too_late() -> Setup {
     }
 }
 
-/// What the app is to say comes before there is an app.
-pub(super) fn too_early() -> Setup {
+/// The signal and the notification of readiness arrive before the app is started.
+pub(super) fn ready_before_the_start() -> Setup {
     Setup {
         signals: vec![from_process(WORD), from_process(WORD), from_process(Signal::TERM)],
         says: vec![notice(Notice::MainPid(Pid(9))), notice(Notice::Ready)],
-        strays: Vec::new(),
         newcomers: 1,
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::Signal(WORD)],
             hooks: PerPhase {
                 pre_start: vec![decisive(0)],
@@ -102,9 +101,8 @@ pub(super) fn too_early() -> Setup {
 /// Attempts that fail, hang, cannot be started or end late.
 pub(super) fn probes() -> Setup {
     Setup {
-        strays: Vec::new(),
         not_yet: 2,
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::Probe, Condition::Probe],
             probe_timeout: ms(30),
             hooks: PerPhase { on_ready: vec![hook(0)], ..PerPhase::default() },
@@ -114,12 +112,11 @@ pub(super) fn probes() -> Setup {
     }
 }
 
-/// An app that takes its time: the pauses between looks grow.
+/// A slow start: the pauses between checks grow.
 pub(super) fn slow_probe() -> Setup {
     Setup {
-        strays: Vec::new(),
         not_yet: 5,
-        ..setup(Plan {
+        ..app_alone(Plan {
             ready: vec![Condition::Probe],
             probe_timeout: ms(100),
             ready_timeout: Some(ms(250)),
@@ -130,20 +127,17 @@ pub(super) fn slow_probe() -> Setup {
     }
 }
 
-/// A terminal, and an app that can do nothing while it is stopped.
+/// A terminal, and an app that is suspended before it is ready.
 pub(super) fn suspended() -> Setup {
     Setup {
         signals: vec![from_process(Signal::CONT), from_kernel(Signal::INT)],
         app_stops: vec![Signal::TSTP],
         stops: 1,
-        strays: Vec::new(),
-        ..setup(Plan {
-            terminal: true,
-            suspendable: true,
+        surroundings: Surroundings { watchdog: Some(ms(50)), ..at_a_terminal(true) },
+        ..app_alone(Plan {
             ready: vec![Condition::Probe, Condition::After(ms(40))],
             ready_timeout: Some(ms(90)),
             probe_timeout: ms(30),
-            watchdog: Some(ms(50)),
             hooks: PerPhase { on_ready: vec![decisive(1)], ..PerPhase::default() },
             ..plain()
         })
@@ -151,14 +145,13 @@ pub(super) fn suspended() -> Setup {
     }
 }
 
-/// Signs of life.
+/// A watchdog.
 pub(super) fn watchdog() -> Setup {
     Setup {
         endings: vec![Status::Code(0), Status::Code(3)],
-        strays: Vec::new(),
-        ..setup(Plan {
+        surroundings: Surroundings { watchdog: Some(ms(40)), ..Surroundings::default() },
+        ..app_alone(Plan {
             scope: Scope::Tree,
-            watchdog: Some(ms(40)),
             ready: vec![Condition::Notify],
             diagnose: Some(Diagnose { signal: Signal::QUIT, lead: ms(20) }),
             drain: Some(drain(false, 30, 0, None)),
@@ -169,13 +162,12 @@ pub(super) fn watchdog() -> Setup {
     }
 }
 
-/// What else an app may say of itself, at any time.
-pub(super) fn outspoken() -> Setup {
+/// The other notifications, at any time.
+pub(super) fn notifications() -> Setup {
     Setup {
         signals: vec![from_process(Signal::HUP), from_process(Signal::TERM)],
-        strays: Vec::new(),
-        ..setup(Plan {
-            watchdog: Some(ms(40)),
+        surroundings: Surroundings { watchdog: Some(ms(40)), ..Surroundings::default() },
+        ..app_alone(Plan {
             ready: vec![Condition::Notify],
             drain: Some(drain(false, 30, 0, None)),
             reload_on: SignalSet::of(&[Signal::HUP]),
@@ -195,13 +187,12 @@ pub(super) fn outspoken() -> Setup {
     }
 }
 
-/// The delay is all there is.
+/// A drain without ports: only the delay ends it.
 pub(super) fn delay() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_process(Signal::INT)],
         acks: 2,
-        strays: Vec::new(),
-        ..setup(Plan {
+        ..app_alone(Plan {
             grace: ms(200),
             grace_max: ms(300),
             stop_again: StopAgain::Kill,
@@ -218,7 +209,7 @@ pub(super) fn delay() -> Setup {
     }
 }
 
-/// A delay that the budget does not hold.
+/// A delay that does not fit into the budget.
 pub(super) fn long_delay() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_process(Signal::HUP)],
@@ -234,34 +225,32 @@ pub(super) fn long_delay() -> Setup {
     }
 }
 
-/// Ports that are looked at until they are quiet.
+/// Samples until the ports are quiet.
 pub(super) fn quiet() -> Setup {
     Setup {
         acks: 1,
         not_yet: 1,
-        strays: Vec::new(),
-        ..setup(Plan { grace: ms(450), drain: Some(drain(true, 160, 0, Some(1))), ..plain() })
-            .seeing(vec![busy(), Look { next: ms(30), ..busy() }, calm(None), calm(Some(50))])
+        ..app_alone(Plan { grace: ms(450), drain: Some(drain(true, 160, 0, Some(1))), ..plain() })
+            .seeing(vec![busy(), Sample { next: ms(30), ..busy() }, calm(None), calm(Some(50))])
     }
 }
 
-/// Looks that cost much, and times that are too short to be waited for one by one.
+/// Samples that take long, and times shorter than the shortest pause between two samples.
 pub(super) fn hasty() -> Setup {
     Setup {
         acks: 1,
-        strays: Vec::new(),
         lingers: 1,
-        ..setup(Plan {
+        ..app_alone(Plan {
             grace: ms(800),
             drain: Some(drain(true, 5, 400, None)),
             hooks: PerPhase { pre_stop: vec![hook(0)], ..PerPhase::default() },
             ..plain()
         })
         .seeing(vec![
-            Look { owed: 1, over: false, ..calm(Some(1)) },
-            Look { cost: ms(4), ..calm(Some(0)) },
-            Look { idle: 3, cost: ms(60), ..calm(Some(2)) },
-            Look { sight: Sight::Blind, over: true, ..Look::default() },
+            Sample { owed: 1, over: false, ..calm(Some(1)) },
+            Sample { cost: ms(4), ..calm(Some(0)) },
+            Sample { idle: 3, cost: ms(60), ..calm(Some(2)) },
+            Sample { visibility: Visibility::Blind, over: true, ..Sample::default() },
         ])
     }
 }
@@ -271,7 +260,7 @@ impl Setup {
         Setup { says, ..self }
     }
 
-    fn seeing(self, looks: Vec<Look>) -> Setup {
-        Setup { looks, ..self }
+    fn seeing(self, samples: Vec<Sample>) -> Setup {
+        Setup { samples, ..self }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use graceinit::machine::plan::{
     Diagnose, ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung, Scope, StopAgain,
+    Surroundings,
 };
 use graceinit::machine::ready::Notice;
 use graceinit::machine::{Event, Received};
@@ -13,14 +14,13 @@ use super::world::{Setup, from_kernel, from_process, ms, rung, silence};
 
 const CRASH: Status = Status::Signal(Signal::QUIT);
 
-/// 100 ms of grace and 100 ms for post-stop, so that there are few looks for leftovers.
+/// 100 ms of grace and 100 ms for post-stop, so that there are few rounds of signals to leftovers.
 pub(super) fn plain() -> Plan {
     Plan {
         ready: Vec::new(),
         ready_timeout: None,
         probe_timeout: Duration::from_secs(1),
         drain: None,
-        watchdog: None,
         grace: ms(100),
         leftovers: ms(100),
         post_stop_timeout: ms(100),
@@ -33,38 +33,47 @@ pub(super) fn plain() -> Plan {
         diagnose: None,
         reload_on: SignalSet::default(),
         hooks: PerPhase::default(),
-        jitter: 0,
         exit: ExitRules::default(),
-        terminal: false,
         session: false,
-        suspendable: false,
     }
 }
 
+/// A controlling terminal. `suspendable`: a shell can resume graceinit.
+pub(super) fn at_a_terminal(suspendable: bool) -> Surroundings {
+    Surroundings { terminal: true, suspendable, ..Surroundings::default() }
+}
+
+/// One TERM, an app that may exit with 0, and one other process in its group.
 pub(super) fn setup(plan: Plan) -> Setup {
     Setup {
         plan,
+        surroundings: Surroundings::default(),
         endings: vec![Status::Code(0)],
         signals: vec![from_process(Signal::TERM)],
         says: Vec::new(),
-        looks: Vec::new(),
+        samples: Vec::new(),
         acks: 0,
         not_yet: 0,
         app_stops: Vec::new(),
         stops: 0,
-        strays: vec![true],
+        descendants: vec![true],
         newcomers: 0,
         lingers: 0,
         fork_fails: false,
     }
 }
 
-/// One attempt after the other, 30 ms each at most.
+/// The same without other processes of the app.
+pub(super) fn app_alone(plan: Plan) -> Setup {
+    Setup { descendants: Vec::new(), ..setup(plan) }
+}
+
+/// A timeout of 30 ms for each attempt.
 pub(super) fn hook(retries: u32) -> HookLimits {
     HookLimits { timeout: ms(30), retries, backoff: ms(10), on_failure: OnFailure::Warn }
 }
 
-/// The same, but its phase ends if it fails.
+/// The same, but a failure ends the phase.
 pub(super) fn decisive(retries: u32) -> HookLimits {
     HookLimits { on_failure: OnFailure::Abort, ..hook(retries) }
 }
@@ -84,17 +93,17 @@ pub(super) fn no_hooks() -> Setup {
             from_process(Signal::HUP),
             from_kernel(Signal::TTIN),
         ],
-        strays: vec![true, false],
+        descendants: vec![true, false],
         newcomers: 1,
         lingers: 1,
         ..setup(plain())
     }
 }
 
-/// A budget so long that newcomers are looked for again and again.
+/// A budget so long that leftovers get many rounds of signals.
 pub(super) fn long_leftovers() -> Setup {
     Setup {
-        strays: vec![true, false],
+        descendants: vec![true, false],
         newcomers: 2,
         lingers: 1,
         ..setup(Plan { grace: Duration::from_secs(4), ..plain() })
@@ -125,19 +134,19 @@ pub(super) fn scope(scope: Scope) -> Setup {
     let ladder = vec![rung(Signal::INT, Some(40)), rung(Signal::TERM, None)];
     Setup {
         signals: vec![from_process(Signal::TERM), from_process(Signal::HUP)],
-        strays: vec![true, false],
+        descendants: vec![true, false],
         lingers: 1,
         ..setup(Plan { scope, ladder, ..plain() })
     }
 }
 
-/// Waits that the budget does not hold.
+/// Waits that do not fit into the budget.
 pub(super) fn squeezed_ladder() -> Setup {
     let ladder =
         vec![rung(Signal::TERM, Some(80)), rung(Signal::INT, Some(60)), rung(Signal::QUIT, None)];
     Setup {
         signals: vec![from_process(Signal::INT), from_process(Signal::TERM)],
-        strays: vec![true, false],
+        descendants: vec![true, false],
         lingers: 2,
         ..setup(Plan {
             ladder,
@@ -150,7 +159,7 @@ pub(super) fn squeezed_ladder() -> Setup {
 /// The first rung ends nothing, so leftovers need another signal.
 pub(super) fn harmless_first_rung() -> Setup {
     let ladder = vec![rung(Signal::TSTP, Some(30)), rung(Signal::TERM, None)];
-    Setup { strays: vec![true, false], newcomers: 1, ..setup(Plan { ladder, ..plain() }) }
+    Setup { descendants: vec![true, false], newcomers: 1, ..setup(Plan { ladder, ..plain() }) }
 }
 
 pub(super) fn pre_stop() -> Setup {
@@ -166,7 +175,7 @@ pub(super) fn pre_stop() -> Setup {
     }
 }
 
-/// Retries side by side, one of them after a kill at the limit.
+/// Retries side by side, one of them after a kill at the timeout.
 pub(super) fn pre_stop_retried() -> Setup {
     Setup {
         fork_fails: true,
@@ -236,9 +245,8 @@ pub(super) fn terminal(suspendable: bool) -> Setup {
         ],
         app_stops: vec![Signal::TSTP, Signal::TTIN, Signal::STOP],
         stops: 2,
+        surroundings: at_a_terminal(suspendable),
         ..setup(Plan {
-            terminal: true,
-            suspendable,
             hooks: PerPhase { post_stop: vec![hook(0)], ..PerPhase::default() },
             ..plain()
         })
@@ -256,9 +264,8 @@ pub(super) fn interrupted_twice() -> Setup {
         app_stops: vec![Signal::TTOU],
         stops: 1,
         lingers: 1,
+        surroundings: at_a_terminal(true),
         ..setup(Plan {
-            terminal: true,
-            suspendable: true,
             hooks: PerPhase { on_stop: vec![hook(0)], ..PerPhase::default() },
             ..plain()
         })
@@ -319,7 +326,7 @@ pub(super) fn rewritten() -> Setup {
 pub(super) fn exit_rules() -> Setup {
     Setup {
         endings: vec![Status::Code(3), Status::Code(1), Status::Signal(Signal::TERM)],
-        strays: vec![true],
+        descendants: vec![true],
         lingers: 1,
         ..setup(Plan {
             exit: ExitRules {
@@ -333,21 +340,20 @@ pub(super) fn exit_rules() -> Setup {
     }
 }
 
-/// Hooks before there is an app; a stop that comes before it, and an app that never comes.
+/// Pre-start hooks; a stop before the app is started, and an app that never is.
 pub(super) fn pre_start() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_kernel(Signal::INT)],
-        strays: Vec::new(),
         newcomers: 1,
         fork_fails: true,
-        ..setup(Plan {
+        ..app_alone(Plan {
             hooks: PerPhase { pre_start: vec![decisive(1), hook(0)], ..PerPhase::default() },
             ..plain()
         })
     }
 }
 
-/// Signals that come before there is an app.
+/// Signals that arrive before the app is started.
 pub(super) fn held() -> Setup {
     let mut rewrite = Rewrite::default();
     rewrite.set(Signal::QUIT, None);
@@ -363,9 +369,8 @@ pub(super) fn held() -> Setup {
             from_process(Signal::QUIT),
             from_process(Signal::TERM),
         ],
-        strays: Vec::new(),
         fork_fails: true,
-        ..setup(Plan {
+        ..app_alone(Plan {
             rewrite,
             reload_on: SignalSet::of(&[Signal::HUP]),
             hooks: PerPhase { pre_start: vec![decisive(0)], ..PerPhase::default() },
@@ -374,7 +379,7 @@ pub(super) fn held() -> Setup {
     }
 }
 
-/// Rounds of on-reload hooks, and what comes while they run.
+/// Rounds of on-reload hooks, and signals that arrive while they run.
 pub(super) fn reload() -> Setup {
     let mut rewrite = Rewrite::default();
     rewrite.set(Signal::HUP, Some(Signal::QUIT));
@@ -385,8 +390,7 @@ pub(super) fn reload() -> Setup {
             from_process(Signal::WINCH),
             from_process(Signal::TERM),
         ],
-        strays: Vec::new(),
-        ..setup(Plan {
+        ..app_alone(Plan {
             rewrite,
             reload_on: SignalSet::of(&[Signal::HUP, Signal::WINCH]),
             hooks: PerPhase { on_reload: vec![decisive(1)], ..PerPhase::default() },
@@ -406,10 +410,8 @@ pub(super) fn reload_at_a_terminal() -> Setup {
         ],
         app_stops: vec![Signal::TSTP, Signal::TTIN],
         stops: 1,
-        strays: Vec::new(),
-        ..setup(Plan {
-            terminal: true,
-            suspendable: true,
+        surroundings: at_a_terminal(true),
+        ..app_alone(Plan {
             reload_on: SignalSet::of(&[Signal::HUP]),
             hooks: PerPhase {
                 pre_start: vec![hook(0)],
@@ -421,15 +423,14 @@ pub(super) fn reload_at_a_terminal() -> Setup {
     }
 }
 
-/// Hooks of the running app that are still there when the stop begins, and fail late.
+/// On-ready or on-reload hooks that still run when the stop begins, and fail then.
 pub(super) fn outlived(on_ready: bool) -> Setup {
     let long = vec![HookLimits { timeout: ms(500), ..decisive(1) }];
     let (on_ready, on_reload) = if on_ready { (long, Vec::new()) } else { (Vec::new(), long) };
     let reload = (!on_reload.is_empty()).then_some(from_process(Signal::HUP));
     Setup {
         signals: reload.into_iter().chain([from_process(Signal::TERM)]).collect(),
-        strays: Vec::new(),
-        ..setup(Plan {
+        ..app_alone(Plan {
             reload_on: SignalSet::of(&[Signal::HUP]),
             hooks: PerPhase {
                 on_ready,
@@ -443,10 +444,10 @@ pub(super) fn outlived(on_ready: bool) -> Setup {
     }
 }
 
-/// The app is made to say what it is doing.
+/// The diagnose signal.
 pub(super) fn diagnose(scope: Scope) -> Setup {
     Setup {
-        strays: vec![true, false],
+        descendants: vec![true, false],
         lingers: 2,
         ..setup(Plan {
             scope,
@@ -458,14 +459,13 @@ pub(super) fn diagnose(scope: Scope) -> Setup {
     }
 }
 
-/// An app that knows how long it takes.
+/// An app that asks for more time.
 pub(super) fn more_time() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_kernel(Signal::INT)],
         says: vec![more(90), more(500)],
-        strays: Vec::new(),
         lingers: 1,
-        ..setup(Plan {
+        ..app_alone(Plan {
             grace_max: ms(250),
             diagnose: Some(Diagnose { signal: Signal::QUIT, lead: ms(20) }),
             hooks: PerPhase { on_stop: vec![hook(0)], ..PerPhase::default() },
@@ -474,8 +474,7 @@ pub(super) fn more_time() -> Setup {
     }
 }
 
-/// A budget so long that a look at who is still there begins before a second request has to wait for it,
-/// or does not.
+/// A budget so long that the scan of the survivors may begin before or after a second request.
 pub(super) fn hurried() -> Setup {
     Setup {
         signals: vec![
@@ -484,7 +483,7 @@ pub(super) fn hurried() -> Setup {
             from_process(Signal::INT),
         ],
         says: vec![more(1200)],
-        strays: vec![true],
+        descendants: vec![true],
         lingers: 2,
         fork_fails: true,
         ..setup(Plan {
@@ -496,12 +495,12 @@ pub(super) fn hurried() -> Setup {
     }
 }
 
-/// An on-stop hook is the stop: nothing is sent.
+/// An on-stop hook stops the app: no signal is sent.
 pub(super) fn no_stop_signal() -> Setup {
     silent(vec![silence(None)])
 }
 
-/// Nothing is sent at first.
+/// The first step sends no signal.
 pub(super) fn no_stop_signal_at_first() -> Setup {
     silent(vec![silence(Some(30)), rung(Signal::INT, None)])
 }
@@ -509,7 +508,7 @@ pub(super) fn no_stop_signal_at_first() -> Setup {
 fn silent(ladder: Vec<Rung>) -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_process(Signal::HUP)],
-        strays: vec![true, false],
+        descendants: vec![true, false],
         lingers: 1,
         ..setup(Plan {
             ladder,
@@ -520,12 +519,11 @@ fn silent(ladder: Vec<Rung>) -> Setup {
     }
 }
 
-/// Pauses of which no two are alike.
+/// Pauses with jitter.
 pub(super) fn jittered() -> Setup {
     Setup {
-        strays: Vec::new(),
-        ..setup(Plan {
-            jitter: 0x5eed,
+        surroundings: Surroundings { jitter: 0x5eed, ..Surroundings::default() },
+        ..app_alone(Plan {
             hooks: PerPhase {
                 pre_start: vec![hook(1)],
                 pre_stop: vec![hook(1)],

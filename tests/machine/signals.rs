@@ -1,8 +1,7 @@
-//! The promises about signals that are passed on: at once, when there is an app, or after the hooks of
-//! a reload.
+//! The promises about forwarded signals: at once, when the app exists, or after the on-reload hooks.
 
 use graceinit::machine::fact::Fact;
-use graceinit::machine::hook::HookPhase;
+use graceinit::machine::hooks::HookPhase;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{Ending, Plan, Scope, StopAgain};
 use graceinit::machine::{Origin, Received, Target};
@@ -15,10 +14,10 @@ use super::promises::{Kept, Promise, kept};
 use super::ready::Readiness;
 use super::world::{World, ms};
 
-/// How many signals wait for the app at most.
+/// The most signals that are held for the app.
 const MOST_HELD: usize = 64;
 
-/// Who is sent the first stop signal, or a later one.
+/// The processes that get the first stop signal, or a later one.
 pub(super) fn scope_target(scope: Scope, first: bool) -> Target {
     match (scope, first) {
         (Scope::Group, _) => Target::Group,
@@ -28,7 +27,7 @@ pub(super) fn scope_target(scope: Scope, first: bool) -> Target {
 }
 
 impl Ledger {
-    /// A signal that asks for no stop.
+    /// A signal that is no stop request.
     pub(super) fn signal_arrives(
         &mut self,
         plan: &Plan,
@@ -76,7 +75,7 @@ impl Ledger {
         }
     }
 
-    /// It is passed on, at once or after its hooks.
+    /// It is forwarded, at once or after its hooks.
     fn signal_for_the_app(&mut self, plan: &Plan, received: Received, batch: &mut Batch) {
         let signal = received.signal;
         if self.begun || !plan.reload_on.contains(signal) {
@@ -92,7 +91,7 @@ impl Ledger {
         }
     }
 
-    /// The app is there.
+    /// The app was executed.
     pub(super) fn app_executed(&mut self, plan: &Plan, now: Time) {
         if self.started && !self.executed && self.ended.is_none() {
             self.executed = true;
@@ -102,7 +101,7 @@ impl Ledger {
         }
     }
 
-    /// Ctrl-Z that was typed too early comes when the app is there, after all else that waited for it.
+    /// A Ctrl-Z that was typed before execve takes effect after it, after all signals that waited for the app.
     pub(super) fn typed_stop_comes(&mut self, plan: &Plan, batch: &mut Batch) {
         let due = self.executed || self.begun || self.ended.is_some();
         if due && std::mem::take(&mut self.typed_early) && !self.begun && self.ended.is_none() {
@@ -113,8 +112,8 @@ impl Ledger {
 
     /// One round of hooks for each reload signal, after the on-ready hooks.
     pub(super) fn work_goes_on(&mut self, plan: &Plan, batch: &mut Batch) {
-        // One that is not ready may have no handler for the signal yet. One that is through with
-        // serving will not get any readier.
+        // An app that is not ready may have no handler for the signal yet. An app that has announced its end
+        // will not become ready any more.
         let Readiness { was_ready, over, .. } = self.readiness;
         let runs = (was_ready || over) && self.ended.is_none() && !self.begun;
         while runs && (!was_ready || self.all_had_their_turn(plan, HookPhase::OnReady)) {
@@ -136,8 +135,7 @@ impl Ledger {
         }
     }
 
-    /// Nothing is started or passed on any more but what the stop wants; every signal that waited for
-    /// that is told of.
+    /// From here on only the stop starts hooks and sends signals; every signal that still waits is recorded.
     pub(super) fn close_work(&mut self, batch: &mut Batch) {
         for held in self.held.drain(..) {
             batch.owed_facts.push(Fact::NoApp { signal: held.signal });
@@ -185,14 +183,14 @@ impl Ledger {
             return self.stop_asked_again(plan, now, received, batch);
         }
         self.asked = Some(received);
-        // One wake-up reads the clock once. Who ends app and graceinit with one kill(2) to their
-        // group asks for a stop, whichever news is read first.
+        // A wake-up reads the clock once. A kill(2) to the group of app and graceinit is a stop request,
+        // whichever of its effects is handled first.
         self.asked_in_life = self.ended.is_none_or(|(_, at)| at == now);
         let sender = received.origin.process();
         let no_app = self.ended.is_some() || !self.started;
         let grace = if no_app { Some(measure(plan)) } else { budget_of(plan) };
         batch.owed_facts.push(Fact::StopRequested { signal, sender, grace });
-        // An app that has failed is being stopped already.
+        // A failed app is being stopped already.
         if self.ended.is_some() || self.begun {
             return;
         }
@@ -204,20 +202,20 @@ impl Ledger {
             }
             self.stop_begins(plan, now, batch);
         } else {
-            self.latest = now.after(plan.grace_max);
+            self.budget_end_limit = now.after(plan.grace_max);
             self.app_ended(plan, now, Ending::Forestalled(signal), batch);
         }
     }
 
-    /// The app is there, and will be stopped.
+    /// The stop of an app that lives begins.
     pub(super) fn stop_begins(&mut self, plan: &Plan, now: Time, batch: &mut Batch) {
         self.begun = true;
-        self.deadline = budget_of(plan).map(|whole| now.after(whole));
-        self.latest = now.after(plan.grace_max);
+        self.budget_end = budget_of(plan).map(|whole| now.after(whole));
+        self.budget_end_limit = now.after(plan.grace_max);
         self.close_work(batch);
     }
 
-    /// Hooks from before the stop are asked to end: they would undo what pre-stop hooks do.
+    /// Hooks from before the stop are asked to end: they could undo what pre-stop hooks do.
     pub(super) fn owe_stopped_hooks(&mut self, plan: &Plan, batch: &mut Batch) {
         let early = self.open.iter().filter(|id| id.phase < HookPhase::PreStop);
         batch.owed_stopped_hooks = early.map(|id| (*id, leftovers_signal(plan))).collect();
@@ -236,17 +234,17 @@ impl Ledger {
         if !kill {
             return;
         }
-        self.cut_short = true;
-        // A moment for a look at who is still there, if nobody has looked yet.
+        self.hurried = true;
+        // Time for the scan of the survivors, if it was not begun yet.
         let moment = now.after(ms(100));
-        let deadline = self.deadline.unwrap_or(moment).min(moment);
-        if self.surveyed || deadline <= now {
-            self.deadline = Some(now);
+        let budget_end = self.budget_end.unwrap_or(moment).min(moment);
+        if self.scanned || budget_end <= now {
+            self.budget_end = Some(now);
             batch.owed_kill = Some(Promise::StopAgain);
         } else {
-            self.deadline = Some(deadline);
-            self.surveyed = true;
-            batch.owed_survey = true;
+            self.budget_end = Some(budget_end);
+            self.scanned = true;
+            batch.owed_scan = true;
         }
     }
 
@@ -260,24 +258,24 @@ impl Ledger {
     ) {
         let wants = [Signal::TTIN, Signal::TTOU].contains(&signal);
         let key = wants || signal == Signal::TSTP;
-        let shared = plan.terminal && !plan.session;
+        let shared = self.surroundings.terminal && !plan.session;
         if !shared || self.ended.is_some() || self.phase >= PhaseName::Killed || !key {
             return;
         }
         self.app_executed(plan, now);
         let give = ours && wants;
-        if !self.begun && plan.suspendable && !give {
+        if !self.begun && self.surroundings.suspendable && !give {
             batch.owed_suspends = 1;
         } else if give || signal == Signal::TSTP {
             batch.owed_at_last = Some((Signal::CONT, Target::Group, None));
         }
     }
 
-    /// What a Ctrl-Z that reaches graceinit alone makes of the app, if a shell can resume both.
+    /// The signal that a Ctrl-Z which reaches graceinit alone sends the app, if a shell can resume both.
     fn typed_stop(&self, plan: &Plan, received: Received) -> Option<Signal> {
         let typed = received.signal == Signal::TSTP && received.origin == Origin::Kernel;
         let runs = self.started && !self.begun && self.ended.is_none();
-        let job = typed && runs && plan.session && plan.suspendable;
+        let job = typed && runs && plan.session && self.surroundings.suspendable;
         plan.rewrite.said(Signal::TSTP).unwrap_or(Some(Signal::STOP)).filter(|_| job)
     }
 
@@ -289,7 +287,7 @@ impl Ledger {
         batch.owed_suspends = 1;
     }
 
-    /// The app is sent this.
+    /// Follows whether the app is stopped.
     pub(super) fn is_sent(&mut self, signal: Signal) {
         match signal {
             Signal::STOP => self.stopped = true,

@@ -1,26 +1,26 @@
-//! The promises about waiting: whenever the supervisor sleeps, something can end that, in time.
+//! The promises about waiting: whenever the loop sleeps, an event or a tick ends that in time.
 
 use std::time::Duration;
 
 use graceinit::machine::budget;
-use graceinit::machine::hook::HookPhase;
+use graceinit::machine::hooks::HookPhase;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::Plan;
 use graceinit::types::Time;
 
 use super::ledger::Ledger;
 use super::promises::{Kept, Promise, kept};
-use super::world::{Surveyor, World};
+use super::world::{SurvivorScan, World};
 
 fn runs(world: &World, phase: HookPhase) -> bool {
     world.hooks.iter().any(|hook| hook.id.phase == phase && !hook.killed)
 }
 
 impl Ledger {
-    /// When nothing more happens now and the machine wants to sleep until `wake`.
+    /// Checks a loop that has no event left and sleeps until `wake`.
     pub(super) fn judge_sleep(&self, plan: &Plan, world: &World, wake: Option<Time>) -> Kept {
         for hook in world.hooks.iter().filter(|hook| !hook.killed) {
-            let due = wake.is_some_and(|wake| wake <= hook.until);
+            let due = wake.is_some_and(|wake| wake <= hook.kill_at);
             kept(due || wake.is_none(), Promise::HookKilledAtLimit, || format!("{hook:?}"))?;
         }
         self.judge_probes(world)?;
@@ -31,7 +31,7 @@ impl Ledger {
         }
     }
 
-    /// The hooks of this phase have not had their turn: one of them runs or waits for its retry.
+    /// A phase whose hooks are not done: one of them has to run or wait for its retry.
     fn hooks_are_at_work(&self, world: &World, wake: Time, phase: HookPhase) -> Kept {
         let retry = self.retry_due(phase);
         let waits = runs(world, phase) || retry.is_some();
@@ -42,7 +42,7 @@ impl Ledger {
     /// No budget runs.
     fn judge_idle(&self, plan: &Plan, world: &World, wake: Option<Time>) -> Kept {
         let phases = [HookPhase::PreStart, HookPhase::OnReady, HookPhase::OnReload];
-        let limits = world.hooks.iter().filter(|hook| !hook.killed).map(|hook| hook.until);
+        let limits = world.hooks.iter().filter(|hook| !hook.killed).map(|hook| hook.kill_at);
         let retries = phases.iter().filter_map(|&phase| self.retry_due(phase));
         let awaited = self.judge_waking(plan, world)?;
         let wanted = limits.chain(retries).chain(awaited).min();
@@ -61,7 +61,7 @@ impl Ledger {
             kept(!over, Promise::LeavesAtOnce, || "the app could be started")?;
             return self.hooks_are_at_work(world, wake, phase);
         }
-        kept(world.app_lives(), Promise::NoLostWakeUp, || "waits for an app that has gone")?;
+        kept(world.app_lives(), Promise::NoLostWakeUp, || "waits for an app that has ended")?;
         let phase = self.running_phase();
         kept(self.phase == phase, Promise::PhasesInOrder, || format!("{:?}", self.phase))?;
         if !self.executed {
@@ -79,19 +79,21 @@ impl Ledger {
         let waits = self.reloads.is_empty();
         kept(waits, Promise::Reloads, || "nothing is in the way of a reload")?;
         let moot = wanted.is_some() && wanted != awaited;
-        kept(!moot, Promise::TickOnTime, || format!("{wanted:?} is nobody's business"))
+        kept(!moot, Promise::TickOnTime, || format!("{wanted:?} has no purpose"))
     }
 
-    /// What ends a wait of a stop that has no deadline.
+    /// A stop whose budget has no end: something else has to end each wait.
     fn judge_endless_wait(&self, plan: &Plan, world: &World, wake: Option<Time>) -> Kept {
-        let limits = world.hooks.iter().filter(|hook| !hook.killed).map(|hook| hook.until);
+        let limits = world.hooks.iter().filter(|hook| !hook.killed).map(|hook| hook.kill_at);
         let wanted = match self.phase {
             PhaseName::PreStop => self.retry_due(HookPhase::PreStop),
             PhaseName::Drain => self.drain_wakes(plan),
             PhaseName::OnStop => self.retry_due(HookPhase::OnStop),
             PhaseName::Stopping => self.rung_due,
             phase => {
-                return kept(false, Promise::Endless, || format!("no deadline in {phase:?}"));
+                return kept(false, Promise::Endless, || {
+                    format!("no end of the budget in {phase:?}")
+                });
             }
         };
         let wanted = limits.chain(wanted).min();
@@ -102,7 +104,7 @@ impl Ledger {
     }
 
     fn judge_waiting(&self, plan: &Plan, world: &World, wake: Option<Time>) -> Kept {
-        match self.deadline {
+        match self.budget_end {
             Some(_) => kept(wake.is_some(), Promise::NoLostWakeUp, || {
                 format!("the budget runs, and no tick is due in {:?}", self.phase)
             })?,
@@ -111,13 +113,13 @@ impl Ledger {
         let wake = wake.unwrap_or(Time(u64::MAX));
         let due = |time: Option<Time>| time.is_none_or(|time| wake <= time);
         let unkilled = world.app_lives() && !world.app_killed
-            || world.strays.iter().any(|s| !(s.killed || s.of_post_stop || s.after_kill))
+            || world.descendants.iter().any(|s| !(s.killed || s.of_post_stop || s.after_kill))
             || world.hooks.iter().any(|h| !h.killed && h.id.phase != HookPhase::PostStop)
-            || world.surveyor == Surveyor::Runs;
-        kept(!unkilled || due(self.deadline), Promise::KillNotLate, || {
-            format!("sleeps until {wake:?}, the deadline is {:?}", self.deadline)
+            || world.scan == SurvivorScan::Runs;
+        kept(!unkilled || due(self.budget_end), Promise::KillNotLate, || {
+            format!("sleeps until {wake:?}, the budget ends at {:?}", self.budget_end)
         })?;
-        kept(due(self.survey_due(plan)), Promise::Survey, || "too late for a look")?;
+        kept(due(self.scan_due(plan)), Promise::SurvivorScan, || "too late for the scan")?;
         match self.phase {
             PhaseName::Starting | PhaseName::Running | PhaseName::Ready | PhaseName::Exit => {
                 kept(false, Promise::PhasesInOrder, || format!("still {:?}", self.phase))?;
@@ -128,7 +130,7 @@ impl Ledger {
             PhaseName::Drain => self.judge_drain_waits(plan, world, wake)?,
             PhaseName::OnStop => self.hooks_are_at_work(world, wake, HookPhase::OnStop)?,
             PhaseName::Stopping => {
-                kept(world.app_lives(), Promise::LeavesAtOnce, || "the app has gone")?;
+                kept(world.app_lives(), Promise::LeavesAtOnce, || "the app has ended")?;
                 kept(due(self.rung_due), Promise::StopSignalInOrder, || "late")?;
                 kept(due(self.diagnose_due), Promise::Diagnose, || "late")?;
             }
@@ -136,9 +138,9 @@ impl Ledger {
                 kept(!world.tree_is_empty(), Promise::LeavesAtOnce, || "nothing is left")?;
                 let second = Duration::from_secs(1);
                 let missed =
-                    world.strays.iter().any(|s| !s.told && s.born.after(second) < world.now);
+                    world.descendants.iter().any(|s| !s.asked && s.born.after(second) < world.now);
                 let excused = !self.late.is_zero();
-                kept(!missed || excused, Promise::LeftoversTold, || "a newcomer is overlooked")?;
+                kept(!missed || excused, Promise::LeftoversAsked, || "a newcomer is overlooked")?;
             }
             PhaseName::Killed => {
                 kept(!world.tree_is_empty(), Promise::LeavesAtOnce, || "nothing is left")?;
@@ -148,22 +150,22 @@ impl Ledger {
             PhaseName::PostStop => {
                 let retry = self.retry_due(HookPhase::PostStop);
                 kept(due(retry), Promise::Retries, || format!("due at {retry:?}"))?;
-                let lives = world.strays.iter().any(|stray| stray.of_post_stop)
+                let lives = world.descendants.iter().any(|descendant| descendant.of_post_stop)
                     || world.hooks.iter().any(|h| h.id.phase == HookPhase::PostStop);
                 kept(lives || retry.is_some(), Promise::LeavesAtOnce, || "nothing is left")?;
                 kept(due(self.post_end), Promise::ExitsInTime, || "the reserve is over")?;
                 let served = self.all_had_their_turn(plan, HookPhase::PostStop);
-                let told = !served || self.post_told;
-                kept(told, Promise::LeftoversTold, || "what a post-stop hook forked away")?;
+                let told = !served || self.post_asked;
+                kept(told, Promise::LeftoversAsked, || "what a post-stop hook forked away")?;
             }
         }
-        let latest = self.deadline.unwrap_or_default().after(plan.post_stop_timeout);
+        let latest = self.budget_end.unwrap_or_default().after(plan.post_stop_timeout);
         let latest = latest.after(self.late);
         let covered = match self.phase {
             PhaseName::PostStop => self.dead_man == self.post_end,
             PhaseName::Killed => self.dead_man.is_some_and(|t| wake <= t && t <= latest),
-            // Where there is no end, there is nothing that it could hold.
-            _ => self.dead_man == self.deadline,
+            // A budget without an end leaves the dead-man timer unset.
+            _ => self.dead_man == self.budget_end,
         };
         kept(covered, Promise::DeadMan, || {
             format!("set to {:?} in {:?}", self.dead_man, self.phase)

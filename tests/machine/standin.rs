@@ -1,4 +1,4 @@
-//! Small configurations of a graceinit that stands in for another program: stops without a deadline, no
+//! Small configurations of a graceinit that runs under the name of another init: budgets without an end, no
 //! stops at all, an app in a session of its own.
 
 use graceinit::machine::budget::ENDLESS;
@@ -6,16 +6,16 @@ use graceinit::machine::plan::{Diagnose, PerPhase, Plan, Rewrite, Rung, Scope, S
 use graceinit::types::{Signal, SignalSet};
 
 use super::serving::{calm, drain};
-use super::setups::{hook, more, plain, setup};
+use super::setups::{app_alone, at_a_terminal, hook, more, plain, setup};
 use super::world::{Setup, from_kernel, from_process, ms, rung};
 
-/// A stop without a deadline, and 100 ms for leftovers.
+/// A budget without an end, and 100 ms for leftovers.
 fn endless() -> Plan {
     Plan { grace: ENDLESS, grace_max: ENDLESS, leftovers: ms(100), ..plain() }
 }
 
-/// No hooks, and more time than anybody could ask for. A second Ctrl-C kills.
-pub(super) fn no_deadline() -> Setup {
+/// No hooks; a wish for more time changes nothing; a second Ctrl-C kills.
+pub(super) fn without_an_end() -> Setup {
     Setup {
         signals: vec![
             from_process(Signal::TERM),
@@ -23,7 +23,7 @@ pub(super) fn no_deadline() -> Setup {
             from_process(Signal::HUP),
         ],
         says: vec![more(500)],
-        strays: vec![true, false],
+        descendants: vec![true, false],
         lingers: 1,
         ..setup(Plan {
             diagnose: Some(Diagnose { signal: Signal::QUIT, lead: ms(40) }),
@@ -32,13 +32,12 @@ pub(super) fn no_deadline() -> Setup {
     }
 }
 
-/// Hooks have their own limits, and a ladder its waits; a share of what has no end has none.
-pub(super) fn no_deadline_but_limits() -> Setup {
+/// Hooks have their timeouts and steps their waits; a share of a budget without an end has no end.
+pub(super) fn without_an_end_but_limits() -> Setup {
     let share = Rung { signal: Some(Signal::INT), wait: Some(Wait::Share(50)) };
     Setup {
         signals: vec![from_process(Signal::TERM), from_process(Signal::INT)],
-        strays: Vec::new(),
-        ..setup(Plan {
+        ..app_alone(Plan {
             stop_again: StopAgain::Kill,
             scope: Scope::Mixed,
             ladder: vec![rung(Signal::TERM, Some(10)), share, rung(Signal::QUIT, None)],
@@ -53,14 +52,13 @@ pub(super) fn no_deadline_but_limits() -> Setup {
     }
 }
 
-/// A delay, and nothing else, ends the drain.
-pub(super) fn no_deadline_but_a_delay() -> Setup {
+/// Only the delay ends the drain.
+pub(super) fn without_an_end_but_a_delay() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_kernel(Signal::INT)],
         acks: 2,
-        strays: Vec::new(),
         lingers: 1,
-        ..setup(Plan {
+        ..app_alone(Plan {
             drain: Some(drain(false, 60, 0, Some(2))),
             hooks: PerPhase {
                 pre_stop: vec![hook(0)],
@@ -73,18 +71,18 @@ pub(super) fn no_deadline_but_a_delay() -> Setup {
 }
 
 /// The drain lasts until the ports are quiet.
-pub(super) fn no_deadline_but_ports() -> Setup {
+pub(super) fn without_an_end_but_ports() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_kernel(Signal::INT)],
-        looks: vec![calm(None)],
+        samples: vec![calm(None)],
         not_yet: 1,
         acks: 1,
         ..setup(Plan { drain: Some(drain(true, 160, 0, Some(1))), ..endless() })
     }
 }
 
-/// Every signal is passed on, as often as it comes. Whoever stops the app may be anybody.
-pub(super) fn passes_on() -> Setup {
+/// Every signal is forwarded each time it arrives. Any process may stop the app.
+pub(super) fn forwards_all() -> Setup {
     Setup {
         signals: vec![
             from_process(Signal::TERM),
@@ -101,7 +99,7 @@ pub(super) fn passes_on() -> Setup {
 }
 
 /// The same at a terminal.
-pub(super) fn passes_on_at_a_terminal() -> Setup {
+pub(super) fn forwards_all_at_a_terminal() -> Setup {
     Setup {
         signals: vec![
             from_process(Signal::TERM),
@@ -111,16 +109,12 @@ pub(super) fn passes_on_at_a_terminal() -> Setup {
         ],
         app_stops: vec![Signal::TSTP, Signal::TTIN, Signal::STOP],
         stops: 2,
-        ..setup(Plan {
-            stop_on: SignalSet::default(),
-            terminal: true,
-            suspendable: true,
-            ..endless()
-        })
+        surroundings: at_a_terminal(true),
+        ..setup(Plan { stop_on: SignalSet::default(), ..endless() })
     }
 }
 
-/// The app has a session of its own, and graceinit's terminal none but graceinit.
+/// The app has a session of its own, so only graceinit gets the keys of the terminal.
 pub(super) fn session(suspendable: bool, stops: bool) -> Setup {
     let stop_on = if stops { plain().stop_on } else { SignalSet::default() };
     Setup {
@@ -135,11 +129,12 @@ pub(super) fn session(suspendable: bool, stops: bool) -> Setup {
         ],
         app_stops: vec![Signal::STOP],
         stops: 1,
-        ..setup(Plan { stop_on, terminal: true, session: true, suspendable, ..endless() })
+        surroundings: at_a_terminal(suspendable),
+        ..setup(Plan { stop_on, session: true, ..endless() })
     }
 }
 
-/// Somebody knows better what Ctrl-Z means to the app.
+/// `--rewrite` says what Ctrl-Z does to the app.
 pub(super) fn session_with_rewrites(to: Option<Signal>) -> Setup {
     let mut rewrite = Rewrite::default();
     rewrite.set(Signal::TSTP, to);
@@ -153,14 +148,12 @@ pub(super) fn session_with_rewrites(to: Option<Signal>) -> Setup {
             from_process(Signal::PIPE),
             from_process(Signal::TERM),
         ],
-        strays: Vec::new(),
-        ..setup(Plan {
+        surroundings: at_a_terminal(true),
+        ..app_alone(Plan {
             rewrite,
             scope: Scope::Main,
             stop_on: SignalSet::default(),
-            terminal: true,
             session: true,
-            suspendable: true,
             ..endless()
         })
     }

@@ -1,9 +1,9 @@
-//! The promises about a stop: its ladder, its deadline, what is left behind.
+//! The promises about a stop: its steps, the end of its budget, the leftovers.
 
 use std::time::Duration;
 
 use graceinit::machine::fact::Fact;
-use graceinit::machine::hook::HookPhase;
+use graceinit::machine::hooks::HookPhase;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::Plan;
 use graceinit::machine::{Target, budget};
@@ -13,7 +13,7 @@ use super::batch::Batch;
 use super::ledger::{Ledger, leftovers_signal, measure};
 use super::promises::{Kept, Promise, kept};
 use super::signals::scope_target;
-use super::world::{Surveyor, World, ms};
+use super::world::{SurvivorScan, World, ms};
 
 impl Ledger {
     /// The next step of the ladder is taken, with this signal or with none.
@@ -29,13 +29,13 @@ impl Ledger {
             Some(rung) => Some(rung.signal),
             None if first => {
                 let asked = self.asked.map_or(Signal::TERM, |asked| asked.signal);
-                // A stop that nobody has asked for has a signal in any case.
+                // A stop without a request sends a signal even if `--rewrite` drops it.
                 let unasked = self.asked.is_none().then_some(asked);
                 Some(plan.rewrite.apply(asked).or(unasked))
             }
             None => None,
         };
-        kept(self.begun, order, || "nobody asked for a stop")?;
+        kept(self.begun, order, || "no stop was requested")?;
         kept(wanted == Some(signal), order, || format!("{signal:?}, not {wanted:?}"))?;
         kept(self.rung_due.is_none_or(|due| due <= world.now), order, || "before its time")?;
         let hooks =
@@ -43,9 +43,9 @@ impl Ledger {
         kept(hooks, Promise::OnStopInOrder, || "the stop signal comes before the last hook")?;
         kept(self.phase == PhaseName::Stopping, order, || format!("in {:?}", self.phase))?;
         self.rungs += 1;
-        let left = self.deadline.map(|deadline| deadline.since(world.now));
+        let left = self.budget_end.map(|budget_end| budget_end.since(world.now));
         let more = self.rungs < plan.ladder.len();
-        // `rung_wait` has tests of its own.
+        // `rung_wait` has unit tests of its own.
         let wait = || budget::rung_wait(&plan.ladder, self.rungs - 1, left);
         self.rung_due = wait().filter(|_| more).map(|wait| world.now.after(wait));
         Ok(())
@@ -90,43 +90,50 @@ impl Ledger {
     }
 
     /// The app asks for more time.
-    pub(super) fn more_time_asked(&mut self, now: Time, span: Duration, batch: &mut Batch) {
-        let Some(deadline) = self.deadline.filter(|_| self.budget_runs()) else { return };
-        let wanted = now.after(span).min(self.latest);
-        if self.ended.is_some() || self.cut_short || wanted <= deadline {
+    pub(super) fn more_time_asked(
+        &mut self,
+        plan: &Plan,
+        now: Time,
+        span: Duration,
+        batch: &mut Batch,
+    ) {
+        let Some(budget_end) = self.budget_end.filter(|_| self.budget_runs()) else { return };
+        let wanted = now.after(span).min(self.budget_end_limit);
+        if self.ended.is_some() || self.hurried || wanted <= budget_end {
             return;
         }
-        self.deadline = Some(wanted);
-        self.diagnose_due = self.diagnose_due.map(|due| due.after(wanted.since(deadline)));
-        // Who is there at the new end is another question.
-        self.surveyed = false;
+        self.budget_end = Some(wanted);
+        self.diagnose_due = self.diagnose_due.map(|due| due.after(wanted.since(budget_end)));
+        // Other processes may survive until the new end.
+        self.scanned = false;
         batch.owed_facts.push(Fact::Extended { left: wanted.since(now) });
+        batch.owed_more_time.push(wanted.since(now) + plan.post_stop_timeout);
     }
 
-    /// When somebody is to be sent to record who is still there, if that is still to be done.
-    pub(super) fn survey_due(&self, plan: &Plan) -> Option<Time> {
+    /// When the scan of the survivors has to be begun, if it was not yet.
+    pub(super) fn scan_due(&self, plan: &Plan) -> Option<Time> {
         let lead = (measure(plan) / 10).min(ms(250));
-        let wanted = self.budget_runs() && !self.surveyed && !lead.is_zero();
-        self.deadline.filter(|_| wanted).map(|deadline| deadline.before(lead))
+        let wanted = self.budget_runs() && !self.scanned && !lead.is_zero();
+        self.budget_end.filter(|_| wanted).map(|budget_end| budget_end.before(lead))
     }
 
-    pub(super) fn judge_survey(&mut self, plan: &Plan, now: Time, batch: &mut Batch) -> Kept {
-        batch.surveys += 1;
-        if !batch.owed_survey {
-            let due = self.survey_due(plan);
-            kept(due.is_some_and(|due| due <= now), Promise::Survey, || {
+    pub(super) fn judge_scan(&mut self, plan: &Plan, now: Time, batch: &mut Batch) -> Kept {
+        batch.scans += 1;
+        if !batch.owed_scan {
+            let due = self.scan_due(plan);
+            kept(due.is_some_and(|due| due <= now), Promise::SurvivorScan, || {
                 format!("at {now:?}; due: {due:?}")
             })?;
-            batch.owed_survey = true;
-            self.surveyed = true;
+            batch.owed_scan = true;
+            self.scanned = true;
         }
         Ok(())
     }
 
-    /// It is recorded who is still there.
-    pub(super) fn survey_ended(&mut self, now: Time, batch: &mut Batch) {
-        if self.cut_short && self.budget_runs() {
-            self.deadline = Some(now);
+    /// The scan has ended.
+    pub(super) fn scan_ended(&mut self, now: Time, batch: &mut Batch) {
+        if self.hurried && self.budget_runs() {
+            self.budget_end = Some(now);
             batch.owed_kill = Some(Promise::StopAgain);
         }
     }
@@ -134,12 +141,12 @@ impl Ledger {
     pub(super) fn judge_kill(&mut self, plan: &Plan, world: &World, batch: &mut Batch) -> Kept {
         batch.kills += 1;
         let earliest = match self.post_end {
-            // Nothing is waited for any more.
+            // No process is waited for any more.
             Some(_) if self.gave_up && self.all_had_their_turn(plan, HookPhase::PostStop) => None,
             Some(_) => Some(self.last_moment(plan, HookPhase::PostStop)),
-            None => self.deadline,
+            None => self.budget_end,
         };
-        kept(self.deadline.is_some(), Promise::Endless, || format!("in {:?}", self.phase))?;
+        kept(self.budget_end.is_some(), Promise::Endless, || format!("in {:?}", self.phase))?;
         let known = earliest.is_none_or(|time| time <= world.now);
         kept(known, Promise::KillNotEarly, || {
             format!("at {:?}, not before {earliest:?}", world.now)
@@ -150,15 +157,18 @@ impl Ledger {
         if self.killed.is_none() && world.app_lives() {
             self.app_killed = true;
             let whole = if plan.grace.is_zero() { 1 } else { plan.ladder.len().max(1) };
-            // A tick that comes too late may jump over the whole ladder.
-            let excused = self.cut_short || !self.late.is_zero();
+            // A late tick may skip steps of the ladder.
+            let excused = self.hurried || !self.late.is_zero();
             kept(self.rungs >= whole || excused, Promise::StopSignalAlways, || {
                 format!("killed after {} of {whole} stop signals", self.rungs)
             })?;
         }
-        let untold = world.strays.iter().any(|stray| !stray.told && stray.born <= Time::default());
+        let untold = world
+            .descendants
+            .iter()
+            .any(|descendant| !descendant.asked && descendant.born <= Time::default());
         let first_look = self.killed.is_none() && self.ended.is_some();
-        kept(!untold || !first_look, Promise::LeftoversTold, || "killed without a word")?;
+        kept(!untold || !first_look, Promise::LeftoversAsked, || "killed without a word")?;
         self.killed.get_or_insert(world.now);
         for id in world.hooks.iter().map(|hook| hook.id) {
             self.attempt_ended(plan, world.now, id, false, batch);
@@ -171,21 +181,22 @@ impl Ledger {
         plan: &Plan,
         world: &World,
         signal: Signal,
-        group_told: bool,
+        group_asked: bool,
     ) -> Kept {
-        let promise = Promise::LeftoversTold;
+        let promise = Promise::LeftoversAsked;
         let of_hooks = self.phase == PhaseName::PostStop
             && self.all_had_their_turn(plan, HookPhase::PostStop)
-            && !self.post_told;
-        self.post_told |= of_hooks;
+            && !self.post_asked;
+        self.post_asked |= of_hooks;
         let gone = self.ended.is_some() && self.phase == PhaseName::Leftovers || of_hooks;
         kept(gone, promise, || format!("in {:?}", self.phase))?;
         let right = leftovers_signal(plan);
         kept(signal == right, promise, || format!("{signal}, not {right}"))?;
-        let twice = world.strays.iter().any(|stray| stray.told_in_group && !group_told);
-        kept(!twice, promise, || "told twice")?;
-        let left_out = world.strays.iter().any(|s| s.in_group && !s.told && group_told);
-        kept(!left_out, promise, || "the group was never told that")
+        let twice =
+            world.descendants.iter().any(|descendant| descendant.asked_in_group && !group_asked);
+        kept(!twice, promise, || "asked twice")?;
+        let left_out = world.descendants.iter().any(|s| s.in_group && !s.asked && group_asked);
+        kept(!left_out, promise, || "the group was never asked")
     }
 
     pub(super) fn judge_post_stop_begins(&self, plan: &Plan, world: &World) -> Kept {
@@ -193,10 +204,13 @@ impl Ledger {
         kept(self.phase == PhaseName::PostStop, last, || format!("in {:?}", self.phase))?;
         kept(self.ended.is_some(), last, || "what became of the app is not known")?;
         let earlier = world.app_lives()
-            || world.strays.iter().any(|stray| !stray.of_post_stop && !stray.killed)
+            || world
+                .descendants
+                .iter()
+                .any(|descendant| !descendant.of_post_stop && !descendant.killed)
             || world.hooks.iter().any(|h| h.id.phase != HookPhase::PostStop && !h.killed)
-            || world.surveyor == Surveyor::Runs;
-        // What was born into the killing may be missed by the last look.
+            || world.scan == SurvivorScan::Runs;
+        // A process that was forked during the kill may be missed by the last round.
         let gave_up = self
             .killed
             .is_some_and(|at| at.after(budget::dying(plan.post_stop_timeout)) <= world.now);

@@ -1,21 +1,22 @@
-//! The world round the machine: the kernel and the supervisor, reduced to what the machine can
-//! notice of them.
+//! The world of the machine: the kernel and the loop, reduced to what the machine can notice of them.
 //!
-//! Whoever lives may die at any moment, and whoever was sent a signal may live on. So a process that
-//! obeys TERM, one that only KILL ends and one in uninterruptible sleep need no models of their own:
-//! they are different choices in the same world.
+//! A process that lives may exit at any moment, and a process that was sent a signal may live on. So a process
+//! that obeys TERM, one that only KILL ends and one in uninterruptible sleep need no models of their own: they
+//! are different choices in the same world.
 
 use std::time::Duration;
 
-use graceinit::machine::drain::Look;
-use graceinit::machine::hook::{HookId, HookPhase};
-use graceinit::machine::plan::{self, Plan, Rung};
+use graceinit::machine::connections::Sample;
+use graceinit::machine::hooks::{HookId, HookPhase};
+use graceinit::machine::plan::{self, Plan, Rung, Surroundings};
 use graceinit::machine::{Action, Event, Origin, Received, Target};
 use graceinit::types::{Signal, Status, Time};
 
-/// What `sh` says of a program that is not there.
+use super::choice::Choice;
+
+/// The exit code of `sh` for a program that does not exist.
 const NOT_FOUND: u8 = 127;
-/// What graceinit says when the fault is its own, or a hook's.
+/// The exit code of graceinit when a hook or graceinit itself has failed.
 pub(super) const OWN_ERROR: u8 = 125;
 
 pub(super) fn ms(n: u64) -> Duration {
@@ -27,7 +28,7 @@ pub(super) fn from_process(signal: Signal) -> Received {
     Received { signal, origin: Origin::Process(7), value: None }
 }
 
-/// A signal as a key or a hang-up makes it.
+/// A signal as a key at the terminal or a hang-up sends it.
 pub(super) fn from_kernel(signal: Signal) -> Received {
     Received { signal, origin: Origin::Kernel, value: None }
 }
@@ -36,7 +37,7 @@ pub(super) fn rung(signal: Signal, wait: Option<u64>) -> Rung {
     Rung { signal: Some(signal), wait: wait.map(|wait| plan::Wait::For(ms(wait))) }
 }
 
-/// A step at which nothing is sent.
+/// A step of `--stop-signal` that sends nothing.
 pub(super) fn silence(wait: Option<u64>) -> Rung {
     Rung { signal: None, wait: wait.map(|wait| plan::Wait::For(ms(wait))) }
 }
@@ -45,52 +46,53 @@ pub(super) fn silence(wait: Option<u64>) -> Rung {
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) plan: Plan,
+    pub(super) surroundings: Surroundings,
     /// How the app may end by itself.
     pub(super) endings: Vec<Status>,
     /// Signals, each of which may arrive once at any time.
     pub(super) signals: Vec<Received>,
-    /// What the app, or one of its other processes, may say of itself: each of these once, at any time.
+    /// Notifications of the app or of its other processes, each of which may come once at any time.
     pub(super) says: Vec<Event>,
-    /// What a look at the ports may show.
-    pub(super) looks: Vec<Look>,
+    /// Results that a sample may have.
+    pub(super) samples: Vec<Sample>,
     /// How many probes may be answered "not ready" during a stop.
     pub(super) acks: u32,
-    /// How often the app may be found not to be ready yet: by an attempt of a probe that fails or
-    /// hangs, or because it does not listen.
+    /// How often a check may find the app not ready: an attempt of a probe fails or hangs, or the app does not
+    /// listen.
     pub(super) not_yet: u8,
-    /// What the terminal, or somebody else, may stop the app with.
+    /// Signals that may stop the app, from the terminal or from another process.
     pub(super) app_stops: Vec<Signal>,
-    /// How often it does.
+    /// How often one of them stops it.
     pub(super) stops: u8,
     /// The app's other processes at the start: whether each is in its group.
-    pub(super) strays: Vec<bool>,
-    /// How many more may be forked later on.
+    pub(super) descendants: Vec<bool>,
+    /// How many more processes may be forked later.
     pub(super) newcomers: u8,
-    /// How often something may happen half-way to the next deadline, and not only at it.
+    /// How often something may happen halfway to the next wake-up, and not only at it.
     pub(super) lingers: u8,
-    /// fork may fail, and the execve of a hook.
+    /// fork may fail, and so may the execve of a hook.
     pub(super) fork_fails: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum App {
-    /// Nobody has started it.
+    /// It was not started.
     Unborn,
-    /// It is not decided yet whether fork fails. Nothing else happens meanwhile.
+    /// Whether fork fails is decided next, before anything else happens.
     Fresh,
-    /// It has not called execve yet.
+    /// It was forked, and has not called execve.
     Forked,
     Running,
-    /// It has ended and the supervisor peeked at its status: still a zombie.
+    /// It has exited and the loop has read its status without reaping it: a zombie.
     Ended,
     Reaped,
 }
 
-/// The child that looks who is still there.
+/// The child that records the survivors.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Surveyor {
+pub(super) enum SurvivorScan {
     None,
-    /// It is not decided yet whether fork fails. Nothing else happens meanwhile.
+    /// Whether fork fails is decided next, before anything else happens.
     Fresh,
     Runs,
     Killed,
@@ -100,34 +102,34 @@ pub(super) enum Surveyor {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Attempt {
     pub(super) id: HookId,
-    pub(super) until: Time,
+    pub(super) kill_at: Time,
     pub(super) killed: bool,
 }
 
 /// A process of the tree that is neither the app nor a hook.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) struct Stray {
+pub(super) struct Descendant {
     pub(super) in_group: bool,
-    /// It was sent the signal for leftovers.
-    pub(super) told: bool,
-    /// It was told when the app was, through their group.
-    pub(super) told_in_group: bool,
+    /// It was sent the stop signal of leftovers.
+    pub(super) asked: bool,
+    /// It was sent that through the app's process group.
+    pub(super) asked_in_group: bool,
     pub(super) killed: bool,
-    /// When it was forked, if that was later than the start.
+    /// When it was forked; zero: with the app.
     pub(super) born: Time,
-    /// A post-stop hook left it, or one of those did.
+    /// A post-stop hook has forked it, or another process of that kind.
     pub(super) of_post_stop: bool,
-    /// It was forked when SIGKILL had been sent to all the others.
+    /// It was forked after SIGKILL had been sent to all other processes.
     pub(super) after_kill: bool,
 }
 
-impl Stray {
-    /// One that the app has from the start.
-    fn first(in_group: bool) -> Stray {
-        Stray {
+impl Descendant {
+    /// A process that the app has from the start.
+    fn first(in_group: bool) -> Descendant {
+        Descendant {
             in_group,
-            told: false,
-            told_in_group: false,
+            asked: false,
+            asked_in_group: false,
             killed: false,
             born: Time::default(),
             of_post_stop: false,
@@ -145,20 +147,20 @@ pub(super) struct World {
     pub(super) app_stopped: bool,
     /// SIGKILL was sent to the app.
     pub(super) app_killed: bool,
-    /// SIGKILL was sent to all.
+    /// SIGKILL was sent to the tree.
     tree_killed: bool,
     /// Attempts that were not reaped.
     pub(super) hooks: Vec<Attempt>,
-    /// Attempts of which it is not decided yet whether fork fails. Nothing else happens meanwhile.
+    /// Attempts whose fork succeeds or fails next, before anything else happens.
     pub(super) fresh: Vec<HookId>,
-    /// Sorted, so that worlds which differ in nothing but the order are one.
-    pub(super) strays: Vec<Stray>,
-    pub(super) surveyor: Surveyor,
-    /// The terminal's foreground group is graceinit's.
+    /// Sorted, so that worlds which differ only in this order are the same state.
+    pub(super) descendants: Vec<Descendant>,
+    pub(super) scan: SurvivorScan,
+    /// graceinit's process group is in the foreground of the terminal.
     pub(super) terminal_is_ours: bool,
-    /// The supervisor has not told yet what it sees on the ports. Nothing else happens meanwhile.
-    pub(super) looking: bool,
-    /// Nor whether the app listens there.
+    /// A sample is being taken. Its event comes next, before anything else happens.
+    pub(super) sampling: bool,
+    /// The check whether the app listens goes on. Its event comes next.
     seeking: bool,
     /// Readiness has fallen.
     fell: bool,
@@ -172,57 +174,10 @@ pub(super) struct World {
     lingers_left: u8,
 }
 
-/// One thing that may happen next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Choice {
-    /// Everything is prepared.
-    Begins,
-    /// There is a child that will be the app.
-    AppIsForked,
-    AppIsNotForked,
-    Executed,
-    NotExecuted,
-    AppEnds(Status),
-    AppStops(Signal, bool),
-    /// The first of the fresh attempts runs.
-    HookRuns,
-    /// It does not: fork failed.
-    HookFailsToStart,
-    HookEnds {
-        place: usize,
-        status: Status,
-        leaves_a_stray: bool,
-    },
-    /// Its execve failed: known when the child that tried is reaped.
-    HookCannotBeExecuted(usize),
-    StrayEnds(usize),
-    StrayIsBorn,
-    /// The signal of this number in `Setup::signals`.
-    Arrives(usize),
-    /// What has this number in `Setup::says` is said.
-    AppSays(usize),
-    /// The supervisor sees what has this number in `Setup::looks`.
-    Sees(usize),
-    /// It sees whether the app listens.
-    Listens(bool),
-    /// Another probe is answered "not ready".
-    Acknowledges,
-    SurveyorRuns,
-    /// Nobody is told of it: SIGKILL comes all the same.
-    SurveyorFailsToStart,
-    SurveyorEnds,
-    /// The supervisor sees that it has no child left.
-    TreeIsEmpty,
-    Tick,
-    Wait(Time),
-    /// `Wait`, but not up to the deadline.
-    Linger(Time),
-}
-
 impl World {
     pub(super) fn new(setup: &Setup) -> World {
         World {
-            // Not zero, so that a limit reckoned backwards has room.
+            // Not zero, so that a time can be computed backwards from it.
             now: Time::default().after(ms(1_000_000)),
             begun: false,
             app: App::Unborn,
@@ -231,11 +186,11 @@ impl World {
             tree_killed: false,
             hooks: Vec::new(),
             fresh: Vec::new(),
-            strays: Vec::new(),
-            surveyor: Surveyor::None,
+            descendants: Vec::new(),
+            scan: SurvivorScan::None,
             terminal_is_ours: false,
             signals_left: (1 << setup.signals.len()) - 1,
-            looking: false,
+            sampling: false,
             seeking: false,
             fell: false,
             acks: 0,
@@ -251,49 +206,49 @@ impl World {
         matches!(self.app, App::Fresh | App::Forked | App::Running)
     }
 
-    /// What has to happen before anything else does, and what may happen in its place.
+    /// What has to happen before anything else, and what may happen instead of it.
     pub(super) fn undecided(&self) -> Option<(Choice, Option<Choice>)> {
-        if self.looking {
+        if self.sampling {
             return Some((Choice::Sees(0), None));
         }
         if self.seeking {
             return Some((Choice::Listens(true), None));
         }
-        match (self.begun, self.app, self.surveyor, self.fresh.is_empty()) {
+        match (self.begun, self.app, self.scan, self.fresh.is_empty()) {
             (false, ..) => Some((Choice::Begins, None)),
             (_, App::Fresh, ..) => Some((Choice::AppIsForked, Some(Choice::AppIsNotForked))),
-            (_, _, Surveyor::Fresh, _) => {
-                Some((Choice::SurveyorRuns, Some(Choice::SurveyorFailsToStart)))
+            (_, _, SurvivorScan::Fresh, _) => {
+                Some((Choice::ScanRuns, Some(Choice::ScanFailsToStart)))
             }
             (_, _, _, false) => Some((Choice::HookRuns, Some(Choice::HookFailsToStart))),
             (_, _, _, true) => self.answers_at_last(),
         }
     }
 
-    /// A probe that has failed often enough.
+    /// The success of a probe that has failed as often as the setup allows.
     fn answers_at_last(&self) -> Option<(Choice, Option<Choice>)> {
         let probe = |hook: &Attempt| hook.id.phase == HookPhase::Ready && !hook.killed;
         let place = self.hooks.iter().position(probe).filter(|_| self.not_yet_left == 0)?;
         let status = Status::Code(0);
-        Some((Choice::HookEnds { place, status, leaves_a_stray: false }, None))
+        Some((Choice::HookEnds { place, status, leaves_a_descendant: false }, None))
     }
 
-    /// The supervisor's waitid says ECHILD.
+    /// waitid fails with ECHILD.
     pub(super) fn tree_is_empty(&self) -> bool {
         matches!(self.app, App::Unborn | App::Reaped)
             && self.hooks.is_empty()
-            && self.strays.is_empty()
-            && self.surveyor == Surveyor::None
+            && self.descendants.is_empty()
+            && self.scan == SurvivorScan::None
     }
 
-    /// Everything that may happen now, the passing of time excepted.
+    /// Everything that may happen now, except that time passes.
     pub(super) fn choices(&self, setup: &Setup, out: &mut Vec<Choice>) {
         if let Some((succeeds, fails)) = self.undecided() {
             out.push(succeeds);
             out.extend(fails.filter(|_| setup.fork_fails));
-            // There is more to be seen than one thing.
-            if self.looking {
-                out.extend((1..setup.looks.len()).map(Choice::Sees));
+            // The event that has to come next may have other results.
+            if self.sampling {
+                out.extend((1..setup.samples.len()).map(Choice::Sees));
             } else if self.seeking && self.not_yet_left > 0 {
                 out.push(Choice::Listens(false));
             }
@@ -304,10 +259,14 @@ impl World {
             if setup.fork_fails {
                 out.push(Choice::HookCannotBeExecuted(place));
             }
-            let ends = |status, leaves_a_stray| Choice::HookEnds { place, status, leaves_a_stray };
+            let ends = |status, leaves_a_descendant| Choice::HookEnds {
+                place,
+                status,
+                leaves_a_descendant,
+            };
             if hook.killed {
                 out.push(ends(Status::Signal(Signal::KILL), false));
-                // It may have got out just before.
+                // It may have exited just before the signal.
                 if hook.id.phase == HookPhase::Ready {
                     out.push(ends(Status::Code(0), false));
                 }
@@ -319,29 +278,29 @@ impl World {
                 out.push(ends(Status::Code(0), true));
             }
         }
-        for (place, stray) in self.strays.iter().enumerate() {
-            // Of equals one is enough.
-            if place == 0 || self.strays[place - 1] != *stray {
-                out.push(Choice::StrayEnds(place));
+        for (place, descendant) in self.descendants.iter().enumerate() {
+            // One of several equal choices is enough.
+            if place == 0 || self.descendants[place - 1] != *descendant {
+                out.push(Choice::DescendantEnds(place));
             }
         }
-        if self.newcomers_left > 0 && (self.app_lives() || !self.strays.is_empty()) {
-            out.push(Choice::StrayIsBorn);
+        if self.newcomers_left > 0 && (self.app_lives() || !self.descendants.is_empty()) {
+            out.push(Choice::DescendantIsForked);
         }
         let is_left = |place: usize| self.signals_left & 1 << place != 0;
         for (place, signal) in setup.signals.iter().enumerate() {
-            // Of equals one is enough.
+            // One of several equal choices is enough.
             let equal = |other: usize| is_left(other) && setup.signals[other] == *signal;
             if is_left(place) && !(0..place).any(equal) {
                 out.push(Choice::Arrives(place));
             }
         }
-        if matches!(self.surveyor, Surveyor::Runs | Surveyor::Killed) {
-            out.push(Choice::SurveyorEnds);
+        if matches!(self.scan, SurvivorScan::Runs | SurvivorScan::Killed) {
+            out.push(Choice::ScanEnds);
         }
         let speaks =
             matches!(self.app, App::Forked | App::Running) && !self.app_stopped && !self.app_killed
-                || self.strays.iter().any(|stray| !stray.killed);
+                || self.descendants.iter().any(|descendant| !descendant.killed);
         for place in (0..setup.says.len()).filter(|_| speaks) {
             if self.says_left & 1 << place != 0 {
                 out.push(Choice::AppSays(place));
@@ -361,14 +320,14 @@ impl World {
         }
         if self.app_killed {
             out.push(Choice::AppEnds(Status::Signal(Signal::KILL)));
-            // It may have got out just before.
+            // It may have exited just before the signal.
             out.push(Choice::AppEnds(Status::Code(0)));
             return;
         }
         if self.app == App::Forked {
             out.push(Choice::Executed);
             out.push(Choice::NotExecuted);
-            // A signal that came before execve.
+            // A signal arrived before execve.
             out.push(Choice::AppEnds(Status::Signal(Signal::TERM)));
         } else if !self.app_stopped {
             out.extend(setup.endings.iter().map(|&status| Choice::AppEnds(status)));
@@ -384,7 +343,7 @@ impl World {
         self.lingers_left > 0
     }
 
-    /// Lets it happen; what the machine is told of it.
+    /// Changes the world; the event that the machine gets for it.
     pub(super) fn happen(&mut self, setup: &Setup, choice: Choice) -> Option<Event> {
         match choice {
             Choice::Begins => {
@@ -393,8 +352,9 @@ impl World {
             }
             Choice::AppIsForked => {
                 self.app = App::Forked;
-                self.strays.extend(setup.strays.iter().map(|&in_group| Stray::first(in_group)));
-                self.strays.sort();
+                self.descendants
+                    .extend(setup.descendants.iter().map(|&in_group| Descendant::first(in_group)));
+                self.descendants.sort();
                 None
             }
             Choice::AppIsNotForked => {
@@ -428,13 +388,13 @@ impl World {
                 self.hooks.retain(|hook| hook.id != id);
                 Some(Event::HookNotStarted(id))
             }
-            Choice::HookEnds { place, status, leaves_a_stray } => {
+            Choice::HookEnds { place, status, leaves_a_descendant } => {
                 let Attempt { id, killed, .. } = self.hooks.remove(place);
                 if status != Status::Code(0) && !killed {
                     self.not_yet(id);
                 }
-                if leaves_a_stray {
-                    self.fork_stray(id.phase == HookPhase::PostStop);
+                if leaves_a_descendant {
+                    self.fork_descendant(id.phase == HookPhase::PostStop);
                 }
                 Some(Event::HookExited(id, status))
             }
@@ -443,14 +403,14 @@ impl World {
                 self.not_yet(id);
                 Some(Event::HookNotStarted(id))
             }
-            Choice::StrayEnds(place) => {
-                self.strays.remove(place);
+            Choice::DescendantEnds(place) => {
+                self.descendants.remove(place);
                 None
             }
-            Choice::StrayIsBorn => {
-                let of_post_stop =
-                    !self.app_lives() && self.strays.iter().all(|stray| stray.of_post_stop);
-                self.fork_stray(of_post_stop);
+            Choice::DescendantIsForked => {
+                let of_post_stop = !self.app_lives()
+                    && self.descendants.iter().all(|descendant| descendant.of_post_stop);
+                self.fork_descendant(of_post_stop);
                 None
             }
             Choice::Arrives(place) => {
@@ -462,8 +422,8 @@ impl World {
                 Some(setup.says[place])
             }
             Choice::Sees(place) => {
-                self.looking = false;
-                Some(Event::Looked(setup.looks[place]))
+                self.sampling = false;
+                Some(Event::Sampled(setup.samples[place]))
             }
             Choice::Listens(yes) => {
                 self.seeking = false;
@@ -474,17 +434,17 @@ impl World {
                 self.acks += 1;
                 Some(Event::Acknowledged(self.acks))
             }
-            Choice::SurveyorRuns => {
-                self.surveyor = Surveyor::Runs;
+            Choice::ScanRuns => {
+                self.scan = SurvivorScan::Runs;
                 None
             }
-            Choice::SurveyorFailsToStart => {
-                self.surveyor = Surveyor::None;
+            Choice::ScanFailsToStart => {
+                self.scan = SurvivorScan::None;
                 None
             }
-            Choice::SurveyorEnds => {
-                self.surveyor = Surveyor::None;
-                Some(Event::Surveyed)
+            Choice::ScanEnds => {
+                self.scan = SurvivorScan::None;
+                Some(Event::SurvivorsRecorded)
             }
             Choice::TreeIsEmpty => Some(Event::TreeEmpty),
             Choice::Tick => Some(Event::Tick),
@@ -506,11 +466,16 @@ impl World {
         self.not_yet_left = self.not_yet_left.saturating_sub(u8::from(probe));
     }
 
-    fn fork_stray(&mut self, of_post_stop: bool) {
+    fn fork_descendant(&mut self, of_post_stop: bool) {
         self.newcomers_left -= 1;
         let (born, after_kill) = (self.now, self.tree_killed);
-        self.strays.push(Stray { born, of_post_stop, after_kill, ..Stray::first(false) });
-        self.strays.sort();
+        self.descendants.push(Descendant {
+            born,
+            of_post_stop,
+            after_kill,
+            ..Descendant::first(false)
+        });
+        self.descendants.sort();
     }
 
     /// What the action does to the processes. `leftovers` is the signal that leftovers get.
@@ -522,21 +487,25 @@ impl World {
                     Signal::STOP => self.app_stopped = true,
                     _ => {}
                 }
-                let told = stop && signal == leftovers;
-                for stray in self.strays.iter_mut().filter(|stray| told && reaches(target, stray)) {
-                    stray.told = true;
-                    stray.told_in_group |= target == Target::Group;
+                let asked = stop && signal == leftovers;
+                for descendant in self
+                    .descendants
+                    .iter_mut()
+                    .filter(|descendant| asked && reaches(target, descendant))
+                {
+                    descendant.asked = true;
+                    descendant.asked_in_group |= target == Target::Group;
                 }
             }
-            Action::StartHook { id, until, .. } => {
-                self.hooks.push(Attempt { id, until, killed: false });
+            Action::StartHook { id, kill_at, .. } => {
+                self.hooks.push(Attempt { id, kill_at, killed: false });
                 self.fresh.push(id);
             }
             Action::StartApp => self.app = App::Fresh,
-            // One that still looks is enough.
-            Action::Survey => {
-                if self.surveyor == Surveyor::None {
-                    self.surveyor = Surveyor::Fresh;
+            // A scan that still runs is enough.
+            Action::RecordSurvivors => {
+                if self.scan == SurvivorScan::None {
+                    self.scan = SurvivorScan::Fresh;
                 }
             }
             Action::KillHook(id) => {
@@ -545,39 +514,42 @@ impl World {
                     hook.killed = true;
                 }
             }
-            Action::SignalLeftovers { group_told, .. } => {
-                for stray in &mut self.strays {
-                    stray.told |= !(group_told && stray.in_group);
+            Action::SignalLeftovers { group_asked, .. } => {
+                for descendant in &mut self.descendants {
+                    descendant.asked |= !(group_asked && descendant.in_group);
                 }
             }
             Action::KillTree => {
                 self.tree_killed = true;
                 self.app_killed |= self.app_lives();
                 self.hooks.iter_mut().for_each(|hook| hook.killed = true);
-                self.strays.iter_mut().for_each(|stray| stray.killed = true);
-                if self.surveyor != Surveyor::None {
-                    self.surveyor = Surveyor::Killed;
+                self.descendants.iter_mut().for_each(|descendant| descendant.killed = true);
+                if self.scan != SurvivorScan::None {
+                    self.scan = SurvivorScan::Killed;
                 }
             }
             Action::SetReady(false) => self.fell = true,
             Action::SeekListeners => self.seeking = true,
-            Action::Look => self.looking = true,
+            Action::TakeSample => self.sampling = true,
             Action::GiveTerminal => self.terminal_is_ours = false,
             Action::TakeTerminal => self.terminal_is_ours = true,
-            // Whoever is asked may live on.
+            // A hook that is asked to end may live on.
             Action::StopHook { .. }
             | Action::ArmDeadMan(_)
             | Action::SuspendSelf
             | Action::TellHolders
+            | Action::ReportSurvivors
+            | Action::TellMoreTime(_)
+            | Action::PrepareReport
             | Action::SetReady(true)
             | Action::FollowMain(_)
             | Action::Record(_)
             | Action::Exit { .. } => {}
         }
-        self.strays.sort();
+        self.descendants.sort();
     }
 
-    /// The supervisor has performed all actions of an event.
+    /// All actions of an event were performed.
     pub(super) fn reap_app(&mut self) {
         if self.app == App::Ended {
             self.app = App::Reaped;
@@ -585,10 +557,10 @@ impl World {
     }
 }
 
-fn reaches(target: Target, stray: &Stray) -> bool {
+fn reaches(target: Target, descendant: &Descendant) -> bool {
     match target {
         Target::App => false,
-        Target::Group => stray.in_group,
+        Target::Group => descendant.in_group,
         Target::Tree => true,
     }
 }

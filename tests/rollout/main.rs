@@ -2,6 +2,7 @@
 //! programs that `tests/run` installs. Prints one table; ends with 1 if graceinit dropped a request or was
 //! late, or if the control dropped none.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::disallowed_methods, reason = "a program of its own, which measures times")]
 #![allow(missing_docs)]
 #![allow(
     unused_imports,

@@ -1,4 +1,4 @@
-//! Against real sockets, in this process.
+//! Tests with real sockets in this process.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -40,7 +40,7 @@ fn open_descriptors() -> Vec<String> {
     links.map(|link| link.display().to_string()).collect()
 }
 
-/// Sends copies of `fds` along.
+/// Sends a message with copies of `fds`.
 fn send_descriptors(client: &UnixDatagram, text: &[u8], fds: &[i32]) {
     let mut control = Control([0; 1088]);
     let mut part = libc::iovec { iov_base: text.as_ptr().cast_mut().cast(), iov_len: text.len() };
@@ -63,7 +63,7 @@ fn send_descriptors(client: &UnixDatagram, text: &[u8], fds: &[i32]) {
 }
 
 #[test]
-fn a_message_and_who_sent_it() {
+fn a_message_comes_with_its_sender() {
     let mut socket = Socket::open().expect("a socket");
     let client = client(&socket);
     client.send(b"READY=1").expect("to send");
@@ -72,7 +72,7 @@ fn a_message_and_who_sent_it() {
     assert_eq!(found.len(), 2);
     assert_eq!(found[0].bytes.as_deref(), Some(&b"READY=1"[..]));
     assert_eq!(found[0].sender.pid, process::own_pid());
-    // SAFETY: cannot fail, takes nothing.
+    // SAFETY: the calls take nothing and cannot fail.
     assert_eq!(found[0].sender.uid, unsafe { libc::geteuid() });
     assert_eq!(found[1].bytes.as_deref(), Some(&b""[..]));
     let parent = process::parent();
@@ -83,7 +83,7 @@ fn a_message_and_who_sent_it() {
 }
 
 #[test]
-fn the_socket_is_everyones_to_write_to_and_leaves_nothing_behind() {
+fn every_user_may_write_and_the_file_is_removed() {
     let socket = Socket::open().expect("a socket");
     let path = PathBuf::from(value(&socket));
     assert!(path.starts_with("/dev/shm") || path.starts_with("/run"), "{path:?}");
@@ -96,20 +96,20 @@ fn the_socket_is_everyones_to_write_to_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn an_abstract_name_will_do() {
+fn a_message_over_an_abstract_name_arrives() {
     let fd = unix_datagram().expect("a socket");
     let name = random_name();
     bind(&fd, &[b"\0", name.as_bytes()].concat()).expect("to bind");
     let mut socket = Socket { fd, name: Name::Abstract(name) };
     assert!(value(&socket).starts_with("@graceinit-"), "{}", value(&socket));
     client(&socket).send(b"X").expect("to send");
-    // Bound without SO_PASSCRED: whoever has no credentials is nobody.
+    // Bound without SO_PASSCRED: a message without credentials has the sender 0.
     let found = all(&mut socket);
     assert_eq!((found.len(), found[0].sender.pid), (1, Pid(0)));
 }
 
 #[test]
-fn what_is_too_long_is_not_read_in_part() {
+fn a_message_that_is_too_long_has_no_text() {
     let mut socket = Socket::open().expect("a socket");
     let client = client(&socket);
     let longest = [b'x'; LONGEST];
@@ -121,7 +121,7 @@ fn what_is_too_long_is_not_read_in_part() {
 }
 
 #[test]
-fn a_flood_is_taken_in_portions() {
+fn a_flood_is_read_in_portions() {
     let mut socket = Socket::open().expect("a socket");
     let client = client(&socket);
     client.set_nonblocking(true).expect("to set");
@@ -136,10 +136,10 @@ fn a_flood_is_taken_in_portions() {
     assert_eq!(found.len(), sent);
 }
 
-/// Every other test of this process may open descriptors meanwhile; a file of our own is known by its
-/// name.
+/// Other tests of this process may open descriptors meanwhile, so the descriptors of this test are found by the name of
+/// their file.
 #[test]
-fn descriptors_are_closed_whatever_is_sent() {
+fn descriptors_of_any_message_but_a_barrier_are_closed() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("sent");
     let copies = || {
@@ -153,7 +153,7 @@ fn descriptors_are_closed_whatever_is_sent() {
     let many = vec![number; DESCRIPTORS];
     let long = [b'x'; LONGEST + 1];
     for text in [&b"READY=1"[..], b"FDSTORE=1", b"BARRIER=1\nREADY=1", b"", &long] {
-        // Fewer than the kernel lets wait (net.unix.max_dgram_qlen), or the sender would.
+        // Fewer than the kernel queues (net.unix.max_dgram_qlen), or the sender would wait.
         for count in [1, 2, DESCRIPTORS] {
             send_descriptors(&client, text, &many[..count]);
         }
@@ -165,7 +165,7 @@ fn descriptors_are_closed_whatever_is_sent() {
 }
 
 #[test]
-fn a_barrier_is_answered_when_it_is_dropped() {
+fn the_sender_of_a_barrier_waits_until_it_is_dropped() {
     let mut socket = Socket::open().expect("a socket");
     let client = client(&socket);
     for (text, count) in [(&b"BARRIER=1"[..], 1), (b"BARRIER=1\n", 2)] {
@@ -176,7 +176,7 @@ fn a_barrier_is_answered_when_it_is_dropped() {
         drop(write);
         let mut found = Vec::new();
         socket.receive(&mut found);
-        // What came after it is not taken yet.
+        // The messages after the barrier are not read yet.
         assert_eq!(found.len(), 2);
         assert!(found[0].barrier.is_none() && found[1].barrier.is_some());
         assert_eq!(ready.read(), Line::Pending);
@@ -184,7 +184,7 @@ fn a_barrier_is_answered_when_it_is_dropped() {
         assert_eq!(ready.read(), Line::Closed);
         assert_eq!(all(&mut socket).len(), 1);
     }
-    // Without a descriptor nobody waits.
+    // Without a descriptor no sender waits.
     client.send(b"BARRIER=1").expect("to send");
     assert!(all(&mut socket)[0].barrier.is_none());
 }
@@ -214,20 +214,20 @@ fn manager() -> (tempfile::TempDir, UnixDatagram, Upward) {
     (dir, manager, upward)
 }
 
-fn heard(manager: &UnixDatagram) -> Vec<String> {
+fn received(manager: &UnixDatagram) -> Vec<String> {
     let mut bytes = [0; 1000];
     let texts = std::iter::from_fn(|| manager.recv(&mut bytes).ok().map(|n| bytes[..n].to_vec()));
     texts.map(|text| String::from_utf8(text).expect("UTF-8")).collect()
 }
 
 #[test]
-fn upwards_by_path_and_by_name() {
+fn messages_reach_a_manager_by_path_and_by_abstract_name() {
     let (dir, manager, mut upward) = manager();
     assert!(matches!(upward.send(Time(0), &Message::Ready), Sent::Yes));
-    assert_eq!(heard(&manager), ["READY=1"]);
+    assert_eq!(received(&manager), ["READY=1"]);
     drop(manager);
     assert!(matches!(upward.send(Time(0), &Message::Watchdog), Sent::Failed(_)));
-    // The manager is back, with another socket under the same name.
+    // The manager was restarted and has another socket of the same name.
     let path = dir.path().join("notify");
     fs::remove_file(&path).expect("to remove");
     assert!(matches!(upward.send(Time(0), &Message::Stopping), Sent::Failed(_)));
@@ -235,7 +235,7 @@ fn upwards_by_path_and_by_name() {
     let manager = UnixDatagram::bind(&path).expect("a socket");
     manager.set_nonblocking(true).expect("to set");
     assert!(matches!(upward.send(Time(0), &Message::Stopping), Sent::Yes));
-    assert_eq!(heard(&manager), ["STOPPING=1"]);
+    assert_eq!(received(&manager), ["STOPPING=1"]);
 
     let name = random_name();
     let address = SocketAddr::from_abstract_name(&name).expect("a name");
@@ -243,11 +243,11 @@ fn upwards_by_path_and_by_name() {
     manager.set_nonblocking(true).expect("to set");
     let mut upward = Upward::new(format!("@{name}").as_bytes()).expect("a name");
     assert!(matches!(upward.send(Time(0), &Message::Status("up".into())), Sent::Yes));
-    assert_eq!(heard(&manager), ["STATUS=up"]);
+    assert_eq!(received(&manager), ["STATUS=up"]);
 }
 
 #[test]
-fn a_full_socket_gets_the_last_state_later_and_nothing_else() {
+fn only_the_last_state_is_sent_again_to_a_full_socket() {
     let (_dir, manager, mut upward) = manager();
     let ms = |count: u64| Time(count * 1_000_000);
     while matches!(upward.send(ms(0), &Message::Watchdog), Sent::Yes) {}
@@ -258,16 +258,16 @@ fn a_full_socket_gets_the_last_state_later_and_nothing_else() {
     assert_eq!(upward.due(), Some(ms(300)));
     assert!(matches!(upward.send(ms(200), &Message::Stopping), Sent::Full));
     assert_eq!(upward.due(), Some(ms(300)));
-    heard(&manager);
+    received(&manager);
     assert!(matches!(upward.send(ms(250), &Message::Status("x".into())), Sent::Yes));
-    assert_eq!(heard(&manager), ["STOPPING=1", "STATUS=x"]);
+    assert_eq!(received(&manager), ["STOPPING=1", "STATUS=x"]);
     assert_eq!(upward.due(), None);
     assert!(matches!(upward.retry(ms(300)), Sent::Yes));
-    assert_eq!(heard(&manager), Vec::<String>::new());
+    assert_eq!(received(&manager), Vec::<String>::new());
 }
 
 #[test]
-fn addresses_that_cannot_be_used() {
+fn an_address_that_cannot_be_used_is_refused() {
     let long = ["/", &"x".repeat(107)].concat();
     for value in ["vsock:2:1234", "vsock-stream:2:1", "@", "relative", "3", &long] {
         let error = Upward::new(value.as_bytes()).expect_err("to be refused");
@@ -279,7 +279,7 @@ fn addresses_that_cannot_be_used() {
 // ---- a line on a descriptor -----------------------------------------------------------------------
 
 #[test]
-fn readiness_is_a_newline() {
+fn an_app_is_ready_when_it_writes_a_newline() {
     let write = |fd: &OwnedFd, text: &[u8]| {
         assert_eq!(nix::unistd::write(fd, text), Ok(text.len()));
     };
@@ -292,7 +292,7 @@ fn readiness_is_a_newline() {
     drop(app);
     assert_eq!(pipe.read(), Line::Closed);
 
-    // Said and closed at once, as s6 asks for.
+    // Written and closed at once, as s6 specifies.
     let (mut pipe, app) = ReadyPipe::open().expect("a pipe");
     write(&app, b"\n");
     drop(app);

@@ -1,5 +1,5 @@
-//! What is said on a sock_diag socket (sock_diag(7), linux/inet_diag.h): questions are written, answers
-//! are read. Pure; any bytes are harmless.
+//! The messages of sock_diag (sock_diag(7), linux/inet_diag.h): queries are written, answers are parsed. Pure; any
+//! bytes are harmless.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -10,8 +10,8 @@ pub struct States(u32);
 impl States {
     /// Listeners.
     pub const LISTEN: States = States(1 << 10);
-    /// Connections that are being made, are there, or are being closed while bytes may still be on
-    /// their way. Not TIME-WAIT and SYN-SENT.
+    /// Connections that are being opened, are open, or are being closed while bytes may still be under way. Not
+    /// TIME-WAIT and SYN-SENT.
     pub const CONNECTED: States = States(
         1 << 1 // ESTABLISHED
             | 1 << 3 // SYN-RECEIVED
@@ -22,7 +22,7 @@ impl States {
             | 1 << 11, // CLOSING
     );
 
-    /// Both.
+    /// The states of both.
     pub const fn and(self, other: States) -> States {
         States(self.0 | other.0)
     }
@@ -33,53 +33,53 @@ impl States {
     }
 }
 
-/// Which sockets are asked for.
+/// The kind of sockets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// TCP over IPv4 and IPv6, in one answer. Only the first version of the question can ask for both;
-    /// every kernel understands it, and the kernel walks through its table of all connections (which is
-    /// the machine's, not the container's) once instead of twice.
+    /// TCP over IPv4 and IPv6 in one answer. Only the first version of the protocol has such a query. Every kernel
+    /// understands it, and walks through its table of all connections (those of the machine, not of the container) once
+    /// instead of twice.
     Tcp,
     /// MPTCP of one address family (libc's AF_INET, AF_INET6).
     MptcpOf(u8),
 }
 
-/// A question.
+/// A query.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Query<'a> {
-    /// Which sockets.
+    /// The kind of sockets.
     pub kind: Kind,
-    /// In which states.
+    /// Their states.
     pub states: States,
-    /// On which local ports; none: on all.
+    /// Their local ports; empty: all.
     pub ports: &'a [u16],
-    /// With [`Info`].
+    /// The answer holds [`Info`] as well.
     pub info: bool,
 }
 
 /// A socket of the answer (struct inet_diag_msg).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Socket {
-    /// Its state, a number as in [`States`].
+    /// Its state, the number of a bit of [`States`].
     pub state: u8,
     /// Its local port.
     pub port: u16,
     /// The other end, if the socket is one of IPv4 or IPv6. A mapped address is told as IPv4.
     pub peer: Option<SocketAddr>,
-    /// The kernel's name for it, never used again.
+    /// The kernel's identification of the socket, which is never used again.
     pub cookie: u64,
-    /// Bytes that were not read; of a listener: connections to be accepted.
+    /// Bytes that the process has not read; for a listener, the connections in its backlog.
     pub unread: u32,
-    /// Bytes that were not acknowledged.
+    /// Bytes that the peer has not acknowledged.
     pub unsent: u32,
-    /// The inode that descriptors of it show; 0: no process has it open.
+    /// The inode that the descriptors of the socket show; 0: no process has it open.
     pub inode: u32,
-    /// What moved on it. Not there for listeners and half-made connections.
+    /// The traffic on the connection. `None` for listeners and connections that are being opened.
     pub info: Option<Info>,
 }
 
-/// Of struct tcp_info. Ages are in milliseconds. An older kernel's struct ends earlier: what lies behind
-/// its end is not known.
+/// Fields of struct tcp_info. Ages are in milliseconds. The struct of an older kernel ends earlier: fields behind its
+/// end are not known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Info {
     /// tcpi_retransmits
@@ -106,20 +106,21 @@ pub struct Info {
     pub segments_out: Option<u32>,
 }
 
-/// How far one piece of an answer has brought us.
+/// What follows a piece of an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Piece {
-    /// There is more to come.
+    /// There are more pieces.
     More,
-    /// That was all.
+    /// This was the last piece.
     Last,
-    /// The kernel refuses, with this error number.
+    /// The kernel has refused the query with this errno.
     Refused(i32),
-    /// Something was lost on the way, or makes no sense.
+    /// A part was lost, or is not as specified.
     Broken,
 }
 
-/// More ports than that are sorted out by the caller: a jump in the filter is 16 bits wide.
+/// The most ports that the kernel filters by, because a jump in the filter has 16 bits. With more ports the caller
+/// filters.
 const MOST_PORTS: usize = 1000;
 
 const TCPDIAG_GETSOCK: u16 = 18;
@@ -138,10 +139,10 @@ const HEADER: usize = 16;
 /// struct inet_diag_msg
 const MESSAGE: usize = 72;
 
-// ---- questions --------------------------------------------------------------------------------
+// ---- queries ----------------------------------------------------------------------------------
 
-/// Writes a question. Its answers carry the same `sequence`.
-pub(super) fn question(query: &Query<'_>, sequence: u32) -> Vec<u8> {
+/// Writes a query. Its answers carry the same `sequence`.
+pub(super) fn query(query: &Query<'_>, sequence: u32) -> Vec<u8> {
     let (kind, family) = match query.kind {
         Kind::Tcp => (TCPDIAG_GETSOCK, 0),
         Kind::MptcpOf(family) => (SOCK_DIAG_BY_FAMILY, family),
@@ -153,14 +154,14 @@ pub(super) fn question(query: &Query<'_>, sequence: u32) -> Vec<u8> {
     text.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
     text.extend(sequence.to_ne_bytes());
     text.extend([0; 4]);
-    // struct inet_diag_sockid. A single port could stand in here; the filter does it as cheaply.
+    // struct inet_diag_sockid is left empty. It could hold a single port, but the filter is as quick.
     if kind == TCPDIAG_GETSOCK {
         text.extend([family, 0, 0, extensions]);
         text.extend([0; 48]);
         text.extend(query.states.0.to_ne_bytes());
         text.extend([0; 4]);
     } else {
-        // The protocol's number is too large for its field, and comes as an attribute.
+        // The number of the protocol is too large for its field and follows as an attribute.
         text.extend([family, u8::MAX, extensions, 0]);
         text.extend(query.states.0.to_ne_bytes());
         text.extend([0; 48]);
@@ -178,7 +179,7 @@ pub(super) fn question(query: &Query<'_>, sequence: u32) -> Vec<u8> {
     text
 }
 
-/// `content` is a multiple of four bytes long.
+/// Appends an attribute. The length of `content` is a multiple of four.
 fn attribute(text: &mut Vec<u8>, name: u16, content: &[u8]) {
     let length = u16::try_from(content.len() + 4).unwrap_or(u16::MAX);
     text.extend(length.to_ne_bytes());
@@ -186,17 +187,17 @@ fn attribute(text: &mut Vec<u8>, name: u16, content: &[u8]) {
     text.extend(content);
 }
 
-/// The kernel's own little language: each step compares and says how many bytes further to go on if it
-/// holds (`yes`, at most 255) and if it does not (`no`). Whoever arrives exactly at the end is taken,
-/// whoever arrives four bytes behind it is not. The kernel insists that whatever is jumped to can be
-/// reached by `yes` alone, hence a jump (whose `no` is always taken) behind each port but the last:
+/// The filter, in the kernel's byte code. Each step compares, and holds the distance in bytes to the next step if the
+/// comparison is true (`yes`, at most 255) and if it is false (`no`). A socket that reaches exactly the end is in the
+/// answer; one that reaches four bytes behind the end is not. The kernel accepts only targets that can be reached by
+/// `yes` alone, so there is a jump (which always goes the way of `no`) behind each port except the last:
 ///
 /// ```text
-/// from p: 8, next   to p: 8, next   jump: 4, end     for each port but the last
+/// from p: 8, next   to p: 8, next   jump: 4, end     for each port except the last
 /// from p: 8, wrong  to p: 8, wrong                   for the last
 /// ```
 ///
-/// From and to, because older kernels know no "equal".
+/// "From" and "to", because older kernels have no "equal".
 fn filter(ports: &[u16]) -> Vec<u8> {
     const JUMP: u8 = 1;
     const FROM: u8 = 2;
@@ -208,9 +209,9 @@ fn filter(ports: &[u16]) -> Vec<u8> {
     };
     for (index, port) in ports.iter().enumerate() {
         let left = ports.len() - 1 - index;
-        // What lies behind this port's steps.
+        // The length of the steps behind those of this port.
         let rest = left.saturating_sub(1) * 20 + left.min(1) * 16;
-        // To the next port, or behind the end.
+        // Beyond the jump: to the next port, or behind the end.
         let over = 4;
         step(FROM, 8, 16 + over);
         step(0, 0, usize::from(*port));
@@ -225,9 +226,9 @@ fn filter(ports: &[u16]) -> Vec<u8> {
 
 // ---- answers ----------------------------------------------------------------------------------
 
-/// Reads what came in one go. `each` is called for every socket.
+/// Parses a piece and calls `each` for every socket.
 pub(super) fn answers(mut bytes: &[u8], sequence: u32, mut each: impl FnMut(Socket)) -> Piece {
-    // A piece that is cut off before the first header ends is none.
+    // A piece that is cut off within a header is broken.
     while !bytes.is_empty() {
         let Some(length) = u32_at(bytes, 0).and_then(|length| usize::try_from(length).ok()) else {
             return Piece::Broken;
@@ -236,7 +237,7 @@ pub(super) fn answers(mut bytes: &[u8], sequence: u32, mut each: impl FnMut(Sock
             return Piece::Broken;
         };
         let Some(body) = message.get(HEADER..) else { return Piece::Broken };
-        // The rest of an earlier answer is none of ours.
+        // Skip the rest of an earlier answer.
         if u32_at(bytes, 8) == Some(sequence) {
             match kind {
                 TCPDIAG_GETSOCK | SOCK_DIAG_BY_FAMILY => match socket(body) {
@@ -266,7 +267,7 @@ fn socket(body: &[u8]) -> Option<Socket> {
         state: *body.get(1)?,
         port: u16::from_be(u16_at(body, 4)?),
         peer: peer(body),
-        // Two halves, the lower one first on every machine.
+        // Two halves, the lower one first on every architecture.
         cookie: u64::from(u32_at(body, 44)?) | u64::from(u32_at(body, 48)?) << 32,
         unread: u32_at(body, 56)?,
         unsent: u32_at(body, 60)?,
@@ -287,7 +288,7 @@ fn peer(body: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(address, port))
 }
 
-/// Looks for the attribute. A kernel may tell less than we know of, or more.
+/// Finds the attribute. Other kernels may have a shorter or a longer struct.
 fn info(mut attributes: &[u8]) -> Option<Info> {
     loop {
         let length = usize::from(u16_at(attributes, 0)?);

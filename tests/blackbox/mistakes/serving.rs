@@ -69,6 +69,11 @@ fn a_bad_value_of_each_option() -> Outcome {
         ("drain-quiet", "DRAIN_QUIET", "x", NO_TIME),
         ("drain-owed", "DRAIN_OWED", "0", "no time at all; write at least 1ms"),
         ("listen", "LISTEN", "localhost:9180", "names are not looked up; write 127.0.0.1:9180"),
-        ("listen", "LISTEN", ":0", "port 0 is any port, and nobody would know which; choose one"),
+        (
+            "listen",
+            "LISTEN",
+            ":0",
+            "port 0 is any free port, which clients cannot know; choose a port",
+        ),
     ])
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use graceinit::config::{Config, Place as Where, Ports, When};
-use graceinit::machine::drain::{Plan, Rules};
+use graceinit::machine::connections::{Plan, Rules};
 use graceinit::machine::plan::Condition;
 use graceinit::types::Signal;
 

@@ -2,10 +2,10 @@
 
 use std::process::{Command, Output};
 
-use graceinit::config::watch::{Question, Tool};
+use graceinit::account::log::Format;
+use graceinit::cli::persona::Persona;
+use graceinit::config::outputs::{Question, Tool};
 use graceinit::config::{self, Config, Place as Where};
-use graceinit::observe::log::Format;
-use graceinit::persona::Persona;
 
 use super::{Said, setting};
 use crate::support::files::Place;
@@ -44,7 +44,7 @@ fn probes(said: &Said<'_>) -> Result<(Option<Tool>, Vec<String>), Vec<String>> {
     let told = |config: Config| {
         let listen = config.listen.iter().map(ToString::to_string).collect();
         assert_eq!((config.warnings, config.command), (vec![], vec![]), "a probe warns of nothing");
-        assert_eq!(config.watch, config::watch::Watch::default(), "and opens nothing");
+        assert_eq!(config.watch, config::outputs::Watch::default(), "and opens nothing");
         (config.tool, listen)
     };
     said.run(&[]).map(told)

@@ -10,7 +10,7 @@ fn op(code: &[u8], at: usize) -> (u8, usize, usize) {
     (code[at], code[at + 1].into(), u16_at(code, at + 2).expect("within the code").into())
 }
 
-/// inet_diag_bc_audit: `None` where the kernel says EINVAL.
+/// inet_diag_bc_audit: `None` if the kernel answers EINVAL.
 fn audit(code: &[u8]) -> Option<()> {
     let reachable = |from: usize| {
         let mut at = 0;
@@ -99,7 +99,7 @@ fn the_longest_filter_is_valid() {
     assert!(audit(&code).is_some());
     assert!(run(&code, 1) && run(&code, 1000) && !run(&code, 1001) && !run(&code, 0));
     let query = Query { kind: Kind::Tcp, states: States::LISTEN, ports: &ports, info: false };
-    assert_eq!(u32_at(&question(&query, 1), 0), Some(16 + 60 + 4 + 1000 * 20 - 4));
+    assert_eq!(u32_at(&super::query(&query, 1), 0), Some(16 + 60 + 4 + 1000 * 20 - 4));
 }
 
 // ---- answers ----------------------------------------------------------------------------------
@@ -118,8 +118,8 @@ fn message(kind: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
 
 const PEER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
 
-/// A socket whose struct tcp_info has so many bytes.
-fn told(port: u16, info_size: usize) -> Vec<u8> {
+/// The body of a socket whose struct tcp_info has this size.
+fn body(port: u16, info_size: usize) -> Vec<u8> {
     let mut body = vec![0; MESSAGE];
     // AF_INET6, as linux/socket.h has it.
     body[0] = 10;
@@ -132,7 +132,7 @@ fn told(port: u16, info_size: usize) -> Vec<u8> {
     body[56..60].copy_from_slice(&11u32.to_ne_bytes());
     body[60..64].copy_from_slice(&22u32.to_ne_bytes());
     body[68..72].copy_from_slice(&4711u32.to_ne_bytes());
-    // One of a byte, padded; then the one that is looked for, with a flag in its name.
+    // Another attribute, of one byte and padded; then the one that is parsed, with a flag in its name.
     attribute(&mut body, 8, &[0; 1]);
     body.extend([0; 3]);
     let mut info = vec![0; info_size];
@@ -160,8 +160,8 @@ fn told(port: u16, info_size: usize) -> Vec<u8> {
 }
 
 fn two_and_done(info_size: usize) -> Vec<u8> {
-    let mut answer = message(SOCK_DIAG_BY_FAMILY, 7, &told(80, info_size));
-    answer.extend(message(TCPDIAG_GETSOCK, 7, &told(443, info_size)));
+    let mut answer = message(SOCK_DIAG_BY_FAMILY, 7, &body(80, info_size));
+    answer.extend(message(TCPDIAG_GETSOCK, 7, &body(443, info_size)));
     answer.extend(message(NLMSG_DONE, 7, &[0; 4]));
     answer
 }
@@ -173,7 +173,7 @@ fn read(bytes: &[u8]) -> (Vec<Socket>, Piece) {
 }
 
 #[test]
-fn a_whole_answer() {
+fn a_whole_answer_is_parsed() {
     let (found, piece) = read(&two_and_done(280));
     assert_eq!(piece, Piece::Last);
     let info = Info {
@@ -199,14 +199,14 @@ fn a_whole_answer() {
         inode: 4711,
         info: Some(info),
     };
-    // The cookie's halves are in this order whatever the machine's own.
+    // The halves of the cookie are in this order on every architecture.
     assert_eq!(found, [socket, Socket { port: 443, ..socket }]);
 }
 
 #[test]
-fn the_other_end() {
+fn the_other_end_is_told_of_both_families() {
     let of = |family: u8, address: &[u8]| {
-        let mut body = told(80, 0);
+        let mut body = body(80, 0);
         body[0] = family;
         body[24..40].fill(0);
         body[24..24 + address.len()].copy_from_slice(address);
@@ -220,7 +220,7 @@ fn the_other_end() {
 }
 
 #[test]
-fn what_shorter_structs_of_older_kernels_lack_is_not_known() {
+fn fields_that_older_kernels_lack_are_none() {
     let info = |size| read(&two_and_done(size)).0[0].info;
     assert_eq!(info(160).expect("stamps").segments_out, Some(600));
     let four_five = info(144).expect("stamps");
@@ -233,11 +233,11 @@ fn what_shorter_structs_of_older_kernels_lack_is_not_known() {
     assert_eq!(info(71), None);
     assert_eq!(info(56), None);
     assert_eq!(info(0), None);
-    assert!(info(4000).is_some(), "newer kernels tell more");
+    assert!(info(4000).is_some(), "the struct of newer kernels is longer");
 }
 
 #[test]
-fn each_truncation_tells_only_whole_sockets() {
+fn a_truncated_answer_gives_whole_sockets_only() {
     let answer = two_and_done(232);
     let whole = read(&answer).0;
     for length in 0..answer.len() {
@@ -248,7 +248,7 @@ fn each_truncation_tells_only_whole_sockets() {
 }
 
 #[test]
-fn what_ends_an_answer() {
+fn an_answer_ends_with_done_or_an_error() {
     let error = |code: i32| message(NLMSG_ERROR, 7, &code.to_ne_bytes());
     assert_eq!(read(&error(-2)).1, Piece::Refused(2));
     assert_eq!(read(&error(i32::MIN)).1, Piece::Refused(i32::MAX));
@@ -260,14 +260,14 @@ fn what_ends_an_answer() {
     assert_eq!(read(&message(NLMSG_NOOP, 7, &[])).1, Piece::More);
     assert_eq!(read(&message(99, 7, &[1, 2, 3])).1, Piece::More);
     assert_eq!(read(&[]).1, Piece::More);
-    // Lengths that lead nowhere.
+    // Lengths shorter than a header.
     assert_eq!(read(&[0; 16]).1, Piece::Broken);
     assert_eq!(read(&[15, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]).1, Piece::Broken);
 }
 
 #[test]
-fn the_rest_of_an_earlier_answer_is_passed_over() {
-    let mut answer = message(TCPDIAG_GETSOCK, 6, &told(1, 280));
+fn the_rest_of_an_earlier_answer_is_skipped() {
+    let mut answer = message(TCPDIAG_GETSOCK, 6, &body(1, 280));
     answer.extend(message(NLMSG_DONE, 6, &[0; 4]));
     assert_eq!(read(&answer), (Vec::new(), Piece::More));
     answer.extend(two_and_done(280));

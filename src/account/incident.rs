@@ -1,0 +1,62 @@
+//! Incidents: what happened while the machine's actions were performed. Together with the machine's facts they are all
+//! that the account of a life is made from.
+
+use crate::machine::hooks::HookId;
+use crate::types::{Pid, Signal, Status};
+
+/// The role of a reaped process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kin {
+    /// The app.
+    App,
+    /// An attempt of a hook or of a probe.
+    Hook,
+    /// A process that the app or a hook left behind.
+    Orphan,
+    /// A child of graceinit that is no part of the tree.
+    Helper,
+}
+
+impl Kin {
+    /// The word in the log, the metrics and the report.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kin::App => "app",
+            Kin::Hook => "hook",
+            Kin::Orphan => "orphan",
+            Kin::Helper => "helper",
+        }
+    }
+}
+
+/// One incident.
+#[allow(missing_docs, reason = "each variant tells what its fields are")]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Incident {
+    /// The app was forked; `name` is the first word of its command.
+    Started { pid: Pid, name: String },
+    /// The app was not executed: the reason, and what to do.
+    NotExecuted { why: String },
+    /// The app continues as another process (MAINPID=).
+    TookOver { pid: Pid },
+    /// A process was reaped. `warn`: log it as a warning (`-w`).
+    Reaped { kin: Kin, pid: Pid, status: Status, warn: bool },
+    /// Leftovers of the app were sent the signal.
+    LeftoversAsked { signal: Signal, processes: usize },
+    /// A line of a hook's output.
+    HookSaid { id: HookId, stderr: bool, text: String },
+    /// STATUS= of the app.
+    Says { text: String },
+    /// RELOADING=1 of the app.
+    Reloads,
+    /// ERRNO= of the app.
+    Failed { errno: i32 },
+    /// A message to the app's socket was refused. `again`: not for the first time.
+    Unheard { pid: Pid, uid: u32, why: String, again: bool },
+    /// MAINPID= of the app names a process that is not one of its own.
+    ForeignMain { pid: Pid },
+    /// The observer has ended.
+    ObserverEnded { status: Status },
+    /// Something could not be done; graceinit goes on.
+    Trouble { text: String },
+}

@@ -1,0 +1,355 @@
+//! Performs the machine's actions. What cannot be done is logged, and life goes on.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::app::{self, App};
+use super::children::{Children, Role};
+use super::drain::Drain;
+use super::files::Files;
+use super::hooks::attempts::{self, Attempts};
+use super::hooks::environment::Moment;
+use super::leftovers::{Leftovers, Request};
+use super::notify_app::AppNotify;
+use super::ready_file::ReadyFile;
+use super::service_manager::ServiceManager;
+use super::survivors::Survivors;
+use super::terminal::JobControl;
+use crate::account::incident::Incident;
+use crate::account::live::Live;
+use crate::account::{journal, plan_names};
+use crate::config::Config;
+use crate::config::hooks::{Builtin, Task};
+use crate::config::user::User;
+use crate::machine::hooks::HookId;
+use crate::machine::phase::PhaseName;
+use crate::machine::{Action, Event, Machine, Target};
+use crate::notify::{Family, Message};
+use crate::observer::{Observer, Snapshot};
+use crate::sys::deadman::DeadMan;
+use crate::sys::notify as socket;
+use crate::sys::{fd, process, signals, tree};
+use crate::types::{Pid, Signal, Time};
+
+/// How graceinit ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leave {
+    /// Its exit code.
+    pub code: u8,
+    /// The signal to die of instead, so that the shell that waits for graceinit learns of the Ctrl-C.
+    pub by: Option<Signal>,
+}
+
+/// Everything that actions need, each object with what belongs together.
+pub struct Effects {
+    pub(super) config: Box<Config>,
+    pub(super) app: App,
+    pub(super) children: Children,
+    pub(super) attempts: Attempts,
+    pub(super) leftovers: Leftovers,
+    pub(super) survivors: Survivors,
+    pub(super) terminal: JobControl,
+    /// The line at the terminal.
+    pub(super) live: Option<Live>,
+    pub(super) ready_file: Option<ReadyFile>,
+    pub(super) notify: AppNotify,
+    pub(super) manager: ServiceManager,
+    pub(super) drain: Drain,
+    pub(super) dead_man: DeadManTimer,
+    pub(super) observer: Observer,
+    /// What the observer was told last.
+    pub(super) published: Option<(bool, PhaseName)>,
+    pub(super) files: Files,
+    /// Set by [`Action::Exit`]: the loop ends.
+    pub(super) leave: Option<Leave>,
+}
+
+/// The timer that ends graceinit if the loop is stuck, and the time it is set to.
+#[derive(Debug, Default)]
+pub struct DeadManTimer {
+    timer: Option<DeadMan>,
+    end: Time,
+}
+
+impl DeadManTimer {
+    /// Makes the timer, while nothing waits for it. A failure is logged when the timer is needed.
+    pub fn prepare(&mut self) {
+        if self.timer.is_none() {
+            self.timer = DeadMan::new().ok();
+        }
+    }
+
+    fn arm(&mut self, end: Time) {
+        self.end = end;
+        if self.timer.is_none() {
+            match DeadMan::new() {
+                Ok(timer) => self.timer = Some(timer),
+                Err(error) => journal::warn(format!(
+                    "unable to set the dead-man timer: {error}; going on without it"
+                )),
+            }
+        }
+        if let Some(timer) = &mut self.timer {
+            timer.arm(end);
+        }
+    }
+}
+
+impl Effects {
+    /// Performs one action; the event that follows from it at once, if any. `signals` is the descriptor that the
+    /// loop reads signals from.
+    pub fn perform(
+        &mut self,
+        action: Action,
+        now: Time,
+        machine: &Machine,
+        signals: BorrowedFd<'_>,
+    ) -> Option<Event> {
+        match action {
+            Action::Record(fact) => journal::record(&fact),
+            Action::StartApp => return self.start_app(signals),
+            Action::SignalApp { signal, target, value, stop: _ } => {
+                let result = self.signal_app(signal, target, value);
+                app::warn_unsent("the app", signal, result);
+            }
+            Action::StartHook { id, budget_end, kill_at: _ } => {
+                return self.start_hook(id, budget_end, now, machine);
+            }
+            Action::StopHook { id, signal } => self.signal_hook(id, signal),
+            Action::KillHook(id) => self.signal_hook(id, Signal::KILL),
+            Action::SetReady(ready) => {
+                if let Some(file) = &mut self.ready_file {
+                    file.set(ready, &mut self.children);
+                }
+                self.manager.set_ready(ready, now);
+            }
+            Action::FollowMain(pid) => self.follow_main(pid),
+            Action::TellMoreTime(span) => self.manager.send(now, &Message::MoreTime(span)),
+            Action::SeekListeners => {
+                let own = self.own_processes();
+                return Some(Event::Listening(self.drain.is_listening(&self.config, &own)));
+            }
+            Action::TellHolders => self.drain.tell_holders(),
+            Action::TakeSample => {
+                let own = self.own_processes();
+                let moment = machine.drain_moment(now);
+                return Some(Event::Sampled(self.drain.sample(&self.config, now, moment, &own)));
+            }
+            Action::SignalLeftovers { signal, group_asked, first } => {
+                let own = self.own_processes();
+                self.leftovers.ask(&Request {
+                    signal,
+                    group_asked,
+                    first,
+                    group: self.app.group(),
+                    own: &own,
+                    budget_end: self.dead_man.end,
+                });
+            }
+            Action::RecordSurvivors => {
+                // The end of the budget is near, and must not find graceinit waiting for a processor.
+                process::hurry(None);
+                let helpers: Vec<Pid> = self.helpers().collect();
+                self.survivors.record(&helpers, &mut self.children);
+            }
+            Action::ReportSurvivors => self.survivors.report(),
+            Action::PrepareReport => self.files.prepare_last_report(),
+            Action::KillTree => self.kill_tree(),
+            Action::ArmDeadMan(end) => self.dead_man.arm(end),
+            Action::SuspendSelf => process::suspend(),
+            Action::GiveTerminal => self.terminal.give(self.app.group()),
+            Action::TakeTerminal => self.terminal.take(self.app.group()),
+            Action::Exit { code, by } => {
+                if let Some(live) = &mut self.live {
+                    live.clear();
+                }
+                // Only at a terminal does the parent look at more than the code.
+                let by = by.filter(|_| self.terminal.exists());
+                self.leave = Some(Leave { code, by });
+            }
+        }
+        None
+    }
+
+    // ---- the app ------------------------------------------------------------------------------
+
+    fn start_app(&mut self, signals: BorrowedFd<'_>) -> Option<Event> {
+        let Effects { config, terminal, notify, children, .. } = self;
+        let started = self.app.start(config, terminal, notify.variable(), children);
+        if let Err(why) = started {
+            journal::incident(&Incident::NotExecuted { why });
+            return Some(Event::AppNotExecuted(self.config.plan.exit.codes.own));
+        }
+        let keep: Vec<BorrowedFd<'_>> = std::iter::once(signals).chain(self.all_fds()).collect();
+        fd::close_inherited(&keep);
+        if self.app.is_found_anywhere() {
+            // Before execve: a mount that is to be unmounted is not kept busy.
+            App::leave_directory(&self.config);
+        }
+        None
+    }
+
+    pub(super) fn signal_app(
+        &mut self,
+        signal: Signal,
+        target: Target,
+        value: Option<usize>,
+    ) -> io::Result<()> {
+        let Some(pid) = self.children.pid(Role::App) else {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        };
+        let group = self.app.group().unwrap_or(pid);
+        match target {
+            Target::App => self.app.send(&self.children, signal, value),
+            Target::Group => {
+                // A forwarded signal has been received as well.
+                if signal == self.config.plan.leftover_signal() {
+                    self.leftovers.group_is_asked();
+                }
+                match signals::send_group(group, signal) {
+                    // The app has left its group (setpgid), and the group is empty.
+                    Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+                        self.app.send(&self.children, signal, value)
+                    }
+                    result => result,
+                }
+            }
+            Target::Tree => {
+                let own = self.own_processes();
+                if self.leftovers.signal_tree(signal, &own) {
+                    return Ok(());
+                }
+                signals::send_group(group, signal)
+            }
+        }
+    }
+
+    /// `MAINPID=`: this process is the app when the present one ends.
+    fn follow_main(&mut self, pid: Pid) {
+        let own = self.own_processes();
+        if socket::may_be_main(&self.speaker(&own), pid) {
+            self.app.set_successor(pid);
+        } else {
+            journal::incident(&Incident::ForeignMain { pid });
+        }
+    }
+
+    /// The processes that may send messages for the app.
+    pub(super) fn speaker<'a>(&self, own: &'a [Pid]) -> Family<'a> {
+        let own_uid = process::own_uid();
+        Family {
+            own: process::own_pid(),
+            app: self.children.pid(Role::App),
+            helpers: own,
+            own_uid,
+            app_uid: self.config.user.as_ref().map_or(own_uid, |user| User::ids(user).0),
+        }
+    }
+
+    // ---- hooks --------------------------------------------------------------------------------
+
+    fn start_hook(
+        &mut self,
+        id: HookId,
+        end: Option<Time>,
+        now: Time,
+        machine: &Machine,
+    ) -> Option<Event> {
+        let variables = Moment { machine, id, end, now, app: self.app.pid() }.variables();
+        let started = attempts::find(&self.config, id).and_then(|hook| {
+            // graceinit itself sends the signal of `signal:`: only it knows that the pid is still the app's.
+            let signal = match &hook.task {
+                Task::Builtin(Builtin::Signal(signal)) => {
+                    self.signal_app(*signal, machine.scope_target(), None)
+                }
+                Task::Builtin(_) | Task::Command(_) => Ok(()),
+            };
+            let Effects { config, children, attempts, .. } = self;
+            attempts.start(config, id, &hook, variables, &signal, children)
+        });
+        let error = started.err()?;
+        journal::warn(format!("unable to start the hook {}: {error}", plan_names::hook(id)));
+        Some(Event::HookNotStarted(id))
+    }
+
+    fn signal_hook(&self, id: HookId, signal: Signal) {
+        if let Some(pid) = self.children.pid(Role::Hook(id)) {
+            app::warn_unsent("a hook", signal, signals::send_group(pid, signal));
+        }
+    }
+
+    // ---- the tree -----------------------------------------------------------------------------
+
+    fn kill_tree(&mut self) {
+        let groups: Vec<Pid> =
+            self.app.group().into_iter().chain(self.children.except_app()).collect();
+        let spare: Vec<Pid> = self.helpers().collect();
+        // A killed process has to run once more to die.
+        if let Some(app) = self.children.pid(Role::App) {
+            process::hurry(Some(app));
+        }
+        let reach = tree::kill_everything(&groups, &spare);
+        self.leftovers.warn_of_proc(reach);
+    }
+
+    /// The helpers: children that are no part of the tree. A signal to all processes spares them.
+    fn helpers(&self) -> impl Iterator<Item = Pid> + '_ {
+        self.observer.pid().into_iter().chain(self.files.pids())
+    }
+
+    /// Every process that graceinit has started but the app.
+    pub(super) fn own_processes(&self) -> Vec<Pid> {
+        self.children.except_app().chain(self.helpers()).collect()
+    }
+
+    // ---- the observer -------------------------------------------------------------------------
+
+    /// Publishes phase and readiness to the observer. The loop does this before it performs the actions of an event:
+    /// after a stop request no traffic may be routed to the app.
+    pub fn publish(&mut self, machine: &Machine) {
+        let (ready, name) = (machine.ready(), machine.phase().name());
+        if self.published == Some((ready, name)) {
+            return;
+        }
+        self.published = Some((ready, name));
+        self.drain.close_if_unused(machine);
+        self.observer.publish(&Snapshot {
+            ready,
+            live: true,
+            stopping: name >= PhaseName::PreStop,
+            phase: match name {
+                // The app has sent STOPPING=1.
+                PhaseName::Ready if !ready => "ending".into(),
+                name => name.as_str().into(),
+            },
+        });
+    }
+
+    // ---- descriptors --------------------------------------------------------------------------
+
+    /// The descriptors that children and the app write to.
+    pub(super) fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.app
+            .fds()
+            .chain(self.attempts.pipes())
+            .chain(self.survivors.fd())
+            .chain(self.notify.fd())
+    }
+
+    /// Every descriptor of graceinit but those of the loop.
+    fn all_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.pipes()
+            .chain(self.terminal.fd())
+            .chain(self.attempts.exec_status_fds())
+            .chain(self.observer.owned())
+            .chain(self.files.owned())
+            .chain(self.manager.socket().map(AsFd::as_fd))
+    }
+
+    /// When one of the objects has work without any event.
+    pub(super) fn next_wakeup(&self) -> Option<Time> {
+        let live = self.live.as_ref().and_then(Live::due);
+        let dues = [self.observer.due(), self.manager.next_wakeup(), self.files.due(), live];
+        dues.into_iter().flatten().min()
+    }
+}

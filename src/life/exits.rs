@@ -1,0 +1,158 @@
+//! Children that have ended: the one place that reaps.
+
+use super::children::Role;
+use super::hooks::attempts;
+use super::main_loop::Supervisor;
+use crate::account::incident::{Incident, Kin};
+use crate::account::journal;
+use crate::machine::Event;
+use crate::machine::hooks::HookId;
+use crate::machine::phase::PhaseName;
+use crate::reaper::Finding;
+use crate::sys::tree::Reach;
+use crate::sys::{deadman, reap};
+use crate::types::{Pid, Signal, Status, Time};
+
+fn record(kin: Kin, pid: Pid, status: Status) {
+    journal::incident(&Incident::Reaped { kin, pid, status, warn: false });
+}
+
+impl Supervisor {
+    /// Reaps every child that has ended. Returns whether no child is left.
+    pub(super) fn exits(&mut self, now: Time) -> bool {
+        let named: Vec<Pid> = self
+            .incoming()
+            .iter()
+            .filter(|incoming| incoming.signal == Signal::CHLD)
+            .map(|incoming| incoming.pid)
+            .collect();
+        // The pid that a SIGCHLD names is asked for first: that costs the same however many children there are.
+        for pid in named.iter().copied().filter(|pid| pid.0 > 0) {
+            if self.effects.children.role(pid).is_none() {
+                self.orphan(pid);
+            }
+        }
+        if !named.is_empty() {
+            self.reaper.ask();
+            self.own_children(now);
+            self.effects.observer.resume();
+        } else if self.incoming().iter().any(|it| self.machine.asks_for_an_end(it.signal)) {
+            // The kernel shows the app as stopped before it sends SIGCHLD (do_signal_stop in kernel/signal.c), and
+            // a process that has seen the stop may have sent this signal since.
+            self.own_children(now);
+        }
+        while let Some(finding) = self.reaper.next(now) {
+            match finding {
+                Finding::Ended(pid) if self.effects.children.role(pid).is_some() => {
+                    self.own_children(now);
+                }
+                Finding::Ended(pid) => {
+                    if self.orphan(pid) {
+                        self.reaper.reaped(pid);
+                    }
+                }
+                Finding::NoChild => return true,
+            }
+        }
+        false
+    }
+
+    /// Reaps this orphan if it has ended.
+    fn orphan(&mut self, pid: Pid) -> bool {
+        let Some(status) = reap::reap(pid) else { return false };
+        self.effects.leftovers.forget(pid);
+        let warn = self.effects.config.warn_on_reap;
+        journal::incident(&Incident::Reaped { kin: Kin::Orphan, pid, status, warn });
+        true
+    }
+
+    /// Asks for each child of graceinit itself by its pid: SIGCHLDs merge, and none may be missed.
+    fn own_children(&mut self, now: Time) {
+        for pid in self.effects.children.pids().collect::<Vec<_>>() {
+            match self.effects.children.role(pid) {
+                Some(Role::App) => self.app(now, pid),
+                Some(Role::Hook(id)) => self.hook(now, pid, id),
+                Some(Role::SurvivorScan) => self.survivor_scan(now, pid),
+                Some(Role::ReadyFileWriter) => self.ready_file_writer(pid),
+                Some(Role::TerminalHolder) => drop(self.helper(pid)),
+                None => {}
+            }
+        }
+    }
+
+    fn app(&mut self, now: Time, pid: Pid) {
+        let Some(status) = reap::peek(pid) else {
+            if let Some(signal) = reap::stopped(pid) {
+                let ours = self.effects.terminal.is_ours();
+                self.handle(now, Event::AppStopped { signal, ours });
+            }
+            return;
+        };
+        self.execve_result(now);
+        // A successor that takes over after the stop signal would never get it. As a leftover it is asked.
+        let asked = self.machine.phase().name() >= PhaseName::Stopping;
+        if self.effects.app.failure().is_none() && !asked {
+            // The app may have named its successor a moment ago.
+            self.notices(now);
+            if let Some(group) = self.effects.app.succeed(pid, &mut self.effects.children) {
+                deadman::app_started(group);
+                self.reaper.ask();
+                return;
+            }
+        }
+        let event = match self.effects.app.failure() {
+            Some(failure) => {
+                Event::AppNotExecuted(self.effects.app.explain(failure, &self.effects.config))
+            }
+            None => Event::AppExited(status),
+        };
+        // As a zombie the app still holds its pid and its group, so what it left behind can be signalled.
+        self.handle(now, event);
+        reap::reap(pid);
+        record(Kin::App, pid, status);
+        self.effects.children.forget(pid);
+        deadman::app_reaped(self.machine.exit_code());
+    }
+
+    fn hook(&mut self, now: Time, pid: Pid, id: HookId) {
+        let Some(status) = reap::reap(pid) else { return };
+        self.effects.children.forget(pid);
+        // Its last lines are recorded before its end.
+        let failure = self.effects.attempts.ended(id);
+        record(Kin::Hook, pid, status);
+        let event = match failure {
+            Some(failure) => {
+                attempts::explain(&self.effects.config, id, failure);
+                Event::HookNotStarted(id)
+            }
+            None => Event::HookExited(id, status),
+        };
+        self.handle(now, event);
+    }
+
+    /// Reaps a child that works for graceinit, if it has ended.
+    fn helper(&mut self, pid: Pid) -> Option<Status> {
+        let status = reap::reap(pid)?;
+        record(Kin::Helper, pid, status);
+        self.effects.children.forget(pid);
+        Some(status)
+    }
+
+    fn survivor_scan(&mut self, now: Time, pid: Pid) {
+        if let Some(status) = self.helper(pid) {
+            if !self.effects.survivors.recorded(status) {
+                self.effects.leftovers.warn_of_proc(Reach::WithoutProc);
+            }
+            self.handle(now, Event::SurvivorsRecorded);
+        }
+    }
+
+    fn ready_file_writer(&mut self, pid: Pid) {
+        if let Some(status) = self.helper(pid) {
+            let children = &mut self.effects.children;
+            if let Some(file) = &mut self.effects.ready_file {
+                file.written(status, children);
+            }
+        }
+    }
+}

@@ -1,0 +1,575 @@
+//! Starts the account, and writes it to the report and the metrics file as it changes.
+
+use std::ffi::{CString, OsStr};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use crate::account::account::{self, Account};
+use crate::account::incident::Incident;
+use crate::account::log::Format;
+use crate::account::metrics::{self, Form};
+use crate::account::time::{Span, Wall};
+use crate::account::{journal, report, set_trace, text};
+use crate::cli::VERSION;
+use crate::config::Config;
+use crate::config::hooks::Hook;
+use crate::life::background_write::{BackgroundWrite, Outcome};
+use crate::life::hooks::environment;
+use crate::machine::fact::{Fact, Reason};
+use crate::machine::hooks::HookPhase;
+use crate::machine::phase::PhaseName;
+use crate::machine::plan::Ending;
+use crate::sys::{clock, last_report, process};
+use crate::types::{Pid, Time};
+
+/// Keeps an account if `--listen`, `--report` or `--metrics-file` needs one.
+pub fn keep_account(config: &Config) {
+    if config.is_watched() || config.log_format == Format::Json {
+        set_trace(environment::trace().id());
+    }
+    if !config.is_watched() {
+        return;
+    }
+    let settings = config.settings.iter().map(|setting| account::Setting {
+        name: setting.name.to_owned(),
+        value: text::cut(&setting.value),
+        source: setting.source.to_string(),
+    });
+    let words: Vec<_> = config.command.iter().map(|word| word.to_string_lossy()).collect();
+    let hooks = HookPhase::ALL.iter().flat_map(|phase| {
+        let named = |hook: &Hook| account::Hook {
+            phase: phase.as_str().to_owned(),
+            name: hook.name.clone(),
+            ..account::Hook::default()
+        };
+        config.hooks.of(*phase).iter().map(named)
+    });
+    let starting = PhaseName::Starting.as_str().to_owned();
+    let account = Account {
+        v: account::VERSION,
+        program: format!("graceinit {VERSION}"),
+        began: Wall(clock::wall().as_micros() as u64),
+        trace_id: environment::trace().id().to_owned(),
+        // The machine starts in this phase, so no fact says that it was entered.
+        phase: starting.clone(),
+        phases: vec![account::Stretch { phase: starting, ..account::Stretch::default() }],
+        app: account::App { command: text::cut(&words.join(" ")), ..account::App::default() },
+        hooks: hooks.collect(),
+        settings: settings.collect(),
+        ..Account::default()
+    };
+    journal::keep(account, clock::now());
+}
+
+/// While only counters change, the metrics file is written once in this time.
+const PAUSE: Duration = Duration::from_secs(5);
+/// At exit graceinit waits this long at most for the files.
+const LEAVING: Duration = Duration::from_millis(250);
+
+/// The phases before a stop.
+const BEFORE: [PhaseName; 3] = [PhaseName::Starting, PhaseName::Running, PhaseName::Ready];
+
+/// The files of `--report` and `--metrics-file`. They are opened before the app is started; from then on
+/// children write them, so that a file system that hangs cannot block PID 1.
+#[derive(Debug, Default)]
+pub struct Files {
+    report: Option<Kept<Report>>,
+    metrics: Option<Kept<Metrics>>,
+    /// The state of the account at the last update.
+    seen: Seen,
+}
+
+/// The parts of the account that decide when to write.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Seen {
+    changes: u64,
+    phase: String,
+    stopping: bool,
+    ended: bool,
+    survivors: usize,
+}
+
+impl Seen {
+    fn now() -> Seen {
+        let look = |account: &Account| Seen {
+            changes: 0,
+            phase: account.phase.clone(),
+            // The dead-man timer runs from here on.
+            stopping: !BEFORE.iter().any(|phase| phase.as_str() == account.phase),
+            ended: account.app.ended.is_some(),
+            survivors: account.survivors.len(),
+        };
+        let seen = journal::read(look).unwrap_or_default();
+        Seen { changes: journal::changes(), ..seen }
+    }
+}
+
+impl Files {
+    /// Opens the files and writes the first version, before the app depends on graceinit. A file that was opened
+    /// stays in `self` even if the other could not be.
+    ///
+    /// # Errors
+    /// A file could not be opened, and what to do.
+    pub fn open(&mut self, config: &Config) -> Result<(), String> {
+        if let Some(path) = &config.watch.report {
+            let report = Report::open(path).map_err(|error| {
+                format!(
+                    "unable to open {}: {}; name a file that can be written with --report",
+                    shown(path),
+                    reason(&error)
+                )
+            })?;
+            let began = journal::began().unwrap_or_else(clock::now);
+            last_report::keep(report.file.as_fd(), report.is_file, began);
+            // A disk that is full now may have room at the end: warn only.
+            let first = if report.is_file { report.write() } else { Ok(()) };
+            let report = self.report.insert(Kept::new(report));
+            report.complain(first.err().map(|error| reason(&error)));
+        }
+        if let Some(path) = &config.watch.metrics_file {
+            let file = Metrics::new(path);
+            file.write().map_err(|error| {
+                format!(
+                    "unable to write {}: {}; name a file in a directory that can be written with \
+                     --metrics-file",
+                    shown(path),
+                    reason(&error)
+                )
+            })?;
+            self.metrics = Some(Kept::new(file));
+        }
+        self.seen = Seen::now();
+        Ok(())
+    }
+
+    /// Starts the writes that are due. The loop calls this in every round.
+    pub fn update(&mut self, now: Time) {
+        if self.report.is_none() && self.metrics.is_none() {
+            return;
+        }
+        let news = journal::changes() != self.seen.changes;
+        if news {
+            let before = std::mem::replace(&mut self.seen, Seen::now());
+            let seen = Seen { changes: before.changes, ..self.seen.clone() };
+            if seen != before {
+                if self.report.is_some() && seen.stopping {
+                    prepare_dead_mans_report();
+                }
+                let entered = seen.phase != before.phase;
+                if let Some(report) = self.report.as_mut().filter(|r| entered && r.file.is_file) {
+                    report.want(now);
+                }
+                if let Some(metrics) = self.metrics.as_mut().filter(|_| entered) {
+                    metrics.want(now);
+                }
+            }
+            if let Some(metrics) = &mut self.metrics {
+                metrics.want(metrics.last.after(PAUSE));
+            }
+        }
+        if let Some(report) = &mut self.report {
+            report.go_on(now);
+        }
+        if let Some(metrics) = &mut self.metrics {
+            metrics.go_on(now);
+        }
+    }
+
+    /// Prepares the report that the dead-man's handler writes: the loop may get stuck while it reads the process tree.
+    pub fn prepare_last_report(&self) {
+        if self.report.is_some() {
+            prepare_dead_mans_report();
+        }
+    }
+
+    /// Starts to write the last version, of the complete account.
+    pub fn begin_last(&mut self, now: Time) {
+        last_report::revoke();
+        if let Some(report) = &mut self.report {
+            report.begin_last(now);
+        }
+        if let Some(metrics) = &mut self.metrics {
+            metrics.begin_last(now);
+        }
+    }
+
+    /// Waits for the last version, for a bounded time.
+    pub fn finish(&mut self, now: Time) {
+        let end = now.after(LEAVING);
+        if let Some(report) = &mut self.report {
+            report.finish(end);
+        }
+        if let Some(metrics) = &mut self.metrics {
+            metrics.finish(end);
+        }
+    }
+
+    /// Logs a fatal error: the app was never started.
+    pub fn never_started(&mut self, why: String, code: u8) {
+        journal::incident(&Incident::NotExecuted { why });
+        journal::record(&Fact::AppEnded { ending: Ending::NotStarted(code) });
+        journal::record(&Fact::Exit { code, reason: Reason::Crash });
+        let now = clock::now();
+        self.begin_last(now);
+        self.finish(now);
+    }
+
+    /// The descriptors that the main loop waits for.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.writes().filter_map(BackgroundWrite::fd)
+    }
+
+    /// Every descriptor that belongs to the files.
+    pub fn owned(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let report = self.report.iter().map(|report| report.file.file.as_fd());
+        report.chain(self.writes().filter_map(BackgroundWrite::owned))
+    }
+
+    /// The children that write. They are no part of the tree.
+    pub fn pids(&self) -> impl Iterator<Item = Pid> + '_ {
+        self.writes().filter_map(BackgroundWrite::pid)
+    }
+
+    /// When the next write is due.
+    pub fn due(&self) -> Option<Time> {
+        let report = self.report.as_ref().and_then(Kept::due);
+        let metrics = self.metrics.as_ref().and_then(Kept::due);
+        report.into_iter().chain(metrics).min()
+    }
+
+    fn writes(&self) -> impl Iterator<Item = &BackgroundWrite> {
+        let report = self.report.iter().map(|report| &report.write_process);
+        report.chain(self.metrics.iter().map(|metrics| &metrics.write_process))
+    }
+}
+
+/// Renews the report that the dead-man's handler would write now.
+fn prepare_dead_mans_report() {
+    let moment = Span(last_report::MOMENT_MICROS);
+    let line = journal::read(|account| {
+        let mut account = account.clone();
+        account.age = moment;
+        account.ready = false;
+        account.killed.get_or_insert_with(|| account::Killed { at: moment, ..Default::default() });
+        let reason = Reason::Deadline.as_str().to_owned();
+        // Three digits, which the handler replaces by the exit code.
+        account.exit = Some(account::Exit { at: moment, code: 255, reason, dead_man: true });
+        report::fit(&account, last_report::LONGEST - 1)
+    });
+    last_report::renew(&line.unwrap_or_default());
+}
+
+/// The content of a file.
+trait Content {
+    /// The path, for messages.
+    fn path(&self) -> &CString;
+    /// The descriptor that the writing child keeps open.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+    /// Writes the present account.
+    fn write(&self) -> io::Result<()>;
+}
+
+/// A file, and when it is to be written.
+#[derive(Debug)]
+struct Kept<C> {
+    file: C,
+    write_process: BackgroundWrite,
+    /// When the last write was started.
+    last: Time,
+    /// When the next write is due.
+    next: Option<Time>,
+    /// The warning that it cannot be written has been logged.
+    complained: bool,
+}
+
+impl<C: Content> Kept<C> {
+    fn new(file: C) -> Kept<C> {
+        let last = clock::now();
+        Kept {
+            file,
+            write_process: BackgroundWrite::default(),
+            last,
+            next: None,
+            complained: false,
+        }
+    }
+
+    /// Schedules a write for `when`, or keeps an earlier one.
+    fn want(&mut self, when: Time) {
+        self.next = Some(self.next.map_or(when, |next| next.min(when)));
+    }
+
+    fn go_on(&mut self, now: Time) {
+        self.ended(now);
+        if self.next.is_some_and(|next| next <= now) && !self.write_process.is_busy() {
+            self.begin(now);
+        }
+    }
+
+    fn begin(&mut self, now: Time) {
+        (self.last, self.next) = (now, None);
+        let file = &self.file;
+        if let Err(error) = self.write_process.start(file.fd(), &|| file.write()) {
+            self.complain(Some(reason(&error)));
+        }
+    }
+
+    fn ended(&mut self, now: Time) {
+        if let Some(outcome) = self.write_process.outcome(now) {
+            self.judge(outcome, now);
+        }
+    }
+
+    fn judge(&mut self, outcome: Outcome, now: Time) {
+        match outcome {
+            Outcome::Done => {}
+            Outcome::Failed(errno) => self.complain(Some(errno.desc().to_owned())),
+            // It was killed with the rest of the tree: write again.
+            Outcome::Killed => self.want(now),
+        }
+    }
+
+    /// Warns once for each file; a later write may succeed.
+    fn complain(&mut self, why: Option<String>) {
+        let Some(why) = why.filter(|_| !self.complained) else { return };
+        self.complained = true;
+        journal::warn(format!("unable to write {}: {why}; going on", shown(self.file.path())));
+    }
+
+    fn begin_last(&mut self, now: Time) {
+        self.ended(now);
+        match self.write_process.is_busy() {
+            // The running child writes an older account.
+            true => self.next = Some(now),
+            false => self.begin(now),
+        }
+    }
+
+    fn finish(&mut self, end: Time) {
+        let outcome = self.write_process.wait(end);
+        let killed = outcome == Some(Outcome::Killed);
+        if let Some(outcome) = outcome {
+            self.judge(outcome, clock::now());
+        }
+        if (killed || self.next.is_some()) && !self.write_process.is_busy() {
+            self.begin(clock::now());
+            if let Some(Outcome::Failed(errno)) = self.write_process.wait(end) {
+                self.complain(Some(errno.desc().to_owned()));
+            }
+        }
+        if self.write_process.is_busy() {
+            self.complain(Some("the write takes too long".to_owned()));
+            self.write_process.abandon();
+        }
+    }
+
+    fn due(&self) -> Option<Time> {
+        match self.write_process.is_busy() {
+            true => self.write_process.due(),
+            false => self.next,
+        }
+    }
+}
+
+/// `--report`. Opened once: the app may replace the path later, or graceinit may change its directory.
+#[derive(Debug)]
+struct Report {
+    path: CString,
+    file: File,
+    /// A regular file is overwritten whenever the account changes. Anything else gets one line at the end.
+    is_file: bool,
+}
+
+impl Report {
+    fn open(path: &CString) -> io::Result<Report> {
+        let place = as_path(path);
+        let known = fs::metadata(place).ok();
+        let (file, is_file) = match known.as_ref().and_then(own_stream) {
+            // Opened again, a log would be written from its beginning, and a socket cannot be opened.
+            Some(file) => (file?, false),
+            None => {
+                // The reader of a FIFO may come later, and this open(2) must not block.
+                let is_fifo = known.is_some_and(|known| known.file_type().is_fifo());
+                let mut options = OpenOptions::new();
+                options.write(true).read(is_fifo).create(!is_fifo).mode(0o644);
+                options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+                let file = options.open(place)?;
+                let is_file = file.metadata()?.is_file();
+                // The writing child may block on a full pipe: PID 1 does not wait for it.
+                fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
+                (file, is_file)
+            }
+        };
+        if is_file {
+            file.set_len(0)?;
+        }
+        Ok(Report { path: path.clone(), file, is_file })
+    }
+}
+
+/// A copy of graceinit's own stdout or stderr, if the path leads to one of them.
+fn own_stream(known: &fs::Metadata) -> Option<io::Result<File>> {
+    let (out, err) = (io::stdout(), io::stderr());
+    [out.as_fd(), err.as_fd()].into_iter().find_map(|stream| {
+        let copy = stream.try_clone_to_owned().map(File::from);
+        let own = copy.as_ref().ok().and_then(|copy| copy.metadata().ok())?;
+        ((own.dev(), own.ino()) == (known.dev(), known.ino())).then_some(copy)
+    })
+}
+
+impl Content for Report {
+    fn path(&self) -> &CString {
+        &self.path
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.file.as_fd())
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let fit = |account: &Account| report::fit(account, report::LONGEST - 1);
+        let mut line = journal::read(fit).unwrap_or_default();
+        line.push(b'\n');
+        if !self.is_file {
+            return (&self.file).write_all(&line);
+        }
+        // One write over the old content, then truncate: a reader sees one whole line at any moment, at most with
+        // spaces behind it.
+        let length = line.len();
+        line.resize(report::LONGEST.max(length), b' ');
+        self.file.write_all_at(&line, 0)?;
+        self.file.set_len(length as u64)
+    }
+}
+
+/// `--metrics-file`.
+#[derive(Debug)]
+struct Metrics {
+    path: CString,
+    /// A temporary file beside it. The name is random: several graceinits, each of them PID 1, may share a
+    /// directory.
+    draft: PathBuf,
+}
+
+impl Metrics {
+    fn new(path: &CString) -> Metrics {
+        let id = u64::from_ne_bytes(process::random());
+        // The textfile collector reads names that end with .prom.
+        let draft = as_path(path).with_file_name(format!(".graceinit-{id:016x}.tmp"));
+        Metrics { path: path.clone(), draft }
+    }
+
+    /// Replaces the file in one step. O_NOFOLLOW and O_EXCL: another user may be able to write the directory.
+    fn replace(&self, text: &[u8]) -> io::Result<()> {
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true).mode(0o644).custom_flags(libc::O_NOFOLLOW);
+            options.open(&self.draft)
+        };
+        let file = match open() {
+            // An earlier writing child was killed.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_file(&self.draft)?;
+                open()
+            }
+            file => file,
+        };
+        let mut file = file?;
+        // Independent of the umask: the collector runs as another user.
+        let whole = file.set_permissions(Permissions::from_mode(0o644));
+        let whole = whole.and_then(|()| file.write_all(text));
+        let done = whole.and_then(|()| fs::rename(&self.draft, as_path(&self.path)));
+        if done.is_err() {
+            let _ = fs::remove_file(&self.draft);
+        }
+        done
+    }
+}
+
+impl Content for Metrics {
+    fn path(&self) -> &CString {
+        &self.path
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let text = journal::read(|account| metrics::render(account, Form::Text));
+        self.replace(text.unwrap_or_default().as_bytes())
+    }
+}
+
+fn as_path(path: &CString) -> &Path {
+    Path::new(OsStr::from_bytes(path.to_bytes()))
+}
+
+fn shown(path: &CString) -> std::path::Display<'_> {
+    as_path(path).display()
+}
+
+/// The kernel's reason without the number that std adds.
+fn reason(error: &io::Error) -> String {
+    let errno = error.raw_os_error().map(nix::errno::Errno::from_raw);
+    errno.map_or_else(|| error.to_string(), |errno| errno.desc().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_reader_never_sees_half_of_a_metrics_file() {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("app.prom");
+        let file = Metrics::new(&CString::new(path.as_os_str().as_bytes()).expect("a path"));
+        let text = |n: usize| format!("{n}\n{}end {n}\n", "x 1\n".repeat(n * 97 % 5000));
+        file.replace(text(0).as_bytes()).expect("a first version");
+        let over = AtomicBool::new(false);
+        let reads = std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut reads = 0;
+                while !over.load(Ordering::Relaxed) || reads == 0 {
+                    let seen = fs::read_to_string(&path).expect("always there");
+                    let n = seen.lines().next().and_then(|n| n.parse().ok()).expect("a number");
+                    assert_eq!(seen, text(n));
+                    reads += 1;
+                }
+                reads
+            });
+            for n in 1..=200 {
+                file.replace(text(n).as_bytes()).expect("a version");
+            }
+            over.store(true, Ordering::Relaxed);
+            reader.join().expect("the reader")
+        });
+        assert!(reads > 0);
+        let left: Vec<_> = fs::read_dir(place.path()).expect("a directory").collect();
+        assert_eq!(left.len(), 1, "drafts are left: {left:?}");
+    }
+
+    #[test]
+    fn a_draft_that_was_left_is_no_obstacle_and_no_way_out() {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("app.prom");
+        let file = Metrics::new(&CString::new(path.as_os_str().as_bytes()).expect("a path"));
+        let victim = place.path().join("victim");
+        fs::write(&victim, "untouched").expect("a file");
+        std::os::unix::fs::symlink(&victim, &file.draft).expect("a link");
+        file.replace(b"a 1\n").expect("written all the same");
+        assert_eq!(fs::read(&path).expect("the file"), b"a 1\n");
+        assert_eq!(fs::read(&victim).expect("the other"), b"untouched");
+        let mode = fs::metadata(&path).expect("the file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+    }
+}

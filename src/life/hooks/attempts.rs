@@ -1,0 +1,160 @@
+//! The processes of attempts: how they are started, and what is known of them when they have ended.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::builtin;
+use super::environment;
+use super::output::Outputs;
+use crate::account::{journal, plan_names};
+use crate::config::hooks::{self, Hook};
+use crate::config::source::Source;
+use crate::config::user::User;
+use crate::config::{Config, When};
+use crate::life::app;
+use crate::life::children::{Children, Role};
+use crate::machine::hooks::{HookId, HookPhase};
+use crate::sys::fd;
+use crate::sys::launch::spawn::{
+    self, ExecStatus, Failure, Program, Setup, Signals, Started, Task,
+};
+
+/// The attempts whose processes were not reaped, and what hooks have printed.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    outputs: Outputs,
+    /// How the execve of each went.
+    exec_statuses: Vec<(HookId, ExecStatus)>,
+}
+
+/// The hook of an attempt.
+///
+/// # Errors
+/// The configuration has none: EINVAL.
+pub fn find(config: &Config, id: HookId) -> io::Result<Hook> {
+    let hook = match id.phase {
+        HookPhase::Ready => probe(config, id),
+        _ => config.hooks.of(id.phase).get(id.index).cloned(),
+    };
+    hook.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// A probe of readiness is run as a hook without a name of its own.
+fn probe(config: &Config, id: HookId) -> Option<Hook> {
+    let ready = config.ready.get(id.index)?;
+    let When::Probe(task) = &ready.when else { return None };
+    let (name, text) = (ready.text.clone(), ready.text.clone());
+    let source = Source::Default("");
+    Some(Hook { name, task: task.clone(), env: Vec::new(), user: None, source, text })
+}
+
+fn user<'a>(config: &'a Config, hook: &'a Hook) -> Option<(u32, u32, &'a [u32])> {
+    hook.user.as_ref().or(config.user.as_ref()).map(User::ids)
+}
+
+impl Attempts {
+    /// The pipes that hooks write to.
+    pub fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.outputs.fds()
+    }
+
+    /// The pipes that tell how each execve went.
+    pub fn exec_status_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.exec_statuses.iter().map(|(_, status)| status.as_fd())
+    }
+
+    /// Logs what hooks have printed.
+    pub fn read_outputs(&mut self) {
+        self.outputs.read();
+    }
+
+    /// Starts an attempt. `signal`: the result of sending the signal, for the built-in action `signal:`.
+    ///
+    /// # Errors
+    /// No process or no descriptor is left.
+    pub fn start(
+        &mut self,
+        config: &Config,
+        id: HookId,
+        hook: &Hook,
+        variables: Vec<CString>,
+        signal: &io::Result<()>,
+        children: &mut Children,
+    ) -> io::Result<()> {
+        match &hook.task {
+            hooks::Task::Command(words) => {
+                // Words with NUL bytes are refused with the rest of the configuration.
+                let program =
+                    Program::new(words).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+                let task = Task::Program(&program);
+                self.fork(config, id, hook, variables, task, children)
+            }
+            hooks::Task::Builtin(action) => {
+                let call = || builtin::run(action, signal);
+                self.fork(config, id, hook, variables, Task::Call(&call), children)
+            }
+        }
+    }
+
+    fn fork(
+        &mut self,
+        config: &Config,
+        id: HookId,
+        hook: &Hook,
+        mut variables: Vec<CString>,
+        task: Task<'_>,
+        children: &mut Children,
+    ) -> io::Result<()> {
+        variables.extend(hook.env.iter().cloned());
+        let stdin: OwnedFd = fd::empty_input()?;
+        let (stdout, out) = fd::pipe()?;
+        let (stderr, err) = fd::pipe()?;
+        let setup = Setup {
+            // A hook has to work whatever signals graceinit was started with.
+            signals: Signals::Clean,
+            user: user(config, hook),
+            session: false,
+            terminal: None,
+            stdio: Some([stdin.as_fd(), out.as_fd(), err.as_fd()]),
+            variables: &variables,
+            without: &environment::NAMES,
+            extra: None,
+        };
+        let child = spawn::spawn(task, &setup)?;
+        children.add(child.pid, Role::Hook(id));
+        self.exec_statuses.push((id, child.report));
+        self.outputs.add(id, false, stdout);
+        self.outputs.add(id, true, stderr);
+        Ok(())
+    }
+
+    /// The process of an attempt was reaped: logs its last lines. Returns why it was not executed, if it was not.
+    pub fn ended(&mut self, id: HookId) -> Option<Failure> {
+        self.outputs.drain(id);
+        let place = self.exec_statuses.iter().position(|(known, _)| *known == id)?;
+        match self.exec_statuses.swap_remove(place).1.read() {
+            Started::No(failure) => Some(failure),
+            Started::Yes | Started::Pending => None,
+        }
+    }
+}
+
+/// Logs why a hook was not executed.
+pub fn explain(config: &Config, id: HookId, failure: Failure) {
+    let Ok(hook) = find(config, id) else { return };
+    let words = match &hook.task {
+        hooks::Task::Command(words) => words.clone(),
+        hooks::Task::Builtin(_) => vec![hook.text.clone().into()],
+    };
+    if let Ok(program) = Program::new(&words) {
+        let why = app::explain(&program, failure, user(config, &hook));
+        let kind = if id.phase == HookPhase::Ready { "probe" } else { "hook" };
+        let text = format!("{kind} {}: {why}", plan_names::hook(id));
+        // A probe is repeated until it succeeds: one warning is enough.
+        match kind == "probe" && id.attempt > 1 {
+            true => log::debug!("{text}"),
+            false => journal::warn(text),
+        }
+    }
+}

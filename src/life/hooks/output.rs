@@ -1,0 +1,109 @@
+//! What hooks print, line by line into the log. Reading does not block and is bounded in memory. A pipe is never closed
+//! before its writer closes it: a process that a hook has left behind must not die of SIGPIPE. (The pipes of probes
+//! are closed when the probe ends.)
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::account::incident::Incident;
+use crate::account::journal;
+use crate::account::text::printable;
+use crate::machine::hooks::{HookId, HookPhase};
+use crate::sys::fd::{self, Read};
+
+/// A longer line is logged in pieces.
+const LONGEST_LINE: usize = 1024;
+/// One round of the loop reads this much from one pipe, so that a hook that prints a lot does not hold up the loop.
+const LOOK: usize = 4096;
+/// The default capacity of a pipe (pipe(7)): this much is still read when a hook has ended.
+const PIPE: usize = 65_536;
+
+/// The pipes of all hooks.
+#[derive(Debug, Default)]
+pub struct Outputs(Vec<Output>);
+
+#[derive(Debug)]
+struct Output {
+    hook: HookId,
+    is_stderr: bool,
+    pipe: OwnedFd,
+    line: Vec<u8>,
+    ended: bool,
+}
+
+impl Outputs {
+    /// Adds a pipe.
+    pub fn add(&mut self, hook: HookId, is_stderr: bool, pipe: OwnedFd) {
+        self.0.push(Output { hook, is_stderr, pipe, line: Vec::new(), ended: false });
+    }
+
+    /// The descriptors to wait for.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.0.iter().map(|output| output.pipe.as_fd())
+    }
+
+    /// Reads a bounded amount from each pipe.
+    pub fn read(&mut self) {
+        for output in &mut self.0 {
+            output.read(LOOK);
+        }
+        self.0.retain(|output| !output.ended);
+    }
+
+    /// Reads what a hook has printed before it ended, so that its last lines are logged before its end.
+    pub fn drain(&mut self, hook: HookId) {
+        for output in self.0.iter_mut().filter(|output| output.hook == hook) {
+            output.read(PIPE);
+            output.flush();
+        }
+        // Probes are repeated: the processes that one leaves behind must not cost two descriptors each time.
+        let probe = hook.phase == HookPhase::Ready;
+        self.0.retain(|output| !(output.ended || probe && output.hook == hook));
+    }
+}
+
+impl Output {
+    fn read(&mut self, most: usize) {
+        let mut taken = 0;
+        let mut buffer = [0; LOOK];
+        while taken < most && !self.ended {
+            match fd::read(self.pipe.as_fd(), &mut buffer) {
+                Read::Bytes(count) => {
+                    taken += count;
+                    self.take(&buffer[..count]);
+                }
+                Read::Empty => return,
+                Read::End => {
+                    self.flush();
+                    self.ended = true;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte == b'\n' {
+                self.say();
+                self.line.clear();
+            } else {
+                if self.line.len() == LONGEST_LINE {
+                    self.flush();
+                }
+                self.line.push(*byte);
+            }
+        }
+    }
+
+    fn say(&self) {
+        let (id, stderr, text) = (self.hook, self.is_stderr, printable(&self.line));
+        journal::incident(&Incident::HookSaid { id, stderr, text });
+    }
+
+    /// Logs a last line that has no newline.
+    fn flush(&mut self) {
+        if !self.line.is_empty() {
+            self.say();
+            self.line.clear();
+        }
+    }
+}

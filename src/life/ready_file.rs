@@ -1,0 +1,97 @@
+//! The file of `--ready-file`. Children make and remove it, one at a time: a file system that hangs must not block
+//! PID 1.
+
+use std::ffi::{CString, OsStr};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use super::background_write::exit_code;
+use super::children::{Children, Role};
+use crate::account::journal;
+use crate::sys::launch::spawn::{self, Setup, Task};
+use crate::types::Status;
+
+/// The file, and whether it is to exist.
+#[derive(Debug)]
+pub struct ReadyFile {
+    path: CString,
+    wanted: bool,
+    /// Whether it exists, or what the running child makes of it.
+    exists: bool,
+}
+
+impl ReadyFile {
+    /// Removes the file of an earlier life. The app does not run yet, so this may fail.
+    ///
+    /// # Errors
+    /// The file cannot be removed, and what to do.
+    pub fn new(path: CString) -> Result<ReadyFile, String> {
+        let file = ReadyFile { path, wanted: false, exists: false };
+        match fs::remove_file(file.path()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(format!(
+                "unable to remove {}: {error}; name a file that can be made and removed with \
+                 --ready-file",
+                file.path().display()
+            )),
+            Ok(()) | Err(_) => Ok(file),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(self.path.to_bytes()))
+    }
+
+    /// The app is ready, or not any more.
+    pub fn set(&mut self, ready: bool, children: &mut Children) {
+        self.wanted = ready;
+        self.update(children);
+    }
+
+    fn update(&mut self, children: &mut Children) {
+        if self.wanted == self.exists || children.pid(Role::ReadyFileWriter).is_some() {
+            return;
+        }
+        self.exists = self.wanted;
+        let (path, wanted) = (self.path(), self.wanted);
+        let call = || exit_code(if wanted { make(path) } else { fs::remove_file(path) });
+        match spawn::spawn(Task::Call(&call), &Setup::CLEAN) {
+            Ok(child) => children.add(child.pid, Role::ReadyFileWriter),
+            // The file must not stay because a limit of processes is reached. That the file system hangs as
+            // well is less likely.
+            Err(error) => {
+                log::debug!(
+                    "unable to start the child that writes the file of --ready-file: {error}"
+                );
+                let code = call();
+                self.written(Status::Code(code), children);
+            }
+        }
+    }
+
+    /// The child that makes or removes the file has ended.
+    pub fn written(&mut self, status: Status, children: &mut Children) {
+        match status {
+            Status::Code(0) => {}
+            Status::Code(errno) => {
+                let verb = if self.exists { "make" } else { "remove" };
+                let why = Errno::from_raw(i32::from(errno)).desc();
+                let path = self.path().display();
+                journal::warn(format!("unable to {verb} {path}: {why}; going on"));
+            }
+            // It was killed with the rest of the tree; whether the file exists is not known.
+            Status::Signal(_) => self.exists = !self.wanted,
+        }
+        self.update(children);
+    }
+}
+
+/// Never follows a link: in a directory that the app can write, a link could name any file.
+fn make(path: &Path) -> io::Result<()> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    OpenOptions::new().create(true).append(true).custom_flags(flags).open(path).map(drop)
+}

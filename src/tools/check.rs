@@ -1,0 +1,274 @@
+//! `--check`: prints the configuration in force, the longest stop that follows from it, and what is wrong with both.
+
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::plan_drawing::{self, LongestStop, hook_name};
+use crate::account::timeline::{Marker, seconds};
+use crate::config::hooks::Task;
+use crate::config::source::Source;
+use crate::config::{Check, Config, Ports, Setting, When};
+use crate::machine::fact::Fact;
+use crate::machine::hooks::HookPhase;
+use crate::machine::plan::OnFailure;
+use crate::sys::launch::spawn::Program;
+use crate::sys::{stderr, tty};
+use crate::types::SignalSet;
+
+/// The time between TERM and KILL of Docker and Podman.
+const DOCKER: Duration = Duration::from_secs(10);
+/// The time that the dead-man timer adds in the worst case (docs/shutdown.md).
+const SLACK: Duration = Duration::from_millis(500);
+/// How much is drawn of a stop without a deadline, if `--check` names no limit.
+const HORIZON: Duration = Duration::from_secs(30);
+
+/// Returns the text, and whether the plan fits into the time that `--check` names.
+pub fn render(config: &Config) -> (String, bool) {
+    // If stdout is a file, the terminal of stderr tells how wide it may be.
+    let columns = tty::columns(1).or_else(|| tty::columns(stderr::NUMBER)).unwrap_or(100);
+    render_in(config, columns.clamp(72, 140))
+}
+
+fn render_in(config: &Config, columns: usize) -> (String, bool) {
+    let mut text = String::new();
+    settings(&mut text, config);
+    hooks(&mut text, config);
+    readiness(&mut text, config);
+    let kill = config.check.and_then(kill);
+    let horizon = kill.as_ref().map_or(HORIZON, |kill| kill.at);
+    let stop = plan_drawing::longest_stop(config, horizon);
+    // Without stop signals there is no stop that could be too long.
+    let mut fits = true;
+    if config.plan.stop_on == SignalSet::default() {
+        let _ = writeln!(text, "\n{}", no_stop(config));
+    } else {
+        let _ = writeln!(
+            text,
+            "\nA stop in which nothing ends before it has to (a real one ends as soon as everything has \
+             ended):\n"
+        );
+        text.push_str(&stop.draw(config, kill.as_ref(), columns));
+        let ends = config.plan.budget().is_some();
+        fits = kill.as_ref().is_none_or(|kill| ends && stop.end + SLACK <= kill.at);
+        if !ends {
+            let _ = writeln!(text, "\n{}", no_end(config));
+        }
+    }
+    let warnings = warnings(config, &stop, kill.as_ref().filter(|_| !fits));
+    for warning in warnings.iter().chain(&config.warnings) {
+        let _ = writeln!(text, "\nwarning: {warning}");
+    }
+    if let Some(exposed) = config.exposed() {
+        let _ = writeln!(text, "\nnote: {exposed}");
+    }
+    (text, fits)
+}
+
+/// The settings that are not the general defaults, for the log.
+pub fn in_one_line(config: &Config) -> String {
+    let special = |setting: &&Setting| match setting.source {
+        // The reason of a default says "in" a place or "as" another program.
+        Source::Default(why) => why.starts_with("in ") || why.starts_with("as "),
+        Source::Flag(_) | Source::Variable(_) | Source::File(..) | Source::Profile(_) => true,
+    };
+    let special = config.settings.iter().filter(special);
+    special
+        .map(|Setting { name, value, source }| format!("{name}={value} ({source})"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn settings(text: &mut String, config: &Config) {
+    let words: Vec<_> = config.command.iter().map(|word| word.to_string_lossy()).collect();
+    let command = if words.is_empty() { "(no command given)".into() } else { words.join(" ") };
+    let _ = writeln!(text, "The app: {command}\n\nSettings in force:");
+    for setting in &config.settings {
+        let _ = writeln!(text, "  {:18} {:24} {}", setting.name, setting.value, setting.source);
+    }
+}
+
+fn hooks(text: &mut String, config: &Config) {
+    if HookPhase::ALL.iter().all(|phase| config.hooks.of(*phase).is_empty()) {
+        return;
+    }
+    let _ =
+        writeln!(text, "\nHooks, in the order in which they run (pre-stop hooks side by side):");
+    for phase in HookPhase::ALL {
+        for (hook, limits) in config.hooks.of(phase).iter().zip(config.plan.hooks.of(phase)) {
+            let retries = match limits.retries {
+                0 => "not retried".to_owned(),
+                1 => format!("retried once after {}", seconds(limits.backoff)),
+                n => format!("retried {n} times, first after {}", seconds(limits.backoff)),
+            };
+            let abort = match limits.on_failure {
+                OnFailure::Abort => ", a failure ends the phase",
+                OnFailure::Warn => "",
+            };
+            let limit = seconds(limits.timeout);
+            let _ = writeln!(
+                text,
+                "  {:10} {}: {}\n             at most {limit}, {retries}{abort}   ({})",
+                phase.as_str(),
+                hook.name,
+                hook.text,
+                hook.source
+            );
+        }
+    }
+}
+
+fn readiness(text: &mut String, config: &Config) {
+    let ports = config.drain.as_ref().map(|ports| match ports {
+        Ports::Auto => "the app listens (--drain auto)".to_owned(),
+        Ports::List(ports) => {
+            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            format!("the app listens on port {} (--drain)", ports.join(" and "))
+        }
+    });
+    if config.ready.is_empty() && ports.is_none() {
+        return;
+    }
+    let late = config.plan.ready_timeout.map(seconds);
+    let late = late
+        .map_or(String::new(), |late| format!(" (it is stopped if that takes longer than {late})"));
+    let _ = writeln!(text, "\nThe app is ready when all of this holds{late}:");
+    for ready in &config.ready {
+        let each = seconds(config.plan.probe_timeout);
+        let probed = match ready.when {
+            When::Probe(_) => format!("   (each probe takes at most {each})"),
+            When::Notify | When::Fd(_) | When::Signal(_) | When::After(_) => String::new(),
+        };
+        let _ = writeln!(text, "  {}{probed}", ready.text);
+    }
+    if let Some(ports) = ports {
+        let _ = writeln!(text, "  {ports}");
+    }
+}
+
+/// When the stop is cut off from outside.
+fn kill(check: Check) -> Option<Marker> {
+    match check {
+        Check::Plain => None,
+        Check::Docker => {
+            Some(Marker { at: DOCKER, name: "Docker and Podman kill PID 1".to_owned() })
+        }
+        Check::Kubernetes(grace) => Some(Marker {
+            at: grace,
+            name: "the kubelet kills the container (terminationGracePeriodSeconds)".to_owned(),
+        }),
+    }
+}
+
+// ---- warnings ---------------------------------------------------------------------------------
+
+/// Why there is no drawing.
+fn no_stop(config: &Config) -> String {
+    let setting = config.settings.iter().find(|setting| setting.name == "stop-on");
+    let why = setting.map_or(String::new(), |setting| format!("; {}", setting.source));
+    format!(
+        "There is no stop in phases: signals are forwarded, TERM and INT like all others (nothing else was \
+         asked for{why}). What the app leaves behind is asked to end, and killed after {}.",
+        seconds(config.plan.leftovers)
+    )
+}
+
+/// What a stop without a deadline means.
+fn no_end(config: &Config) -> String {
+    format!(
+        "No deadline: the app is waited for until it ends, what it leaves behind at most {}. Set \
+         GRACEINIT_GRACE to have one.",
+        seconds(config.plan.leftovers)
+    )
+}
+
+/// `kill`: when the stop is cut off, if it does not end before.
+fn warnings(config: &Config, stop: &LongestStop, kill: Option<&Marker>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(Marker { at, name }) = kill {
+        let takes = match config.plan.budget() {
+            Some(_) => format!("may take {}", seconds(stop.end)),
+            None => "has no deadline".to_owned(),
+        };
+        let advice = advice(config, stop.end, *at);
+        let at = seconds(*at);
+        warnings.push(format!("this plan {takes}, but after {at} {name}: {advice}"));
+    }
+    let begun = |fact: &Fact| matches!(fact, Fact::StopSignal { .. } | Fact::NoStopSignal { .. });
+    let steps = stop.facts().filter(|fact| begun(fact)).count();
+    if config.plan.budget().is_none() && (1..config.plan.ladder.len()).contains(&steps) {
+        warnings.push(
+            "the last steps of --stop-signal never come: a share of the budget has no end where there is \
+             no deadline"
+                .to_owned(),
+        );
+    }
+    for fact in stop.facts() {
+        if let Fact::HookSkipped { id } = fact {
+            warnings.push(format!(
+                "no time may be left for the hook {}: shorten the timeouts of those before it, or \
+                 lengthen {}",
+                hook_name(config, id.phase, id.index),
+                if id.phase == HookPhase::PostStop { "--post-stop-timeout" } else { "--grace" }
+            ));
+        }
+    }
+    warnings.extend(missing_programs(config));
+    warnings
+}
+
+/// Settings that fit, and what to change outside instead.
+fn advice(config: &Config, end: Duration, kill: Duration) -> String {
+    // One second less, since the TERM comes later than the timer outside begins.
+    let room = kill.saturating_sub(Duration::from_secs(1));
+    let quarter = room / 4;
+    // In whole seconds if it is at least one.
+    let quarter = quarter - Duration::from_nanos(quarter.subsec_nanos().into());
+    let quarter = if quarter.is_zero() { room / 4 } else { quarter };
+    let reserve = config.plan.post_stop_timeout.min(quarter);
+    if config.plan.budget().is_none() {
+        // Under another name there are no such flags.
+        let (grace, reserve) = (seconds(room - reserve), seconds(reserve));
+        return format!("set GRACEINIT_GRACE={grace} GRACEINIT_POST_STOP_TIMEOUT={reserve}");
+    }
+    let outside = Duration::from_secs(end.as_secs() + 2);
+    let outside = match config.check {
+        Some(Check::Kubernetes(_)) => {
+            format!("terminationGracePeriodSeconds: {}", outside.as_secs())
+        }
+        Some(Check::Docker | Check::Plain) | None => {
+            format!("docker stop -t {} (stop_grace_period in Compose)", outside.as_secs())
+        }
+    };
+    format!(
+        "set --grace {} --post-stop-timeout {}, or {outside}",
+        seconds(room - reserve),
+        seconds(reserve)
+    )
+}
+
+/// Programs that are missing now. A pre-start hook may still install them.
+fn missing_programs(config: &Config) -> Vec<String> {
+    let mut missing = Vec::new();
+    let mut check = |what: &str, words: &[OsString]| {
+        let Some(name) = words.first() else { return };
+        if Program::new(words).is_ok_and(|program| program.file().is_none()) {
+            let name = name.to_string_lossy();
+            missing.push(format!("{what} cannot be started now: there is no program '{name}'"));
+        }
+    };
+    check("the app", &config.command);
+    for phase in HookPhase::ALL {
+        for hook in config.hooks.of(phase) {
+            if let Task::Command(words) = &hook.task {
+                check(&format!("the hook {}", hook.name), words);
+            }
+        }
+    }
+    for ready in &config.ready {
+        if let When::Probe(Task::Command(words)) = &ready.when {
+            check("the probe of --ready", words);
+        }
+    }
+    missing
+}

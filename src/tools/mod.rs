@@ -1,0 +1,7 @@
+//! Everything that starts no app: `--check`, `--probe`, `--render` and `-P`.
+
+pub mod check;
+pub mod pause;
+mod plan_drawing;
+pub mod probe;
+pub mod render;
