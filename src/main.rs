@@ -9,7 +9,7 @@ use graceinit::account::{self, journal, set_trace};
 use graceinit::cli::persona::Persona;
 use graceinit::cli::{self, Instead};
 use graceinit::config::outputs::Tool;
-use graceinit::config::{self, Config, Place};
+use graceinit::config::{self, Config, Place, Refusal};
 use graceinit::exit;
 use graceinit::life::files;
 use graceinit::life::hooks::environment;
@@ -57,21 +57,28 @@ fn configure(call: &Call) -> Box<Config> {
     let given = match cli::parse(args, *persona) {
         Ok(given) => given,
         Err(Instead::Print(text)) => print(&text, 0),
-        Err(Instead::Tell(text)) => {
+        Err(Instead::PrintOnStderr(text)) => {
             stderr::write(text.as_bytes());
             process::exit(0)
         }
-        Err(Instead::Refuse(text)) => {
+        Err(Instead::Usage(text)) => {
             stderr::write(text.as_bytes());
             process::exit(persona.codes().own)
         }
-        Err(Instead::Wrong(message)) => refuse(call, &[message]),
+        Err(Instead::Mistake(message)) => {
+            let variables = config::our_variables(*persona);
+            let format = config::outputs::format_of_mistakes(&variables, Place::here(*persona));
+            refuse(*persona, Refusal { mistakes: vec![message], format })
+        }
     };
     let place = Place::here(*persona);
     let config = match config::build(given, &config::our_variables(*persona), place) {
         Ok(config) => config,
-        Err(mistakes) => refuse(call, &mistakes),
+        Err(refusal) => refuse(*persona, refusal),
     };
+    // There is no log beside a tool, so its errors are for people.
+    let refuse_tool =
+        |message| refuse(*persona, Refusal { mistakes: vec![message], format: Format::Text });
     if config.check.is_some() {
         let (text, fits) = check::render(&config);
         print(&text, if fits { 0 } else { exit::DOES_NOT_FIT });
@@ -79,7 +86,7 @@ fn configure(call: &Call) -> Box<Config> {
     match &config.tool {
         Some(Tool::Render(path)) => match render::run(path) {
             Ok(page) => print(&page, 0),
-            Err(message) => refuse(call, &[message]),
+            Err(message) => refuse_tool(message),
         },
         Some(Tool::Probe(question)) => {
             let (text, code) = probe::run(*question, &config.listen);
@@ -87,7 +94,7 @@ fn configure(call: &Call) -> Box<Config> {
         }
         Some(Tool::Pause) => match pause::run() {
             Ok(()) => process::exit(0),
-            Err(message) => refuse(call, &[message]),
+            Err(message) => refuse_tool(message),
         },
         None => {}
     }
@@ -101,16 +108,12 @@ fn print(text: &str, code: u8) -> ! {
 }
 
 #[cold]
-fn refuse(call: &Call, mistakes: &[String]) -> ! {
-    let Call { persona, args } = call;
-    let given = cli::parse(args, *persona).unwrap_or_default();
-    let variables = config::our_variables(*persona);
-    let format = config::outputs::format_of_mistakes(&given, &variables, Place::here(*persona));
-    account::log::init(log::LevelFilter::Off, format);
-    if format == Format::Json {
+fn refuse(persona: Persona, refusal: Refusal) -> ! {
+    account::log::init(log::LevelFilter::Off, refusal.format);
+    if refusal.format == Format::Json {
         set_trace(environment::trace().id());
     }
-    for mistake in mistakes {
+    for mistake in &refusal.mistakes {
         account::log::fatal(mistake);
     }
     process::exit(persona.codes().own)

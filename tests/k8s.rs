@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use graceinit::account::account::Account;
+use graceinit::account::document::Account;
 
 use crate::support::files::Place;
 use crate::support::{Fault, Launch, Outcome, Program, Room, need};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::account::{
+use super::document::{
     Account, Attempt, Drain, DrainSample, Ended, Entry, Exit, Held, Hook, Killed, Said, Stop,
     Stretch, Survivor,
 };

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use log::LevelFilter;
 
-use super::account::Account;
+use super::document::Account;
 use super::incident::Incident;
 use super::line::{Line, Took};
 use super::time::Span;
@@ -29,7 +29,8 @@ struct Kept {
 }
 
 impl Kept {
-    /// Adds the log lines that were dropped since the last call. The log does not call the account, which calls the log.
+    /// Adds the log lines that were dropped since the last call. The log does not call the account, which calls the
+    /// log.
     fn count_dropped_lines(&mut self) {
         let dropped = account_log::take_dropped();
         if dropped > 0 {

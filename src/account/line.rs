@@ -1,5 +1,5 @@
-//! A fact as one line: its level, its kind, a sentence, and fields. The log writes the line as text or JSON, the account
-//! keeps it in its time line. `docs/logging.md` lists all kinds.
+//! A fact as one line: its level, its kind, a sentence, and fields. The log writes the line as text or JSON, the
+//! account keeps it in its time line. `docs/logging.md` lists all kinds.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -123,7 +123,7 @@ impl Line {
         counts.into_iter().fold(self, |line, (name, count)| line.number(name, *count))
     }
 
-    /// The notice that so many lines of the log were dropped.
+    /// The notice that `count` lines of the log were dropped.
     pub(super) fn lines_dropped(count: u32) -> Line {
         warn("lines-dropped", "log lines dropped: stderr was not read").number("lines", count)
     }

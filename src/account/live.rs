@@ -1,5 +1,5 @@
-//! The status line that a stop shows at a terminal: the phase, what it waits for, the time left. Each version overwrites
-//! the one before, and every line of the log erases it.
+//! The status line that a stop shows at a terminal: the phase, what it waits for, the time left. Each version
+//! overwrites the one before, and every line of the log erases it.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub struct Live {
     first: Option<Time>,
     /// The version at the terminal.
     line: Option<String>,
-    /// When that one is out of date.
+    /// When that version is out of date.
     next: Option<Time>,
 }
 

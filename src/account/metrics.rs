@@ -2,7 +2,7 @@
 //!
 //! Both forms have the same series, with the same names, labels and `le`, so that a scraper may change the form.
 
-use super::account::{Account, Histogram};
+use super::document::{Account, Histogram};
 use super::incident::Kin;
 use super::time::Span;
 use crate::machine::phase::PhaseName;
@@ -140,9 +140,9 @@ fn times(account: &Account, out: &mut Writer) {
 
 fn hooks(account: &Account, out: &mut Writer) {
     // Two hooks may have the same name, but no series may be there twice.
-    let mut hooks: Vec<super::account::Hook> = Vec::new();
+    let mut hooks: Vec<super::document::Hook> = Vec::new();
     for hook in &account.hooks {
-        let alike = |known: &&mut super::account::Hook| {
+        let alike = |known: &&mut super::document::Hook| {
             known.phase == hook.phase && known.name == hook.name
         };
         match hooks.iter_mut().find(alike) {

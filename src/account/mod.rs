@@ -1,6 +1,7 @@
 //! Renders facts: the account of a life, and from it log lines, metrics, report and page. Decides nothing.
 
-pub mod account;
+#[allow(clippy::module_inception, reason = "the room is named after the document in it")]
+pub mod document;
 mod fold;
 pub mod incident;
 pub mod journal;

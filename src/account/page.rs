@@ -18,9 +18,9 @@
 //! | `hook_seconds` | `data-phase`, `data-hook`, `data-count`, `data-seconds` | `hooks[].took` |
 //! | `drain_connections` | `data-state` | `drain.last` |
 //!
-//! `data-pid` is on the rows of survivors and processes, `data-fact` on those of facts, `data-cut` on what was left out.
-//! `<main>` has `data-began`, which tells lives apart, `data-exit` once there is an exit, and `data-every`: the number of
-//! milliseconds after which a live page is loaded again.
+//! `data-pid` is on the rows of survivors and processes, `data-fact` on those of facts, `data-cut` on what was left
+//! out. `<main>` has `data-began`, which tells lives apart, `data-exit` once there is an exit, and `data-every`: the
+//! number of milliseconds after which a live page is loaded again.
 
 mod chart;
 mod drain;
@@ -34,7 +34,7 @@ mod tests;
 
 use html::Html;
 
-use super::account::{Account, Ended};
+use super::document::{Account, Ended};
 use super::summary;
 use super::time::Span;
 
@@ -49,7 +49,7 @@ macro_rules! style_hash {
 }
 macro_rules! script_hash {
     () => {
-        "'sha256-Nihce74qpOR7y7H7yiAvpsLKnx4lJDedY19SKWu5+uU='"
+        "'sha256-QrwTqo883Wa/gvQnd1A3IwfnHV3ysR2Kzgl6lBS1WIw='"
     };
 }
 
@@ -289,6 +289,16 @@ fn offset(out: &mut Html, account: &Account, at: Span) {
         Some(stop) => out.raw("stop +").text(html::clock(at.since(stop.at))),
         None => out.raw("+").text(html::clock(at)),
     };
+}
+
+/// Begins a table, up to its body.
+fn table(out: &mut Html, class: &'static str, caption: &'static str, columns: &[&'static str]) {
+    out.raw("<div class=\"wide\"><table").attr("class", class).raw("><caption>").raw(caption);
+    out.raw("</caption><thead><tr>");
+    for column in columns {
+        out.raw("<th scope=\"col\">").raw(column).raw("</th>");
+    }
+    out.raw("</tr></thead>\n");
 }
 
 /// How far the account reaches.

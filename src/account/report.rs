@@ -4,7 +4,7 @@ use std::io;
 
 use serde::Serialize;
 
-use super::account::{Account, Hook};
+use super::document::{Account, Hook};
 use super::summary;
 use super::time::Span;
 use super::value::Value;
@@ -12,8 +12,8 @@ use super::value::Value;
 /// The longest report: a kubelet reads no more of a termination message.
 pub const LONGEST: usize = 4096;
 
-/// The account as one line of JSON of at most `longest` bytes, without a newline. What matters least is left out first and
-/// counted in `cut`. An account that fits is not changed.
+/// The account as one line of JSON of at most `longest` bytes, without a newline. What matters least is left out
+/// first and counted in `cut`. An account that fits is not changed.
 ///
 /// Each part is measured when it is removed, so the whole is written only a few times, however much is left out.
 pub fn fit(account: &Account, longest: usize) -> Vec<u8> {
@@ -89,7 +89,7 @@ impl Cut {
         self.freed >= self.wanted
     }
 
-    /// Counts one removed part of so many bytes.
+    /// Counts one removed part of this length.
     fn removed(&mut self, what: &str, bytes: usize) {
         self.removed_many(what, 1, bytes);
     }
@@ -158,7 +158,7 @@ impl Cut {
         }
     }
 
-    /// Removes every second sample, until one is left; then that one.
+    /// Removes every second sample, until one is left; then the last one too.
     fn series(&mut self) {
         while !self.is_enough() {
             let Some(drain) = &mut self.account.drain else { return };
@@ -211,14 +211,19 @@ impl Cut {
 
     /// Shortens the commands of survivors and the sentences of troubles.
     fn long_texts(&mut self, longest: usize) {
-        let Cut { account, freed, wanted, moved } = self;
-        let commands = account.survivors.iter_mut().map(|survivor| &mut survivor.command);
-        let says = account.troubles.iter_mut().map(|entry| &mut entry.msg);
-        for text in commands.chain(says) {
-            if *freed < *wanted {
-                let fewer = shorten(text, longest);
-                *freed += fewer;
-                *moved |= fewer > 0;
+        self.shorten_all(longest, |account| {
+            let commands = account.survivors.iter_mut().map(|survivor| &mut survivor.command);
+            commands.chain(account.troubles.iter_mut().map(|entry| &mut entry.msg)).collect()
+        });
+    }
+
+    /// Cuts these texts, until it is enough.
+    fn shorten_all(&mut self, longest: usize, texts: fn(&mut Account) -> Vec<&mut String>) {
+        for text in texts(&mut self.account) {
+            if self.freed < self.wanted {
+                let removed = shorten(text, longest);
+                self.freed += removed;
+                self.moved |= removed > 0;
             }
         }
     }
@@ -264,14 +269,7 @@ impl Cut {
             self.account.cut = [("all".to_owned(), all)].into();
         }
         for longest in [300, 120, 60, 30, 15] {
-            let Cut { account, freed, wanted, moved } = self;
-            for text in words(account) {
-                if *freed < *wanted {
-                    let fewer = shorten(text, longest);
-                    *freed += fewer;
-                    *moved |= fewer > 0;
-                }
-            }
+            self.shorten_all(longest, words);
         }
     }
 }

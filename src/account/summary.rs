@@ -1,6 +1,6 @@
 //! The account in one or two sentences: why the stop took as long as it did, and what was lost.
 
-use super::account::{Account, Drain, Hook, Survivor};
+use super::document::{Account, Drain, Hook, Survivor};
 use super::time::Span;
 use super::value::Value;
 use crate::machine::phase::PhaseName;
@@ -54,10 +54,10 @@ fn ended(account: &Account, at: Span, code: u8, reason: &str) -> String {
     let end = account.app.ended.as_ref();
     let how = end.map_or("", |end| end.how.as_str());
     if how == "forestalled" {
-        let who = account.stop.as_ref().map_or(String::new(), |stop| {
+        let cause = account.stop.as_ref().map_or(String::new(), |stop| {
             format!(": {} came from {} before it was started", stop.signal, stop.from)
         });
-        return format!("Not started, exit {code}{who}.");
+        return format!("Not started, exit {code}{cause}.");
     }
     if how == "not-started" {
         return format!("Not started, exit {code}: {}.", why_not_started(account));

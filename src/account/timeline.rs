@@ -28,7 +28,7 @@ pub struct Marker {
 const LABEL: usize = 24;
 const NARROWEST: usize = 20;
 
-/// Draws the rows in so many columns.
+/// Draws the rows. `columns` is the width of the whole.
 pub fn draw(rows: &[Row], marker: Option<&Marker>, columns: usize) -> String {
     let ends = rows.iter().flat_map(|row| row.spans.iter().map(|(_, end)| *end));
     let end = ends.chain(marker.map(|marker| marker.at)).max().unwrap_or_default();

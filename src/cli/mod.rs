@@ -1,64 +1,77 @@
-//! The command line. One table of options is the source of the parser, of `--help` and of the list
-//! of variables; what the values mean is `config`'s business.
+//! The command line. The table of options is the one source of the parser, of `-h` and `--help`, of the variables and
+//! of the keys of the file; what the values mean is decided in `config`.
 
 use std::ffi::OsString;
 
-use clap::{Arg, ArgAction, Command, builder::OsStringValueParser, error::ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command, builder::OsStringValueParser, error::ErrorKind};
 
 use crate::cli::persona::Persona;
 use crate::sys::process;
 
+mod help;
 mod options;
 pub mod persona;
-mod quick;
 mod usage;
 
-pub use options::{Group, Kind, OPTIONS, Opt};
+pub use options::{Group, Kind, OPTIONS, Opt, OptionId, Toml, Value};
 
-/// What was typed.
+/// The command line, read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Given {
-    /// Options with their values, in the order of [`OPTIONS`]. A flag's value is empty.
-    pub options: Vec<(&'static str, Vec<OsString>)>,
-    /// The app and its arguments. Whether there must be one is `config`'s business.
+    /// Options with their values, in the order of [`OPTIONS`]. The value of a flag is empty.
+    pub options: Vec<(OptionId, Vec<OsString>)>,
+    /// The app and its arguments. `config` decides whether there must be one.
     pub command: Vec<OsString>,
 }
 
-/// What else the command line can come to.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Instead {
-    /// A text for stdout, and exit 0 (`--help`, `--version`, `-l`).
-    Print(String),
-    /// The same for stderr, where dumb-init and catatonit print some of it.
-    Tell(String),
-    /// What is wrong, for the one grammar of messages.
-    Wrong(String),
-    /// What is wrong, as the program stood in for says it on stderr.
-    Refuse(String),
+impl Given {
+    /// Whether the option is on the command line.
+    pub fn has(&self, id: OptionId) -> bool {
+        self.options.iter().any(|(given, _)| *given == id)
+    }
+
+    /// The values of an option; none where it is not on the command line.
+    pub fn values(&self, id: OptionId) -> &[OsString] {
+        let found = self.options.iter().find(|(given, _)| *given == id);
+        found.map_or(&[], |(_, values)| &values[..])
+    }
 }
 
-/// Reads the command line, without the program's own name. Parsing stops at the first word that is
-/// no option: the app's own flags are never eaten.
+/// What is done instead of running an app.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Instead {
+    /// Prints a text on stdout and exits with 0 (`--help`, `--version`, `-l`).
+    Print(String),
+    /// The same on stderr, where dumb-init and catatonit print some of their texts.
+    PrintOnStderr(String),
+    /// A mistake, in graceinit's own words.
+    Mistake(String),
+    /// A mistake, as the replaced program prints it on stderr.
+    Usage(String),
+}
+
+/// Reads the command line, without the program's own name. Reading stops at the first word that is not an option, so
+/// the app's own flags are never taken.
 ///
 /// # Errors
-/// The text to print instead of running anything.
+/// What is to be done instead of running an app.
 pub fn parse(args: &[OsString], persona: Persona) -> Result<Given, Instead> {
-    let mut given = union(args, persona)?;
+    let mut given = read(args, persona)?;
     let dashes =
         args.len().checked_sub(given.command.len() + 1).and_then(|before| args.get(before));
-    // With this variable getopt(3) stops at the first word that is no option.
+    // With this variable getopt(3) stops at the first word that is not an option.
     let takes = persona.takes_dashes() && process::variable("POSIXLY_CORRECT").is_none();
     let is_second = given.command.get(1).is_some_and(|word| word == "--");
     if takes && is_second && dashes.is_none_or(|word| word != "--") {
         given.command.remove(1);
     }
     let refused = (persona == Persona::DumbInit).then(|| usage::of_given(&given)).flatten();
-    refused.map_or(Ok(given), |text| Err(Instead::Refuse(text)))
+    refused.map_or(Ok(given), |text| Err(Instead::Usage(text)))
 }
 
-/// The options of all of them.
-fn union(args: &[OsString], persona: Persona) -> Result<Given, Instead> {
-    // The plain case must not pay for a parser that it does not use.
+/// Reads the options of graceinit and of all programs that it can replace.
+fn read(args: &[OsString], persona: Persona) -> Result<Given, Instead> {
+    // Without an option there is nothing to parse: most lives begin like this.
     match args.first() {
         Some(first) if first == "--" && args.len() > 1 => {
             return Ok(Given { options: Vec::new(), command: args[1..].to_vec() });
@@ -68,71 +81,124 @@ fn union(args: &[OsString], persona: Persona) -> Result<Given, Instead> {
         }
         _ => {}
     }
-    match quick::read(args) {
-        Some(given) => Ok(given),
-        None => by_clap(args, persona),
+    let given = match read_named(args) {
+        Some(given) => given,
+        None => read_all(args, persona)?,
+    };
+    if given.has(OptionId::Licence) {
+        return Err(Instead::Print(include_str!("../../LICENSE").to_owned()));
     }
+    Ok(given)
 }
 
-/// By the parser that knows what was meant where something is wrong.
-#[cold]
-fn by_clap(args: &[OsString], persona: Persona) -> Result<Given, Instead> {
-    let mut matches =
-        command(persona).try_get_matches_from(args).map_err(|error| match error.kind() {
-            ErrorKind::DisplayHelp => help(persona, args, error.to_string()),
-            ErrorKind::DisplayVersion => version(persona),
-            _ => {
-                let theirs = (persona == Persona::DumbInit).then(|| usage::of_getopt(&error));
-                let ours = || Instead::Wrong(plain(&error.to_string()));
-                theirs.flatten().map_or_else(ours, Instead::Refuse)
+/// Reads a command line with a parser that knows only the options named in it: for the whole table clap needs about
+/// 100,000 instructions, which is as much as the rest of a start. `None`: this parser refused the line.
+fn read_named(args: &[OsString]) -> Option<Given> {
+    let named = named(args);
+    let opts = || OPTIONS.iter().zip(named).filter(|(_, named)| *named).map(|(opt, _)| opt);
+    let command = command(opts()).disable_help_flag(true).disable_version_flag(true);
+    let matches = command.try_get_matches_from(args).ok()?;
+    Some(given(matches, opts()))
+}
+
+/// Which options of the table can be meant by the words before a `--`. Words of the app are looked at too, since
+/// only the parser can tell where its command begins; an option too many does no harm.
+fn named(args: &[OsString]) -> [bool; OPTIONS.len()] {
+    let mut named = [false; OPTIONS.len()];
+    let mut mark = |is_it: &dyn Fn(&Opt) -> bool| {
+        if let Some(opt) = OPTIONS.iter().find(|opt| is_it(opt)) {
+            named[opt.id as usize] = true;
+        }
+    };
+    for word in args.iter().map(|word| word.as_encoded_bytes()).take_while(|word| *word != b"--") {
+        if let Some(long) = word.strip_prefix(b"--") {
+            let name = long.split(|byte| *byte == b'=').next().unwrap_or_default();
+            let is = |known: &&str| known.as_bytes() == name;
+            mark(&|opt| (opt.long && is(&opt.name)) || opt.also.iter().any(is));
+        } else if let Some(letters) = word.strip_prefix(b"-") {
+            for letter in letters.iter().map(|byte| char::from(*byte)) {
+                let is = |also: &&str| also.chars().eq([letter]);
+                mark(&|opt| opt.short == Some(letter) || opt.also.iter().any(is));
             }
-        })?;
+        }
+    }
+    named
+}
+
+/// Reads a command line with a parser that knows the whole table, and so can say what was meant by a misspelt word.
+#[cold]
+fn read_all(args: &[OsString], persona: Persona) -> Result<Given, Instead> {
+    let name = persona.name();
+    let help_flag = Arg::new("help").short('h').long("help").action(ArgAction::Help);
+    let command = command(OPTIONS.iter())
+        .name(name)
+        .version(VERSION)
+        .arg(help_flag)
+        .override_usage(format!("{name} [OPTIONS] [--] COMMAND [ARG]..."));
+    let matches = command.try_get_matches_from(args).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp => help(persona, args),
+        ErrorKind::DisplayVersion => version(persona),
+        _ => {
+            let theirs = (persona == Persona::DumbInit).then(|| usage::of_getopt(&error));
+            let ours = || Instead::Mistake(plain(&error.to_string()));
+            theirs.flatten().map_or_else(ours, Instead::Usage)
+        }
+    })?;
+    Ok(given(matches, OPTIONS.iter()))
+}
+
+/// What clap has read.
+fn given<'a>(mut matches: ArgMatches, opts: impl Iterator<Item = &'a Opt>) -> Given {
     let mut given = Given::default();
-    for opt in OPTIONS {
+    for opt in opts {
         let values: Vec<OsString> = match opt.kind {
             Kind::Flag => matches.get_flag(opt.name).then(OsString::new).into_iter().collect(),
             Kind::Count => vec![OsString::new(); usize::from(matches.get_count(opt.name))],
-            Kind::One(_) | Kind::List(_) | Kind::Perhaps(_) | Kind::Many(_) => {
+            Kind::One(_) | Kind::List(_) | Kind::Optional(_) | Kind::Many(_) => {
                 matches.remove_many(opt.name).map(Iterator::collect).unwrap_or_default()
             }
         };
         if !values.is_empty() {
-            given.options.push((opt.name, values));
+            given.options.push((opt.id, values));
         }
     }
-    if given.options.iter().any(|(name, _)| *name == "l") {
-        return Err(Instead::Print(include_str!("../../LICENSE").to_owned()));
-    }
     given.command = matches.remove_many("COMMAND").map(Iterator::collect).unwrap_or_default();
-    Ok(given)
+    given
 }
 
-/// clap's message in the grammar of graceinit: no "error:" of its own.
+/// clap's message without its "error:", since graceinit puts "fatal:" before it.
 fn plain(message: &str) -> String {
     let message = message.strip_prefix("error: ").unwrap_or(message).trim_end();
-    // Not here: behind `--` begins the app.
+    // This tip is wrong for graceinit: after `--` comes the app.
     let lines = message.lines().filter(|line| !line.starts_with("  tip: to pass '"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// `X.Y.Z`, and the commit if the build knew it.
+/// `X.Y.Z`, and the commit if it was known to the build.
 pub const VERSION: &str = env!("GRACEINIT_VERSION");
 
-/// Help, where the program stood in for prints it. tini and catatonit have only `-h`, so there `--help`
-/// is free for all that graceinit can do.
-fn help(persona: Persona, args: &[OsString], whole: String) -> Instead {
-    let options = args.iter().take_while(|word| word.as_encoded_bytes().starts_with(b"-"));
-    let long = options.filter(|word| *word == "--help").count() > 0;
+/// Help, printed where the replaced program prints its own. tini and catatonit have `-h` only, so under their names
+/// `--help` lists the options of graceinit.
+fn help(persona: Persona, args: &[OsString]) -> Instead {
+    let words = args.iter().map(|word| word.as_encoded_bytes());
+    let mut words = words.take_while(|word| *word != b"--");
+    // The first of the words that ask for help counts.
+    let asks = |word: &&[u8]| {
+        let letters = word.starts_with(b"-") && !word.starts_with(b"--") && word.contains(&b'h');
+        *word == b"--help" || letters
+    };
+    let is_long = words.find(asks).is_some_and(|word| word == b"--help");
     match persona {
-        Persona::Graceinit => Instead::Print(whole),
-        Persona::Tini | Persona::Catatonit if long => Instead::Print(whole),
+        Persona::DumbInit => Instead::PrintOnStderr(persona.help()),
+        _ if is_long => Instead::Print(help::long(persona.name(), help::width())),
+        Persona::Graceinit => Instead::Print(help::short(persona.name())),
         Persona::Tini => Instead::Print(persona.help()),
-        Persona::DumbInit | Persona::Catatonit => Instead::Tell(persona.help()),
+        Persona::Catatonit => Instead::PrintOnStderr(persona.help()),
     }
 }
 
-/// `--version`, as those read it who ask for it: dockerd and podman want `tini version X`, and take the
-/// commit from ` - git.SHA`. What follows X is as catatonit does it, which podman knows under that name, too.
+/// `--version`, in the form that its readers expect: dockerd and podman want `tini version X`, and take the commit from
+/// ` - git.SHA`. What follows X is as in catatonit, which podman accepts under the name tini as well.
 fn version(persona: Persona) -> Instead {
     let (number, commit) = (env!("CARGO_PKG_VERSION"), env!("GRACEINIT_COMMIT_KNOWN"));
     let git = if commit.is_empty() { String::new() } else { format!(" - git.{commit}") };
@@ -141,56 +207,24 @@ fn version(persona: Persona) -> Instead {
         Persona::Tini | Persona::Catatonit => {
             Instead::Print(format!("tini version {number}_graceinit{git}\n"))
         }
-        Persona::DumbInit => Instead::Tell(format!("dumb-init v{number}_graceinit{git}\n")),
+        Persona::DumbInit => {
+            Instead::PrintOnStderr(format!("dumb-init v{number}_graceinit{git}\n"))
+        }
     }
 }
 
-fn command(persona: Persona) -> Command {
-    let name = persona.name();
-    let mut command = Command::new(name)
-        .version(VERSION)
-        .no_binary_name(true)
-        .about("Runs one app as PID 1 (or a child subreaper) and stops it gracefully.")
-        .override_usage(format!("{name} [OPTIONS] [--] COMMAND [ARG]..."))
-        .args_override_self(true)
-        .after_help(
-            "Durations: 250ms, 10s, 1m 30s; a bare number is seconds. Signals: TERM, SIGTERM, 15, RTMIN+3.\n\
-             Every setting has a variable (in brackets) and a key in the file of --config. A flag counts more \
-             than its variable, then come the file, the profile and the default. In the variable of an option \
-             that can be repeated, each line is one value.\n\
-             Hooks without a program: sleep:5s, http:POST http://127.0.0.1:9000/drain, signal:TSTP, touch:PATH, \
-             rm:PATH, write:PATH TEXT.\n\
-             Exit status: the app's; 128+n if signal n ended it; 124 not ready in time, or watchdog missed; 125 graceinit's own \
-             error; 126 not executable; 127 not found.",
-        )
-        .arg(
-            Arg::new("COMMAND")
-                .num_args(0..)
-                .trailing_var_arg(true)
-                .value_parser(OsStringValueParser::new())
-                .help("The app and its arguments"),
-        );
-    for opt in OPTIONS {
-        command = command.arg(arg(opt));
-    }
-    command
+/// A parser of these options.
+fn command<'a>(opts: impl Iterator<Item = &'a Opt>) -> Command {
+    let app = Arg::new("COMMAND")
+        .num_args(0..)
+        .trailing_var_arg(true)
+        .value_parser(OsStringValueParser::new());
+    let command = Command::new("graceinit").no_binary_name(true).args_override_self(true).arg(app);
+    command.args(opts.map(arg))
 }
 
 fn arg(opt: &Opt) -> Arg {
-    let heading = match opt.group {
-        Group::Stop => "Stop",
-        Group::Hooks => "Hooks (external commands, split into words as a shell would)",
-        Group::Ready => "Ready",
-        Group::Drain => "Drain",
-        Group::Watch => "Watch",
-        Group::Process => "Process",
-        Group::Tools => "Tools",
-    };
-    let help = match opt.variable {
-        Some(variable) => format!("{} [{variable}]", opt.help),
-        None => opt.help.to_owned(),
-    };
-    let mut arg = Arg::new(opt.name).help_heading(heading).help(help);
+    let mut arg = Arg::new(opt.name);
     if opt.long {
         arg = arg.long(opt.name);
     }
@@ -198,34 +232,30 @@ fn arg(opt: &Opt) -> Arg {
         let mut letters = also.chars();
         arg = match (letters.next(), letters.next()) {
             (Some(letter), None) => arg.short_alias(letter),
-            // One that has no long name yet: it is the only one.
             _ if opt.long => arg.alias(*also),
+            // The option has no other long name.
             _ => arg.long(*also),
         };
     }
     if let Some(letter) = opt.short {
         arg = arg.short(letter);
     }
+    if let Some(value) = opt.kind.value() {
+        arg = arg.value_name(value.name).value_parser(OsStringValueParser::new());
+    }
     match opt.kind {
         Kind::Flag => arg.action(ArgAction::SetTrue),
         Kind::Count => arg.action(ArgAction::Count),
-        Kind::Perhaps(value) => arg
-            .value_name(value)
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("")
-            .value_parser(OsStringValueParser::new()),
-        Kind::One(value) | Kind::List(value) => {
-            arg.value_name(value).value_parser(OsStringValueParser::new())
-        }
-        Kind::Many(value) => {
-            arg.value_name(value).action(ArgAction::Append).value_parser(OsStringValueParser::new())
-        }
+        Kind::One(_) | Kind::List(_) => arg,
+        Kind::Many(_) => arg.action(ArgAction::Append),
+        Kind::Optional(_) => arg.num_args(0..=1).require_equals(true).default_missing_value(""),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn words(line: &str) -> Vec<OsString> {
@@ -238,7 +268,7 @@ mod tests {
 
     #[test]
     fn the_table_is_a_valid_parser() {
-        command(Persona::Graceinit).debug_assert();
+        command(OPTIONS.iter()).debug_assert();
     }
 
     #[test]
@@ -259,9 +289,9 @@ mod tests {
         }
     }
 
-    /// getopt(3) of glibc takes the first `--` out wherever it stands, and tini shows its usage so.
+    /// getopt(3) of glibc takes the first `--` out wherever it is; the usage text of tini writes it there.
     #[test]
-    fn dashes_behind_the_name_are_those_of_tini_and_catatonit() {
+    fn dashes_after_the_name_are_taken_by_tini_and_catatonit() {
         for (line, apps, theirs) in [
             ("app -- -x", "app -- -x", "app -x"),
             ("-- app -- -x", "app -- -x", "app -- -x"),
@@ -285,10 +315,10 @@ mod tests {
     }
 
     #[test]
-    fn the_spellings_of_all_of_them_are_known() {
+    fn the_spellings_of_the_replaced_programs_are_known() {
         let names = |line: &str| -> Vec<&str> {
             let given = parse(&words(line), Persona::Graceinit).expect(line);
-            given.options.iter().map(|(name, _)| *name).collect()
+            given.options.iter().map(|(id, _)| id.name()).collect()
         };
         assert_eq!(names("--single-child --verbose --rewrite 15:2 app"), ["rewrite", "v", "c"]);
         assert_eq!(names("-vvgs -e143 -P"), ["v", "s", "e", "g", "P"]);
@@ -301,7 +331,7 @@ mod tests {
     fn version_and_help_go_where_each_program_prints_them() {
         let told = |persona, flag: &str| match parse(&words(flag), persona) {
             Err(Instead::Print(text)) => (true, text),
-            Err(Instead::Tell(text)) => (false, text),
+            Err(Instead::PrintOnStderr(text)) => (false, text),
             other => panic!("{other:?}"),
         };
         let version = env!("CARGO_PKG_VERSION");
@@ -319,7 +349,10 @@ mod tests {
             }
         }
         for (persona, flag, stdout, all) in [
-            (Persona::Graceinit, "-h", true, true),
+            (Persona::Graceinit, "-h", true, false),
+            (Persona::Graceinit, "--help", true, true),
+            (Persona::Graceinit, "-vh", true, false),
+            (Persona::Graceinit, "-t 5 --help", true, true),
             (Persona::Tini, "-h", true, false),
             (Persona::Tini, "--help", true, true),
             (Persona::DumbInit, "--help", false, false),
@@ -328,7 +361,7 @@ mod tests {
         ] {
             let (where_to, text) = told(persona, flag);
             assert_eq!(
-                (where_to, text.contains("--drain-delay")),
+                (where_to, text.contains("--drain-quiet")),
                 (stdout, all),
                 "{persona:?} {flag}"
             );
@@ -343,18 +376,18 @@ mod tests {
         let given =
             parse(&words("-vvv -e 3 -e143 --rewrite TERM:QUIT -sg -t 5 app"), Persona::Graceinit)
                 .expect("fine");
-        let find = |name| given.options.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone());
-        assert_eq!(find("v").map(|v| v.len()), Some(3));
-        assert_eq!(find("e"), Some(words("3 143")));
-        assert_eq!(find("rewrite"), Some(words("TERM:QUIT")));
-        assert_eq!(find("grace"), Some(words("5")));
-        assert!(find("s").is_some() && find("g").is_some() && find("c").is_none());
+        assert_eq!(given.values(OptionId::Verbosity).len(), 3);
+        assert_eq!(given.values(OptionId::ExitOk), words("3 143"));
+        assert_eq!(given.values(OptionId::Rewrite), words("TERM:QUIT"));
+        assert_eq!(given.values(OptionId::Grace), words("5"));
+        assert!(given.has(OptionId::Subreaper) && given.has(OptionId::ScopeGroup));
+        assert!(!given.has(OptionId::ScopeMain));
     }
 
     #[test]
     fn mistakes_name_the_word_and_what_was_meant() {
         let wrong = |line: &str| match parse(&words(line), Persona::Graceinit) {
-            Err(Instead::Wrong(message)) => message,
+            Err(Instead::Mistake(message)) => message,
             other => format!("{other:?}"),
         };
         let message = wrong("--grase 3 app");
@@ -363,14 +396,14 @@ mod tests {
     }
 
     #[test]
-    fn the_value_of_check_needs_its_sign() {
+    fn the_value_of_check_follows_an_equals_sign() {
         for (line, value, command) in [
             ("--check app", "", "app"),
             ("--check=docker app", "docker", "app"),
             ("--check", "", ""),
         ] {
             let given = parse(&words(line), Persona::Graceinit).expect(line);
-            assert_eq!(given.options, [("check", vec![OsString::from(value)])], "{line}");
+            assert_eq!(given.options, [(OptionId::Check, vec![OsString::from(value)])], "{line}");
             assert_eq!(given.command, words(command), "{line}");
         }
     }
@@ -387,6 +420,39 @@ mod tests {
             let before = list.len();
             list.dedup();
             assert_eq!(list.len(), before, "{what}");
+        }
+    }
+
+    /// Words that command lines are made of: every option in every spelling, values, and words that are neither.
+    fn vocabulary() -> Vec<String> {
+        let mut list: Vec<String> =
+            ["--", "-", "app", "5s", "15:2", "", "-x", "--x", "=", "-vg", "-t5", "-h", "--help"]
+                .map(str::to_owned)
+                .to_vec();
+        for opt in OPTIONS {
+            let letters = opt.short.map(String::from);
+            let long = opt.long.then(|| opt.name.to_owned());
+            let spellings =
+                letters.into_iter().chain(long).chain(opt.also.iter().map(|s| (*s).to_owned()));
+            for spelling in spellings {
+                let dashes = if spelling.len() == 1 { "-" } else { "--" };
+                list.push(format!("{dashes}{spelling}"));
+                list.push(format!("{dashes}{spelling}=5s"));
+                list.push(format!("{dashes}{spelling}5"));
+            }
+        }
+        list
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn the_parser_of_the_named_options_reads_what_the_whole_parser_reads(
+            line in prop::collection::vec(prop::sample::select(vocabulary()), 0..6),
+        ) {
+            let args: Vec<OsString> = line.iter().map(OsString::from).collect();
+            prop_assert_eq!(read_named(&args), read_all(&args, Persona::Graceinit).ok(), "{:?}", line);
         }
     }
 }

@@ -1,28 +1,29 @@
-//! Which program graceinit stands in for, by the name it was called by (`argv[0]`). A name selects that
-//! program's defaults, its variables, its exit codes and where it prints; everything else is graceinit.
-//! What the originals do was read in their sources and tried on them: tini 0.19.0 (`src/tini.c`), dumb-init
-//! 1.2.5 (`dumb-init.c`), catatonit 0.1.7 (`catatonit.c`).
+//! Which program graceinit replaces: the name it was called by (`argv[0]`) says so. A name selects that program's
+//! defaults, variables, exit codes and where texts are printed; everything else is as under graceinit's own name.
+//! The behaviour of the originals was read in their sources and tested on them: tini 0.19.0 (`src/tini.c`),
+//! dumb-init 1.2.5 (`dumb-init.c`), catatonit 0.1.7 (`catatonit.c`).
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use super::options::OptionId;
 use crate::exit::Codes;
 
-/// The program stood in for.
+/// The program whose name graceinit was called by.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Persona {
-    /// None: graceinit is itself.
+    /// graceinit itself.
     #[default]
     Graceinit,
-    /// tini, and Docker's copy of it.
+    /// tini, and the copy of tini in Docker.
     Tini,
     /// dumb-init.
     DumbInit,
-    /// catatonit, and Podman's copy of it.
+    /// catatonit, and the copy of catatonit in Podman.
     Catatonit,
 }
 
-/// The names, and whose they are.
+/// The names of the programs that graceinit can replace.
 pub const NAMES: [(&str, Persona); 6] = [
     ("tini", Persona::Tini),
     ("tini-static", Persona::Tini),
@@ -33,14 +34,14 @@ pub const NAMES: [(&str, Persona); 6] = [
 ];
 
 impl Persona {
-    /// Whose name this is: the last part of a path counts. Any other name is graceinit's.
-    pub fn of(called: &OsStr) -> Persona {
-        let last = called.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    /// The persona for `argv[0]`: the last part of the path counts, and every unknown name is graceinit's.
+    pub fn of(argv0: &OsStr) -> Persona {
+        let last = argv0.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         let found = NAMES.iter().find(|(name, _)| name.as_bytes() == last);
         found.map_or(Persona::Graceinit, |(_, persona)| *persona)
     }
 
-    /// What it is called in messages.
+    /// The program's name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Persona::Graceinit => "graceinit",
@@ -50,8 +51,8 @@ impl Persona {
         }
     }
 
-    /// The reason for a default that is so because of the name.
-    pub fn why(self) -> &'static str {
+    /// Why a default is what it is, where the name decides.
+    pub fn reason(self) -> &'static str {
         match self {
             Persona::Graceinit => "",
             Persona::Tini => "as tini",
@@ -60,7 +61,7 @@ impl Persona {
         }
     }
 
-    /// Its exit codes.
+    /// The program's exit codes.
     pub fn codes(self) -> Codes {
         match self {
             Persona::Graceinit => Codes::GRACEINIT,
@@ -78,8 +79,8 @@ impl Persona {
         }
     }
 
-    /// Whether a `--` right behind the app's name is its own (`tini PROGRAM -- ARGS` is how tini shows its
-    /// usage): getopt(3) of glibc, which it is built with, takes it out wherever it stands.
+    /// Whether the program takes a `--` that follows the app's name (`tini PROGRAM -- ARGS` in the usage text of
+    /// tini): both are built with getopt(3) of glibc, which takes the first `--` out wherever it is.
     pub fn takes_dashes(self) -> bool {
         match self {
             Persona::Graceinit | Persona::DumbInit => false,
@@ -87,8 +88,8 @@ impl Persona {
         }
     }
 
-    /// What `-h` prints.
-    pub fn help(self) -> String {
+    /// What `-h` prints under another program's name.
+    pub(super) fn help(self) -> String {
         let name = self.name();
         let all = if self == Persona::DumbInit { "graceinit" } else { name };
         let (usage, own) = match self {
@@ -97,51 +98,51 @@ impl Persona {
                 "[OPTIONS] [--] PROGRAM [ARGS]",
                 "  -g           signals go to the app's process group, not to the app alone\n\
                  \x20 -s           child subreaper (automatic when not PID 1)\n\
-                 \x20 -p SIGNAL    be sent SIGNAL when the parent process dies\n\
-                 \x20 -e CODE      exit 0 for this code of the app; can be repeated\n\
+                 \x20 -p SIGNAL    the signal that graceinit gets when the parent process dies\n\
+                 \x20 -e CODE      exit with 0 when the app exits with CODE; can be repeated\n\
                  \x20 -w           warn when an orphan is reaped\n\
                  \x20 -v           log more: -v info, -vv debug, -vvv trace\n\
-                 \x20 -l           show the licence\n\
-                 \x20 -h           show this\n\
-                 \x20 --version    show the version\n\
+                 \x20 -l           print the licence\n\
+                 \x20 -h           print this help\n\
+                 \x20 --version    print the version\n\
                  \n\
                  TINI_KILL_PROCESS_GROUP (any value) is -g, TINI_SUBREAPER -s; TINI_VERBOSITY is a number:\n\
                  0 errors, 1 warnings (default), 2 info, 3 debug, 4 trace.\n",
             ),
             Persona::DumbInit => (
                 "[OPTIONS] [--] COMMAND [ARG]...",
-                "  -c, --single-child  signals go to the app alone, which gets no session of its own\n\
-                 \x20 -r, --rewrite S:R   send the app signal R instead of S; R 0 drops it; can be repeated\n\
+                "  -c, --single-child  signals go to the app alone; it gets no session of its own\n\
+                 \x20 -r, --rewrite S:R   forward signal R instead of S; R 0 drops it; can be repeated\n\
                  \x20 -v, --verbose       log at level debug\n\
-                 \x20 -V, --version       show the version\n\
-                 \x20 -h, --help          show this\n\
+                 \x20 -V, --version       print the version\n\
+                 \x20 -h, --help          print this help\n\
                  \n\
                  DUMB_INIT_SETSID=0 is -c, DUMB_INIT_DEBUG=1 is -v.\n",
             ),
             Persona::Catatonit => (
                 "[-ghLPV] [--] COMMAND [ARG]...",
                 "  -g             signals go to the app's process group, not to the app alone\n\
-                 \x20 -P             run no app: reap orphans, and exit 0 at TERM or INT\n\
-                 \x20 -L             show the licence\n\
-                 \x20 -V, --version  show the version\n\
-                 \x20 -h             show this\n\
+                 \x20 -P             run no app: reap orphans, and exit with 0 on TERM or INT\n\
+                 \x20 -L             print the licence\n\
+                 \x20 -V, --version  print the version\n\
+                 \x20 -h             print this help\n\
                  \n\
                  CATATONIT_DEBUG (any value) logs at level debug.\n",
             ),
         };
         format!(
-            "This is graceinit, called by the name {name}: with its defaults and its exit codes.\n\
+            "This is graceinit, called by the name {name}: it has the defaults and the exit codes of {name}.\n\
              Usage: {name} {usage}\n\n{own}\n\
-             All settings of graceinit work under this name, too: as GRACEINIT_... variables and as flags.\n\
-             With the first one that concerns a stop (GRACEINIT_GRACE=7s) TERM and INT begin a stop in phases.\n\
-             They are listed by: {all} --help\n"
+             All settings of graceinit work under this name too, as GRACEINIT_... variables and as flags.\n\
+             Once a setting of a stop is given (GRACEINIT_GRACE=7s), TERM and INT begin a stop in phases.\n\
+             {all} --help lists all settings.\n"
         )
     }
 
-    /// What one of its own variables says of an option: the variable, and the option's value.
-    pub fn says(
+    /// The value that one of the program's own variables gives to an option: the variable, and the value.
+    pub fn value_of(
         self,
-        option: &str,
+        option: OptionId,
         variables: &Variables<'_>,
     ) -> Option<(&'static str, &'static str)> {
         let value = |name: &str| {
@@ -152,20 +153,20 @@ impl Persona {
         };
         let set = |name: &'static str, means: &'static str| value(name).map(|_| (name, means));
         match (self, option) {
-            (Persona::Tini, "scope") => set("TINI_KILL_PROCESS_GROUP", "group"),
-            (Persona::Tini, "s") => set("TINI_SUBREAPER", "1"),
-            (Persona::Tini, "log-level") => {
+            (Persona::Tini, OptionId::Scope) => set("TINI_KILL_PROCESS_GROUP", "group"),
+            (Persona::Tini, OptionId::Subreaper) => set("TINI_SUBREAPER", "1"),
+            (Persona::Tini, OptionId::LogLevel) => {
                 let verbosity = value("TINI_VERBOSITY")?;
                 Some(("TINI_VERBOSITY", of_verbosity(verbosity)))
             }
-            (Persona::DumbInit, "scope") => is("DUMB_INIT_SETSID", "0", "main"),
-            (Persona::DumbInit, "log-level") => is("DUMB_INIT_DEBUG", "1", "debug"),
-            (Persona::Catatonit, "log-level") => set("CATATONIT_DEBUG", "debug"),
+            (Persona::DumbInit, OptionId::Scope) => is("DUMB_INIT_SETSID", "0", "main"),
+            (Persona::DumbInit, OptionId::LogLevel) => is("DUMB_INIT_DEBUG", "1", "debug"),
+            (Persona::Catatonit, OptionId::LogLevel) => set("CATATONIT_DEBUG", "debug"),
             _ => None,
         }
     }
 
-    /// Whether a variable is one of its own.
+    /// Whether a variable is one of the program's own.
     pub fn reads(self, variable: &str) -> bool {
         let own: &[&str] = match self {
             Persona::Graceinit => &[],
@@ -180,8 +181,8 @@ impl Persona {
 /// Names and values, as bytes.
 type Variables<'a> = [(&'a str, &'a [u8])];
 
-/// The level of log that tini's number stands for: 0 is fatal errors only, 1 its default. Read as atoi(3)
-/// does, by which something that is no number is 0.
+/// The log level for a number of TINI_VERBOSITY: 0 is fatal errors only, 1 is tini's default. Read as by atoi(3): a
+/// text that is not a number is 0.
 fn of_verbosity(value: &[u8]) -> &'static str {
     let text = String::from_utf8_lossy(value);
     let digits: String = text.trim_start().chars().take_while(char::is_ascii_digit).collect();
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_speak_for_their_own_program_only() {
+    fn a_variable_counts_only_under_the_name_of_its_program() {
         let set: &Variables<'_> = &[
             ("TINI_SUBREAPER", b""),
             ("TINI_KILL_PROCESS_GROUP", b"no"),
@@ -228,15 +229,15 @@ mod tests {
             ("DUMB_INIT_DEBUG", b"yes"),
             ("CATATONIT_DEBUG", b""),
         ];
-        let say = |persona: Persona, option| persona.says(option, set).map(|(_, value)| value);
-        assert_eq!(say(Persona::Tini, "scope"), Some("group"), "set to anything");
-        assert_eq!(say(Persona::Tini, "s"), Some("1"));
-        assert_eq!(say(Persona::Tini, "log-level"), Some("debug"));
-        assert_eq!(say(Persona::DumbInit, "scope"), Some("main"));
-        assert_eq!(say(Persona::DumbInit, "log-level"), None, "only 1 counts");
-        assert_eq!(say(Persona::Catatonit, "log-level"), Some("debug"));
-        assert_eq!(say(Persona::Catatonit, "scope"), None);
-        for option in ["scope", "s", "log-level", "grace"] {
+        let say = |persona: Persona, option| persona.value_of(option, set).map(|(_, value)| value);
+        assert_eq!(say(Persona::Tini, OptionId::Scope), Some("group"), "set to anything");
+        assert_eq!(say(Persona::Tini, OptionId::Subreaper), Some("1"));
+        assert_eq!(say(Persona::Tini, OptionId::LogLevel), Some("debug"));
+        assert_eq!(say(Persona::DumbInit, OptionId::Scope), Some("main"));
+        assert_eq!(say(Persona::DumbInit, OptionId::LogLevel), None, "only 1 counts");
+        assert_eq!(say(Persona::Catatonit, OptionId::LogLevel), Some("debug"));
+        assert_eq!(say(Persona::Catatonit, OptionId::Scope), None);
+        for option in [OptionId::Scope, OptionId::Subreaper, OptionId::LogLevel, OptionId::Grace] {
             assert_eq!(say(Persona::Graceinit, option), None, "{option}");
         }
         for (name, _) in set {

@@ -1,21 +1,27 @@
-//! What dumb-init says of a wrong command line, to the letter: those who put graceinit in its place have
-//! scripts that compare it. Wrong settings of graceinit's own are told in graceinit's grammar under every name.
+//! The messages of dumb-init for a wrong command line, letter by letter: scripts that were written for dumb-init
+//! compare them. A wrong value of one of graceinit's own settings is reported in graceinit's words under every name.
 
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::Given;
+use super::options::OptionId;
 use crate::cli::persona::Persona;
+use crate::types::Signal;
 
 /// Options that need no command.
-const ALONE: [&str; 4] = ["check", "probe", "render", "P"];
+const ALONE: [OptionId; 4] = [OptionId::Check, OptionId::Probe, OptionId::Render, OptionId::Pause];
+
+const REWRITE: &str = "Usage: -r option takes <signum>:<signum>, where <signum> is between 1 and 31.\n\
+     This option can be specified multiple times.\n\
+     Use --help for full usage.\n";
 
 /// The words of getopt(3) for an option that clap does not know, or that lacks its value.
 pub(super) fn of_getopt(error: &clap::Error) -> Option<String> {
     let name = Persona::DumbInit.name();
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
-    // clap names a value's place, too: `--rewrite <FROM:TO>`.
+    // clap adds the name of the value: `--rewrite <FROM:TO>`.
     let word = word.split(' ').next().unwrap_or(word);
     let letter = word.strip_prefix('-').filter(|letter| !letter.starts_with('-'));
     Some(match (error.kind(), letter) {
@@ -28,32 +34,25 @@ pub(super) fn of_getopt(error: &clap::Error) -> Option<String> {
     })
 }
 
-/// A command line that could be read but is of no use.
+/// What is wrong with a command line that clap has accepted: a rule of `-r`, or no command.
 pub(super) fn of_given(given: &Given) -> Option<String> {
-    let is = |option: &str| given.options.iter().any(|(name, _)| *name == option);
-    let rewrites = given.options.iter().find(|(name, _)| *name == "rewrite");
-    let mut rules = rewrites.iter().flat_map(|(_, values)| values.iter());
-    if rules.any(|rule| !is_rule(rule)) {
+    if given.values(OptionId::Rewrite).iter().any(|rule| !is_rule(rule)) {
         return Some(REWRITE.to_owned());
     }
     let name = Persona::DumbInit.name();
-    (given.command.is_empty() && !ALONE.iter().any(|option| is(option))).then(|| {
+    (given.command.is_empty() && !ALONE.iter().any(|id| given.has(*id))).then(|| {
         format!("Usage: {name} [option] program [args]\nTry {name} --help for full usage.\n")
     })
 }
 
-const REWRITE: &str = "Usage: -r option takes <signum>:<signum>, where <signum> is between 1 and 31.\n\
-     This option can be specified multiple times.\n\
-     Use --help for full usage.\n";
-
-/// Numbers as dumb-init has them, and names as graceinit has them: which signals may be meant is another
-/// question, answered where rules are read.
+/// Whether a rule has the form `FROM:TO`, with numbers as in dumb-init or with names. `config` decides which signals
+/// are allowed.
 fn is_rule(rule: &OsString) -> bool {
     let Some((from, to)) = rule.to_str().and_then(|rule| rule.split_once(':')) else {
         return false;
     };
-    let signal = |text: &str| crate::types::Signal::parse(text).is_some();
-    signal(from) && (to.trim() == "0" || signal(to))
+    let is_signal = |text: &str| Signal::parse(text).is_some();
+    is_signal(from) && (to.trim() == "0" || is_signal(to))
 }
 
 #[cfg(test)]
@@ -62,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dumb_init_is_answered_for_to_the_letter() {
+    fn the_messages_are_those_of_dumb_init_letter_by_letter() {
         let missing =
             "Usage: dumb-init [option] program [args]\nTry dumb-init --help for full usage.\n";
         for (line, want) in [
@@ -80,10 +79,10 @@ mod tests {
             ("-r 15:derp app", REWRITE),
         ] {
             let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
-            let told = parse(&words, Persona::DumbInit);
-            assert_eq!(told, Err(Instead::Refuse(want.to_owned())), "{line}");
+            let got = parse(&words, Persona::DumbInit);
+            assert_eq!(got, Err(Instead::Usage(want.to_owned())), "{line}");
             let other = parse(&words, Persona::Tini);
-            assert!(!matches!(other, Err(Instead::Refuse(_))), "{line}: {other:?}");
+            assert!(!matches!(other, Err(Instead::Usage(_))), "{line}: {other:?}");
         }
         for line in ["-r 15:0 app", "-r TERM:QUIT app", "--check", "-P", "-r 1:40 app"] {
             let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();

@@ -1,20 +1,55 @@
-//! The command of a hook: a program with its arguments, or one of the built-in actions, which are told
-//! by the first word.
+//! The command of a hook: a program with its arguments, or a built-in action, which the first word names.
 
 use std::ffi::{CString, OsString};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
 
-use super::hooks::{Builtin, Task};
 use super::parse;
 use crate::machine::hooks::HookPhase;
+use crate::types::Signal;
+
+/// What a hook does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Task {
+    /// Runs a program.
+    Command(Vec<OsString>),
+    /// Does something that needs no program. Like a program, the action runs in a child of its own.
+    Builtin(Builtin),
+}
+
+/// The built-in actions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Builtin {
+    /// `sleep:5s`
+    Sleep(Duration),
+    /// `http:POST http://127.0.0.1:9000/drain`; GET without a method. An answer below 400 is a success.
+    Http {
+        /// GET, POST, PUT ...
+        method: String,
+        /// With an address, not with a name: a static program has no name service.
+        url: String,
+    },
+    /// `signal:TSTP`, sent to the scope.
+    Signal(Signal),
+    /// `touch:PATH`
+    Touch(CString),
+    /// `rm:PATH`; a file that does not exist is a success.
+    Remove(CString),
+    /// Succeeds if a socket listens on this port of this host. (Probes only.)
+    Connect(u16),
+    /// Succeeds if the file exists. (Probes only.)
+    Exists(CString),
+    /// `write:PATH TEXT`, for FIFOs that take commands. Waits for a reader.
+    Write(CString, Vec<u8>),
+}
 
 /// Splits a line as a shell would.
 pub(super) fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     shlex::bytes::split(line).ok_or_else(|| "a quote is not closed; close it".to_owned())
 }
 
-/// What the words of a hook of this phase mean.
+/// The task that the words of a hook of this phase mean.
 pub(super) fn task(phase: HookPhase, words: Vec<Vec<u8>>) -> Result<Task, String> {
     let first = usable(&words)?;
     let action = first.iter().position(|byte| *byte == b':').map(|colon| first.split_at(colon));
@@ -35,18 +70,18 @@ pub(super) fn task(phase: HookPhase, words: Vec<Vec<u8>>) -> Result<Task, String
     builtin.map(Task::Builtin)
 }
 
-/// The first word, if a program can be given these.
+/// The first word; an error if execve(2) cannot take these words.
 pub(super) fn usable(words: &[Vec<u8>]) -> Result<&[u8], String> {
     let Some(first) = words.first().filter(|first| !first.is_empty()) else {
         return Err("an empty command; write a program and its arguments".to_owned());
     };
     if words.iter().any(|word| word.contains(&0)) {
-        return Err("a byte 0 in a word, which no program can be given; take it out".to_owned());
+        return Err("a NUL byte in a word, which execve(2) cannot pass; remove it".to_owned());
     }
     Ok(first)
 }
 
-/// A word that means something to a shell only.
+/// A word that only a shell understands.
 pub(super) fn shell_operator(task: &Task) -> Option<&str> {
     const OPERATORS: [&str; 9] = ["&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"];
     let Task::Command(words) = task else { return None };
@@ -82,20 +117,20 @@ fn signal(phase: HookPhase, args: &[&[u8]]) -> Result<Builtin, String> {
         }
     };
     Err(format!(
-        "there is no app to be sent a signal {when}; move it to on-ready, on-reload, pre-stop or on-stop"
+        "there is no app to signal {when}; move it to on-ready, on-reload, pre-stop or on-stop"
     ))
 }
 
 fn c_path(path: &[u8]) -> Result<CString, String> {
-    // `task` has looked at every word.
-    CString::new(path).map_err(|_| "a byte 0 in a path; take it out".to_owned())
+    // `usable` has refused such words already.
+    CString::new(path).map_err(|_| "a NUL byte in a path; remove it".to_owned())
 }
 
 fn path(action: &str, args: &[&[u8]]) -> Result<CString, String> {
     match args {
         [path] => c_path(path),
         [] => Err(format!("{action} needs a path; write {action}:/run/app/draining")),
-        _ => Err(format!("{action} takes one path; write a path with blanks in quotes")),
+        _ => Err(format!("{action} takes one path; write a path with spaces in quotes")),
     }
 }
 
@@ -108,7 +143,7 @@ fn write(args: &[&[u8]]) -> Result<Builtin, String> {
     }
 }
 
-const NO_TLS: &str = "graceinit has no TLS, so that it stays small";
+const NO_TLS: &str = "graceinit has no TLS";
 
 fn http(args: &[&[u8]]) -> Result<Builtin, String> {
     let words = args.iter().map(|arg| text(&[arg])).collect::<Result<Vec<_>, String>>()?;
@@ -116,31 +151,31 @@ fn http(args: &[&[u8]]) -> Result<Builtin, String> {
         [url] if url.contains("://") => ("GET", url),
         [method, url] => (&method[..], url),
         [url] if url.starts_with("//") => {
-            return Err(format!("the action has to be named as well; write http:GET http:{url}"));
+            return Err(format!("the name of the action is missing; write http:GET http:{url}"));
         }
         _ => {
-            return Err("http needs an address, and perhaps a method before it; write http:POST \
+            return Err("http needs a URL, optionally after a method; write http:POST \
                         http://127.0.0.1:9000/drain"
                 .to_owned());
         }
     };
     if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        return Err(format!("'{method}' is no method; write GET, POST or PUT"));
+        return Err(format!("'{method}' is not a method; write GET, POST or PUT"));
     }
     Ok(Builtin::Http { method: method.to_owned(), url: address(url, EXAMPLE)? })
 }
 
 const EXAMPLE: &str = "http://127.0.0.1:9000/drain";
 
-/// `http://ADDRESS:PORT/PATH` with the address in numbers and the port in any case. The example is what
-/// to write instead of something that is no such thing.
+/// `http://ADDRESS:PORT/PATH` with the address in numbers, and the port written out. A message about another text
+/// shows `example`.
 pub(super) fn address(url: &str, example: &str) -> Result<String, String> {
     let Some(rest) = url.strip_prefix("http://") else {
         let why = if url.starts_with("https://") { NO_TLS } else { "not an http:// address" };
         return Err(format!("{why}; write {example}"));
     };
     if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("a blank or a foreign letter in the address; write it as %20".to_owned());
+        return Err("a space or a non-ASCII character in the URL; write a space as %20".to_owned());
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -160,14 +195,14 @@ pub(super) fn address(url: &str, example: &str) -> Result<String, String> {
     };
     let Some(ip) = ip else {
         return Err(format!(
-            "'{host}' is not an address in numbers, and a static program has no name service; write \
+            "'{host}' is not a numeric address, and graceinit resolves no names; write \
              127.0.0.1, [::1] or localhost"
         ));
     };
     let port = match port.map(str::parse::<u16>) {
         None => 80,
         Some(Ok(port)) if port > 0 => port,
-        Some(_) => return Err("no such port; write a number from 1 to 65535".to_owned()),
+        Some(_) => return Err("not a port; write a number from 1 to 65535".to_owned()),
     };
     Ok(format!("http://{}{slash}{path}", std::net::SocketAddr::new(ip, port)))
 }
@@ -175,7 +210,6 @@ pub(super) fn address(url: &str, example: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn read(line: &str) -> Result<Task, String> {
         task(HookPhase::PreStop, split(line.as_bytes())?)
@@ -221,50 +255,47 @@ mod tests {
             ("signal:NONE", "not a signal; write TERM, SIGTERM, 15 or RTMIN+3"),
             ("touch:", "touch needs a path; write touch:/run/app/draining"),
             ("rm:", "rm needs a path; write rm:/run/app/draining"),
-            ("rm:a b", "rm takes one path; write a path with blanks in quotes"),
+            ("rm:a b", "rm takes one path; write a path with spaces in quotes"),
             ("write:/a", "write needs a path and a text; write write:/run/app.fifo q"),
             ("write:", "write needs a path and a text; write write:/run/app.fifo q"),
             (
                 "http:",
-                "http needs an address, and perhaps a method before it; write http:POST \
+                "http needs a URL, optionally after a method; write http:POST \
                  http://127.0.0.1:9000/drain",
             ),
             (
                 "http:POST",
-                "http needs an address, and perhaps a method before it; write http:POST \
+                "http needs a URL, optionally after a method; write http:POST \
                  http://127.0.0.1:9000/drain",
             ),
             (
                 "http://127.0.0.1/x",
-                "the action has to be named as well; write http:GET http://127.0.0.1/x",
+                "the name of the action is missing; write http:GET http://127.0.0.1/x",
             ),
-            ("http:post http://127.0.0.1/", "'post' is no method; write GET, POST or PUT"),
+            ("http:post http://127.0.0.1/", "'post' is not a method; write GET, POST or PUT"),
             ("http:POST 127.0.0.1/", "not an http:// address; write http://127.0.0.1:9000/drain"),
-            (
-                "http:https://127.0.0.1/",
-                "graceinit has no TLS, so that it stays small; write http://127.0.0.1:9000/drain",
-            ),
+            ("http:https://127.0.0.1/", "graceinit has no TLS; write http://127.0.0.1:9000/drain"),
             (
                 "https://127.0.0.1/",
-                "graceinit has no TLS, so that it stays small; write http:POST \
+                "graceinit has no TLS; write http:POST \
                  http://127.0.0.1:9000/drain",
             ),
             (
                 "http:http://app.local/",
-                "'app.local' is not an address in numbers, and a static program has no name service; \
-                 write 127.0.0.1, [::1] or localhost",
+                "'app.local' is not a numeric address, and graceinit resolves no names; write 127.0.0.1, \
+                 [::1] or localhost",
             ),
             (
                 "http:http://[::1/",
-                "'[:' is not an address in numbers, and a static program has no name service; write \
+                "'[:' is not a numeric address, and graceinit resolves no names; write \
                  127.0.0.1, [::1] or localhost",
             ),
-            ("http:http://127.0.0.1:0/", "no such port; write a number from 1 to 65535"),
-            ("http:http://127.0.0.1:/", "no such port; write a number from 1 to 65535"),
-            ("http:http://127.0.0.1:99999/", "no such port; write a number from 1 to 65535"),
+            ("http:http://127.0.0.1:0/", "not a port; write a number from 1 to 65535"),
+            ("http:http://127.0.0.1:/", "not a port; write a number from 1 to 65535"),
+            ("http:http://127.0.0.1:99999/", "not a port; write a number from 1 to 65535"),
             (
                 "http:'http://127.0.0.1/a b'",
-                "a blank or a foreign letter in the address; write it as %20",
+                "a space or a non-ASCII character in the URL; write a space as %20",
             ),
         ] {
             assert_eq!(read(line), Err(want.to_owned()), "{line}");
@@ -276,12 +307,10 @@ mod tests {
             assert_eq!(
                 why,
                 format!(
-                    "there is no app to be sent a signal {when}; move it to on-ready, on-reload, pre-stop or \
+                    "there is no app to signal {when}; move it to on-ready, on-reload, pre-stop or \
                      on-stop"
                 )
             );
         }
     }
-
-    use crate::types::Signal;
 }

@@ -1,97 +1,96 @@
-//! The defaults that go with another program's name (see [`crate::persona`]).
+//! The defaults that another program's name brings (see [`crate::cli::persona`]).
 
 use std::time::Duration;
 
-use super::found::Found;
-use super::parse;
-use super::reader::{self, Reader};
-use super::source::Source;
+use super::reader::Reader;
+use super::source::{Found, Source};
+use super::{defaults, parse};
 use crate::cli::persona::Persona;
-use crate::cli::{Group, OPTIONS};
+use crate::cli::{Group, OPTIONS, OptionId};
 use crate::machine::budget::ENDLESS;
 use crate::machine::plan::Plan;
 use crate::types::Signal;
 
-/// Options that the originals have too, and what only the log is concerned with: they ask for no more than
-/// an init that passes signals on.
-const NO_MORE: [&str; 5] = ["scope", "rewrite", "v", "log-level", "log-format"];
+/// Options that the replaced programs have too, or that concern the log only: they ask for nothing that an init that
+/// forwards signals does not do.
+const PLAIN: [OptionId; 5] = [
+    OptionId::Scope,
+    OptionId::Rewrite,
+    OptionId::Verbosity,
+    OptionId::LogLevel,
+    OptionId::LogFormat,
+];
 
-impl Reader<'_> {
-    pub(super) fn persona(&self) -> Persona {
-        self.place.persona
+/// Whether graceinit replaces another program and no setting asks for more than that program does. Then graceinit
+/// behaves like it: every signal is forwarded, TERM and INT too, each time it arrives, and there is no stop in phases.
+pub(super) fn is_plain(reader: &Reader<'_>) -> bool {
+    if reader.persona() == Persona::Graceinit {
+        return false;
     }
+    let more = |group| match group {
+        Group::Stop | Group::Hooks | Group::Ready | Group::Drain | Group::Watch => true,
+        Group::Process | Group::Tools => false,
+    };
+    let mut others = OPTIONS.iter().filter(|opt| more(opt.group) && !PLAIN.contains(&opt.id));
+    reader.lookup.contents.hooks.is_empty() && !others.any(|opt| reader.lookup.is_set(opt.id))
+}
 
-    /// Whether graceinit stands in for another program and nothing was asked for that it does not do.
-    /// Then it does what that one does: every signal is passed on, TERM and INT like all others and as
-    /// often as they come, and nothing of a stop in phases happens.
-    pub(super) fn is_plain(&self) -> bool {
-        if self.persona() == Persona::Graceinit {
-            return false;
-        }
-        let more = |group| match group {
-            Group::Stop | Group::Hooks | Group::Ready | Group::Drain | Group::Watch => true,
-            Group::Process | Group::Tools => false,
-        };
-        let mut asks = OPTIONS.iter().filter(|opt| more(opt.group) && !NO_MORE.contains(&opt.name));
-        self.contents.hooks.is_empty() && !asks.any(|opt| self.asks_for(opt.name))
+/// `--grace`. Under the name of another program there is no deadline unless one was set.
+pub(super) fn grace(reader: &mut Reader<'_>) -> Duration {
+    if reader.persona() != Persona::Graceinit && !reader.lookup.is_set(OptionId::Grace) {
+        reader.record_default(OptionId::Grace, "none", reader.persona().reason());
+        return ENDLESS;
     }
+    reader.one(OptionId::Grace, parse::duration).unwrap_or_default()
+}
 
-    /// `--grace`; the others have no deadline unless one was asked for.
-    pub(super) fn grace(&mut self) -> Duration {
-        if self.persona() != Persona::Graceinit && !self.asks_for("grace") {
-            self.note("grace", "none", self.persona().why());
-            return ENDLESS;
-        }
-        self.one("grace", parse::duration).unwrap_or_default()
-    }
+/// The time for leftovers where there is no deadline: graceinit's default. After the app has exited by itself, leftovers
+/// must not keep the container running for ever.
+pub(super) fn leftovers(reader: &Reader<'_>) -> Duration {
+    let default = defaults::default(OptionId::Grace, reader.lookup.place);
+    default.and_then(|(text, _)| parse::duration(text).ok()).unwrap_or_default()
+}
 
-    /// What leftovers get where there is no deadline: as long as graceinit gives by default. An app that has
-    /// gone by itself must not leave a container that never ends.
-    pub(super) fn leftovers(&self) -> Duration {
-        let usual = reader::default("grace", self.place);
-        usual.and_then(|(text, _)| parse::duration(text).ok()).unwrap_or_default()
+/// `--stop-on`; a plain init begins no stop.
+pub(super) fn stop_on(reader: &mut Reader<'_>, is_plain: bool) -> Vec<Signal> {
+    if is_plain {
+        reader.record_default(OptionId::StopOn, "none", reader.persona().reason());
+        return Vec::new();
     }
+    reader.one(OptionId::StopOn, parse::stop_signals).unwrap_or_default()
+}
 
-    pub(super) fn stop_on(&mut self, plain: bool) -> Vec<Signal> {
-        if plain {
-            self.note("stop-on", "none", self.persona().why());
-            return Vec::new();
-        }
-        self.one("stop-on", parse::stop_signals).unwrap_or_default()
+/// Refuses options that need a deadline where there is none.
+#[cold]
+pub(super) fn times_without_end(reader: &mut Reader<'_>) {
+    let name = reader.persona().name();
+    for (id, lacks) in [
+        (OptionId::GraceMax, "it moves the deadline"),
+        (OptionId::Diagnose, "it is sent before the deadline"),
+    ] {
+        let written = |found: &&Found| !matches!(found.source, Source::Profile(_));
+        let Some(found) = reader.asked(id).filter(written).cloned() else { continue };
+        let why = format!("{lacks}, and {name} has none; set GRACEINIT_GRACE too");
+        reader.wrong(id, &found, why);
     }
+}
 
-    /// What needs a deadline, where there is none.
-    #[cold]
-    pub(super) fn times_without_end(&mut self) {
-        let name = self.persona().name();
-        for (option, lacks) in [
-            ("grace-max", "there is none that could be moved"),
-            ("diagnose", "it is sent before SIGKILL"),
-        ] {
-            let written = |found: &&Found| !matches!(found.source, Source::Profile(_));
-            let Some(found) = self.asked(option).filter(written).cloned() else { continue };
-            let why = format!("{lacks}, as {name} has no deadline; set GRACEINIT_GRACE too");
-            self.wrong(option, &found, why);
-        }
+/// A stop that does more than forward a signal must end before the container is killed.
+#[cold]
+pub(super) fn warn_of_no_deadline(reader: &mut Reader<'_>, plan: &Plan) {
+    let lasts = !plan.hooks.pre_stop.is_empty() || !plan.hooks.on_stop.is_empty();
+    if plan.grace == ENDLESS && (lasts || plan.drain.is_some() || plan.ladder.len() > 1) {
+        let name = reader.persona().name();
+        reader.warnings.push(format!(
+            "this stop has no deadline, as {name} has none: set GRACEINIT_GRACE (docker stop and podman \
+             stop kill after 10 s, so 7s fits; Kubernetes after terminationGracePeriodSeconds)"
+        ));
     }
+}
 
-    /// A stop that does more than pass a signal on should end before the container is killed.
-    #[cold]
-    pub(super) fn warn_of_no_deadline(&mut self, plan: &Plan) {
-        let lasts = !plan.hooks.pre_stop.is_empty() || !plan.hooks.on_stop.is_empty();
-        if plan.grace == ENDLESS && (lasts || plan.drain.is_some() || plan.ladder.len() > 1) {
-            let name = self.persona().name();
-            self.warnings.push(format!(
-                "this stop has no deadline, as {name} has none: set GRACEINIT_GRACE (docker stop and podman \
-                 stop kill after 10 s, which 7s fits; Kubernetes after terminationGracePeriodSeconds)"
-            ));
-        }
-    }
-
-    /// dumb-init gives the app a session of its own, unless it is to signal that child alone.
-    pub(super) fn session(&self) -> bool {
-        let single = self.given.options.iter().any(|(name, _)| *name == "c");
-        let no_session = self.says("scope").is_some();
-        self.persona() == Persona::DumbInit && !single && !no_session
-    }
+/// dumb-init gives the app a session of its own, except where it signals the child alone.
+pub(super) fn session(reader: &Reader<'_>) -> bool {
+    let is_single = reader.lookup.given.has(OptionId::ScopeMain);
+    let no_session = reader.lookup.replaced_programs_value(OptionId::Scope).is_some();
+    reader.persona() == Persona::DumbInit && !is_single && !no_session
 }

@@ -1,5 +1,5 @@
-//! The optional TOML file. Its keys are the options of the table in `cli`, and `[[hook.PHASE]]`; here it
-//! becomes values in the notation of the command line, each with its place.
+//! The optional TOML file. Its keys are the options of the table in `cli`, and `[[hook.PHASE]]`. The values are given on
+//! in the notation of the command line, each with its place in the file.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
@@ -11,17 +11,16 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::found::{At, Found};
-use super::source::Source;
-use crate::cli::{Kind, OPTIONS, Opt};
-use crate::life::hooks::environment;
+use super::HOOK_VARIABLES;
+use super::source::{At, Found, Source};
+use crate::cli::{Kind, OPTIONS, Opt, OptionId, Toml};
 use crate::machine::hooks::HookPhase;
 
-/// Nobody writes that much by hand.
+/// A larger file was not written by hand: it is a wrong path.
 const LARGEST: u64 = 1 << 16;
-/// A file that is no TOML at all would have a mistake in every line.
+/// A file that is not TOML has a mistake in every line.
 const MOST_SYNTAX_ERRORS: usize = 10;
-/// A line is cut to so many letters when it is shown.
+/// Longer lines are cut where a message shows them.
 const WIDEST: usize = 120;
 
 /// The text of the file.
@@ -31,14 +30,14 @@ pub(super) struct File {
     text: String,
 }
 
-/// What it says.
+/// The settings in the file.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    /// Options by name.
-    pub(super) options: Vec<(&'static str, Vec<Found>)>,
+    /// The options with their values.
+    pub(super) options: Vec<(OptionId, Vec<Found>)>,
     /// The `[[hook.PHASE]]` tables.
     pub(super) hooks: Vec<(HookPhase, Vec<Block>)>,
-    /// What cannot be understood, with its place.
+    /// What is wrong, with its place.
     pub(super) mistakes: Vec<(usize, String)>,
 }
 
@@ -73,7 +72,7 @@ impl Block {
     }
 }
 
-/// The keys of a `[[hook.PHASE]]`, and what each takes.
+/// The keys of a `[[hook.PHASE]]`, and the types of their values.
 const HOOK_KEYS: [(&str, Takes); 8] = [
     ("name", Takes::Text("NAME")),
     ("command", Takes::Text("CMD")),
@@ -100,17 +99,14 @@ enum Takes {
 
 impl Takes {
     fn of(kind: Kind) -> Takes {
-        match kind {
-            Kind::Flag => Takes::Truth,
-            Kind::Count => Takes::Number,
-            Kind::One(value) | Kind::List(value) | Kind::Perhaps(value) | Kind::Many(value) => {
-                match value {
-                    "DUR" => Takes::Time,
-                    "N" | "CODE" | "USER[:GROUP]" => Takes::Number,
-                    _ if value.starts_with("SIG") || value.starts_with("PORT") => Takes::Number,
-                    _ => Takes::Text(value),
-                }
-            }
+        match kind.value() {
+            Some(value) => match value.toml {
+                Toml::Duration => Takes::Time,
+                Toml::Number => Takes::Number,
+                Toml::Text => Takes::Text(value.name),
+            },
+            None if kind == Kind::Flag => Takes::Truth,
+            None => Takes::Number,
         }
     }
 
@@ -125,17 +121,16 @@ impl Takes {
 }
 
 impl File {
-    /// Reads the file.
-    ///
-    /// # Errors
-    /// Why it cannot be used, and what to do.
+    /// Reads the file; an error says why the file cannot be used, and what to do.
     pub(super) fn read(path: &OsStr) -> Result<File, String> {
         let unread = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => {
-                "there is no such file; put it there, or leave the option out".to_owned()
+                "the file does not exist; create it, or remove the option".to_owned()
             }
             io::ErrorKind::PermissionDenied => {
-                "it may not be read by this user; chmod it, or mount it readable".to_owned()
+                "this user has no permission to read it; change the mode of the file, or mount it \
+                 readable"
+                    .to_owned()
             }
             _ => format!("{error}; name a file that can be read"),
         };
@@ -143,20 +138,17 @@ impl File {
         if about.is_dir() {
             return Err("it is a directory; name the file in it".to_owned());
         }
-        // A FIFO without a writer would hold the start up for ever.
+        // Opening a FIFO without a writer blocks for ever.
         if !about.is_file() {
-            return Err("it is no regular file; name one".to_owned());
+            return Err("it is not a regular file; name one".to_owned());
         }
         let mut bytes = Vec::new();
-        // Some of what /proc calls regular files waits for news.
+        // Some files of /proc are regular files, and a read of them blocks (/proc/kmsg).
         let mut options = fs::OpenOptions::new();
         let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unread)?;
         file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unread)?;
         if bytes.len() as u64 > LARGEST {
-            return Err(
-                "it is larger than 64 KiB, which nobody has written by hand; name the right file"
-                    .to_owned(),
-            );
+            return Err("it is larger than 64 KiB; name the right file".to_owned());
         }
         let text = String::from_utf8(bytes).map_err(|error| {
             let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
@@ -168,20 +160,20 @@ impl File {
         Ok(File { path: path.to_string_lossy().into(), text })
     }
 
-    /// What it says, and what is wrong with that as far as it can be told without its meaning.
+    /// The settings in the file, and what is wrong with the syntax, the keys and the types.
     pub(super) fn contents(&self) -> Contents {
         let (root, errors) = DeTable::parse_recoverable(&self.text);
         let mut walk = Walk { file: self, contents: Contents::default() };
         if errors.is_empty() {
             walk.root(root.get_ref());
         } else {
-            // What the parser makes of the rest may be anything.
+            // After an error of syntax the parser guesses, so the rest is not looked at.
             walk.syntax(&errors);
         }
         walk.contents
     }
 
-    /// What is wrong with a value.
+    /// The message about a value.
     pub(super) fn wrong(&self, at: &At, why: &str) -> String {
         self.mistake(at.span.start, &format!("{} = {}", at.key, self.raw(&at.span)), why)
     }
@@ -220,7 +212,7 @@ impl File {
     }
 }
 
-/// A line and what stands before its caret: long ones cut, nothing that could move the cursor.
+/// A line, and the space before the caret below it. Long lines are cut, and control characters are replaced.
 fn shown(line: &str, column: usize) -> (String, String) {
     let skip = if line.chars().count() > WIDEST { column.saturating_sub(WIDEST / 2) } else { 0 };
     let cut: String = line.chars().skip(skip).take(WIDEST).map(visible).collect();
@@ -250,7 +242,7 @@ impl Walk<'_> {
         for error in errors {
             let place = error.span().map_or(0, |span| span.start);
             let (line, _, text) = self.file.line(place);
-            // One mistake often brings others with it.
+            // One mistake often causes others in the same line.
             if lines.contains(&line) || lines.len() == MOST_SYNTAX_ERRORS {
                 continue;
             }
@@ -295,7 +287,7 @@ impl Walk<'_> {
             _ => self.scalar(takes, key, value).map(|found| vec![found]),
         };
         if let Some(found) = found {
-            self.contents.options.push((opt.name, found));
+            self.contents.options.push((opt.id, found));
         }
     }
 
@@ -315,7 +307,7 @@ impl Walk<'_> {
                 let number = i64::from_str_radix(number.as_str(), number.radix());
                 number.ok().map(|number| number.to_string())
             }
-            // Rust writes numbers without an exponent.
+            // Rust writes floating-point numbers without an exponent.
             (DeValue::Float(number), Takes::Time) => {
                 let number = number.as_str().parse::<f64>().ok();
                 number.map(|number| number.to_string())
@@ -327,7 +319,7 @@ impl Walk<'_> {
         }
         let kind = value.get_ref().type_str();
         let subject = format!("{key} = {}", self.file.raw(&value.span()));
-        let why = format!("{key} takes no such {kind}; write {}", takes.example());
+        let why = format!("{key} takes no {kind}; write {}", takes.example());
         self.wrong(value.span().start, &subject, &why);
         None
     }
@@ -342,7 +334,7 @@ impl Walk<'_> {
             let Some(phase) = HookPhase::ALL.into_iter().find(|phase| phase.as_str() == name)
             else {
                 let names = HookPhase::ALL.map(HookPhase::as_str).join(", ");
-                let why = format!("no phase that has hooks; write one of {names}");
+                let why = format!("not a phase with hooks; write one of {names}");
                 let subject = format!("hook.{}", self.file.raw(&key.span()));
                 self.wrong(key.span().start, &subject, &why);
                 continue;
@@ -426,17 +418,17 @@ impl Walk<'_> {
         for (key, value) in table {
             let name: &str = key.get_ref();
             let subject = format!("env.{}", self.file.raw(&key.span()));
-            if environment::NAMES.contains(&name) || name == "TRACEPARENT" {
-                let why = "graceinit sets this one itself; write another name";
+            if HOOK_VARIABLES.contains(&name) || name == "TRACEPARENT" {
+                let why = "graceinit sets this variable itself; write another name";
                 self.wrong(key.span().start, &subject, why);
             } else if name.is_empty() || name.contains('=') {
-                let why = "not the name of a variable; write one without =";
+                let why = "not the name of a variable; write a name without =";
                 self.wrong(key.span().start, &subject, why);
             } else if let Some(value) = self.scalar(Takes::Text("VALUE"), name, value) {
                 match CString::new(format!("{name}={}", value.text())) {
                     Ok(entry) => list.push(entry),
                     Err(_) => {
-                        let why = "a byte 0, which no variable can hold; take it out";
+                        let why = "a NUL byte, which a variable cannot hold; remove it";
                         self.wrong(key.span().start, &subject, why);
                     }
                 }
@@ -446,7 +438,7 @@ impl Walk<'_> {
     }
 }
 
-/// Why this is no key, and what was meant, if that can be told.
+/// What is wrong with an unknown key: the message names the key that was meant, or all keys.
 fn no_key(name: &str) -> String {
     let letter = |opt: &&Opt| {
         let short = opt.short.is_some_and(|letter| name.chars().eq([letter]));
@@ -462,17 +454,19 @@ fn no_key(name: &str) -> String {
         return format!("not a key of graceinit; write {meant}");
     }
     match name {
-        "l" => return "the licence is shown by the flag only; write graceinit -l".to_owned(),
-        "config" => return "a file cannot name another one; write all into this file".to_owned(),
+        "l" => return "the licence is printed by the flag only; write graceinit -l".to_owned(),
+        "config" => {
+            return "a file cannot name another file; write all settings into this file".to_owned();
+        }
         "check" => {
-            return "a check is asked for by the flag only; write graceinit --check".to_owned();
+            return "a check is requested by the flag only; write graceinit --check".to_owned();
         }
         "probe" => {
-            return "a probe is asked for by the flag only; write graceinit --probe ready"
+            return "a probe is requested by the flag only; write graceinit --probe ready"
                 .to_owned();
         }
         "render" => {
-            return "a page is asked for by the flag only; write graceinit --render report.json"
+            return "a page is requested by the flag only; write graceinit --render report.json"
                 .to_owned();
         }
         _ => {}

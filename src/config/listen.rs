@@ -1,26 +1,25 @@
-//! `--listen`: where others may ask how the app is.
+//! `--listen`: where graceinit answers HTTP.
 
 use super::reader::Reader;
+use crate::cli::OptionId;
 use crate::sys::listen::Address;
 
-impl Reader<'_> {
-    #[cold]
-    pub(super) fn listen(&mut self) -> Vec<Address> {
-        let addresses = self.each("listen", address);
-        if self.has_failed("listen") {
-            return addresses;
-        }
-        let found = self.all_known("listen").to_vec();
-        for (index, found) in found.iter().enumerate() {
-            if addresses.iter().take(index).any(|one| Some(one) == addresses.get(index)) {
-                self.wrong("listen", found, "it is there twice; write it once");
-            }
-        }
-        addresses
+#[cold]
+pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Address> {
+    let addresses = reader.each(OptionId::Listen, address);
+    if reader.has_failed(OptionId::Listen) {
+        return addresses;
     }
+    let found = reader.all_known(OptionId::Listen).to_vec();
+    for (index, found) in found.iter().enumerate() {
+        if addresses.iter().take(index).any(|one| Some(one) == addresses.get(index)) {
+            reader.wrong(OptionId::Listen, found, "it is given twice; give it once");
+        }
+    }
+    addresses
 }
 
-/// `:9180` is what Prometheus and programs in Go call every address of both families.
+/// `:9180` means every address of both families, as in Prometheus and in Go programs.
 fn address(text: &str) -> Result<Address, String> {
     let text = text.trim();
     let every = text.strip_prefix(':').filter(|rest| !rest.is_empty());
@@ -30,7 +29,7 @@ fn address(text: &str) -> Result<Address, String> {
     }
 }
 
-/// Whether others than this host can connect to it.
+/// Whether clients on other hosts can connect to the address.
 pub(super) fn is_open(address: &Address) -> bool {
     match address {
         Address::Tcp(address) => !address.ip().to_canonical().is_loopback(),

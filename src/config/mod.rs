@@ -1,5 +1,5 @@
-//! Flags, variables, the file and the profile become the configuration. Every mistake is refused here, all of them at
-//! once, each with its source: later code cannot meet a bad value.
+//! Builds the configuration from flags, variables, the file, the profile and the defaults. All mistakes are refused here,
+//! at once and each with its source, so the rest of the program never sees a bad value.
 
 use std::ffi::{CString, OsString};
 use std::rc::Rc;
@@ -8,8 +8,8 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use crate::account::log::Format;
-use crate::cli::Given;
 use crate::cli::persona::Persona;
+use crate::cli::{Given, OPTIONS, OptionId};
 use crate::config::user::User;
 use crate::machine::hooks::HookPhase;
 use crate::machine::plan::{ExitRules, PerPhase, Plan, Rewrite, Scope, StopAgain};
@@ -19,80 +19,79 @@ use crate::types::{Signal, SignalSet};
 
 mod commands;
 mod conflicts;
-pub mod drain;
+mod defaults;
+mod drain;
 mod drop_in;
 mod file;
-mod found;
-mod hooklist;
 pub mod hooks;
 mod listen;
+mod lookup;
 pub mod outputs;
 mod parse;
 pub mod profiles;
 mod reader;
 mod ready;
-mod silence;
 pub mod source;
 pub mod user;
 
 use drain::Drain;
-use hooklist::{Draft, Usual};
-use hooks::{Hook, Task};
+use hooks::{Draft, Hook, Task, Usual};
 use outputs::{Tool, Watch};
 use reader::Reader;
 use ready::Readiness;
 use source::Source;
 
-/// Everything that a life needs to know beforehand.
+/// The configuration of a life.
 #[derive(Debug)]
 pub struct Config {
     /// The app.
     pub command: Vec<OsString>,
-    /// What the machine is told, and shares with us.
+    /// The part that the machine needs too.
     pub plan: Rc<Plan>,
-    /// The hooks, in the order of the plan's limits.
+    /// The hooks; the plan has their limits at the same places.
     pub hooks: PerPhase<Vec<Hook>>,
-    /// Who the app and the hooks run as.
+    /// The user that the app and the hooks run as.
     pub user: Option<User>,
     /// `-p`
     pub parent_signal: Option<Signal>,
     /// `-w`
     pub warn_on_reap: bool,
-    /// Nothing was asked for that an init of another name does not do: signals are passed on, orphans reaped,
-    /// and everything else is left as it is.
+    /// graceinit replaces another program and no setting asks for more than that program does: signals are forwarded
+    /// and orphans reaped, and there is no stop in phases.
     pub plain: bool,
-    /// What is logged.
+    /// `--log-level`, raised by `-v`
     pub level: LevelFilter,
     /// `--log-format`
     pub log_format: Format,
-    /// What is odd but no mistake.
+    /// What looks wrong but is allowed.
     pub warnings: Vec<String>,
-    /// `--ready`, in the order of the plan's conditions.
+    /// `--ready`; the plan has the conditions at the same places.
     pub ready: Vec<Ready>,
-    /// `--ready-file`: exists exactly while the app is ready.
+    /// `--ready-file`
     pub ready_file: Option<CString>,
-    /// `--drain`; `None`: no ports are looked at.
+    /// `--drain`; `None`: connections are not watched.
     pub drain: Option<Ports>,
     /// `--listen`
     pub listen: Vec<Address>,
     /// `--metrics-file`, `--report`
     pub watch: Watch,
-    /// `--probe`, `--render`: no app is started.
+    /// `--probe`, `--render`, `-P`: no app is started.
     pub tool: Option<Tool>,
-    /// `--check`: nothing is to be started, and there may be no command.
+    /// `--check`: nothing is started, and there may be no command.
     pub check: Option<Check>,
-    /// What is in force, in the order of [`crate::cli::OPTIONS`]; hooks are above. Empty where nobody is told.
+    /// The values in force, in the order of [`crate::cli::OPTIONS`], without the hooks. Empty where neither the log nor
+    /// an output shows them.
     pub settings: Vec<Setting>,
 }
 
-/// One value in force.
+/// The value of an option that is in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Setting {
-    /// The option's name.
-    pub name: &'static str,
-    /// As it was written; several with a comma between them.
+    /// The option.
+    pub option: OptionId,
+    /// As it was written; several values with a comma between them.
     pub value: String,
-    /// Who said so.
+    /// Where the value was found.
     pub source: Source,
 }
 
@@ -101,11 +100,11 @@ pub struct Setting {
 pub struct Ready {
     /// As it was written.
     pub text: String,
-    /// What has to hold.
+    /// The condition.
     pub when: When,
 }
 
-/// What has to hold before the app counts as ready.
+/// A condition of readiness.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum When {
     /// `notify`
@@ -116,34 +115,33 @@ pub enum When {
     Signal(Signal),
     /// `after:DUR`
     After(Duration),
-    /// `tcp:PORT`, `http://…`, `exec:CMD`, `file:PATH`: done again and again by a child, until it ends
-    /// with 0.
+    /// `tcp:PORT`, `http://…`, `exec:CMD`, `file:PATH`: a child runs the task again and again until it exits with 0.
     Probe(Task),
 }
 
 /// `--drain`
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ports {
-    /// These.
+    /// The ports that were named.
     List(Vec<u16>),
-    /// Those that the app's tree listens on.
+    /// `auto`: the ports that processes of the app listen on.
     Auto,
 }
 
 impl Config {
-    /// Somebody reads the account.
+    /// Whether metrics or a report are wanted.
     pub fn is_watched(&self) -> bool {
         self.watch.writes_files() || !self.listen.is_empty()
     }
 
-    /// Whether anything that comes after the app's start may depend on the working directory: a hook or a
-    /// probe that is run in it, a path that may be relative to it.
+    /// Whether anything after the app's start may need the working directory: a hook or a probe that runs in it, a path
+    /// relative to it.
     pub fn needs_directory(&self) -> bool {
         let hooks = HookPhase::ALL.iter().any(|phase| !self.hooks.of(*phase).is_empty());
         hooks || !self.ready.is_empty() || self.ready_file.is_some() || self.is_watched()
     }
 
-    /// What `--listen` lets others see who are not on this host; `None`: there are none.
+    /// What clients on other hosts can read at `--listen`; `None`: no address can be reached from other hosts.
     pub fn exposed(&self) -> Option<String> {
         let open: Vec<String> = self
             .listen
@@ -153,15 +151,26 @@ impl Config {
             .collect();
         (!open.is_empty()).then(|| {
             format!(
-                "whoever can reach {} can read metrics, settings, command lines, the names of processes and \
-                 what hooks print; --listen 127.0.0.1:PORT answers this host (or pod) only",
+                "every client that can reach {} can read metrics, settings, command lines, the names of \
+                 processes and \
+                 what hooks print; --listen 127.0.0.1:PORT serves this host (or pod) only",
                 open.join(" and ")
             )
         })
     }
 }
 
-/// What a plan is held against (`--check`).
+/// Why there is no configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// Every mistake, each a sentence that names its source and what to write instead.
+    pub mistakes: Vec<String>,
+    /// How the mistakes are to be written: as the log would be. For people where there would be no log
+    /// (`--check`, `--probe`, `--render`, `-P`).
+    pub format: Format,
+}
+
+/// What the plan of a stop is compared with (`--check`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Check {
     /// Nothing.
@@ -172,7 +181,7 @@ pub enum Check {
     Kubernetes(Duration),
 }
 
-/// Where this runs, as far as defaults depend on it.
+/// The place where graceinit runs, as far as defaults depend on it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Place {
     /// KUBERNETES_SERVICE_HOST is set.
@@ -181,14 +190,14 @@ pub struct Place {
     pub container: bool,
     /// stderr is a terminal.
     pub terminal: bool,
-    /// Whose name graceinit was called by.
+    /// The program whose name graceinit was called by.
     pub persona: Persona,
-    /// Whether a descriptor was inherited open; without, none was.
+    /// Tells whether a descriptor was inherited open; `None`: no descriptor was.
     pub is_open: Option<fn(i32) -> bool>,
 }
 
 impl Place {
-    /// Looks. Before graceinit opens anything itself.
+    /// Finds out. Must be called before graceinit opens any descriptor itself.
     pub fn here(persona: Persona) -> Place {
         let kubernetes = process::variable("KUBERNETES_SERVICE_HOST").is_some();
         let container = !kubernetes
@@ -198,10 +207,10 @@ impl Place {
     }
 }
 
-/// The variables that this module reads, as bytes.
+/// Variables with their values, as bytes.
 pub type Variables<'a> = [(&'a str, &'a [u8])];
 
-/// Those of the environment.
+/// The variables of the environment that are read here.
 pub fn our_variables(persona: Persona) -> Vec<(&'static str, &'static [u8])> {
     process::environment()
         .filter_map(|entry| {
@@ -214,6 +223,26 @@ pub fn our_variables(persona: Persona) -> Vec<(&'static str, &'static [u8])> {
         .collect()
 }
 
+/// Variables that graceinit sets for its hooks. They are taken out of the environment that a hook inherits: where
+/// graceinit itself runs in a hook, they describe another life. The last three belong to sd_notify(3), between the
+/// app and the service manager.
+pub const HOOK_VARIABLES: [&str; 14] = [
+    "GRACEINIT_PHASE",
+    "GRACEINIT_HOOK",
+    "GRACEINIT_ATTEMPT",
+    "GRACEINIT_REASON",
+    "GRACEINIT_SIGNAL",
+    "GRACEINIT_SENDER_PID",
+    "GRACEINIT_APP_PID",
+    "GRACEINIT_EXIT_CODE",
+    "GRACEINIT_EXIT_SIGNAL",
+    "GRACEINIT_DEADLINE",
+    "GRACEINIT_BUDGET_MS",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+];
+
 /// The second variable for `--grace`, known from other servers.
 const GRACE_EXIT_TIMEOUT: &str = "GRACE_EXIT_TIMEOUT";
 
@@ -221,64 +250,61 @@ const GRACE_EXIT_TIMEOUT: &str = "GRACE_EXIT_TIMEOUT";
 ///
 /// # Errors
 /// Every mistake, each a sentence that names its source and what to write instead.
-pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Config, Vec<String>> {
-    if silence::reigns(&given, variables, place) {
-        return Ok(silence::config(given.command, place.container));
-    }
-    in_full(given, variables, place, false)
+pub fn build(given: Given, variables: &Variables<'_>, place: Place) -> Result<Config, Refusal> {
+    build_from(given, variables, place, false)
 }
 
-/// The same, and what is in force is told whoever is there to hear it.
+/// The same, with [`Config::settings`] filled in any case.
 ///
 /// # Errors
 /// The same.
-pub fn build_told(
+pub fn build_with_settings(
     given: Given,
     variables: &Variables<'_>,
     place: Place,
-) -> Result<Config, Vec<String>> {
-    in_full(given, variables, place, true)
+) -> Result<Config, Refusal> {
+    build_from(given, variables, place, true)
 }
 
-/// From what every option is found to be.
-#[cold]
-fn in_full(
+fn build_from(
     given: Given,
     variables: &Variables<'_>,
     place: Place,
-    told: bool,
-) -> Result<Config, Vec<String>> {
+    with_settings: bool,
+) -> Result<Config, Refusal> {
     if outputs::wants_tool(&given) {
-        return instead(&given, variables);
+        return build_tool(&given, variables);
     }
     let mut reader = Reader::new(&given, variables, place);
-    let plain = reader.is_plain();
+    let plain = drop_in::is_plain(&reader);
     let (plan, hooks, about) = plan(&mut reader, plain);
-    let user = reader.one("user", reader::user);
-    reader.one("s", parse::truth);
-    let parent_signal = reader.one("p", parse::signal);
-    let warn_on_reap = reader.one("w", parse::truth).unwrap_or(false);
+    let user = reader.one(OptionId::User, user::read);
+    reader.one(OptionId::Subreaper, parse::truth);
+    let parent_signal = reader.one(OptionId::ParentSignal, parse::signal);
+    let warn_on_reap = reader.one(OptionId::WarnReap, parse::truth).unwrap_or(false);
     let level = level(&mut reader);
-    let log_format = reader.one("log-format", outputs::format).unwrap_or_default();
-    let check = reader.one("check", parse::check).flatten();
+    let log_format = outputs::log_format(&mut reader);
+    let check = reader.one(OptionId::Check, parse::check).flatten();
     if given.command.is_empty() && check.is_none() {
         reader.wrong_at_all(format!(
             "there is no command to run; write {} [OPTIONS] -- COMMAND [ARG]...",
             place.persona.name()
         ));
     }
-    reader.unknown_variables();
-    // Texts for those who are told what is in force: few lives have one, and all would pay for them.
-    let told = told
+    warn_of_unknown_variables(&mut reader);
+    // Few lives log or report their settings, so only those pay for the texts.
+    let with_settings = with_settings
         || about.watch.writes_files()
         || !about.listen.is_empty()
         || check.is_some()
         || level >= LevelFilter::Info;
-    let settings = if told { reader.settings() } else { Vec::new() };
+    let settings = if with_settings { reader.settings() } else { Vec::new() };
     let mistakes = reader.mistakes();
     let Reader { warnings, .. } = reader;
     if !mistakes.is_empty() {
-        return Err(mistakes);
+        let is_check = check.is_some() || given.has(OptionId::Check);
+        let format = if is_check { Format::Text } else { log_format };
+        return Err(Refusal { mistakes, format });
     }
     let command = given.command;
     Ok(Config {
@@ -303,16 +329,17 @@ fn in_full(
     })
 }
 
-/// No app is started: all else is as if nothing had been said.
+/// For a tool that starts no app: everything but the tool's own settings has its default.
 #[cold]
-fn instead(given: &Given, variables: &Variables<'_>) -> Result<Config, Vec<String>> {
-    let (tool, listen) = outputs::tool(given, variables)?;
-    let nobody = Given { command: vec![OsString::new()], ..Given::default() };
-    let silent = build(nobody, &[], Place::default())?;
-    Ok(Config { command: Vec::new(), tool: Some(tool), listen, ..silent })
+fn build_tool(given: &Given, variables: &Variables<'_>) -> Result<Config, Refusal> {
+    let refusal = |mistakes| Refusal { mistakes, format: Format::Text };
+    let (tool, listen) = outputs::tool(given, variables).map_err(refusal)?;
+    let no_app = Given { command: vec![OsString::new()], ..Given::default() };
+    let defaults = build(no_app, &[], Place::default())?;
+    Ok(Config { command: Vec::new(), tool: Some(tool), listen, ..defaults })
 }
 
-/// What the plan does not need to know of readiness, drain and observer.
+/// The settings of readiness, drain and outputs that are not in the plan.
 #[derive(Default)]
 struct About {
     readiness: Readiness,
@@ -322,53 +349,49 @@ struct About {
 }
 
 fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, About) {
-    // What has a default is there, unless it could not be read: then nothing comes of this plan.
-    let grace = reader.grace();
-    let grace_max = reader.one("grace-max", parse::duration).unwrap_or(grace);
-    let post_stop_timeout = reader.one("post-stop-timeout", parse::duration).unwrap_or_default();
-    let stop_on = reader.stop_on(plain);
-    let ladder = reader.one("stop-signal", parse::ladder).unwrap_or_default();
-    reader.short_scope();
-    let scope = reader.one("scope", parse::scope).unwrap_or(Scope::Group);
+    // An option with a default has a value here, unless the value could not be read; then the plan is not used.
+    let grace = drop_in::grace(reader);
+    let grace_max = reader.one(OptionId::GraceMax, parse::duration).unwrap_or(grace);
+    let post_stop_timeout =
+        reader.one(OptionId::PostStopTimeout, parse::duration).unwrap_or_default();
+    let stop_on = drop_in::stop_on(reader, plain);
+    let ladder = reader.one(OptionId::StopSignal, parse::ladder).unwrap_or_default();
+    conflicts::two_scopes(reader);
+    let scope = reader.one(OptionId::Scope, parse::scope).unwrap_or(Scope::Group);
     let mut rewrite = Rewrite::default();
-    for (from, to) in reader.each("rewrite", parse::rewrite_rule) {
+    for (from, to) in reader.each(OptionId::Rewrite, parse::rewrite_rule) {
         rewrite.set(from, to);
     }
-    let diagnose = reader.one("diagnose", parse::diagnose);
-    let stop_again = reader.one("stop-again", parse::stop_again).unwrap_or(StopAgain::Default);
-    let killed = reader.one("grace-exit", parse::code);
-    let stop_ok = reader.each("stop-exit-ok", parse::code);
-    let always_ok = reader.each("e", parse::code);
-    let reload_on = reader.one("reload-on", parse::reload_signals).unwrap_or_default();
-    let usual = Usual {
-        timeout: reader.one("hook-timeout", parse::some_time).unwrap_or_default(),
-        asked: reader.asked("hook-timeout").is_some(),
-        retries: reader.one("hook-retries", parse::count),
-        backoff: reader.one("hook-backoff", parse::duration).unwrap_or_default(),
-    };
-    let silent = reader.is_silent();
-    let hooks = |phase| match phase {
+    let diagnose = reader.one(OptionId::Diagnose, parse::diagnose);
+    let stop_again =
+        reader.one(OptionId::StopAgain, parse::stop_again).unwrap_or(StopAgain::Default);
+    let killed = reader.one(OptionId::GraceExit, parse::code);
+    let stop_ok = reader.each(OptionId::StopExitOk, parse::code);
+    let always_ok = reader.each(OptionId::ExitOk, parse::code);
+    let reload_on = reader.one(OptionId::ReloadOn, parse::reload_signals).unwrap_or_default();
+    let usual = Usual::read(reader);
+    let is_empty = reader.lookup.is_empty();
+    let drafts: PerPhase<Vec<Draft>> = PerPhase::each(|phase| match phase {
         HookPhase::Ready => Vec::new(),
-        _ if silent => Vec::new(),
-        _ => reader.hooks(phase, &usual),
-    };
-    let drafts: PerPhase<Vec<Draft>> = PerPhase::each(hooks);
+        _ if is_empty => Vec::new(),
+        _ => hooks::read(reader, phase, &usual),
+    });
     let reload_on = if drafts.on_reload.is_empty() { Vec::new() } else { reload_on };
     let mut about = About::default();
-    let time = drain::drain_time(grace, !drafts.on_stop.is_empty());
-    if !silent {
+    let drain_time = drain::time(grace, !drafts.on_stop.is_empty());
+    if !is_empty {
         about = About {
-            readiness: reader.readiness(),
-            drain: reader.drain(time),
-            listen: reader.listen(),
-            watch: reader.watch(),
+            readiness: ready::read(reader),
+            drain: drain::read(reader, drain_time),
+            listen: listen::read(reader),
+            watch: outputs::read(reader),
         };
     }
     let limits = |list: &Vec<Draft>| list.iter().map(|draft| draft.limits).collect();
     let plan = Plan {
         grace,
         grace_max,
-        leftovers: reader.leftovers(),
+        leftovers: drop_in::leftovers(reader),
         post_stop_timeout,
         stop_on: SignalSet::of(&stop_on),
         ladder,
@@ -380,29 +403,43 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
         ready: about.readiness.conditions(),
         ready_timeout: about.readiness.timeout,
         probe_timeout: usual.timeout,
-        drain: about.drain.plan(time),
+        drain: about.drain.plan(drain_time),
         hooks: PerPhase::each(|phase| limits(drafts.of(phase))),
         exit: ExitRules { always_ok, stop_ok, killed, codes: reader.persona().codes() },
-        session: reader.session(),
+        session: drop_in::session(reader),
     };
-    if !silent {
-        reader.conflicts(&plan, &stop_on, &drafts);
-        let drains = about.drain.ports.is_some() || reader.has_failed("drain");
-        reader.ready_conflicts(&about.readiness, &stop_on, &reload_on, drains);
-        reader.drain_conflicts(&about.drain, grace, !drafts.on_stop.is_empty());
-        reader.watch_conflicts();
-        reader.warn_of_no_deadline(&plan);
+    if !is_empty {
+        conflicts::find(reader, &plan, &stop_on, &drafts);
+        let drains = about.drain.ports.is_some() || reader.has_failed(OptionId::Drain);
+        ready::conflicts(reader, &about.readiness, &stop_on, &reload_on, drains);
+        drain::conflicts(reader, &about.drain, grace, !drafts.on_stop.is_empty());
+        outputs::conflicts(reader);
+        drop_in::warn_of_no_deadline(reader, &plan);
     }
     let hook = |draft: &Draft| draft.hook.clone();
     (plan, PerPhase::each(|phase| drafts.of(phase).iter().map(hook).collect()), about)
 }
 
-/// `-v` counts from `--log-level`; dumb-init's means "debug" at once.
+/// Each `-v` raises `--log-level` by one; under dumb-init's name it means debug at once.
 fn level(reader: &mut Reader<'_>) -> LevelFilter {
-    let base = reader.one("log-level", parse::level).unwrap_or(LevelFilter::Warn);
+    let base = reader.one(OptionId::LogLevel, parse::level).unwrap_or(LevelFilter::Warn);
     let step = if reader.persona() == Persona::DumbInit { 2 } else { 1 };
-    let more = step * reader.one("v", parse::count).unwrap_or(0) as usize;
+    let more = step * reader.one(OptionId::Verbosity, parse::count).unwrap_or(0) as usize;
     LevelFilter::iter().nth((base as usize).saturating_add(more)).unwrap_or(LevelFilter::Trace)
+}
+
+fn warn_of_unknown_variables(reader: &mut Reader<'_>) {
+    for (name, _) in reader.lookup.variables {
+        let ours = name.starts_with("GRACEINIT_");
+        let known = OPTIONS.iter().any(|opt| opt.variable == Some(name));
+        // The variables of hooks are set where graceinit runs in a hook.
+        if ours && !known && !HOOK_VARIABLES.contains(name) {
+            reader.warnings.push(format!(
+                "{name} is not a variable of graceinit and is ignored (a Kubernetes service called \
+                 graceinit creates such variables; graceinit --help lists all)"
+            ));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,19 +1,18 @@
-//! `--log-format`, `--metrics-file`, `--report`: where the account goes. `--probe`, `--render`: what is
-//! done with it instead of running an app.
+//! `--log-format`, `--metrics-file`, `--report`: where and how graceinit writes about a life. `--probe`, `--render`, `-P`:
+//! what is done instead of running an app.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::found::Found;
-use super::reader::{self, Reader};
-use super::{Place, Variables, parse, ready};
+use super::reader::Reader;
+use super::source::{Found, Source};
+use super::{Place, Variables, defaults, listen, parse};
 use crate::account::log::Format;
-use crate::cli::Given;
+use crate::cli::{Given, OptionId};
 use crate::sys::listen::Address;
 
-/// Where the account goes besides the log and `--listen`.
+/// The files that graceinit writes about a life.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Watch {
     /// `--metrics-file`
@@ -23,7 +22,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Whether there is such a place.
+    /// Whether there is such a file.
     pub fn writes_files(&self) -> bool {
         self.metrics_file.is_some() || self.report.is_some()
     }
@@ -40,7 +39,7 @@ pub enum Tool {
     Pause,
 }
 
-/// What `--probe` asks.
+/// The question of `--probe`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Question {
     /// `ready`
@@ -51,74 +50,58 @@ pub enum Question {
     Status,
 }
 
-/// Each is all that is done: no app, no log.
-const TOOLS: [&str; 4] = ["probe", "render", "check", "P"];
-/// Options with a path; the later one is to blame if two of them name the same.
-const PATHS: [&str; 4] = ["config", "ready-file", "metrics-file", "report"];
+/// The options of which each is all that graceinit does: no app, no log.
+const TOOLS: [OptionId; 4] = [OptionId::Probe, OptionId::Render, OptionId::Check, OptionId::Pause];
+/// Options with a path. If two name the same file, the message is about the later one.
+const PATHS: [OptionId; 4] =
+    [OptionId::Config, OptionId::ReadyFile, OptionId::MetricsFile, OptionId::Report];
 
-impl Reader<'_> {
-    #[cold]
-    pub(super) fn watch(&mut self) -> Watch {
-        Watch {
-            metrics_file: self.one_of("metrics-file", |text| {
-                let path = path(text, "/run/metrics/app.prom")?;
-                match fs::metadata(text) {
-                    // A rename puts a directory entry in place of what is there.
-                    Ok(there) if !there.is_file() => {
-                        Err("it is no regular file and could not be replaced; name one".to_owned())
-                    }
-                    _ => Ok(path),
+#[cold]
+pub(super) fn read(reader: &mut Reader<'_>) -> Watch {
+    Watch {
+        metrics_file: reader.one_bytes(OptionId::MetricsFile, |text| {
+            let path = parse::file_path(text, "/run/metrics/app.prom")?;
+            match fs::metadata(text) {
+                // The file is replaced by rename(2), which would put a regular file in the place of a device.
+                Ok(there) if !there.is_file() => {
+                    Err("it is not a regular file, so it cannot be replaced; name a regular file"
+                        .to_owned())
                 }
-            }),
-            report: self.one_of("report", |text| path(text, "/dev/termination-log")),
-        }
-    }
-
-    /// What of it cannot be used together with anything else, and what is odd.
-    #[cold]
-    pub(super) fn watch_conflicts(&mut self) {
-        let mut taken: Vec<(PathBuf, String)> = Vec::new();
-        for found in self.all_known("listen") {
-            let text = found.text();
-            let socket = text.trim().strip_prefix("unix:").filter(|path| path.starts_with('/'));
-            taken.extend(socket.map(|path| (PathBuf::from(path), found.told("listen"))));
-        }
-        for option in PATHS {
-            let Some(found) = self.known(option).cloned() else { continue };
-            // Without `.` and doubled `/`; the file need not be there yet.
-            let Ok(path) = std::path::absolute(&found.value) else { continue };
-            if let Some((_, other)) = taken.iter().find(|(known, _)| *known == path) {
-                let why = format!("it is in use already ({other}); name another file");
-                self.wrong(option, &found, why);
+                _ => Ok(path),
             }
-            taken.push((path, found.told(option)));
-        }
-        if let Some(found) = self.known("metrics-file").filter(|found| !is_prom(found)).cloned() {
-            self.warnings.push(format!(
-                "{} '{}': the textfile collector reads only files that end in .prom",
-                found.source,
-                found.text()
-            ));
-        }
+        }),
+        report: reader
+            .one_bytes(OptionId::Report, |text| parse::file_path(text, "/dev/termination-log")),
     }
+}
 
-    /// Those that `--probe` can ask: of a flag, else of the variable, else of the file. Nothing else of
-    /// the file counts: it may have been changed since the app was started, and a mistake in it must
-    /// not make a running app look unready.
-    fn asked_addresses(&mut self) -> Vec<Address> {
-        let told = self.above_file("listen").is_some_and(|found| !found.is_empty());
-        let elsewhere = if told { Vec::new() } else { self.open_file_apart() };
-        let addresses = self.listen();
-        if addresses.is_empty() && !self.has_failed("listen") {
-            if elsewhere.is_empty()
-                && let Some(found) = self.known("probe").cloned()
-            {
-                let why = "nobody says where graceinit listens; write --listen ADDR too, or set GRACEINIT_LISTEN";
-                self.wrong("probe", &found, why);
-            }
-            self.wrong_in_file(elsewhere);
+/// Refuses what cannot be used together with another setting, and warns of what has no effect.
+#[cold]
+pub(super) fn conflicts(reader: &mut Reader<'_>) {
+    let mut taken: Vec<(PathBuf, String)> = Vec::new();
+    for found in reader.all_known(OptionId::Listen) {
+        let text = found.text();
+        let socket = text.trim().strip_prefix("unix:").filter(|path| path.starts_with('/'));
+        let source = || found.with_source(OptionId::Listen);
+        taken.extend(socket.map(|path| (PathBuf::from(path), source())));
+    }
+    for id in PATHS {
+        let Some(found) = reader.known(id).cloned() else { continue };
+        // Resolves `.` and doubled `/` only: the file may not exist yet.
+        let Ok(path) = std::path::absolute(&found.value) else { continue };
+        if let Some((_, other)) = taken.iter().find(|(known, _)| *known == path) {
+            let why = format!("it is already in use ({other}); name another file");
+            reader.wrong(id, &found, why);
         }
-        addresses
+        taken.push((path, found.with_source(id)));
+    }
+    let metrics = reader.known(OptionId::MetricsFile).filter(|found| !is_prom(found)).cloned();
+    if let Some(found) = metrics {
+        reader.warnings.push(format!(
+            "{} '{}': the textfile collector reads only files that end in .prom",
+            found.source,
+            found.text()
+        ));
     }
 }
 
@@ -126,46 +109,67 @@ fn is_prom(found: &Found) -> bool {
     Path::new(&found.value).extension().is_some_and(|ending| ending == "prom")
 }
 
-/// Whether `--probe`, `--render` or `-P` is asked for.
-pub(super) fn wants_tool(given: &Given) -> bool {
-    given.options.iter().any(|(name, _)| matches!(*name, "probe" | "render" | "P"))
+/// The addresses that `--probe` asks: of the flag, else of the variable, else of the file. Nothing else in the file
+/// counts: it may have been changed since the app was started, and a mistake in it must not make a running app look
+/// unready.
+fn probed_addresses(reader: &mut Reader<'_>) -> Vec<Address> {
+    let above = reader.lookup.above_file(OptionId::Listen).is_some_and(|found| !found.is_empty());
+    let in_file = if above { Vec::new() } else { reader.open_file() };
+    let addresses = listen::read(reader);
+    if addresses.is_empty() && !reader.has_failed(OptionId::Listen) {
+        let probe = reader.known(OptionId::Probe).cloned();
+        if let (true, Some(found)) = (in_file.is_empty(), probe) {
+            let why =
+                "the address of graceinit is unknown; add --listen ADDR, or set GRACEINIT_LISTEN";
+            reader.wrong(OptionId::Probe, &found, why);
+        }
+        reader.add_mistakes(in_file);
+    }
+    addresses
 }
 
-/// What they come to, and the addresses to ask. Nothing is read that is for the life
-/// of an app: the variables are there for the graceinit that runs it.
+/// Whether `--probe`, `--render` or `-P` is on the command line.
+pub(super) fn wants_tool(given: &Given) -> bool {
+    [OptionId::Probe, OptionId::Render, OptionId::Pause].iter().any(|id| given.has(*id))
+}
+
+/// The tool, and the addresses that it asks. No setting for the life of an app is read: the variables are there for the
+/// graceinit that runs the app.
 #[cold]
 pub(super) fn tool(
     given: &Given,
     variables: &Variables<'_>,
 ) -> Result<(Tool, Vec<Address>), Vec<String>> {
-    let mut reader = Reader::empty(given, variables, Place::default());
-    let probe = reader.one("probe", question).map(Tool::Probe);
-    let render = reader.one_of("render", |text| path(text, "report.json")).map(Tool::Render);
-    let is_asked = |option: &str| given.options.iter().any(|(name, _)| *name == option);
-    let (is_probe, is_pause) = (is_asked("probe"), is_asked("P") && render.is_none());
+    let mut reader = Reader::without_file(given, variables, Place::default());
+    let probe = reader.one(OptionId::Probe, question).map(Tool::Probe);
+    let render = reader.one_bytes(OptionId::Render, |text| parse::file_path(text, "report.json"));
+    let render = render.map(Tool::Render);
+    let is_probe = given.has(OptionId::Probe);
+    let is_pause = given.has(OptionId::Pause) && render.is_none();
     let (asked, allowed, alone) = match (is_probe, is_pause) {
         (true, _) => (
             "--probe",
-            &["probe", "listen", "config"][..],
+            &[OptionId::Probe, OptionId::Listen, OptionId::Config][..],
             "a probe starts nothing, and reads --listen and --config only",
         ),
-        // What is on by itself, or makes no difference where there is no app.
+        // The other three have no effect where there is no app.
         (false, true) => (
             "-P",
-            &["P", "s", "g", "v"][..],
-            "it runs no app, and only reaps and waits for its end",
+            &[OptionId::Pause, OptionId::Subreaper, OptionId::ScopeGroup, OptionId::Verbosity][..],
+            "it runs no app, and only reaps orphans",
         ),
-        (false, false) => ("--render", &["render"][..], "a page is drawn from the report alone"),
+        (false, false) => {
+            ("--render", &[OptionId::Render][..], "a page is made from the report alone")
+        }
     };
-    for (name, _) in given.options.iter().filter(|(name, _)| !allowed.contains(name)) {
-        let flag = super::Source::Flag(name);
-        reader.wrong_at_all(match TOOLS.contains(name) {
-            true => format!(
-                "unable to use {asked} together with {flag}: each is all that is done; choose one"
-            ),
-            false => {
-                format!("unable to use {flag} together with {asked}: {alone}; leave {flag} out")
-            }
+    for (id, _) in given.options.iter().filter(|(id, _)| !allowed.contains(id)) {
+        let flag = Source::Flag(*id);
+        reader.wrong_at_all(if TOOLS.contains(id) {
+            format!(
+                "unable to use {asked} together with {flag}: each of them is a mode of its own; choose one"
+            )
+        } else {
+            format!("unable to use {flag} together with {asked}: {alone}; leave {flag} out")
         });
     }
     if let Some(word) = given.command.first() {
@@ -174,7 +178,7 @@ pub(super) fn tool(
             word.to_string_lossy()
         ));
     }
-    let addresses = if is_probe { reader.asked_addresses() } else { Vec::new() };
+    let addresses = if is_probe { probed_addresses(&mut reader) } else { Vec::new() };
     let pause = is_pause.then_some(Tool::Pause);
     match (reader.mistakes(), probe.or(render).or(pause)) {
         (mistakes, Some(tool)) if mistakes.is_empty() => Ok((tool, addresses)),
@@ -182,17 +186,23 @@ pub(super) fn tool(
     }
 }
 
-/// How mistakes are written: as the log would be, as far as that can be told. Where there will be no
-/// log, they are for people.
+/// `--log-format`; the default where the value cannot be read.
+pub(super) fn log_format(reader: &mut Reader<'_>) -> Format {
+    let default = defaults::default(OptionId::LogFormat, reader.lookup.place);
+    let default = default.and_then(|(text, _)| format(text).ok()).unwrap_or_default();
+    reader.one(OptionId::LogFormat, format).unwrap_or(default)
+}
+
+/// How a mistake on a command line that could not be read is written: as the log would be, as far as the variables and
+/// the file say so.
 #[cold]
-pub fn format_of_mistakes(given: &Given, variables: &Variables<'_>, place: Place) -> Format {
-    let mut reader = Reader::new(given, variables, place);
-    let is_tool = given.options.iter().any(|(name, _)| TOOLS.contains(name));
-    if is_tool || reader.one("check", parse::check).flatten().is_some() {
-        return Format::Text;
+pub fn format_of_mistakes(variables: &Variables<'_>, place: Place) -> Format {
+    let nothing = Given::default();
+    let mut reader = Reader::new(&nothing, variables, place);
+    match reader.one(OptionId::Check, parse::check).flatten() {
+        Some(_) => Format::Text,
+        None => log_format(&mut reader),
     }
-    let usual = || reader::default("log-format", place).and_then(|(text, _)| format(text).ok());
-    reader.one("log-format", format).or_else(usual).unwrap_or_default()
 }
 
 pub(super) fn format(text: &str) -> Result<Format, String> {
@@ -208,14 +218,6 @@ fn question(text: &str) -> Result<Question, String> {
         "ready" => Ok(Question::Ready),
         "live" => Ok(Question::Live),
         "status" => Ok(Question::Status),
-        _ => Err("nothing to ask; write ready, live or status".to_owned()),
+        _ => Err("not a question; write ready, live or status".to_owned()),
     }
-}
-
-/// The path of a file that may be there or not.
-pub(super) fn path(text: &OsStr, example: &str) -> Result<CString, String> {
-    if text.as_bytes().ends_with(b"/") || fs::metadata(text).is_ok_and(|there| there.is_dir()) {
-        return Err("it is a directory; name the file in it".to_owned());
-    }
-    ready::path(text.as_bytes(), example)
 }

@@ -1,6 +1,8 @@
-//! What the texts of options mean. Each reader says what is wrong and what to write instead, as the end
-//! of a sentence.
+//! Parsers of values. Each says what is wrong and what to write instead, as the end of a sentence.
 
+use std::ffi::{CString, OsStr};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -9,17 +11,17 @@ use super::{Check, Ports};
 use crate::machine::plan::{Diagnose, OnFailure, Rung, Scope, StopAgain, Wait};
 use crate::types::Signal;
 
-/// These never come to graceinit: the kernel keeps two, and one is its own business.
+/// graceinit cannot receive the first two, and uses SIGCHLD itself.
 pub(super) const NEVER_SEEN: [Signal; 3] = [Signal::KILL, Signal::STOP, Signal::CHLD];
 
-/// `--diagnose` without a lead.
+/// The lead of `--diagnose` where none is written.
 const USUAL_LEAD: Duration = Duration::from_secs(2);
 
-/// What Kubernetes gives a pod that does not say (terminationGracePeriodSeconds).
+/// The default of terminationGracePeriodSeconds in Kubernetes.
 const USUAL_POD: Duration = Duration::from_secs(30);
 
-/// `15s`, `200ms`, `15`: what nearly every value and every default is. The plain life reads nothing else,
-/// and does not pay the page faults of a larger reader.
+/// `15s`, `200ms`, `15`: the form of all defaults and of most values. They are read without the larger parsers, whose
+/// pages a life without settings would have to load.
 fn plain_duration(text: &str) -> Option<Duration> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
@@ -42,16 +44,16 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     };
     if let Some(seconds) = number(text) {
         return Duration::try_from_secs_f64(seconds)
-            .map_err(|_| "too long; write a number of seconds that a clock can count".to_owned());
+            .map_err(|_| "too long; write a shorter time".to_owned());
     }
     humantime::parse_duration(text)
         .map_err(|_| "not a duration; write 10s, 1m 30s, 250ms or a number of seconds".to_owned())
 }
 
-/// A limit of nothing would be none.
+/// A duration that is not zero: zero would mean that there is no limit.
 pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err("no time at all; write at least 1ms".to_owned()),
+        Duration::ZERO => Err("zero is not allowed; write at least 1ms".to_owned()),
         some => Ok(some),
     }
 }
@@ -60,23 +62,25 @@ pub(super) fn signal(text: &str) -> Result<Signal, String> {
     Signal::parse(text).ok_or_else(|| "not a signal; write TERM, SIGTERM, 15 or RTMIN+3".to_owned())
 }
 
-/// The parts of a list with commas; what is wrong with one of several names it.
+/// The parts of a list with commas; a message about one part of several names the part.
 fn list<T>(text: &str, part: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
     let named = |one: &str| {
         part(one)
             .map_err(|why| if one == text { why } else { format!("'{}' is {why}", one.trim()) })
     };
     if text.is_empty() {
-        return Err("an empty list; write one at least, or leave it out".to_owned());
+        return Err("an empty list; write at least one value, or leave the option out".to_owned());
     }
     text.split(',').map(named).collect()
 }
 
-fn signals(text: &str, deed: &str) -> Result<Vec<Signal>, String> {
+fn signals(text: &str, effect: &str) -> Result<Vec<Signal>, String> {
     let mut signals = Vec::new();
     for signal in list(text, signal)? {
         if NEVER_SEEN.contains(&signal) {
-            return Err(format!("{signal} cannot begin a {deed}; name one that can be caught"));
+            return Err(format!(
+                "{signal} cannot begin a {effect}; name a signal that can be caught"
+            ));
         }
         if !signals.contains(&signal) {
             signals.push(signal);
@@ -114,7 +118,7 @@ pub(super) fn ladder(text: &str) -> Result<Vec<Rung>, String> {
     if waits {
         Ok(rungs)
     } else {
-        Err("each signal but the last needs its time; write TERM:10s,INT".to_owned())
+        Err("each signal but the last needs a time; write TERM:10s,INT".to_owned())
     }
 }
 
@@ -137,7 +141,7 @@ pub(super) fn diagnose(text: &str) -> Result<Diagnose, String> {
     };
     let signal = signal(name)?;
     if NEVER_SEEN.contains(&signal) {
-        return Err(format!("{signal} makes no app tell anything; write QUIT@2s"));
+        return Err(format!("{signal} makes no app print its state; write QUIT@2s"));
     }
     Ok(Diagnose { signal, lead })
 }
@@ -156,7 +160,7 @@ pub(super) fn stop_again(text: &str) -> Result<StopAgain, String> {
     match text {
         "ignore" => Ok(StopAgain::Ignore),
         "kill" => Ok(StopAgain::Kill),
-        _ => Err("no answer to a second request; write ignore or kill".to_owned()),
+        _ => Err("not a response to a second stop request; write ignore or kill".to_owned()),
     }
 }
 
@@ -164,7 +168,7 @@ pub(super) fn on_failure(text: &str) -> Result<OnFailure, String> {
     match text {
         "warn" => Ok(OnFailure::Warn),
         "abort" => Ok(OnFailure::Abort),
-        _ => Err("no answer to a failure; write warn or abort".to_owned()),
+        _ => Err("not a response to a failure; write warn or abort".to_owned()),
     }
 }
 
@@ -176,10 +180,10 @@ pub(super) fn count(text: &str) -> Result<u32, String> {
     text.trim().parse().map_err(|_| "not a count; write a whole number".to_owned())
 }
 
-/// A count of nothing would be none.
+/// A count that is not zero.
 pub(super) fn some_count(text: &str) -> Result<u32, String> {
     match count(text)? {
-        0 => Err("none at all; write at least 1".to_owned()),
+        0 => Err("zero is not allowed; write at least 1".to_owned()),
         some => Ok(some),
     }
 }
@@ -207,7 +211,7 @@ pub(super) fn ports(text: &str) -> Result<Ports, String> {
 
 fn port_of_several(text: &str) -> Result<u16, String> {
     if text.trim() == "auto" {
-        return Err("for all ports, and stands alone; write auto, or the ports".to_owned());
+        return Err("not allowed beside ports; write auto, or the ports".to_owned());
     }
     port(text).map_err(|why| format!("{why}, or auto"))
 }
@@ -220,12 +224,12 @@ pub(super) fn truth(text: &str) -> Result<bool, String> {
     match text {
         "1" | "true" | "yes" | "on" => Ok(true),
         "0" | "false" | "no" | "off" => Ok(false),
-        _ => Err("neither yes nor no; write 1 or 0".to_owned()),
+        _ => Err("not a boolean; write 1 or 0".to_owned()),
     }
 }
 
 pub(super) fn check(text: &str) -> Result<Option<Check>, String> {
-    let wrong = || "nothing to check against; write docker or k8s:30s".to_owned();
+    let wrong = || "not a platform; write docker or k8s:30s".to_owned();
     match text.split_once(':') {
         None if text.is_empty() || text == "plain" => Ok(Some(Check::Plain)),
         None if text == "docker" => Ok(Some(Check::Docker)),
@@ -239,7 +243,7 @@ pub(super) fn check(text: &str) -> Result<Option<Check>, String> {
     }
 }
 
-/// A hook's name goes into the log, into variables and into metrics.
+/// The name of a hook: it is written to the log, to variables and to metrics, so the letters are restricted.
 pub(super) fn hook_name(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if (1..=64).contains(&text.len()) && text.chars().all(plain) {
@@ -247,4 +251,24 @@ pub(super) fn hook_name(text: &str) -> Result<String, String> {
     } else {
         Err("not a name; write up to 64 letters, digits, - _ and .".to_owned())
     }
+}
+
+/// The path of a file, which may exist or not.
+pub(super) fn file_path(text: &OsStr, example: &str) -> Result<CString, String> {
+    if text.as_bytes().ends_with(b"/") || fs::metadata(text).is_ok_and(|there| there.is_dir()) {
+        return Err("it is a directory; name the file in it".to_owned());
+    }
+    path(text.as_bytes(), example)
+}
+
+pub(super) fn path(bytes: &[u8], example: &str) -> Result<CString, String> {
+    if bytes.is_empty() {
+        return Err(format!("an empty path; write {example}"));
+    }
+    CString::new(bytes).map_err(|_| "a NUL byte in a path; remove it".to_owned())
+}
+
+/// Writes a duration in the notation that [`duration`] reads.
+pub(super) fn written(time: Duration) -> String {
+    humantime::format_duration(time).to_string()
 }

@@ -1,72 +1,166 @@
-//! Settings known to be right for a server (`--profile`). What each is for, and where that is written,
-//! is in docs/profiles.md; most are tested against the real server in `tests/servers/`.
+//! Settings that are known to suit a server (`--profile`). docs/profiles.md gives the reason and the reference for each;
+//! most are tested against the real server in `tests/servers/`.
+
+use super::source::{Found, Source};
+use crate::cli::OptionId;
 
 /// The settings of one server, as a user would write them.
 #[derive(Debug)]
 pub struct Profile {
-    /// As `--profile` takes it.
+    /// The name that `--profile` takes.
     pub name: &'static str,
-    /// Options by name with their values. `{}` in a value stands for the argument.
-    pub settings: &'static [(&'static str, &'static str)],
-    /// The argument (`--profile NAME:ARGUMENT`) if none is given; `None`: it takes none.
+    /// Options with their values. `{}` in a value stands for the argument.
+    pub settings: &'static [(OptionId, &'static str)],
+    /// The argument (`--profile NAME:ARGUMENT`) if none is given; `None`: the profile takes none.
     pub argument: Option<&'static str>,
 }
 
-const fn profile(name: &'static str, settings: &'static [(&'static str, &'static str)]) -> Profile {
+/// The profile that was asked for.
+pub(super) struct Chosen {
+    profile: &'static Profile,
+    argument: String,
+    /// The value of `--profile`.
+    pub(super) found: Found,
+}
+
+impl Chosen {
+    /// The values that the profile has for an option.
+    pub(super) fn values(&self, id: OptionId) -> Vec<Found> {
+        let source = || Source::Profile(self.profile.name);
+        let settings = self.profile.settings.iter().filter(|(known, _)| *known == id);
+        settings
+            .map(|(_, value)| Found::new(source(), value.replace("{}", &self.argument)))
+            .collect()
+    }
+}
+
+/// Chooses the profile that a value of `--profile` names.
+pub(super) fn choose(found: &Found) -> Result<Chosen, String> {
+    let text = found.text();
+    let (name, argument) = match text.split_once(':') {
+        Some((name, argument)) => (name, Some(argument)),
+        None => (&text[..], None),
+    };
+    let Some(profile) = PROFILES.iter().find(|profile| profile.name == name) else {
+        let mut names: Vec<&str> = PROFILES.iter().map(|profile| profile.name).collect();
+        names.sort_unstable();
+        return Err(format!("not a profile; write one of {}", names.join(", ")));
+    };
+    let argument = match (profile.argument, argument) {
+        (None, Some(_)) => return Err(format!("{name} takes no argument; write {name}")),
+        (Some(usual), Some("")) => {
+            return Err(format!("the argument is missing; write {name}:{usual} or {name}"));
+        }
+        // The argument becomes a word in the command of a hook.
+        (Some(usual), Some(argument)) if argument.contains([' ', '\t', '\'', '"', '\\']) => {
+            return Err(format!(
+                "a space or a quote in the argument; write one without, as in {name}:{usual}"
+            ));
+        }
+        (_, Some(argument)) => argument,
+        (usual, None) => usual.unwrap_or_default(),
+    };
+    Ok(Chosen { profile, argument: argument.to_owned(), found: found.clone() })
+}
+
+const fn profile(name: &'static str, settings: &'static [(OptionId, &'static str)]) -> Profile {
     Profile { name, settings, argument: None }
 }
 
-/// All of them.
+/// Every profile.
 pub const PROFILES: &[Profile] = &[
     profile(
         "nginx",
-        &[("stop-on", "TERM,INT,QUIT"), ("stop-signal", "QUIT:90%,TERM"), ("scope", "main")],
+        &[
+            (OptionId::StopOn, "TERM,INT,QUIT"),
+            (OptionId::StopSignal, "QUIT:90%,TERM"),
+            (OptionId::Scope, "main"),
+        ],
     ),
-    profile("httpd", &[("stop-signal", "WINCH:75%,TERM"), ("scope", "main")]),
+    profile("httpd", &[(OptionId::StopSignal, "WINCH:75%,TERM"), (OptionId::Scope, "main")]),
     profile(
         "php-fpm",
-        &[("stop-on", "TERM,INT,QUIT"), ("stop-signal", "QUIT:90%,TERM"), ("scope", "main")],
+        &[
+            (OptionId::StopOn, "TERM,INT,QUIT"),
+            (OptionId::StopSignal, "QUIT:90%,TERM"),
+            (OptionId::Scope, "main"),
+        ],
     ),
     profile(
         "haproxy",
-        &[("stop-on", "TERM,INT,USR1"), ("stop-signal", "USR1:90%,TERM"), ("scope", "main")],
+        &[
+            (OptionId::StopOn, "TERM,INT,USR1"),
+            (OptionId::StopSignal, "USR1:90%,TERM"),
+            (OptionId::Scope, "main"),
+        ],
     ),
     Profile {
         name: "uwsgi",
-        settings: &[("on-stop", "write:{} q"), ("stop-signal", "0:75%,INT"), ("scope", "mixed")],
+        settings: &[
+            (OptionId::OnStop, "write:{} q"),
+            (OptionId::StopSignal, "0:75%,INT"),
+            (OptionId::Scope, "mixed"),
+        ],
         argument: Some("/run/uwsgi.fifo"),
     },
-    profile("postgres", &[("stop-signal", "TERM:10s,INT:5s"), ("scope", "main")]),
-    profile("pgbouncer", &[("stop-signal", "INT:90%,TERM"), ("scope", "main")]),
-    profile("mysql", &[("stop-signal", "TERM"), ("scope", "main")]),
-    profile("redis", &[("stop-signal", "TERM"), ("scope", "main")]),
-    profile("unicorn", &[("stop-on", "TERM,INT,QUIT"), ("stop-signal", "QUIT"), ("scope", "main")]),
-    profile("gunicorn", &[("stop-signal", "TERM"), ("scope", "main")]),
-    profile("uvicorn", &[("stop-signal", "TERM"), ("scope", "main"), ("stop-exit-ok", "143")]),
-    profile("puma", &[("stop-signal", "TERM"), ("scope", "main"), ("stop-exit-ok", "143")]),
-    profile("sidekiq", &[("pre-stop", "signal:TSTP"), ("stop-signal", "TERM"), ("scope", "main")]),
+    profile("postgres", &[(OptionId::StopSignal, "TERM:10s,INT:5s"), (OptionId::Scope, "main")]),
+    profile("pgbouncer", &[(OptionId::StopSignal, "INT:90%,TERM"), (OptionId::Scope, "main")]),
+    profile("mysql", &[(OptionId::StopSignal, "TERM"), (OptionId::Scope, "main")]),
+    profile("redis", &[(OptionId::StopSignal, "TERM"), (OptionId::Scope, "main")]),
+    profile(
+        "unicorn",
+        &[
+            (OptionId::StopOn, "TERM,INT,QUIT"),
+            (OptionId::StopSignal, "QUIT"),
+            (OptionId::Scope, "main"),
+        ],
+    ),
+    profile("gunicorn", &[(OptionId::StopSignal, "TERM"), (OptionId::Scope, "main")]),
+    profile(
+        "uvicorn",
+        &[(OptionId::StopSignal, "TERM"), (OptionId::Scope, "main"), (OptionId::StopExitOk, "143")],
+    ),
+    profile(
+        "puma",
+        &[(OptionId::StopSignal, "TERM"), (OptionId::Scope, "main"), (OptionId::StopExitOk, "143")],
+    ),
+    profile(
+        "sidekiq",
+        &[
+            (OptionId::PreStop, "signal:TSTP"),
+            (OptionId::StopSignal, "TERM"),
+            (OptionId::Scope, "main"),
+        ],
+    ),
     profile(
         "resque",
-        &[("stop-on", "TERM,INT,QUIT"), ("stop-signal", "QUIT:90%,TERM"), ("scope", "main")],
+        &[
+            (OptionId::StopOn, "TERM,INT,QUIT"),
+            (OptionId::StopSignal, "QUIT:90%,TERM"),
+            (OptionId::Scope, "main"),
+        ],
     ),
-    profile("celery", &[("stop-signal", "TERM"), ("scope", "main")]),
+    profile("celery", &[(OptionId::StopSignal, "TERM"), (OptionId::Scope, "main")]),
     profile(
         "jvm",
         &[
-            ("stop-signal", "TERM"),
-            ("scope", "main"),
-            ("diagnose", "QUIT@2s"),
-            ("stop-exit-ok", "143"),
+            (OptionId::StopSignal, "TERM"),
+            (OptionId::Scope, "main"),
+            (OptionId::Diagnose, "QUIT@2s"),
+            (OptionId::StopExitOk, "143"),
         ],
     ),
-    profile("node", &[("stop-signal", "TERM"), ("scope", "main"), ("stop-exit-ok", "143")]),
+    profile(
+        "node",
+        &[(OptionId::StopSignal, "TERM"), (OptionId::Scope, "main"), (OptionId::StopExitOk, "143")],
+    ),
     Profile {
         name: "envoy",
         settings: &[
-            ("pre-stop", "http:POST http://{}/healthcheck/fail"),
-            ("on-stop", "http:POST http://{}/drain_listeners?graceful"),
-            ("stop-signal", "0:5s,TERM"),
-            ("scope", "main"),
+            (OptionId::PreStop, "http:POST http://{}/healthcheck/fail"),
+            (OptionId::OnStop, "http:POST http://{}/drain_listeners?graceful"),
+            (OptionId::StopSignal, "0:5s,TERM"),
+            (OptionId::Scope, "main"),
         ],
         argument: Some("127.0.0.1:9901"),
     },

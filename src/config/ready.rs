@@ -5,20 +5,21 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use super::commands;
-use super::found::Found;
-use super::hooks::{Builtin, Task};
+use super::commands::{Builtin, Task};
 use super::parse;
 use super::reader::Reader;
-use super::{Ready, When, outputs};
+use super::source::Found;
+use super::{Ready, When};
+use crate::cli::OptionId;
 use crate::machine::plan::Condition;
 use crate::types::Signal;
 
-/// Nobody has more reasons to wait; more would be a template gone wrong.
+/// More conditions are taken for an error of a template.
 const MOST: usize = 64;
-/// Above this the usual limit of descriptors begins.
+/// The usual soft limit of open descriptors is 1024.
 const HIGHEST_FD: i32 = 1023;
 
-/// What was said of it.
+/// The settings of readiness.
 #[derive(Default)]
 pub(super) struct Readiness {
     pub(super) ready: Vec<Ready>,
@@ -27,7 +28,7 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    /// What the machine is told.
+    /// The conditions in the form that the machine takes.
     pub(super) fn conditions(&self) -> Vec<Condition> {
         let condition = |ready: &Ready| match &ready.when {
             When::Notify => Condition::Notify,
@@ -40,136 +41,147 @@ impl Readiness {
     }
 }
 
-impl Reader<'_> {
-    #[cold]
-    pub(super) fn readiness(&mut self) -> Readiness {
-        let whens = self.each_of("ready", when);
-        let timeout = self.one("ready-timeout", parse::some_time);
-        let file = self.one_of("ready-file", |text| outputs::path(text, "/run/ready"));
-        let ready = if self.has_failed("ready") { Vec::new() } else { self.all_conditions(whens) };
-        Readiness { ready, timeout, file }
-    }
+#[cold]
+pub(super) fn read(reader: &mut Reader<'_>) -> Readiness {
+    let whens = reader.each_bytes(OptionId::Ready, when);
+    let timeout = reader.one(OptionId::ReadyTimeout, parse::some_time);
+    let file = reader.one_bytes(OptionId::ReadyFile, |text| parse::file_path(text, "/run/ready"));
+    let ready =
+        if reader.has_failed(OptionId::Ready) { Vec::new() } else { conditions(reader, whens) };
+    Readiness { ready, timeout, file }
+}
 
-    /// Conditions that were all understood.
-    fn all_conditions(&mut self, whens: Vec<Option<When>>) -> Vec<Ready> {
-        let found = self.all_known("ready").to_vec();
-        let several = whens.len() > 1;
-        let mut list: Vec<Ready> = Vec::with_capacity(whens.len());
-        for (found, when) in found.iter().zip(whens) {
-            let why = match &when {
-                None if several => {
-                    "it says that there are no conditions, and there are others; leave one of them out"
-                }
-                Some(when) if list.iter().any(|ready| ready.when == *when) => {
-                    "it is there twice; write it once"
-                }
-                Some(_) if list.len() == MOST => {
-                    self.wrong("ready", found, "there are more than 64 conditions; write fewer");
-                    break;
-                }
-                _ => "",
-            };
-            match when {
-                _ if !why.is_empty() => self.wrong("ready", found, why),
-                Some(when) => {
-                    self.warn_of_ready_shell(found, &when);
-                    list.push(Ready { text: found.text(), when });
-                }
-                None => {}
+/// The conditions, once all of them could be read.
+fn conditions(reader: &mut Reader<'_>, whens: Vec<Option<When>>) -> Vec<Ready> {
+    let found = reader.all_known(OptionId::Ready).to_vec();
+    let several = whens.len() > 1;
+    let mut list: Vec<Ready> = Vec::with_capacity(whens.len());
+    for (found, when) in found.iter().zip(whens) {
+        let why = match &when {
+            None if several => {
+                "it means that there is no condition, and another condition is given; remove one of them"
             }
+            Some(when) if list.iter().any(|ready| ready.when == *when) => {
+                "it is given twice; give it once"
+            }
+            Some(_) if list.len() == MOST => {
+                reader.wrong(
+                    OptionId::Ready,
+                    found,
+                    "there are more than 64 conditions; write fewer",
+                );
+                break;
+            }
+            _ => "",
+        };
+        match when {
+            _ if !why.is_empty() => reader.wrong(OptionId::Ready, found, why),
+            Some(when) => {
+                warn_of_shell(reader, found, &when);
+                list.push(Ready { text: found.text(), when });
+            }
+            None => {}
         }
-        list
     }
+    list
+}
 
-    fn warn_of_ready_shell(&mut self, found: &Found, when: &When) {
-        let When::Probe(task) = when else { return };
-        if let Some(word) = commands::shell_operator(task) {
-            self.warnings.push(format!(
-                "{} '{}': it is run without a shell, so '{word}' is a plain argument; write exec:sh -c '...' \
+fn warn_of_shell(reader: &mut Reader<'_>, found: &Found, when: &When) {
+    let When::Probe(task) = when else { return };
+    if let Some(word) = commands::shell_operator(task) {
+        reader.warnings.push(format!(
+            "{} '{}': the command runs without a shell, so '{word}' is a plain argument; write \
+                 exec:sh -c '...' \
                  if a shell is meant",
-                found.source,
-                found.text()
-            ));
-        }
-    }
-
-    /// What of it cannot be used together with anything else. `drains`: there are ports to wait for.
-    #[cold]
-    pub(super) fn ready_conflicts(
-        &mut self,
-        readiness: &Readiness,
-        stop_on: &[Signal],
-        reload_on: &[Signal],
-        drains: bool,
-    ) {
-        let known: Vec<Found> = self.all_known("ready").to_vec();
-        // `started` is a value, but no condition.
-        let list = || known.iter().zip(&readiness.ready).map(|(found, ready)| (found, &ready.when));
-        for (found, when) in list() {
-            let why = match when {
-                When::Signal(signal) if stop_on.contains(signal) => Some(format!(
-                    "{signal} cannot both begin a stop and tell that the app is ready ({}); take it out of \
-                     one of them",
-                    self.told("stop-on")
-                )),
-                When::Signal(signal) if reload_on.contains(signal) => Some(format!(
-                    "{signal} cannot both run the on-reload hooks and tell that the app is ready ({}); take \
-                     it out of one of them",
-                    self.told("reload-on")
-                )),
-                When::Fd(number) if self.is_open(*number) => Some(format!(
-                    "descriptor {number} was open already when graceinit was started (a socket of \
-                     LISTEN_FDS, a redirection), and the app gets it as it is; write another number"
-                )),
-                _ => None,
-            };
-            if let Some(why) = why {
-                self.wrong("ready", found, why);
-            }
-        }
-        self.ready_timeout_conflict(readiness, &known, drains);
-        let (Some(file), Some(told)) = (&readiness.file, self.known("ready-file").cloned()) else {
-            return;
-        };
-        let itself = |when: &When| match when {
-            When::Probe(Task::Builtin(Builtin::Exists(path))) => path == file,
-            _ => false,
-        };
-        if let Some((found, _)) = list().find(|(_, when)| itself(when)) {
-            let why = format!(
-                "it exists only while the app is ready, which waits for it ({}); name another file",
-                found.told("ready")
-            );
-            self.wrong("ready-file", &told, why);
-        }
-    }
-
-    fn ready_timeout_conflict(&mut self, readiness: &Readiness, known: &[Found], drains: bool) {
-        let (Some(timeout), Some(told)) = (readiness.timeout, self.known("ready-timeout").cloned())
-        else {
-            return;
-        };
-        let late = known
-            .iter()
-            .zip(&readiness.ready)
-            .find(|(_, ready)| matches!(ready.when, When::After(span) if span >= timeout));
-        let why = if let Some((found, _)) = late {
-            format!(
-                "the app cannot be ready by then ({}); write a longer one, or a shorter after",
-                found.told("ready")
-            )
-        } else if readiness.ready.is_empty() && !drains && !self.has_failed("ready") {
-            "without --ready the app is ready as soon as it was started; write when it is ready, or leave \
-             this out"
-                .to_owned()
-        } else {
-            return;
-        };
-        self.wrong("ready-timeout", &told, why);
+            found.source,
+            found.text()
+        ));
     }
 }
 
-/// One `--ready`; `None`: `started`, which is no condition at all.
+/// Refuses what cannot be used together with another setting. `drains`: there are ports to wait for.
+#[cold]
+pub(super) fn conflicts(
+    reader: &mut Reader<'_>,
+    readiness: &Readiness,
+    stop_on: &[Signal],
+    reload_on: &[Signal],
+    drains: bool,
+) {
+    let known: Vec<Found> = reader.all_known(OptionId::Ready).to_vec();
+    // `started` is a value without a condition; it stands alone.
+    let list = || known.iter().zip(&readiness.ready).map(|(found, ready)| (found, &ready.when));
+    for (found, when) in list() {
+        let why = match when {
+            When::Signal(signal) if stop_on.contains(signal) => Some(format!(
+                "{signal} cannot both begin a stop and report that the app is ready ({}); remove it from \
+                 one of them",
+                reader.known_with_source(OptionId::StopOn)
+            )),
+            When::Signal(signal) if reload_on.contains(signal) => Some(format!(
+                "{signal} cannot both run the on-reload hooks and report that the app is ready ({}); \
+                 remove it from one of them",
+                reader.known_with_source(OptionId::ReloadOn)
+            )),
+            When::Fd(number) if is_open(reader, *number) => Some(format!(
+                "descriptor {number} was already open when graceinit was started (a socket of \
+                     LISTEN_FDS, a redirection), and the app inherits it; write another number"
+            )),
+            _ => None,
+        };
+        if let Some(why) = why {
+            reader.wrong(OptionId::Ready, found, why);
+        }
+    }
+    timeout_conflict(reader, readiness, &known, drains);
+    let (Some(file), Some(told)) = (&readiness.file, reader.known(OptionId::ReadyFile).cloned())
+    else {
+        return;
+    };
+    let itself = |when: &When| match when {
+        When::Probe(Task::Builtin(Builtin::Exists(path))) => path == file,
+        _ => false,
+    };
+    if let Some((found, _)) = list().find(|(_, when)| itself(when)) {
+        let why = format!(
+            "the file exists only while the app is ready, and readiness waits for the file ({}); name \
+             another file",
+            found.with_source(OptionId::Ready)
+        );
+        reader.wrong(OptionId::ReadyFile, &told, why);
+    }
+}
+
+fn timeout_conflict(reader: &mut Reader<'_>, readiness: &Readiness, known: &[Found], drains: bool) {
+    let (Some(timeout), Some(told)) =
+        (readiness.timeout, reader.known(OptionId::ReadyTimeout).cloned())
+    else {
+        return;
+    };
+    let late = known
+        .iter()
+        .zip(&readiness.ready)
+        .find(|(_, ready)| matches!(ready.when, When::After(span) if span >= timeout));
+    let why = if let Some((found, _)) = late {
+        format!(
+            "the app cannot be ready by then ({}); write a longer time, or a shorter after",
+            found.with_source(OptionId::Ready)
+        )
+    } else if readiness.ready.is_empty() && !drains && !reader.has_failed(OptionId::Ready) {
+        "without --ready the app is ready as soon as it is started; add --ready, or remove this option"
+                .to_owned()
+    } else {
+        return;
+    };
+    reader.wrong(OptionId::ReadyTimeout, &told, why);
+}
+
+/// Whether this descriptor was open when graceinit was started.
+fn is_open(reader: &Reader<'_>, number: i32) -> bool {
+    reader.lookup.place.is_open.is_some_and(|is_open| is_open(number))
+}
+
+/// One `--ready`; `None`: `started`, which is not a condition.
 fn when(text: &OsStr) -> Result<Option<When>, String> {
     let all = text.as_bytes().trim_ascii();
     let colon = all.iter().position(|byte| *byte == b':').unwrap_or(all.len());
@@ -196,7 +208,7 @@ fn when(text: &OsStr) -> Result<Option<When>, String> {
         b"signal" => When::Signal(signal(&words(needs("the signal", "signal:USR1")?)?)?),
         b"file" => {
             let name = needs("the path", "file:/run/app/ready")?;
-            probe(Builtin::Exists(path(name, "file:/run/app/ready")?))
+            probe(Builtin::Exists(parse::path(name, "file:/run/app/ready")?))
         }
         b"after" => When::After(parse::some_time(&words(needs("the time", "after:5s")?)?)?),
         _ => {
@@ -221,13 +233,13 @@ fn words(bytes: &[u8]) -> Result<String, String> {
 
 fn fd(text: &str) -> Result<i32, String> {
     match text.parse() {
-        Ok(0..=2) => Err("the first three are the app's own; write fd:3 or higher".to_owned()),
+        Ok(0..=2) => Err("descriptors 0 to 2 are the app's stdio; write fd:3 or higher".to_owned()),
         Ok(number @ 3..=HIGHEST_FD) => Ok(number),
-        Ok(_) | Err(_) => Err("no descriptor; write a number from 3 to 1023".to_owned()),
+        Ok(_) | Err(_) => Err("not a descriptor; write a number from 3 to 1023".to_owned()),
     }
 }
 
-/// A program with its arguments; built-in actions have names of their own here.
+/// A program with its arguments. Built-in actions are not allowed here: conditions have names of their own.
 fn program(line: &[u8]) -> Result<Task, String> {
     let words = commands::split(line)?;
     commands::usable(&words)?;
@@ -237,16 +249,9 @@ fn program(line: &[u8]) -> Result<Task, String> {
 fn signal(text: &str) -> Result<Signal, String> {
     let signal = parse::signal(text)?;
     if parse::NEVER_SEEN.contains(&signal) {
-        return Err(format!("{signal} cannot tell anything; name one that can be caught"));
+        return Err(format!("{signal} cannot report readiness; name a signal that can be caught"));
     }
     Ok(signal)
-}
-
-pub(super) fn path(bytes: &[u8], example: &str) -> Result<CString, String> {
-    if bytes.is_empty() {
-        return Err(format!("an empty path; write {example}"));
-    }
-    CString::new(bytes).map_err(|_| "a byte 0 in a path; take it out".to_owned())
 }
 
 #[cfg(test)]

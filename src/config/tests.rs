@@ -12,7 +12,7 @@ fn given(line: &str) -> Given {
 fn with(line: &str, variables: &[(&str, &str)], place: Place) -> Result<Config, Vec<String>> {
     let variables: Vec<(&str, &[u8])> =
         variables.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
-    build(given(line), &variables, place)
+    build(given(line), &variables, place).map_err(|refusal| refusal.mistakes)
 }
 
 fn config(line: &str) -> Config {
@@ -38,12 +38,12 @@ fn a_flag_counts_more_than_its_variable_and_grace_exit_timeout_least() {
     assert_eq!(grace("app", &all), secs(20));
     assert_eq!(grace("-t 1m app", &all), secs(60));
     assert_eq!(grace("-t 1 -t 2 app", &[]), secs(2));
-    // Set to nothing is not set.
+    // An empty variable counts as unset.
     assert_eq!(grace("app", &[("GRACEINIT_GRACE", " "), all[1]]), secs(30));
 }
 
 #[test]
-fn defaults_fit_where_it_runs() {
+fn defaults_depend_on_the_place() {
     let times = |kubernetes, container| {
         let config =
             with("app", &[], Place { kubernetes, container, ..Place::default() }).expect("fine");
@@ -56,7 +56,7 @@ fn defaults_fit_where_it_runs() {
 }
 
 #[test]
-fn durations() {
+fn durations_are_read_in_every_notation() {
     for (text, want) in [
         ("5", Some(secs(5))),
         ("0", Some(Duration::ZERO)),
@@ -74,7 +74,7 @@ fn durations() {
 }
 
 #[test]
-fn ladders_rewrites_and_scopes() {
+fn ladders_rewrites_and_scopes_reach_the_plan() {
     let plan = config(
         "--stop-signal TERM:10s,SIGINT:5,0:90%,RTMIN+3 -r HUP:0 -r 15:QUIT --scope tree app",
     )
@@ -99,7 +99,7 @@ fn ladders_rewrites_and_scopes() {
 }
 
 #[test]
-fn hooks_are_split_as_a_shell_would_and_on_stop_alone_is_retried() {
+fn hooks_are_split_as_a_shell_would_and_only_on_stop_is_retried() {
     let config =
         config("--pre-stop 'a \"b c\" d\\ e' --on-stop x --on-stop y --hook-timeout 2 app");
     let words = ["a", "b c", "d e"].map(OsString::from);
@@ -123,11 +123,12 @@ fn all_mistakes_come_at_once_each_with_its_source_and_the_fix() {
     );
     let want = [
         "unable to use --grace 'soon': not a duration; write 10s, 1m 30s, 250ms or a number of seconds",
-        "unable to use --stop-on 'TERM,KILL': KILL cannot begin a stop; name one that can be caught",
-        "unable to use --stop-signal 'TERM,INT': each signal but the last needs its time; write TERM:10s,INT",
+        "unable to use --stop-on 'TERM,KILL': KILL cannot begin a stop; name a signal that can be caught",
+        "unable to use --stop-signal 'TERM,INT': each signal but the last needs a time; write TERM:10s,INT",
         "unable to use --scope 'all': not a scope; write group, main, mixed or tree",
         "unable to use --rewrite 'HUP': not FROM:TO; write TERM:QUIT, or HUP:0 to drop it",
-        "unable to use GRACEINIT_STOP_AGAIN 'maybe': no answer to a second request; write ignore or kill",
+        "unable to use GRACEINIT_STOP_AGAIN 'maybe': not a response to a second stop request; write \
+         ignore or kill",
         "unable to use -e '256': not an exit code; write a number from 0 to 255",
         "unable to use --hook-retries 'many': not a count; write a whole number",
         "unable to use --on-stop '\"open': a quote is not closed; close it",
@@ -139,7 +140,7 @@ fn all_mistakes_come_at_once_each_with_its_source_and_the_fix() {
 }
 
 #[test]
-fn conflicts_are_refused() {
+fn conflicts_of_signals_and_scopes_are_refused() {
     let dropped = mistakes("-r TERM:0 app", &[]);
     assert_eq!(dropped.len(), 1);
     assert!(dropped[0].contains("--rewrite 'TERM:0'") && dropped[0].contains("--stop-signal"));
@@ -164,7 +165,7 @@ fn unknown_variables_and_shell_operators_are_warnings() {
 }
 
 #[test]
-fn levels() {
+fn each_v_raises_the_log_level_by_one() {
     let level = |line: &str| config(line).level;
     assert_eq!(level("app"), LevelFilter::Warn);
     assert_eq!(level("-v app"), LevelFilter::Info);
@@ -196,10 +197,14 @@ fn another_name_has_no_deadline_unless_one_is_set() {
         assert_eq!(grace("app", &[("GRACE_EXIT_TIMEOUT", "9")]), (false, secs(9)));
         assert_eq!(grace("-t 9 app", &[]), (false, secs(9)));
     }
-    assert!(!config("app").plain, "by its own name it is itself");
+    assert!(!config("app").plain, "under its own name graceinit is never plain");
     let place = |container| Place { container, persona: Persona::Tini, ..Place::default() };
     let leftovers = |container| with("app", &[], place(container)).expect("fine").plan.leftovers;
-    assert_eq!((leftovers(true), leftovers(false)), (secs(7), secs(15)), "as graceinit's deadline");
+    assert_eq!(
+        (leftovers(true), leftovers(false)),
+        (secs(7), secs(15)),
+        "the same as graceinit's default deadline"
+    );
 }
 
 #[test]
@@ -219,11 +224,11 @@ fn a_name_selects_scope_session_and_signals() {
     assert_eq!(of(DumbInit, "--single-child app", &[]), (Scope::Main, false, true));
     assert_eq!(of(DumbInit, "app", &[("DUMB_INIT_SETSID", "0")]), (Scope::Main, false, true));
     assert_eq!(of(DumbInit, "app", &[("DUMB_INIT_SETSID", "no")]), (Scope::Group, true, true));
-    // GRACEINIT_ counts more, and asking for phases brings them.
+    // A GRACEINIT_ variable counts more, and a setting of a stop brings a stop in phases.
     let both = [("GRACEINIT_SCOPE", "tree"), ("TINI_KILL_PROCESS_GROUP", "1")];
     assert_eq!(of(Tini, "app", &both), (Scope::Tree, false, true));
     assert_eq!(of(Tini, "app", &[("GRACEINIT_DRAIN", "80")]), (Scope::Main, false, false));
-    // Those of another program mean nothing, not even to graceinit.
+    // A variable of another program has no effect under graceinit's own name.
     assert_eq!(of(Graceinit, "app", &[("DUMB_INIT_SETSID", "0")]), (Scope::Group, false, false));
 }
 
@@ -259,15 +264,15 @@ fn a_name_selects_levels_and_codes() {
 }
 
 #[test]
-fn what_needs_a_deadline_says_so() {
+fn options_that_need_a_deadline_are_refused_without_one() {
     let place = Place { persona: Persona::Tini, ..Place::default() };
     for (variable, value, lacks) in [
-        ("GRACEINIT_GRACE_MAX", "30", "there is none that could be moved"),
-        ("GRACEINIT_DIAGNOSE", "QUIT", "it is sent before SIGKILL"),
+        ("GRACEINIT_GRACE_MAX", "30", "it moves the deadline"),
+        ("GRACEINIT_DIAGNOSE", "QUIT", "it is sent before the deadline"),
     ] {
         let mistakes = with("app", &[(variable, value)], place).expect_err(variable);
         let why = format!(
-            "unable to use {variable} '{value}': {lacks}, as tini has no deadline; set GRACEINIT_GRACE too"
+            "unable to use {variable} '{value}': {lacks}, and tini has none; set GRACEINIT_GRACE too"
         );
         assert_eq!(mistakes, [why]);
         assert!(with("app", &[(variable, value), ("GRACEINIT_GRACE", "20")], place).is_ok());
@@ -278,4 +283,62 @@ fn what_needs_a_deadline_says_so() {
     assert!(warnings(&[hook])[0].starts_with("this stop has no deadline, as tini has none"));
     assert_eq!(warnings(&[hook, ("GRACEINIT_GRACE", "7")]), [""; 0]);
     assert_eq!(warnings(&[("GRACEINIT_LISTEN", "127.0.0.1:1")]), [""; 0]);
+}
+
+/// The early start (`sys::launch::early`) runs the app before any setting is read. It must only do so where the
+/// settings, once they are read, are the defaults.
+#[test]
+fn an_app_is_started_early_only_where_every_setting_has_its_default() {
+    let lines: &[&[&str]] = &[
+        &["graceinit"],
+        &["graceinit", ""],
+        &["graceinit", "--"],
+        &["graceinit", "--", ""],
+        &["graceinit", "app"],
+        &["graceinit", "app", "--grace", "3s"],
+        &["graceinit", "app", "--", "-x"],
+        &["graceinit", "--", "app", "-x"],
+        &["graceinit", "--", "-x"],
+        &["graceinit", "--", "--", "app"],
+        &["graceinit", "-", "app"],
+        &["graceinit", "-v", "app"],
+        &["graceinit", "--grace=3s", "app"],
+        &["graceinit", "-x"],
+        &["/sbin/g", "app"],
+        &["/g/", "app"],
+        &["", "app"],
+    ];
+    let named = cli::persona::NAMES.iter().map(|(name, _)| vec![*name, "--", "app"]);
+    let environments: &[&[&str]] = &[
+        &[],
+        &["PATH=/bin", "HOME=/root", "GR=1", "=", "WATCHDOG=1", "LISTEN=1"],
+        &["PATH=/bin", "GRACEINIT_GRACE=3s"],
+        &["GRACE_EXIT_TIMEOUT=3"],
+        &["KUBERNETES_SERVICE_HOST=10.0.0.1"],
+        &["NOTIFY_SOCKET=/run/x"],
+        &["WATCHDOG_USEC=1"],
+        &["WATCHDOG_PID=7"],
+        &["LISTEN_PID=7"],
+        &["GLIBC_TUNABLES=x"],
+    ];
+    let mut early = 0;
+    for words in lines.iter().map(|words| words.to_vec()).chain(named) {
+        for variables in environments {
+            let started = crate::sys::launch::early::would_start(&words, variables);
+            let Some((_, command)) = started else { continue };
+            early += 1;
+            let persona = Persona::of(std::ffi::OsStr::new(words[0]));
+            let args: Vec<OsString> = words[1..].iter().map(OsString::from).collect();
+            let Ok(given) = cli::parse(&args, persona) else { panic!("{words:?} is wrong") };
+            let here = Place { persona, ..Place::default() };
+            let got = build(given, &[], here).expect("no mistake");
+            assert_eq!(got.command, command.iter().map(OsString::from).collect::<Vec<_>>());
+            let defaults = Config { command: got.command.clone(), ..config("app") };
+            assert_eq!(format!("{got:?}"), format!("{defaults:?}"), "{words:?}");
+            assert!(variables.is_empty() || variables.contains(&"GR=1"), "{variables:?}");
+        }
+    }
+    // In the first two environments: the six lines with an app and without an option, by graceinit's name and by a
+    // name that is not one of another program.
+    assert_eq!(early, 2 * 7);
 }

@@ -1,7 +1,7 @@
-//! `--user` without the C library's name service, which can crash a static program: /etc/passwd and
-//! /etc/group are read here (passwd(5), group(5)).
+//! `--user`. /etc/passwd and /etc/group are read here (passwd(5), group(5)): the C library's name service can crash a
+//! static program.
 
-/// Who the app and the hooks run as.
+/// The user that the app and the hooks run as.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct User {
     /// User id.
@@ -13,18 +13,23 @@ pub struct User {
 }
 
 impl User {
-    /// As the kernel's side takes it.
+    /// The ids in the form that `sys` takes.
     pub fn ids(&self) -> (u32, u32, &[u32]) {
         (self.uid, self.gid, &self.groups)
     }
 }
 
-/// Resolves `USER[:GROUP]`, each a name or a number. A number needs no entry anywhere: its group is
-/// then the group of the same number. With an explicit group there are no supplementary ones.
-///
-/// # Errors
-/// The reason, as a sentence's end.
-pub fn resolve(spec: &str, passwd: &str, group: &str) -> Result<User, String> {
+/// Reads `USER[:GROUP]`, with the names of /etc/passwd and /etc/group.
+pub(super) fn read(text: &str) -> Result<User, String> {
+    let read = |path| std::fs::read(path).unwrap_or_default();
+    let text_of = |path| String::from_utf8_lossy(&read(path)).into_owned();
+    resolve(text, &text_of("/etc/passwd"), &text_of("/etc/group"))
+        .map_err(|why| format!("{why}; write a name from there, or a number"))
+}
+
+/// Resolves `USER[:GROUP]`, each a name or a number. A number without an entry is its own group as well. With an
+/// explicit group there are no supplementary groups.
+fn resolve(spec: &str, passwd: &str, group: &str) -> Result<User, String> {
     let (user, wanted_group) = match spec.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (spec, None),
@@ -49,7 +54,7 @@ pub fn resolve(spec: &str, passwd: &str, group: &str) -> Result<User, String> {
     }
 }
 
-/// 4294967295 is (uid_t)-1, "do not change", to the kernel.
+/// The kernel takes 4294967295, which is (uid_t)-1, as "do not change".
 fn id(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten().filter(|id| *id != u32::MAX)
@@ -116,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_is_named() {
+    fn the_message_names_the_user_or_group_that_does_not_exist() {
         for (spec, name) in [
             ("nobody", "'nobody'"),
             ("", "''"),

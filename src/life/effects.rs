@@ -28,7 +28,7 @@ use crate::notify::{Family, Message};
 use crate::observer::{Observer, Snapshot};
 use crate::sys::deadman::DeadMan;
 use crate::sys::notify as socket;
-use crate::sys::{fd, process, signals, tree};
+use crate::sys::{fd, process, signals, tree, tty};
 use crate::types::{Pid, Signal, Time};
 
 /// How graceinit ends.
@@ -156,7 +156,7 @@ impl Effects {
             Action::PrepareReport => self.files.prepare_last_report(),
             Action::KillTree => self.kill_tree(),
             Action::ArmDeadMan(end) => self.dead_man.arm(end),
-            Action::SuspendSelf => process::suspend(),
+            Action::SuspendSelf => tty::suspend(),
             Action::GiveTerminal => self.terminal.give(self.app.group()),
             Action::TakeTerminal => self.terminal.take(self.app.group()),
             Action::Exit { code, by } => {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::account::account::{self, Account};
+use crate::account::document::{self, Account};
 use crate::account::incident::Incident;
 use crate::account::log::Format;
 use crate::account::metrics::{self, Form};
@@ -37,30 +37,30 @@ pub fn keep_account(config: &Config) {
     if !config.is_watched() {
         return;
     }
-    let settings = config.settings.iter().map(|setting| account::Setting {
-        name: setting.name.to_owned(),
+    let settings = config.settings.iter().map(|setting| document::Setting {
+        name: setting.option.to_string(),
         value: text::cut(&setting.value),
         source: setting.source.to_string(),
     });
     let words: Vec<_> = config.command.iter().map(|word| word.to_string_lossy()).collect();
     let hooks = HookPhase::ALL.iter().flat_map(|phase| {
-        let named = |hook: &Hook| account::Hook {
+        let named = |hook: &Hook| document::Hook {
             phase: phase.as_str().to_owned(),
             name: hook.name.clone(),
-            ..account::Hook::default()
+            ..document::Hook::default()
         };
         config.hooks.of(*phase).iter().map(named)
     });
     let starting = PhaseName::Starting.as_str().to_owned();
     let account = Account {
-        v: account::VERSION,
+        v: document::VERSION,
         program: format!("graceinit {VERSION}"),
         began: Wall(clock::wall().as_micros() as u64),
         trace_id: environment::trace().id().to_owned(),
         // The machine starts in this phase, so no fact says that it was entered.
         phase: starting.clone(),
-        phases: vec![account::Stretch { phase: starting, ..account::Stretch::default() }],
-        app: account::App { command: text::cut(&words.join(" ")), ..account::App::default() },
+        phases: vec![document::Stretch { phase: starting, ..document::Stretch::default() }],
+        app: document::App { command: text::cut(&words.join(" ")), ..document::App::default() },
         hooks: hooks.collect(),
         settings: settings.collect(),
         ..Account::default()
@@ -257,10 +257,10 @@ fn prepare_dead_mans_report() {
         let mut account = account.clone();
         account.age = moment;
         account.ready = false;
-        account.killed.get_or_insert_with(|| account::Killed { at: moment, ..Default::default() });
+        account.killed.get_or_insert_with(|| document::Killed { at: moment, ..Default::default() });
         let reason = Reason::Deadline.as_str().to_owned();
         // Three digits, which the handler replaces by the exit code.
-        account.exit = Some(account::Exit { at: moment, code: 255, reason, dead_man: true });
+        account.exit = Some(document::Exit { at: moment, code: 255, reason, dead_man: true });
         report::fit(&account, last_report::LONGEST - 1)
     });
     last_report::renew(&line.unwrap_or_default());

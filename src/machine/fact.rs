@@ -63,7 +63,7 @@ impl Reason {
 /// Why a drain ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum DrainEnd {
-    /// Nothing was in flight, and nothing arrived for `--drain-quiet`.
+    /// Nothing was in flight.
     Quiet,
     /// There are no ports to sample, and `--drain-delay` was over.
     Delay,

@@ -1,7 +1,7 @@
 //! The observer's copy of the account, as PID 1 sent it last.
 
 use super::processes::Tree;
-use crate::account::account::Account;
+use crate::account::document::Account;
 use crate::account::time::Span;
 use crate::types::Time;
 

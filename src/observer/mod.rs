@@ -1,8 +1,8 @@
 //! The observer: a process of its own that answers HTTP requests, so that PID 1 parses nothing that comes from the
 //! network. PID 1 sends it snapshots and the account.
 //!
-//! PID 1 opens the sockets and keeps them. While the observer is dead, connections wait in the backlog; a new one begins
-//! with the last snapshot and the account, which are in its copy of PID 1's memory.
+//! PID 1 opens the sockets and keeps them. While the observer is dead, connections wait in the backlog; a new one
+//! begins with the last snapshot and the account, which are in its copy of PID 1's memory.
 
 mod accept;
 mod connection;
@@ -24,7 +24,7 @@ pub use connection::Limits;
 pub use server::serve;
 pub use snapshot::Snapshot;
 
-use crate::account::account::Account;
+use crate::account::document::Account;
 use crate::account::incident::Incident;
 use crate::account::{journal, report};
 use crate::sys::clock;
@@ -47,8 +47,8 @@ const LEAVING: Duration = Duration::from_millis(100);
 const ROUND: usize = 64;
 /// The time between two sendings of the account, unless phase or readiness change.
 const BETWEEN: Duration = Duration::from_millis(100);
-/// While this many bytes wait in its socket, the account is not sent: snapshots must not wait, and so find the queue (of
-/// ten messages; net.unix.max_dgram_qlen) nearly empty.
+/// While this many bytes wait in its socket, the account is not sent: snapshots must not wait, and so find the queue
+/// (of ten messages; net.unix.max_dgram_qlen) nearly empty.
 const UNTAKEN: usize = 4096;
 /// The size of a document that fits into any socket's buffer.
 const SHORT: usize = 2048;
@@ -174,7 +174,8 @@ impl Observer {
             user: self.user,
             trusted: false,
             keep: &keep,
-            // Besides these and stdio: one for a connection that is accepted before another is closed, and two to read /proc.
+            // Besides these and stdio: one for a connection that is accepted before another is closed, and two to
+            // read /proc.
             files: (self.limits.connections + keep.len() + 6) as u64,
         };
         let work = || {
@@ -291,8 +292,8 @@ impl Observer {
         self.listeners.iter().map(AsFd::as_fd).chain(self.fds().map(|(fd, _)| fd))
     }
 
-    /// Takes the messages of the observer and notices its end. Returns how many probes were answered "not ready" since the
-    /// snapshot with `stopping`, if that number has changed.
+    /// Takes the messages of the observer and notices its end. Returns how many probes were answered "not ready"
+    /// since the snapshot with `stopping`, if that number has changed.
     pub fn read(&mut self, now: Time) -> Option<u32> {
         let State::Up { link, stale, .. } = &self.state else { return None };
         let stale = *stale;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::account::account::Process;
+use crate::account::document::Process;
 use crate::account::time::Span;
 use crate::sys::stat::Stat;
 use crate::sys::{clock, process};
@@ -50,8 +50,8 @@ impl Tree {
     }
 }
 
-/// All of /proc as far as there is time. Nothing if it cannot be read, or belongs to another pid namespace, which has other
-/// numbers.
+/// All of /proc as far as there is time. Nothing if it cannot be read, or belongs to another pid namespace, which has
+/// other numbers.
 fn read(proc: &Path, in_time: &mut dyn FnMut() -> bool) -> Vec<Process> {
     let own = fs::read_link(proc.join("self")).ok();
     let is_ours = own.is_some_and(|link| link.to_str() == Some(&process::own_pid().to_string()));

@@ -73,8 +73,8 @@ fn ready(view: &mut View<'_>) -> Answer {
     }
 }
 
-/// Liveness is not readiness: it holds while the app starts and stops, because a container that is restarted in the middle
-/// of its stop loses requests.
+/// Liveness is not readiness: it holds while the app starts and stops, because a container that is restarted in the
+/// middle of its stop loses requests.
 fn live(view: &mut View<'_>) -> Answer {
     let now = view.snapshot;
     match now.live {
@@ -121,7 +121,7 @@ fn account(view: &mut View<'_>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::account::Account;
+    use crate::account::document::Account;
     use crate::sys::clock;
 
     fn snapshot(ready: bool, stopping: bool) -> Snapshot {
@@ -210,7 +210,7 @@ mod tests {
             (prometheus_2, OpenMetrics),
             (prometheus_3, OpenMetrics),
             (text_first, Text),
-            // Who does not ask for it by name cannot read it.
+            // A client that does not ask for it by name cannot read it.
             ("", Text),
             ("*/*", Text),
             ("application/*", Text),

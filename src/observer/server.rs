@@ -8,7 +8,7 @@ use super::connection::{Connection, Limits};
 use super::copy::{self, AccountCopy};
 use super::routes::{self, View};
 use super::snapshot::Snapshot;
-use crate::account::account::Account;
+use crate::account::document::Account;
 use crate::sys::clock;
 use crate::sys::fd::Read;
 use crate::sys::helper::{End, Sent};
@@ -67,7 +67,7 @@ impl Server<'_> {
     fn run(mut self) {
         loop {
             self.send_count();
-            let ready = self.wait();
+            let ready = self.wait_for_events();
             let now = clock::now();
             if !self.receive() {
                 return;
@@ -78,7 +78,7 @@ impl Server<'_> {
     }
 
     /// Waits for an event. Returns which of the connections are ready.
-    fn wait(&mut self) -> Vec<bool> {
+    fn wait_for_events(&mut self) -> Vec<bool> {
         let now = clock::now();
         self.paused = self.paused.filter(|until| *until > now);
         let deadlines = self.connections.iter().map(|client| client.deadline(&self.limits));

@@ -258,7 +258,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn garbage_harms_nobody(
+    fn garbage_does_no_harm(
         pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..6),
         begin in prop::sample::select(vec!["", "GET ", "GET / HTTP/1.1\r\n", "\r\n\r\n"]),
     ) {
@@ -355,7 +355,7 @@ fn acks_outlive_the_observer() {
 }
 
 #[test]
-fn a_stopped_observer_stops_nobody() {
+fn a_stopped_observer_stops_nothing_else() {
     helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");
@@ -442,11 +442,11 @@ fn stop(observer: &Observer) {
     let end = clock::now().after(PATIENCE);
     let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
     while !stat().contains(") T ") {
-        assert!(clock::now() < end, "it goes on");
+        assert!(clock::now() < end, "it continues");
     }
 }
 
-/// A stopped observer, whom nobody lets go on: what waits for it is one document, and snapshots find
+/// A stopped observer that is not continued: one document waits in its socket, and snapshots find
 /// room beside it.
 #[test]
 fn documents_leave_room_for_snapshots() {
@@ -473,7 +473,7 @@ fn documents_leave_room_for_snapshots() {
 }
 
 #[test]
-fn a_document_that_is_too_long_for_the_socket_harms_nobody() {
+fn a_document_that_is_too_long_for_the_socket_does_no_harm() {
     helper::tests::alone(|| {
         let listener = any_port();
         let port = listener.port().expect("a port");

@@ -1,4 +1,5 @@
-//! Reads sockets from /proc/net, where sock_diag is refused, and the numbers of datagrams. The parsers accept any bytes.
+//! Reads sockets from /proc/net, where sock_diag is refused, and the numbers of datagrams. The parsers accept any
+//! bytes.
 
 use std::fs::File;
 use std::io::{self, Read};

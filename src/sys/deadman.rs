@@ -6,10 +6,10 @@
 
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use super::signals::{self, Mask};
+use super::signals;
 use super::{clock, last_report, process, tree};
 use crate::types::{Pid, Signal, Time};
 
@@ -26,8 +26,6 @@ static CHANCES: AtomicU32 = AtomicU32::new(0);
 static ALARMS: AtomicU32 = AtomicU32::new(0);
 static APP: AtomicI32 = AtomicI32::new(0);
 static CODE: AtomicI32 = AtomicI32::new(137);
-/// SIGALRM is unblocked.
-static UNBLOCKED: AtomicBool = AtomicBool::new(false);
 
 /// The timer. There is one for the whole life.
 #[derive(Debug)]
@@ -60,16 +58,8 @@ impl DeadMan {
     pub fn arm(&mut self, budget_end: Time) {
         CHANCES.store(0, SeqCst);
         set(budget_end.after(CHANCE));
-        if !UNBLOCKED.load(SeqCst) {
-            UNBLOCKED.store(true, SeqCst);
-            signals::set_mask(blocked());
-        }
+        signals::unblock_alarm();
     }
-}
-
-/// The mask of graceinit: all signals, but SIGALRM only until the timer is first armed.
-pub fn blocked() -> Mask {
-    if UNBLOCKED.load(SeqCst) { Mask::ALL.without(Signal::ALRM) } else { Mask::ALL }
 }
 
 /// Sets the code that the handler exits with if it kills the app.

@@ -163,18 +163,6 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Stops this process and the rest of its group until SIGCONT, as Ctrl-Z at the terminal does.
-pub fn suspend() {
-    use super::signals::{Disposition, Mask, send_group, set_disposition, set_mask};
-    // The group is the shell's job. This process is in it, so there is no ESRCH.
-    let _ = send_group(super::tty::own_group(), Signal::TSTP);
-    let before = set_disposition(Signal::TSTP, Disposition::Default);
-    // The process stops here, when the signal is unblocked.
-    let mask = set_mask(Mask::ALL.without(Signal::TSTP));
-    set_mask(mask);
-    set_disposition(Signal::TSTP, before);
-}
-
 /// Gives a process (`None`: this one) the shortest slice, so that it runs soon after it wakes up, even if every
 /// processor is busy: since Linux 6.12 shorter slices run before longer ones, and each process still gets the same
 /// share of the time (`__setparam_fair` in kernel/sched/syscalls.c). Needs no privilege, and is not inherited. If the

@@ -8,6 +8,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
 use super::{fd, poll};
 use crate::types::{Pid, Signal, Time};
 
@@ -104,7 +106,7 @@ impl Source {
         let limit = until.map(|until| poll::left(until, now));
         let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
         // Not for SIGALRM once it is unblocked: its handler would not run for a signal that is waited for.
-        let mask = super::deadman::blocked();
+        let mask = blocked();
         let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
         // SAFETY: live values of the sizes that the kernel expects; the time is null or live. The siginfo_t is read
         // only if the kernel has filled it in (sigwaitinfo(2)).
@@ -261,4 +263,18 @@ pub fn set_disposition(signal: Signal, to: Disposition) -> Disposition {
     // SAFETY: both pointers are to live structures.
     unsafe { libc::sigaction(signal.number(), &raw const new, &raw mut old) };
     if old.sa_sigaction == libc::SIG_IGN { Disposition::Ignore } else { Disposition::Default }
+}
+/// SIGALRM is unblocked: the dead-man timer has a handler for it.
+static ALARM_UNBLOCKED: AtomicBool = AtomicBool::new(false);
+
+/// The mask of graceinit: all signals, but SIGALRM only until the dead-man timer is first armed.
+fn blocked() -> Mask {
+    if ALARM_UNBLOCKED.load(SeqCst) { Mask::ALL.without(Signal::ALRM) } else { Mask::ALL }
+}
+
+/// Unblocks SIGALRM from now on.
+pub fn unblock_alarm() {
+    if !ALARM_UNBLOCKED.swap(true, SeqCst) {
+        set_mask(blocked());
+    }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use crate::types::Pid;
+use crate::types::{Pid, Signal};
 
 /// The controlling terminal.
 #[derive(Debug)]
@@ -153,4 +153,15 @@ pub fn can_be_resumed() -> bool {
         }
     }
     false
+}
+/// Stops this process and the rest of its group until SIGCONT, as Ctrl-Z at the terminal does.
+pub fn suspend() {
+    use super::signals::{Disposition, Mask, send_group, set_disposition, set_mask};
+    // The group is the shell's job. This process is in it, so there is no ESRCH.
+    let _ = send_group(own_group(), Signal::TSTP);
+    let before = set_disposition(Signal::TSTP, Disposition::Default);
+    // The process stops here, when the signal is unblocked.
+    let mask = set_mask(Mask::ALL.without(Signal::TSTP));
+    set_mask(mask);
+    set_disposition(Signal::TSTP, before);
 }

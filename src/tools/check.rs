@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::plan_drawing::{self, LongestStop, hook_name};
 use crate::account::timeline::{Marker, seconds};
+use crate::cli::OptionId;
 use crate::config::hooks::Task;
 use crate::config::source::Source;
 use crate::config::{Check, Config, Ports, Setting, When};
@@ -74,7 +75,7 @@ pub fn in_one_line(config: &Config) -> String {
     };
     let special = config.settings.iter().filter(special);
     special
-        .map(|Setting { name, value, source }| format!("{name}={value} ({source})"))
+        .map(|Setting { option, value, source }| format!("{option}={value} ({source})"))
         .collect::<Vec<_>>()
         .join(", ")
 }
@@ -84,7 +85,7 @@ fn settings(text: &mut String, config: &Config) {
     let command = if words.is_empty() { "(no command given)".into() } else { words.join(" ") };
     let _ = writeln!(text, "The app: {command}\n\nSettings in force:");
     for setting in &config.settings {
-        let _ = writeln!(text, "  {:18} {:24} {}", setting.name, setting.value, setting.source);
+        let _ = writeln!(text, "  {:18} {:24} {}", setting.option, setting.value, setting.source);
     }
 }
 
@@ -164,7 +165,7 @@ fn kill(check: Check) -> Option<Marker> {
 
 /// Why there is no drawing.
 fn no_stop(config: &Config) -> String {
-    let setting = config.settings.iter().find(|setting| setting.name == "stop-on");
+    let setting = config.settings.iter().find(|setting| setting.option == OptionId::StopOn);
     let why = setting.map_or(String::new(), |setting| format!("; {}", setting.source));
     format!(
         "There is no stop in phases: signals are forwarded, TERM and INT like all others (nothing else was \

@@ -1,5 +1,5 @@
-//! `-P`: the pause process of a pod, which holds its namespaces and reaps the orphans in them. The same as `catatonit -P`,
-//! which podman runs as a pod's infra container and, without a container, as the process that keeps a user's
+//! `-P`: the pause process of a pod, which holds its namespaces and reaps the orphans in them. The same as `catatonit
+//! -P`, which podman runs as a pod's infra container and, without a container, as the process that keeps a user's
 //! namespaces.
 
 use std::os::fd::AsFd;

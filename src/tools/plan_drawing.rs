@@ -150,7 +150,7 @@ impl LongestStop {
         self.facts.iter().map(|(_, fact)| fact)
     }
 
-    /// The drawing in so many columns, with the moment at which the stop is cut off from outside.
+    /// The drawing. `kill`: when the stop is cut off from outside. `columns`: the width.
     pub(super) fn draw(&self, config: &Config, kill: Option<&Marker>, columns: usize) -> String {
         timeline::draw(&rows(config, &self.facts, self.end), kill, columns)
     }

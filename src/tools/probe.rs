@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::account::account::Account;
+use crate::account::document::Account;
 use crate::account::time::Span;
 use crate::config::outputs::Question;
 use crate::http_client;
@@ -224,7 +224,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::account::account::{App, Attempt, Drain, DrainSample, Hook, Stop, Stretch};
+    use crate::account::document::{App, Attempt, Drain, DrainSample, Hook, Stop, Stretch};
 
     fn address(text: &str) -> Address {
         Address::parse(text).expect(text)

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde::Deserialize;
 
-use crate::account::account::{Account, VERSION};
+use crate::account::document::{Account, VERSION};
 use crate::account::page::{self, Edition};
 
 /// The longest file: a report has 4 KiB, the answer of /debug/graceinit some 100.

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use graceinit::account::account::{Account, Stretch, VERSION};
+use graceinit::account::document::{Account, Stretch, VERSION};
 use graceinit::account::line::Line;
 use graceinit::account::metrics::{self, Form};
 use graceinit::account::page::{self, Edition};

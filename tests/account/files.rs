@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use graceinit::account::account::Account;
+use graceinit::account::document::Account;
 
 use crate::support::files::Place;
 use crate::support::init::puppet_line;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use graceinit::account::account::{Account, Hook, Setting, VERSION};
+use graceinit::account::document::{Account, Hook, Setting, VERSION};
 use graceinit::account::incident::{Incident, Kin};
 use graceinit::account::metrics::{self, Form};
 use graceinit::account::time::{Span, Wall};

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use graceinit::account::account::{
+use graceinit::account::document::{
     self, Account, App, Attempt, Drain, DrainSample, Exit, Hook, Killed, Said, Stop, Stretch,
     Survivor,
 };
@@ -41,7 +41,7 @@ fn ready() -> Account {
         took: took.map(|took| Span(took * S)),
     };
     Account {
-        v: account::VERSION,
+        v: document::VERSION,
         app: App { command: "shop --port 80".to_owned(), pid: Some(7), ..App::default() },
         phase: "ready".to_owned(),
         ready: true,

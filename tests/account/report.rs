@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use graceinit::account::account::{
+use graceinit::account::document::{
     Account, App, Attempt, Counts, Drain, DrainSample, Ended, Entry, Exit, Held, Histogram, Hook,
     Killed, Process, Said, Setting, Stop, Stretch, Survivor, VERSION,
 };

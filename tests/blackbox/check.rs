@@ -169,8 +169,9 @@ fn missing_programs_are_named() -> Outcome {
 #[test]
 fn what_others_can_read_is_a_note() -> Outcome {
     let here = std::path::Path::new("/");
-    let note = "\nnote: whoever can reach [::]:9180 can read metrics, settings, command lines, the names of \
-                processes and what hooks print; --listen 127.0.0.1:PORT answers this host (or pod) only\n";
+    let note = "\nnote: every client that can reach [::]:9180 can read metrics, settings, command lines, \
+                the names of \
+                processes and what hooks print; --listen 127.0.0.1:PORT serves this host (or pod) only\n";
     for (listen, told) in [(":9180", true), ("127.0.0.1:9180", false), ("unix:@x", false)] {
         let output = check(&[("GRACEINIT_LISTEN", listen)], &["--check", "true"], here)?;
         ensure_eq!(output.status.code(), Some(0), "{listen}");

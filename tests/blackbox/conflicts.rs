@@ -14,8 +14,7 @@ fn refused(flags: &[&str], variables: &[(&str, &str)], file: Option<&str>) -> Ve
 }
 
 const GRACE: &str = "grace 15s, default outside containers";
-const NO_PORTS: &str =
-    "there are no ports that it could be for; write --drain PORT too, or leave it out";
+const NO_PORTS: &str = "it has no effect without ports; add --drain PORT, or remove it";
 const RESERVE: &str = "post-stop-timeout 5s, default outside containers";
 
 #[test]
@@ -27,12 +26,12 @@ fn a_conflict_names_both_sources() -> Outcome {
         (
             &["--grace-max", "5"][..],
             None,
-            format!("--grace-max '5': it is shorter than {GRACE}; write a longer one, or leave it out"),
+            format!("--grace-max '5': it is shorter than {GRACE}; write a longer time, or remove it"),
         ),
         (
             &["--grace-max=1m"],
             Some(("GRACEINIT_GRACE", "2m")),
-            "--grace-max '1m': it is shorter than GRACEINIT_GRACE=2m; write a longer one, or leave it out"
+            "--grace-max '1m': it is shorter than GRACEINIT_GRACE=2m; write a longer time, or remove it"
                 .to_owned(),
         ),
         (
@@ -45,16 +44,16 @@ fn a_conflict_names_both_sources() -> Outcome {
             &["--hook-timeout", "12", "--on-stop", "x"],
             None,
             format!(
-                "--hook-timeout '12': on-stop hooks get 11s 250ms at most ({GRACE}); write a shorter one, or a \
-                 longer --grace"
+                "--hook-timeout '12': on-stop hooks get 11s 250ms at most ({GRACE}); write a shorter \
+                 time, or a longer --grace"
             ),
         ),
         (
             &["--hook-timeout=5s", "--post-stop", "x"],
             None,
             format!(
-                "--hook-timeout '5s': post-stop hooks get 4s 900ms at most ({RESERVE}); write a shorter one, \
-                 or a longer --post-stop-timeout"
+                "--hook-timeout '5s': post-stop hooks get 4s 900ms at most ({RESERVE}); write a shorter \
+                 time, or a longer --post-stop-timeout"
             ),
         ),
         (
@@ -62,7 +61,7 @@ fn a_conflict_names_both_sources() -> Outcome {
             Some(("GRACEINIT_HOOK_TIMEOUT", "1m")),
             format!(
                 "GRACEINIT_HOOK_TIMEOUT '1m': post-stop hooks get 4s 900ms at most ({RESERVE}); write a \
-                 shorter one, or a longer --post-stop-timeout"
+                 shorter time, or a longer --post-stop-timeout"
             ),
         ),
         (
@@ -85,53 +84,54 @@ fn a_conflict_names_both_sources() -> Outcome {
         (
             &["--ready=tcp:80", "--ready=tcp: 80"],
             None,
-            "--ready 'tcp: 80': it is there twice; write it once".to_owned(),
+            "--ready 'tcp: 80': it is given twice; give it once".to_owned(),
         ),
         (
             &["--ready=fd:3", "--ready=fd:03"],
             None,
-            "--ready 'fd:03': it is there twice; write it once".to_owned(),
+            "--ready 'fd:03': it is given twice; give it once".to_owned(),
         ),
         (
             &["--ready=started", "--ready=notify"],
             None,
-            "--ready 'started': it says that there are no conditions, and there are others; leave one of them \
-             out"
+            "--ready 'started': it means that there is no condition, and another condition is given; \
+             remove one of them"
                 .to_owned(),
         ),
         (
             &["--ready", "signal:INT"],
             None,
-            "--ready 'signal:INT': INT cannot both begin a stop and tell that the app is ready (stop-on \
-             TERM,INT, default); take it out of one of them"
+            "--ready 'signal:INT': INT cannot both begin a stop and report that the app is ready (stop-on \
+             TERM,INT, default); remove it from one of them"
                 .to_owned(),
         ),
         (
             &["--ready", "signal:USR2", "--on-reload=x"],
             Some(("GRACEINIT_RELOAD_ON", "USR2")),
-            "--ready 'signal:USR2': USR2 cannot both run the on-reload hooks and tell that the app is ready \
-             (GRACEINIT_RELOAD_ON=USR2); take it out of one of them"
+            "--ready 'signal:USR2': USR2 cannot both run the on-reload hooks and report that the app is ready \
+             (GRACEINIT_RELOAD_ON=USR2); remove it from one of them"
                 .to_owned(),
         ),
         (
             &["--ready-file=/run/ready", "--ready=file:/run/ready"],
             None,
-            "--ready-file '/run/ready': it exists only while the app is ready, which waits for it (--ready \
+            "--ready-file '/run/ready': the file exists only while the app is ready, and readiness waits \
+             for the file (--ready \
              file:/run/ready); name another file"
                 .to_owned(),
         ),
         (
             &["--ready-timeout=5s", "--ready=notify", "--ready=after:5s"],
             None,
-            "--ready-timeout '5s': the app cannot be ready by then (--ready after:5s); write a longer one, or \
-             a shorter after"
+            "--ready-timeout '5s': the app cannot be ready by then (--ready after:5s); write a longer \
+             time, or a shorter after"
                 .to_owned(),
         ),
         (
             &["--ready=started"],
             Some(("GRACEINIT_READY_TIMEOUT", "1m")),
-            "GRACEINIT_READY_TIMEOUT '1m': without --ready the app is ready as soon as it was started; write \
-             when it is ready, or leave this out"
+            "GRACEINIT_READY_TIMEOUT '1m': without --ready the app is ready as soon as it is started; add \
+             --ready, or remove this option"
                 .to_owned(),
         ),
         // The drain.
@@ -149,74 +149,74 @@ fn a_conflict_names_both_sources() -> Outcome {
         (
             &["--drain-acks=2", "--drain=80"],
             None,
-            "--drain-acks '2': there is nothing that answers probes; write --listen ADDR too, or leave it out"
+            "--drain-acks '2': it has no effect where probes are not answered; add --listen ADDR, or remove it"
                 .to_owned(),
         ),
         (
             &["--drain-acks=2", "--drain=80", "--drain-delay=0", "--listen=:1"],
             None,
-            "--drain-acks '2': there is no delay that it could shorten; write --drain-delay too, or leave it \
-             out"
+            "--drain-acks '2': it has no effect without a delay; add --drain-delay, or remove it"
                 .to_owned(),
         ),
         (
             &["--drain-delay=11.5"],
             None,
             format!(
-                "--drain-delay '11.5': a drain gets 11s 250ms at most ({GRACE}); write a shorter one, or a \
-                 longer --grace"
+                "--drain-delay '11.5': a drain gets 11s 250ms at most ({GRACE}); write a shorter time, or \
+                 a longer --grace"
             ),
         ),
         (
             &["--drain-delay=8s", "--drain=80", "--on-stop=x"],
             None,
             format!(
-                "--drain-delay '8s': beside on-stop hooks a drain gets 7s 500ms at most ({GRACE}); write a \
-                 shorter one, or a longer --grace"
+                "--drain-delay '8s': beside on-stop hooks a drain gets 7s 500ms at most ({GRACE}); write \
+                 a shorter time, or a longer --grace"
             ),
         ),
         (
             &["--listen=:9180", "--listen=[::]:9180"],
             None,
-            "--listen '[::]:9180': it is there twice; write it once".to_owned(),
+            "--listen '[::]:9180': it is given twice; give it once".to_owned(),
         ),
         // Files.
         (
             &["--report=/run/x"],
             Some(("GRACEINIT_METRICS_FILE", "/run/./x")),
-            "--report '/run/x': it is in use already (GRACEINIT_METRICS_FILE=/run/./x); name another file"
+            "--report '/run/x': it is already in use (GRACEINIT_METRICS_FILE=/run/./x); name another file"
                 .to_owned(),
         ),
         (
             &["--ready-file=x.prom", "--metrics-file=./x.prom"],
             None,
-            "--metrics-file './x.prom': it is in use already (--ready-file x.prom); name another file".to_owned(),
+            "--metrics-file './x.prom': it is already in use (--ready-file x.prom); name another \
+             file".to_owned(),
         ),
         (
             &["--report=/run//x", "--listen=unix:/run/x"],
             None,
-            "--report '/run//x': it is in use already (--listen unix:/run/x); name another file".to_owned(),
+            "--report '/run//x': it is already in use (--listen unix:/run/x); name another file".to_owned(),
         ),
         // Signals.
         (
             &["-r", "TERM:0"],
             None,
-            "--rewrite 'TERM:0': TERM begins a stop (stop-on TERM,INT, default) and is what the app would be \
-             sent; name another signal with --stop-signal, or take TERM out of --stop-on"
+            "--rewrite 'TERM:0': TERM begins a stop (stop-on TERM,INT, default) and would be forwarded to \
+             the app; name another signal with --stop-signal, or remove TERM from --stop-on"
                 .to_owned(),
         ),
         (
             &["--stop-on", "HUP"],
             Some(("GRACEINIT_ON_RELOAD", "x")),
             "--stop-on 'HUP': HUP cannot both begin a stop and run the on-reload hooks (reload-on HUP, \
-             default); take it out of one of them"
+             default); remove it from one of them"
                 .to_owned(),
         ),
         (
             &["--reload-on=USR1,INT", "--on-reload=x"],
             Some(("GRACEINIT_STOP_ON", "INT")),
             "--reload-on 'USR1,INT': INT cannot both begin a stop and run the on-reload hooks \
-             (GRACEINIT_STOP_ON=INT); take it out of one of them"
+             (GRACEINIT_STOP_ON=INT); remove it from one of them"
                 .to_owned(),
         ),
         (&["-gc"], None, "-g together with -c: they are two scopes; choose one".to_owned()),
@@ -252,14 +252,14 @@ fn a_conflict_in_the_file_shows_its_line() -> Outcome {
         (
             hook("pre-stop", "timeout = 12"),
             format!(
-                "3:11 timeout = 12: pre-stop hooks get 11s 250ms at most ({GRACE}); write a shorter one, or a \
-                 longer --grace\n  timeout = 12\n            ^"
+                "3:11 timeout = 12: pre-stop hooks get 11s 250ms at most ({GRACE}); write a shorter time, \
+                 or a longer --grace\n  timeout = 12\n            ^"
             ),
         ),
         (
             "grace = 8\n".to_owned() + &hook("on-stop", "timeout = '7s'"),
-            "4:11 timeout = '7s': on-stop hooks get 6s at most (grace 8 at FILE:1:9); write a shorter one, or a \
-             longer --grace\n  timeout = '7s'\n            ^"
+            "4:11 timeout = '7s': on-stop hooks get 6s at most (grace 8 at FILE:1:9); write a shorter \
+             time, or a longer --grace\n  timeout = '7s'\n            ^"
                 .to_owned(),
         ),
         (
@@ -272,13 +272,13 @@ fn a_conflict_in_the_file_shows_its_line() -> Outcome {
         ),
         (
             twin,
-            "6:8 name = 'a': the hook at FILE:2:11 has this name already; write another one\n  name = 'a'\n  \
+            "6:8 name = 'a': the hook at FILE:2:11 already has this name; write another name\n  name = 'a'\n  \
              \u{20}      ^"
                 .to_owned(),
         ),
         (
             numbered,
-            "3:8 name = 'on-stop-2': the hook at FILE:5:11 has this name already; write another one\n  name = \
+            "3:8 name = 'on-stop-2': the hook at FILE:5:11 already has this name; write another name\n  name = \
              'on-stop-2'\n         ^"
                 .to_owned(),
         ),
@@ -419,15 +419,12 @@ fn a_file_that_cannot_be_read() -> Outcome {
     place.file("large", "#\n".repeat(1 << 15) + "#", 0o644);
     place.fifo("fifo");
     for (name, why) in [
-        ("missing", "there is no such file; put it there, or leave the option out"),
+        ("missing", "the file does not exist; create it, or remove the option"),
         ("", "it is a directory; name the file in it"),
         ("binary/x", "Not a directory (os error 20); name a file that can be read"),
         ("binary", "line 2 is not UTF-8 text; save the file as UTF-8"),
-        (
-            "large",
-            "it is larger than 64 KiB, which nobody has written by hand; name the right file",
-        ),
-        ("fifo", "it is no regular file; name one"),
+        ("large", "it is larger than 64 KiB; name the right file"),
+        ("fifo", "it is not a regular file; name one"),
     ] {
         let path = place.text(name);
         let want = format!("unable to use --config '{path}': {why}");
@@ -498,7 +495,8 @@ fn a_bad_file_ends_the_start() -> Outcome {
     let said: Vec<String> = run.err.all()?.into_iter().map(|line| line.0).collect();
     let file = file.display();
     let want = [
-        "graceinit: fatal: unable to use --log-level 'loud': not a level; write off, error, warn, info, debug or \
+        "graceinit: fatal: unable to use --log-level 'loud': not a level; write off, error, warn, info, \
+         debug or \
          trace"
             .to_owned(),
         format!(
@@ -508,7 +506,8 @@ fn a_bad_file_ends_the_start() -> Outcome {
         "  grace = \"soon\"".to_owned(),
         "          ^".to_owned(),
         format!(
-            "graceinit: fatal: unable to use {file}:2:9 scope = 'all': not a scope; write group, main, mixed or \
+            "graceinit: fatal: unable to use {file}:2:9 scope = 'all': not a scope; write group, main, \
+             mixed or \
              tree"
         ),
         "  scope = 'all'".to_owned(),

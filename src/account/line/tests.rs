@@ -117,8 +117,8 @@ fn facts() -> Vec<Fact> {
             .map(|(outcome, status)| Fact::HookEnded { id, outcome, status }),
     );
     for why in [DrainEnd::Quiet, DrainEnd::Delay, DrainEnd::Budget, DrainEnd::Max] {
-        let looks = [None, Some(sample), Some(blind), Some(paused), Some(idle)];
-        facts.extend(looks.map(|last| Fact::DrainEnded { why, after, last }));
+        let samples = [None, Some(sample), Some(blind), Some(paused), Some(idle)];
+        facts.extend(samples.map(|last| Fact::DrainEnded { why, after, last }));
     }
     facts.extend(
         [
@@ -355,9 +355,9 @@ fn what_took_how_long() {
     }
 }
 
-/// A signal that is passed on costs no line that nobody reads.
+/// A forwarded signal costs no line that is not written.
 #[test]
-fn no_line_is_made_for_nobody() {
+fn no_line_is_made_below_the_level() {
     let made = |fact: &Fact| {
         let before = MADE.get();
         journal::record(fact);

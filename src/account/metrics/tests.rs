@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
-use crate::account::account::{App, Drain, DrainSample, Ended, Hook, Setting, Stretch};
+use crate::account::document::{App, Drain, DrainSample, Ended, Hook, Setting, Stretch};
 use crate::account::incident::Incident;
 use crate::account::time::Wall;
 use crate::machine::fact::Fact;
@@ -173,7 +173,7 @@ fn buckets_hold_all_that_is_not_longer() {
     proptest!(config, |(times in times)| {
         let hooks = vec![hook("on-stop", "x", &[], &times)];
         let text = render(&Account { hooks, ..Account::default() }, Form::Text);
-        let bounds = crate::account::account::BUCKETS.map(|bound| bound * 1000);
+        let bounds = crate::account::document::BUCKETS.map(|bound| bound * 1000);
         let mut expected: Vec<f64> = bounds
             .iter()
             .map(|bound| times.iter().filter(|time| *time <= bound).count() as f64)
@@ -219,7 +219,7 @@ fn a_histogram_of_any_length_is_written() {
         one.took.buckets = buckets;
         let text = render(&Account { hooks: vec![one.clone()], ..Account::default() }, Form::Text);
         let lines = values(&text, "graceinit_hook_duration_seconds_bucket");
-        assert_eq!(lines.len(), crate::account::account::BUCKETS.len() + 1);
+        assert_eq!(lines.len(), crate::account::document::BUCKETS.len() + 1);
         assert_eq!(lines.last(), Some(&count));
         assert_eq!(values(&text, "graceinit_hook_duration_seconds_count"), [count]);
     }

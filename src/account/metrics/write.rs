@@ -7,7 +7,7 @@
 use std::fmt::{Display, Write};
 
 use super::Form;
-use crate::account::account::{BUCKETS, Histogram};
+use crate::account::document::{BUCKETS, Histogram};
 use crate::account::time::Span;
 
 const PREFIX: &str = "graceinit_";

@@ -1,6 +1,6 @@
 //! The connections during the drain.
 
-use super::super::account::{Account, Drain, DrainSample};
+use super::super::document::{Account, Drain, DrainSample};
 use super::super::time::Span;
 use super::chart::{self, Window};
 use super::html::{self, Html};

@@ -1,21 +1,17 @@
 //! The hooks, attempt by attempt, and their output.
 
-use super::super::account::{Account, Attempt, Hook};
+use super::super::document::{Account, Attempt, Hook};
 use super::html::{self, Html};
-use super::{FEW, few, first, more, offset};
+use super::{FEW, few, first, more, offset, table};
 
 /// The section, if there are hooks.
 pub(super) fn section(out: &mut Html, account: &Account) {
     if account.hooks.is_empty() {
         return;
     }
-    out.raw("<section id=\"hooks\"><h2>Hooks</h2>\n<div class=\"wide\"><table>");
-    out.raw("<caption>Each hook with its last attempts</caption><thead><tr>");
+    out.raw("<section id=\"hooks\"><h2>Hooks</h2>\n");
     let columns = ["phase", "hook", "attempt", "began", "took", "limit", "outcome", "status"];
-    for column in columns {
-        out.raw("<th scope=\"col\">").text(column).raw("</th>");
-    }
-    out.raw("</tr></thead>\n");
+    table(out, "hooks", "Each hook with its last attempts", &columns);
     for (index, hook) in first(&account.hooks).iter().enumerate() {
         body(out, account, index, hook);
     }

@@ -1,6 +1,6 @@
 //! The time line: the whole life as one strip, and on a scale of its own the beginning or the stop.
 
-use super::super::account::{Account, Attempt, Entry, Hook, Stretch};
+use super::super::document::{Account, Attempt, Entry, Hook, Stretch};
 use super::super::time::Span;
 use super::super::value::Value;
 use super::chart::{self, Marker, Row, Window, later};

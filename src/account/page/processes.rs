@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::super::account::{Account, Process, Survivor};
+use super::super::document::{Account, Process, Survivor};
 use super::html::{self, Html};
-use super::{ROWS, first, more};
+use super::{ROWS, first, more, table};
 
 /// The section, if SIGKILL was sent.
 pub(super) fn survivors(out: &mut Html, account: &Account) {
@@ -27,15 +27,9 @@ pub(super) fn survivors(out: &mut Html, account: &Account) {
     });
     out.raw("</p>\n");
     if !account.survivors.is_empty() {
-        out.raw(
-            "<div class=\"wide\"><table><caption>Processes before SIGKILL</caption><thead><tr>",
-        );
         let columns =
             ["pid", "ppid", "command", "state", "waits in", "age", "threads", "connections"];
-        for column in columns {
-            out.raw("<th scope=\"col\">").text(column).raw("</th>");
-        }
-        out.raw("</tr></thead>\n");
+        table(out, "survivors", "Processes before SIGKILL", &columns);
         for survivor in first(&account.survivors) {
             row(out, survivor);
         }
@@ -126,14 +120,10 @@ pub(super) fn tree(out: &mut Html, account: &Account) {
     if account.processes.is_empty() {
         return;
     }
-    out.raw(
-        "<section id=\"processes\"><h2>Processes</h2>\n<div class=\"wide\"><table class=\"tree\">",
-    );
-    out.raw("<caption>The processes of this moment</caption><thead><tr>");
-    for column in ["name", "pid", "ppid", "state", "age", "threads", "memory"] {
-        out.raw("<th scope=\"col\">").text(column).raw("</th>");
-    }
-    out.raw("</tr></thead><tbody>\n");
+    out.raw("<section id=\"processes\"><h2>Processes</h2>\n");
+    let columns = ["name", "pid", "ppid", "state", "age", "threads", "memory"];
+    table(out, "tree", "The processes of this moment", &columns);
+    out.raw("<tbody>\n");
     for (depth, process) in nested(first(&account.processes)) {
         out.raw("<tr").attr("data-pid", process.pid).raw("><td><span aria-hidden=\"true\">");
         // Deeper ones are not indented further, so that there is room for the name.
@@ -154,8 +144,8 @@ pub(super) fn tree(out: &mut Html, account: &Account) {
     out.raw("</section>\n");
 }
 
-/// Each process once, with its depth: first those whose parent is not among them. A ring, which only a forged report has,
-/// has no such process: it comes last.
+/// Each process once, with its depth: first those whose parent is not among them. A ring, which only a forged report
+/// has, has no such process: it comes last.
 fn nested(processes: &[Process]) -> Vec<(usize, &Process)> {
     let pids: HashSet<i32> = processes.iter().map(|process| process.pid).collect();
     let mut children: BTreeMap<i32, Vec<&Process>> = BTreeMap::new();

@@ -51,7 +51,7 @@
       }
       failures = 0;
       say("");
-      // Nobody's selection is taken away; what came meanwhile is shown afterwards.
+      // Keep the selection. What came meanwhile is shown when there is none.
       waiting = fresh;
     } catch {
       failures += 1;

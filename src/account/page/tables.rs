@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::super::account::{Account, Entry};
+use super::super::document::{Account, Entry};
 use super::super::time::Span;
 use super::super::value::Value;
 use super::html::{self, Html};
-use super::{FEW, ROWS, first, more};
+use super::{FEW, ROWS, first, more, table};
 
 /// The section of warnings and errors, if there are any.
 pub(super) fn troubles(out: &mut Html, account: &Account) {
@@ -30,12 +30,12 @@ pub(super) fn facts(out: &mut Html, account: &Account) {
 
 fn entries(out: &mut Html, account: &Account, all: &[Entry], caption: &'static str) {
     let stop = account.stop.as_ref().map(|stop| stop.at);
-    out.raw("<div class=\"wide\"><table class=\"facts\"><caption>").raw(caption);
-    out.raw("</caption><thead><tr><th scope=\"col\">at</th>");
-    if stop.is_some() {
-        out.raw("<th scope=\"col\">of the stop</th>");
-    }
-    out.raw("<th scope=\"col\">level</th><th scope=\"col\">what</th></tr></thead><tbody>\n");
+    let columns: &[_] = match stop {
+        Some(_) => &["at", "of the stop", "level", "what"],
+        None => &["at", "level", "what"],
+    };
+    table(out, "facts", caption, columns);
+    out.raw("<tbody>\n");
     for entry in first(all) {
         let level = match entry.level.as_str() {
             "error" => "error",
@@ -115,10 +115,10 @@ pub(super) fn settings(out: &mut Html, account: &Account) {
     if account.settings.is_empty() {
         return;
     }
-    out.raw("<section id=\"settings\"><h2>Configuration</h2>\n<div class=\"wide\"><table>");
-    out.raw("<caption>The settings in force and their sources</caption><thead><tr>");
-    out.raw("<th scope=\"col\">setting</th><th scope=\"col\">value</th>");
-    out.raw("<th scope=\"col\">source</th></tr></thead><tbody>\n");
+    out.raw("<section id=\"settings\"><h2>Configuration</h2>\n");
+    let columns = ["setting", "value", "source"];
+    table(out, "settings", "The settings in force and their sources", &columns);
+    out.raw("<tbody>\n");
     for setting in first(&account.settings) {
         out.raw("<tr><th scope=\"row\">").text(&setting.name).raw("</th><td><code>");
         out.text(&setting.value).raw("</code></td><td class=\"dim\">").text(&setting.source);

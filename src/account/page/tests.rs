@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::account::*;
+use super::super::document::*;
 use super::super::time::{Span, Wall};
 use super::super::value::Value;
 use super::html::{self, Html};

@@ -5,13 +5,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::builtin;
-use super::environment;
 use super::output::Outputs;
 use crate::account::{journal, plan_names};
 use crate::config::hooks::{self, Hook};
 use crate::config::source::Source;
 use crate::config::user::User;
-use crate::config::{Config, When};
+use crate::config::{self, Config, When};
 use crate::life::app;
 use crate::life::children::{Children, Role};
 use crate::machine::hooks::{HookId, HookPhase};
@@ -118,7 +117,7 @@ impl Attempts {
             terminal: None,
             stdio: Some([stdin.as_fd(), out.as_fd(), err.as_fd()]),
             variables: &variables,
-            without: &environment::NAMES,
+            without: &config::HOOK_VARIABLES,
             extra: None,
         };
         let child = spawn::spawn(task, &setup)?;

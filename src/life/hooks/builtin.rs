@@ -1,5 +1,5 @@
-//! The built-in hook actions, for images without a shell. Each runs in a child of its own, which may block and is killed
-//! like any other hook. Errors go to stderr, as those of a program.
+//! The built-in hook actions, for images without a shell. Each runs in a child of its own, which may block and is
+//! killed like any other hook. Errors go to stderr, as those of a program.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::{self, OpenOptions};
@@ -13,8 +13,8 @@ use crate::config::hooks::Builtin;
 use crate::http_client::{self, Answer};
 use crate::sys::{clock, poll};
 
-/// Performs the action and returns the exit code of the child. `signalled` is the result of `signal:`, which PID 1 sends
-/// itself: only PID 1 knows that the app's pid is still the app's.
+/// Performs the action and returns the exit code of the child. `signalled` is the result of `signal:`, which PID 1
+/// sends itself: only PID 1 knows that the app's pid is still the app's.
 pub fn run(action: &Builtin, signalled: &io::Result<()>) -> u8 {
     let done = match action {
         Builtin::Sleep(span) => {

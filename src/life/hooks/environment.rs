@@ -10,25 +10,6 @@ use crate::machine::plan::Ending;
 use crate::sys::{clock, process};
 use crate::types::{Pid, Status, Time};
 
-/// Variables that graceinit sets or removes for hooks. An inherited value would be that of another life; the last three
-/// belong to the app and its service manager (sd_notify(3)).
-pub const NAMES: [&str; 14] = [
-    "GRACEINIT_PHASE",
-    "GRACEINIT_HOOK",
-    "GRACEINIT_ATTEMPT",
-    "GRACEINIT_REASON",
-    "GRACEINIT_SIGNAL",
-    "GRACEINIT_SENDER_PID",
-    "GRACEINIT_APP_PID",
-    "GRACEINIT_EXIT_CODE",
-    "GRACEINIT_EXIT_SIGNAL",
-    "GRACEINIT_DEADLINE",
-    "GRACEINIT_BUDGET_MS",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-];
-
 /// The trace of this life: the inherited one, or a new one.
 pub fn trace() -> &'static Trace {
     static TRACE: OnceLock<Trace> = OnceLock::new();

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::spawn::{Program, Setup, Signals, Step};
+use super::setup::{Program, Setup, Signals, Step};
 use super::text::{List, Text};
 use crate::sys::signals::{self, Disposition, Mask};
 use crate::sys::{fd, process, raw};

@@ -4,6 +4,7 @@
 mod child;
 #[cfg(feature = "early-start")]
 pub mod early;
+pub mod setup;
 pub mod spawn;
 mod text;
 

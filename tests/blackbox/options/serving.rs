@@ -104,7 +104,8 @@ fn the_drain_has_its_defaults_only_with_ports() -> Outcome {
         "the delay"
     );
     let delay = Said { flags: vec!["--drain-delay=3s"], ..Said::default() };
-    let known = delay.build().map(|config| config.settings.iter().any(|s| s.name == "drain-idle"));
+    let known =
+        delay.build().map(|config| config.settings.iter().any(|s| s.option.name() == "drain-idle"));
     ensure_eq!(known, Ok(false), "what nobody looks at");
     Ok(())
 }
@@ -185,8 +186,8 @@ fn a_descriptor_that_was_inherited_cannot_be_the_one() -> Outcome {
     let place = Where { is_open: Some(|number| number == 4), ..Where::default() };
     let flags = vec!["--ready=fd:3", "--ready=fd:4"];
     let mistakes = Said { flags, place, ..Said::default() }.build().expect_err("it is open");
-    let want = "unable to use --ready 'fd:4': descriptor 4 was open already when graceinit was started (a \
-                socket of LISTEN_FDS, a redirection), and the app gets it as it is; write another number";
+    let want = "unable to use --ready 'fd:4': descriptor 4 was already open when graceinit was started (a \
+                socket of LISTEN_FDS, a redirection), and the app inherits it; write another number";
     ensure_eq!(mistakes, [want], "the descriptor");
     Ok(())
 }
@@ -194,7 +195,8 @@ fn a_descriptor_that_was_inherited_cannot_be_the_one() -> Outcome {
 #[test]
 fn a_probe_has_no_shell() -> Outcome {
     let warnings = config(&["--ready=exec:a && b", "--ready=exec:sh -c 'a && b'"]).warnings;
-    let want = "--ready 'exec:a && b': it is run without a shell, so '&&' is a plain argument; write exec:sh \
+    let want = "--ready 'exec:a && b': the command runs without a shell, so '&&' is a plain argument; \
+                write exec:sh \
                 -c '...' if a shell is meant";
     ensure_eq!(warnings, [want], "the warning");
     Ok(())
@@ -221,7 +223,8 @@ fn what_others_can_reach_is_told() -> Outcome {
         ),
     ] {
         let exposed = config(flags).exposed();
-        let told = exposed.as_deref().and_then(|text| text.strip_prefix("whoever can reach "));
+        let told =
+            exposed.as_deref().and_then(|text| text.strip_prefix("every client that can reach "));
         let told = told.and_then(|text| text.split_once(" can read ")).map(|(told, _)| told);
         ensure_eq!(told, want, "{flags:?}");
         ensure!(exposed.is_some() == want.is_some(), "{exposed:?}");

@@ -102,17 +102,18 @@ fn a_page_needs_a_report_and_nothing_else() -> Outcome {
 #[test]
 fn what_a_tool_is_not_told_together() -> Outcome {
     let starts = "a probe starts nothing, and reads --listen and --config only";
-    let once = "each is all that is done; choose one";
-    let nobody = "'ready': nobody says where graceinit listens; write --listen ADDR too, or set GRACEINIT_LISTEN";
+    let once = "each of them is a mode of its own; choose one";
+    let nobody =
+        "'ready': the address of graceinit is unknown; add --listen ADDR, or set GRACEINIT_LISTEN";
     for (flags, command, want) in [
         (&["--probe", "ready"][..], &[][..], vec![format!("--probe {nobody}")]),
         (&["--probe=x", "--listen=:1"], &[], {
-            vec!["--probe 'x': nothing to ask; write ready, live or status".to_owned()]
+            vec!["--probe 'x': not a question; write ready, live or status".to_owned()]
         }),
         // All of them at once; without an address that could not be read nothing is missing.
         (&["--probe=x", "--listen=1"], &["app"], {
             vec![
-                "--probe 'x': nothing to ask; write ready, live or status".to_owned(),
+                "--probe 'x': not a question; write ready, live or status".to_owned(),
                 format!("--probe together with the command 'app': {starts}; leave the command out"),
                 "--listen '1': the address is missing; write [::]:1 for all of them or 127.0.0.1:1"
                     .to_owned(),
@@ -131,7 +132,7 @@ fn what_a_tool_is_not_told_together() -> Outcome {
             ]
         }),
         (&["--render=x", "--config=/x"], &["app", "-x"], {
-            let alone = "a page is drawn from the report alone";
+            let alone = "a page is made from the report alone";
             vec![
                 format!("--config together with --render: {alone}; leave --config out"),
                 format!("--render together with the command 'app': {alone}; leave the command out"),
@@ -147,7 +148,7 @@ fn what_a_tool_is_not_told_together() -> Outcome {
     // A file that cannot be read counts where there is no other address.
     for (file, want) in [
         ("grase = 1\n[listen]", &["FILE:1:1 grase: ", "FILE:2:1 listen = [listen]: "][..]),
-        ("listen = []", &["--probe 'ready': nobody says where graceinit listens"]),
+        ("listen = []", &["--probe 'ready': the address of graceinit is unknown"]),
         ("listen = 'x:1'", &["FILE:1:10 listen = 'x:1': names are not looked up"]),
     ] {
         let said = Said { flags: vec!["--probe=ready"], file: Some(file), ..Said::default() };

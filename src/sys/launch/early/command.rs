@@ -1,7 +1,7 @@
 //! What the kernel has put on the stack: whether the app can be started early with it, and where the app may lie.
 
 use super::put;
-use crate::sys::launch::spawn::DEFAULT_PATH;
+use crate::sys::launch::setup::DEFAULT_PATH;
 use crate::sys::launch::text::{List, Text};
 
 /// With more words on the command line the app is started later.
@@ -76,7 +76,7 @@ impl<'a> Command<'a> {
     /// Writes where the app may lie to `paths`, in the order of PATH, as [`Program`] has it. The strings are written to
     /// `letters`. `None` if one of them has no room.
     ///
-    /// [`Program`]: crate::sys::launch::spawn::Program
+    /// [`Program`]: crate::sys::launch::setup::Program
     pub(super) fn find(
         &self,
         paths: &mut [Option<Text<'a>>],

@@ -137,7 +137,7 @@ fn whatever_happens_the_account_stays_small() {
     let drain = account.drain.expect("a drain");
     assert!((120..=240).contains(&drain.series.len()), "{}", drain.series.len());
     assert_eq!(drain.looks, 5_000);
-    // In even steps from the first look on.
+    // In even steps from the first sample on.
     let step = drain.series[1].at.since(drain.series[0].at);
     let even = drain.series.windows(2).all(|pair| pair[1].at.since(pair[0].at) == step);
     assert!(even && step > at(1), "{step:?}");
