@@ -120,7 +120,7 @@ fn the_next_sample_is_made_when_something_can_have_changed() {
     assert_eq!(at(&[idle(1)], 1970), ms(30), "the end of the delay");
     assert_eq!(at(&[owed(1)], 5000), PERIOD);
     let recent = wire(vec![ask(-90_000, 300), say(1000, 900)]);
-    assert_eq!(at(&[recent.clone()], 4960), ms(40), "idle");
+    assert_eq!(at(std::slice::from_ref(&recent), 4960), ms(40), "idle");
     let later = wire(vec![ask(-90_000, 300), say(1040, 900)]).named(2);
     assert_eq!(at(&[recent.clone(), later], 4960), ms(80), "both idle");
     assert_eq!(at(&[recent, owed(2)], 4960), PERIOD, "a debt");
