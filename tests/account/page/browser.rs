@@ -42,6 +42,16 @@ pub(super) struct Browser {
 impl Browser {
     /// Starts one, which runs the pages' scripts or does not.
     pub(super) fn start(scripts: bool) -> Outcome<Browser> {
+        // The driver chooses a port for IPv6 first, and exits if another program has that port for IPv4.
+        let taken = |fault: &Fault| fault.reason().contains("port not available");
+        let first = Browser::try_to_start(scripts);
+        match &first {
+            Err(fault) if taken(fault) => Browser::try_to_start(scripts),
+            _ => first,
+        }
+    }
+
+    fn try_to_start(scripts: bool) -> Outcome<Browser> {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = Place::new();
         let mut driver = Command::new(DRIVER)
@@ -147,7 +157,11 @@ impl Browser {
             url.filter(|_| sent)
         });
         // Its own first page is none of ours, and what is in the page comes from nowhere.
-        let own = |url: &String| url.starts_with("chrome:") || url.starts_with("data:");
+        let own = |url: &String| {
+            url.starts_with("chrome:")
+                || url.starts_with("chrome-untrusted:")
+                || url.starts_with("data:")
+        };
         Ok(events.filter(|url| !own(url)).collect())
     }
 
