@@ -190,7 +190,9 @@ fn drain_ended(why: DrainEnd, after: Duration, last: Option<&Sample>) -> Line {
         (DrainEnd::Max, false, false) => (Level::Info, "--drain-max is over"),
     };
     let mut line = Line::new(level, "drain-ended", msg).sample(last);
-    if let Some(sample) = last {
+    // A drain that ended quiet has cut nothing off.
+    let broken_off = matches!(why, DrainEnd::Budget | DrainEnd::Max);
+    if let Some(sample) = last.filter(|_| broken_off) {
         line = line.number("cut", sample.cut).number("uncertain", sample.uncertain);
     }
     line.span("after", after).text("why", drain_end(why))

@@ -36,7 +36,7 @@ fn half_a_request(room: Room) -> Outcome {
     let unused = server.connect()?;
     server.drains()?;
     let line = server.ends("info: drained")?;
-    ensure!(line.0.contains("owed=0 idle=2 ") && line.0.contains("cut=0 "), "{}", line.0);
+    ensure!(line.0.contains("owed=0 idle=2 "), "{}", line.0);
     drop((half, unused));
     Ok(())
 }
