@@ -7,6 +7,7 @@
 mod account;
 mod blackbox;
 mod docker;
+mod drain_rules;
 mod dropin;
 mod first;
 mod footprint;

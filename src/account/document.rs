@@ -312,7 +312,7 @@ pub struct Drain {
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<Span>,
-    /// `quiet`, `delay`, `budget`.
+    /// `quiet`, `delay`, `budget`, `max`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub why: String,
     /// The number of samples.
@@ -323,6 +323,32 @@ pub struct Drain {
     /// The samples; of many, every second, fourth… one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub series: Vec<DrainSample>,
+    /// The connections that held it longest, if it was broken off.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Held>,
+}
+
+/// A connection that held the drain.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Held {
+    /// Address and port of the client; empty: not known.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub peer: String,
+    /// Port of the app.
+    pub port: u16,
+    /// Why it held the drain: `owed`, `unread`, `unacknowledged`, `recent`…
+    pub verdict: String,
+    /// For how long it held the drain.
+    pub held: Span,
+    /// For how long nothing had moved on it.
+    pub silent: Span,
+    /// Bytes from the client.
+    pub bytes_in: u64,
+    /// Bytes from the app.
+    pub bytes_out: u64,
+    /// The option that limits how long such a connection is waited for.
+    pub option: String,
 }
 
 /// A sample of the connections on the drained ports.
@@ -341,6 +367,18 @@ pub struct DrainSample {
     pub new: u32,
     /// Connections that the app has not accepted yet.
     pub queued: u32,
+    /// Connections whose client acknowledges nothing any more.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub vanished: u32,
+    /// Connections whose client does not read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub stalled: u32,
+    /// Connections that a stop signal would have cut off: something was owed, unread or unacknowledged.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cut: u32,
+    /// Connections on which the app spoke last, and may not have been through.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub uncertain: u32,
 }
 
 /// The counters.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::document::{
-    Account, Attempt, Drain, DrainSample, Ended, Entry, Exit, Hook, Killed, Said, Stop, Stretch,
-    Survivor,
+    Account, Attempt, Drain, DrainSample, Ended, Entry, Exit, Held, Hook, Killed, Said, Stop,
+    Stretch, Survivor,
 };
 use super::incident::Incident;
 use super::line::{self, Line, level_name};
@@ -12,7 +12,7 @@ use super::plan_names;
 use super::text::cut;
 use super::time::Span;
 use super::value::Value;
-use crate::machine::connections::Sample;
+use crate::machine::connections::{Holder, Sample};
 use crate::machine::fact::{self, DrainEnd, Fact};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
 use crate::machine::phase::PhaseName;
@@ -28,6 +28,8 @@ const ATTEMPTS: usize = 8;
 const OUTPUT: usize = 10;
 /// How many samples of the drain are kept. When there are more, every second one is removed.
 const SAMPLES: usize = 240;
+/// So many connections that held the drain are kept.
+const MOST_HELD: usize = 3;
 
 impl Account {
     /// Takes a fact of the machine in.
@@ -70,6 +72,8 @@ impl Account {
                 }
             }
             Fact::DrainEnded { why, .. } => self.drained(at, *why),
+            Fact::HeldDrain(holder) => self.held_drain(holder),
+            Fact::StillDraining { .. } => {}
             Fact::AppEnded { ending } => self.app_ended(at, *ending),
             Fact::DeadlineReached { early } => {
                 self.counts.kills += 1;
@@ -208,8 +212,10 @@ impl Account {
 
     fn sampled(&mut self, at: Span, sample: &Sample) {
         let Some(drain) = &mut self.drain else { return };
-        let Sample { busy, owed, idle, new, queued, .. } = *sample;
-        let sample = DrainSample { at, busy, owed, idle, new, queued };
+        let Sample { busy, owed, idle, new, queued, vanished, stalled, .. } = *sample;
+        let Sample { cut, uncertain, .. } = *sample;
+        let counts = DrainSample { at, busy, owed, idle, new, queued, ..DrainSample::default() };
+        let sample = DrainSample { vanished, stalled, cut, uncertain, ..counts };
         // A power of two: every sample, every second, every fourth…
         let stride = (drain.looks / SAMPLES as u64 + 1).next_power_of_two();
         if drain.looks % stride == 0 {
@@ -230,6 +236,22 @@ impl Account {
         let Some(drain) = &mut self.drain else { return };
         drain.ended = Some(at);
         drain.why = line::drain_end(why).to_owned();
+    }
+
+    fn held_drain(&mut self, holder: &Holder) {
+        let Some(drain) = &mut self.drain else { return };
+        if drain.held.len() < MOST_HELD {
+            drain.held.push(Held {
+                peer: holder.peer.map_or_else(String::new, |peer| peer.to_string()),
+                port: holder.port,
+                verdict: holder.verdict.as_str().to_owned(),
+                held: holder.held.into(),
+                silent: holder.silent.into(),
+                bytes_in: holder.bytes_in,
+                bytes_out: holder.bytes_out,
+                option: holder.remedy().option().to_owned(),
+            });
+        }
     }
 
     fn app_ended(&mut self, at: Span, ending: Ending) {
@@ -265,7 +287,14 @@ impl From<&fact::Survivor> for Survivor {
 
 /// Whether the fact has a place of its own in the account: there may be thousands of it.
 fn is_elsewhere(fact: &Fact) -> bool {
-    matches!(fact, Fact::Forwarded { .. } | Fact::Sampled { .. } | Fact::StillThere(_))
+    matches!(
+        fact,
+        Fact::Forwarded { .. }
+            | Fact::Sampled { .. }
+            | Fact::StillDraining { .. }
+            | Fact::HeldDrain(_)
+            | Fact::StillThere(_)
+    )
 }
 
 fn count(counts: &mut BTreeMap<String, u64>, name: impl ToString) {

@@ -227,12 +227,14 @@ fn losses(account: &Account) -> Vec<String> {
 }
 
 fn cut_off(drain: &Drain) -> Option<String> {
-    let last = drain.last.as_ref().filter(|_| drain.why == "budget")?;
-    let waiting = last.busy.saturating_add(last.owed);
-    match waiting {
-        0 => None,
-        1 => Some("1 request may have been cut off.".to_owned()),
-        more => Some(format!("{more} requests may have been cut off.")),
+    let broken_off = ["budget", "max"].contains(&drain.why.as_str());
+    let last = drain.last.as_ref().filter(|_| broken_off)?;
+    match (last.cut, last.uncertain) {
+        (0, 0) => None,
+        (0, 1) => Some("1 answer may have been cut off in a pause.".to_owned()),
+        (0, more) => Some(format!("{more} answers may have been cut off in a pause.")),
+        (1, _) => Some("1 request may have been cut off.".to_owned()),
+        (more, _) => Some(format!("{more} requests may have been cut off.")),
     }
 }
 

@@ -10,9 +10,9 @@ use crate::machine::budget;
 use crate::machine::connections::{Plan, Rules};
 use crate::types::Time;
 
-/// `--drain-idle` and `--drain-quiet` where there are no ports; [`read`] has the same values as texts.
-const IDLE: Duration = Duration::from_secs(1);
-const QUIET: Duration = Duration::from_millis(500);
+/// `--drain-idle` is by default half of the drain's time, but no more than this: a longer one costs more time than it
+/// saves answers.
+const LONGEST_IDLE: Duration = Duration::from_secs(8);
 
 /// The settings of the drain.
 #[derive(Default)]
@@ -20,46 +20,65 @@ pub(super) struct Drain {
     pub(super) ports: Option<Ports>,
     delay: Duration,
     acks: Option<u32>,
-    quiet: Duration,
-    idle: Duration,
+    max: Option<Duration>,
+    idle: Option<Duration>,
     owed: Option<Duration>,
 }
 
 impl Drain {
-    /// The settings in the form that the machine takes; `None`: there is no drain.
-    pub(super) fn plan(&self) -> Option<Plan> {
+    /// The settings in the form that the machine takes; `None`: there is no drain. `time`: what the budget leaves for
+    /// the drain.
+    pub(super) fn plan(&self, time: Duration) -> Option<Plan> {
         let looks = self.ports.is_some();
-        let rules = Rules { idle: self.idle, owed: self.owed };
-        let plan = Plan { looks, delay: self.delay, acks: self.acks, quiet: self.quiet, rules };
+        let idle = self.idle.unwrap_or_else(|| default_idle(time, self.max));
+        let rules = Rules { idle, owed: self.owed };
+        let Drain { delay, acks, max, .. } = *self;
+        let plan = Plan { looks, delay, acks, max, rules };
         (looks || !self.delay.is_zero()).then_some(plan)
     }
 }
 
+/// What the budget leaves for the drain. `hooks`: there are on-stop hooks.
+pub(super) fn time(grace: Duration, hooks: bool) -> Duration {
+    let begin = Time(0);
+    budget::drain_end(begin.after(grace), grace, hooks).since(begin)
+}
+
+fn default_idle(time: Duration, max: Option<Duration>) -> Duration {
+    (max.map_or(time, |max| max.min(time)) / 2).min(LONGEST_IDLE)
+}
+
+/// `time`: what the budget leaves for the drain.
 #[cold]
-pub(super) fn read(reader: &mut Reader<'_>) -> Drain {
+pub(super) fn read(reader: &mut Reader<'_>, time: Duration) -> Drain {
     let ports = reader.one(OptionId::Drain, parse::ports);
     // Without ports there are no defaults to show.
     let usual = |value, reason| ports.is_some().then_some((value, reason));
     let delay = reader.one_or(OptionId::DrainDelay, usual("2s", "with --drain"), parse::duration);
     let acks = reader.one(OptionId::DrainAcks, parse::some_count);
-    let idle = reader.one_or(OptionId::DrainIdle, usual("1s", ""), parse::duration);
-    let quiet = reader.one_or(OptionId::DrainQuiet, usual("500ms", ""), parse::duration);
-    let owed = reader.one(OptionId::DrainOwed, parse::some_time);
-    Drain {
-        ports,
-        delay: delay.unwrap_or_default(),
-        acks,
-        quiet: quiet.unwrap_or(QUIET),
-        idle: idle.unwrap_or(IDLE),
-        owed,
+    let max = reader.one(OptionId::DrainMax, parse::some_time);
+    let idle = reader.one(OptionId::DrainIdle, parse::duration);
+    if ports.is_some() && idle.is_none() && !reader.has_failed(OptionId::DrainIdle) {
+        let text = parse::written(default_idle(time, max));
+        reader.record_default(OptionId::DrainIdle, &text, "half of the drain, at most 8s");
     }
+    reader.one(OptionId::DrainQuiet, parse::duration);
+    if reader.asked(OptionId::DrainQuiet).is_some() && ports.is_some() {
+        let text = "--drain-quiet has no effect any more: the drain ends when each connection was idle once \
+                    (--drain-idle); remove it";
+        reader.warnings.push(text.to_owned());
+    }
+    let owed = reader.one(OptionId::DrainOwed, parse::some_time);
+    Drain { ports, delay: delay.unwrap_or_default(), acks, max, idle, owed }
 }
 
 /// Refuses what cannot be used together with another setting. `hooks`: there are on-stop hooks.
 #[cold]
 pub(super) fn conflicts(reader: &mut Reader<'_>, drain: &Drain, grace: Duration, hooks: bool) {
     if drain.ports.is_none() && !reader.has_failed(OptionId::Drain) {
-        for id in [OptionId::DrainIdle, OptionId::DrainQuiet, OptionId::DrainOwed] {
+        let of_ports =
+            [OptionId::DrainIdle, OptionId::DrainMax, OptionId::DrainQuiet, OptionId::DrainOwed];
+        for id in of_ports {
             let why = "it has no effect without ports; add --drain PORT, or remove it";
             no_effect(reader, id, why);
         }
@@ -80,8 +99,7 @@ pub(super) fn conflicts(reader: &mut Reader<'_>, drain: &Drain, grace: Duration,
     else {
         return;
     };
-    let (found, begin) = (found.clone(), Time(0));
-    let most = budget::drain_end(begin.after(grace), grace, hooks).since(begin);
+    let (found, most) = (found.clone(), time(grace, hooks));
     if drain.delay > most {
         let beside = if hooks { "beside on-stop hooks " } else { "" };
         let why = format!(

@@ -446,10 +446,11 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
     });
     let reload_on = if drafts.on_reload.is_empty() { Vec::new() } else { reload_on };
     let mut about = About::default();
+    let drain_time = drain::time(grace, !drafts.on_stop.is_empty());
     if !is_empty {
         about = About {
             readiness: ready::read(reader),
-            drain: drain::read(reader),
+            drain: drain::read(reader, drain_time),
             listen: listen::read(reader),
             watch: outputs::read(reader),
         };
@@ -470,7 +471,7 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
         ready: about.readiness.conditions(),
         ready_timeout: about.readiness.timeout,
         probe_timeout: usual.timeout,
-        drain: about.drain.plan(),
+        drain: about.drain.plan(drain_time),
         hooks: PerPhase::each(|phase| limits(drafts.of(phase))),
         exit: ExitRules { always_ok, stop_ok, killed, codes: reader.persona().codes() },
         session: drop_in::session(reader),

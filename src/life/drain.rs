@@ -3,7 +3,8 @@
 use crate::account::journal;
 use crate::config::{Config, Ports};
 use crate::machine::Machine;
-use crate::machine::connections::Sample;
+use crate::machine::connections::{Holder, Moment, Sample};
+use crate::machine::fact::Fact;
 use crate::machine::phase::{Phase, Readiness};
 use crate::sockets::Sampler;
 use crate::types::{Pid, Time};
@@ -14,14 +15,23 @@ pub struct Drain {
     sampler: Option<Sampler>,
     /// The ports that an earlier sampler had found (`--drain auto`).
     ports: Vec<u16>,
+    /// The connections that held the drain longest, once the sampler is closed.
+    holders: Vec<Holder>,
     /// One warning of a sampler has been logged.
     warned: bool,
 }
 
 impl Drain {
     /// Takes a sample. `own`: graceinit's own processes, whose ports are not the app's.
-    pub fn sample(&mut self, config: &Config, now: Time, own: &[Pid]) -> Sample {
-        self.with_sampler(config, |sampler| sampler.sample(now, own)).unwrap_or_default()
+    pub fn sample(&mut self, config: &Config, now: Time, moment: Moment, own: &[Pid]) -> Sample {
+        self.with_sampler(config, |sampler| sampler.sample(now, moment, own)).unwrap_or_default()
+    }
+
+    /// Tells which connections held the drain longest.
+    pub fn tell_holders(&mut self) {
+        for holder in std::mem::take(&mut self.holders) {
+            journal::record(&Fact::HeldDrain(Box::new(holder)));
+        }
     }
 
     /// Whether the app listens on the ports.
@@ -63,6 +73,7 @@ impl Drain {
         if !needed {
             if let Some(sampler) = self.sampler.take() {
                 self.ports = sampler.ports().to_vec();
+                self.holders = sampler.holders();
             }
         }
     }

@@ -133,9 +133,11 @@ impl Effects {
                 let own = self.own_processes();
                 return Some(Event::Listening(self.drain.is_listening(&self.config, &own)));
             }
+            Action::TellHolders => self.drain.tell_holders(),
             Action::TakeSample => {
                 let own = self.own_processes();
-                return Some(Event::Sampled(self.drain.sample(&self.config, now, &own)));
+                let moment = machine.drain_moment(now);
+                return Some(Event::Sampled(self.drain.sample(&self.config, now, moment, &own)));
             }
             Action::SignalLeftovers { signal, first, group_asked: _ } => {
                 // Further rounds are the business of `asking`, which knows when the tree has to be read again.

@@ -1,79 +1,40 @@
-//! The drain: the app keeps serving until load balancers have learned that it is going, and until
-//! nothing is under way on its ports any more. When that is, is decided here.
+//! When is a drain over? The verdict on each connection of the drained ports, and what the verdicts of
+//! one sample say together. Pure: numbers of the kernel and the time come in.
+//!
+//! TCP shows who spoke last, when, how much, and what is unread or unacknowledged. It does not show
+//! whether an answer is complete. The rules, and what each of them costs, are in docs/drain.md:
+//!
+//! - a connection is **idle** when the app spoke last and nothing that counts moved for `--drain-idle`;
+//!   once it was idle after the delay it is **released**, and only what is owed, unread or
+//!   unacknowledged on it counts from then on;
+//! - keep-alive chatter and exchanges that repeat themselves (`memory`) do not restart the clock;
+//! - clients that vanished, that never read, or that stopped in the middle of a request are not waited
+//!   for;
+//! - near the end of the time the best moment is taken.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-/// `--drain` and what belongs to it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Plan {
-    /// There are ports to be looked at; without, the delay is all there is.
-    pub looks: bool,
-    /// `--drain-delay`: the app serves at least this long after readiness fell.
-    pub delay: Duration,
-    /// `--drain-acks`: the delay is over once so many probes were answered "not ready".
-    pub acks: Option<u32>,
-    /// `--drain-quiet`: for so long nothing must have come in.
-    pub quiet: Duration,
-    /// What makes a connection busy.
-    pub rules: Rules,
-}
+mod holders;
+mod memory;
+mod sample;
+mod verdict;
 
-/// What makes a connection busy.
+pub use holders::{Holder, Remedy};
+use memory::Memory;
+pub use sample::{Plan, Sample, Visibility};
+pub use verdict::Verdict;
+
+/// Milliseconds since the first sample; negative before it.
+type Millis = i64;
+
+/// What the user says of silences.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Rules {
-    /// `--drain-idle`: a connection on which nothing moved for so long is idle, if it is the client's
-    /// turn.
+    /// `--drain-idle`: the longest silence of the app inside one answer.
     pub idle: Duration,
-    /// `--drain-owed`: an answer that is owed for longer does not count as busy.
+    /// `--drain-owed`: an answer that is owed for longer is not waited for.
     pub owed: Option<Duration>,
-}
-
-/// How much could be seen.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Visibility {
-    /// Each connection, and what moved on it.
-    #[default]
-    Full,
-    /// How many connections there are. All of them count as busy.
-    Counts,
-    /// Nothing.
-    Blind,
-}
-
-/// What one look at the ports has shown.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Sample {
-    /// Connections with bytes on their way, or that something moved on just now.
-    pub busy: u32,
-    /// Connections whose client spoke last: an answer is owed.
-    pub owed: u32,
-    /// Connections that nobody waits for.
-    pub idle: u32,
-    /// Connections that an earlier look has not seen.
-    pub new: u32,
-    /// Connections that the app has not accepted yet, and datagrams that it has not read.
-    pub queued: u32,
-    /// For how long nothing has come in: no connection, no byte, no datagram. `None`: for as long as
-    /// can be told.
-    pub silence: Option<Duration>,
-    /// The app listens on the ports.
-    pub listening: bool,
-    /// How much could be seen.
-    pub visibility: Visibility,
-    /// How long it took.
-    pub cost: Duration,
-}
-
-impl Sample {
-    /// Nothing is under way: nobody would notice if the app stopped now.
-    pub fn calm(&self) -> bool {
-        match self.visibility {
-            Visibility::Full | Visibility::Counts => {
-                self.busy == 0 && self.owed == 0 && self.queued == 0
-            }
-            Visibility::Blind => true,
-        }
-    }
 }
 
 /// The state of a connection, seen from the app's end (RFC 9293, section 3.3.2).
@@ -95,188 +56,362 @@ pub enum State {
     LastAck,
 }
 
-/// A connection of one of the ports, as the kernel tells of it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Connection {
-    /// What tells it from every other one, as long as the kernel runs.
+/// A connection of one of the ports, as the kernel tells of it in one sample.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reading {
+    /// The kernel's name of the socket, never used again.
     pub key: u64,
+    /// The client's end, where it is told.
+    pub peer: Option<SocketAddr>,
+    /// The port of the app.
+    pub port: u16,
     /// Its state.
     pub state: State,
     /// A process has it open: not so before the app accepts it, nor once the app has closed it.
     pub held: bool,
     /// What came and was not read by the app, as the kernel counts: the client's FIN is one more.
     pub unread: u32,
-    /// What was written and not acknowledged by the client, as the kernel counts: our FIN is one more.
+    /// What was written and not acknowledged by the client, as the kernel counts: the app's FIN is one
+    /// more.
     pub unsent: u32,
     /// What moved on it; `None` where only the connection itself can be seen.
-    pub stamps: Option<Stamps>,
+    pub info: Option<Info>,
 }
 
-/// What moved on a connection, and how long ago: struct tcp_info of the kernel. It counts in jiffies,
-/// 1 to 10 ms long, from one reading of the clock: what happened in the same jiffy is equal here, and
-/// what did not, differs.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Stamps {
+/// What moved on a connection: struct tcp_info. Ages are in milliseconds. The kernel counts them in
+/// jiffies, 1 to 10 ms long, from one reading of the clock: what happened in the same jiffy is equal
+/// here, and what did not, differs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Info {
     /// The app's last bytes were sent, or sent again; the connection was made, if there were none.
-    pub sent: Duration,
+    pub sent: u32,
     /// The client's last bytes came; the connection was made, if there were none.
-    pub received: Duration,
+    pub received: u32,
     /// The client's last acknowledgement came.
-    pub acknowledged: Duration,
-    /// How many bytes the client has sent, its FIN being one more. `None` before Linux 4.1.
+    pub acknowledged: u32,
+    /// The round trip, in microseconds.
+    pub rtt: u32,
+    /// Retransmissions since the last acknowledgement.
+    pub retransmits: u8,
+    /// Window probes since the last acknowledgement.
+    pub probes: u8,
+    /// How often the time-out of the retransmission was doubled.
+    pub backoff: u8,
+    /// Bytes that the client has sent, its FIN being one more. Since Linux 4.1.
     pub bytes_received: Option<u64>,
-    /// The app has never said anything on it. Not known before Linux 4.1.
-    pub silent: bool,
+    /// Bytes that the client has acknowledged, the app's FIN being one more. Since Linux 4.1.
+    pub bytes_acknowledged: Option<u64>,
+    /// Segments with data that came. Since Linux 4.6.
+    pub segments_in: Option<u32>,
+    /// Segments with data that left, repeated ones included. Since Linux 4.6.
+    pub segments_out: Option<u32>,
 }
 
-/// What a connection means for a stop.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Verdict {
-    /// Bytes are on their way, or something moved just now.
-    Busy,
-    /// The client waits for an answer.
-    Owed,
-    /// Nobody waits for anything.
-    Idle,
+/// When a sample is made.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Moment {
+    /// Time since the drain began.
+    pub at: Duration,
+    /// What is left of `--drain-delay`.
+    pub delay_left: Duration,
+    /// What is left until the drain is broken off; `None`: it may last for ever.
+    pub left: Option<Duration>,
 }
 
-/// When the app and the client spoke last in the same jiffy and nothing tells who was second, the app
-/// is given so long to answer.
-const DOUBT: Duration = Duration::from_secs(3);
+impl Moment {
+    /// The whole length of the drain.
+    fn whole(&self) -> Option<Duration> {
+        self.left.map(|left| self.at.saturating_add(left))
+    }
 
-/// What a connection means for a stop.
-pub fn judge(connection: &Connection, rules: &Rules) -> Verdict {
-    let Connection { state, unread, unsent, stamps, .. } = *connection;
-    match state {
-        State::SynReceived => Verdict::Busy,
-        State::Established => open(unread, unsent, stamps, rules),
-        // The FIN is the last thing that the app reads: as long as anything is unread, the FIN is.
-        // It is no byte, and asks for nothing.
-        State::CloseWait => {
-            let less = |bytes: u64| bytes.saturating_sub(1);
-            let stamps = stamps.map(|s| Stamps { bytes_received: s.bytes_received.map(less), ..s });
-            open(unread.saturating_sub(1), unsent, stamps, rules)
-        }
-        // The app has said all, so no answer is owed. The kernel needs no process to deliver what is
-        // left, but it does need the network namespace, which goes with the container's last process.
-        State::FinWait1 | State::Closing | State::LastAck if unsent > 1 => Verdict::Busy,
-        // An upload to an app that is through with speaking: it has bytes to read.
-        State::FinWait1 | State::FinWait2 if unread > 0 => Verdict::Busy,
-        State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck => Verdict::Idle,
+    /// Whether only one part in so many is left.
+    fn in_last(&self, parts: u32) -> bool {
+        self.until_last(parts).is_some_and(|until| until.is_zero())
+    }
+
+    /// How long until only one part in so many is left.
+    fn until_last(&self, parts: u32) -> Option<Duration> {
+        self.left.zip(self.whole()).map(|(left, whole)| left.saturating_sub(whole / parts))
     }
 }
 
-/// A connection on which the app may speak.
-fn open(unread: u32, unsent: u32, stamps: Option<Stamps>, rules: &Rules) -> Verdict {
-    let Some(stamps) = stamps else { return Verdict::Busy };
-    if unread > 0 || unsent > 0 {
-        return Verdict::Busy;
-    }
-    let Stamps { sent, received, acknowledged, bytes_received, silent } = stamps;
-    let moved = sent.min(received);
-    // Ages: the younger one happened later.
-    let app_spoke_last =
-        !silent && (sent < received || (sent == received && acknowledged < received));
-    if bytes_received == Some(0) || app_spoke_last {
-        return if moved < rules.idle { Verdict::Busy } else { Verdict::Idle };
-    }
-    // A first request comes in the same jiffy as its connection as a rule, and leaves no doubt.
-    let doubt = sent == received && !silent;
-    let patience = if doubt { Some(DOUBT.max(rules.idle)) } else { None };
-    let patience = patience.into_iter().chain(rules.owed).min();
-    if patience.is_some_and(|patience| patience <= received) {
-        Verdict::Idle
-    } else {
-        Verdict::Owed
-    }
+/// What one sample shows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Summary {
+    /// Connections with bytes that are unread or unacknowledged, and connections on which the app spoke
+    /// last, not long enough ago.
+    pub busy: u32,
+    /// Connections whose client waits for an answer.
+    pub owed: u32,
+    /// Connections that are idle, closed, or were given up.
+    pub idle: u32,
+    /// Of all of them, those that were idle once after the delay.
+    pub released: u32,
+    /// Connections whose client answers nothing any more.
+    pub vanished: u32,
+    /// Connections whose client does not read.
+    pub stalled: u32,
+    /// Connections that the former sample did not show.
+    pub new: u32,
+    /// Connections that the app has not accepted, and sockets with datagrams that it has not read.
+    pub queued: u32,
+    /// Connections that keep the drain from ending.
+    pub holding: u32,
+    /// Connections that a stop signal would cut off now: something is owed, unread or unacknowledged.
+    pub cut: u32,
+    /// Connections on which the app spoke last, less than `--drain-idle` ago, and on which nothing tells
+    /// that the answer is complete.
+    pub uncertain: u32,
+    /// The drain may end now.
+    pub over: bool,
+    /// When the next sample is worth making.
+    pub next: Duration,
 }
 
-/// Puts together what one look sees, and remembers it until the next one.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Tally {
+/// Samples are made so often. Bursts are told apart by pauses of several samples.
+pub const PERIOD: Duration = Duration::from_millis(100);
+/// A datagram is nearly always answered at once: after so long without one, none is on its way.
+const DATAGRAM_PAUSE: Duration = Duration::from_millis(500);
+/// An app that was silent for so long is in a pause, and not between two tokens of a stream.
+const PAUSE: u32 = 1000;
+/// So many connections are remembered (8 MB). Others are judged by what one sample shows.
+const MOST_REMEMBERED: usize = 50_000;
+
+/// The connections of the drained ports: what is remembered of them from sample to sample.
+#[derive(Clone, Debug)]
+pub struct Table {
     rules: Rules,
-    /// The keys that the former look has seen, in order; `None` before the first look has ended.
-    former: Option<Vec<u64>>,
-    seen: Vec<u64>,
-    /// Connections that no process has open.
-    waiting: u32,
-    /// What the listeners say of these.
-    backlog: u32,
-    look: Sample,
+    most: usize,
+    /// In the order of their keys.
+    known: Vec<Memory>,
+    /// First seen in the present sample, in any order.
+    added: Vec<Memory>,
+    /// Those of the connections that have gone that held the drain longest.
+    gone: Vec<Holder>,
+    samples: u64,
+    present: Present,
 }
 
-impl Tally {
+/// The sample that is being made.
+#[derive(Clone, Copy, Debug, Default)]
+struct Present {
+    moment: Moment,
+    /// Since the former sample.
+    passed: Duration,
+    /// What the listeners say of connections to be accepted.
+    backlog: u32,
+    /// Sockets with unread datagrams.
+    datagrams: u32,
+    /// Not everything could be seen.
+    incomplete: bool,
+    /// How long ago the last datagram came.
+    datagram: Option<Duration>,
+    tally: Tally,
+}
+
+/// Verdicts, counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    summary: Summary,
+    /// Connections that no process has open yet.
+    waiting: u32,
+    /// Connections that are being made.
+    handshakes: u32,
+    /// Connections with something owed, unread or unacknowledged.
+    debts: u32,
+    /// Connections that hold the drain, and whose app may be between two parts of an answer.
+    streaming: u32,
+    /// When the last of those that hold the drain is idle, if nothing moves.
+    settled: Duration,
+}
+
+impl Table {
     /// Nothing was seen yet.
-    pub fn new(rules: Rules) -> Tally {
-        let (seen, look) = (Vec::new(), Sample::default());
-        Tally { rules, former: None, seen, waiting: 0, backlog: 0, look }
-    }
-
-    /// Forgets what was seen of a look that was broken off.
-    pub fn restart(&mut self) {
-        self.seen.clear();
-        (self.waiting, self.backlog) = (0, 0);
-        self.look = Sample::default();
-    }
-
-    /// One of the connections.
-    pub fn connection(&mut self, connection: &Connection) {
-        let key = connection.key;
-        // Before the first look nothing was seen: that makes nothing new.
-        let unknown = self.former.as_ref().is_none_or(|former| former.binary_search(&key).is_err());
-        let new = unknown && self.former.is_some();
-        self.look.new += u32::from(new);
-        self.seen.push(key);
-        match connection.stamps {
-            Some(stamps) => self.heard(stamps.received),
-            None if new => self.heard(Duration::ZERO),
-            None => {}
+    pub fn new(rules: Rules) -> Table {
+        Table {
+            rules,
+            most: MOST_REMEMBERED,
+            known: Vec::new(),
+            added: Vec::new(),
+            gone: Vec::new(),
+            samples: 0,
+            present: Present::default(),
         }
-        match connection.state {
-            // A client that is there completes its handshake before the next look. One that does not
-            // is none (a scan), or has asked for nothing yet (TCP_DEFER_ACCEPT).
-            State::SynReceived => self.look.queued += u32::from(unknown),
-            State::Established | State::CloseWait if !connection.held => self.waiting += 1,
-            _ => match judge(connection, &self.rules) {
-                Verdict::Busy => self.look.busy += 1,
-                Verdict::Owed => self.look.owed += 1,
-                Verdict::Idle => self.look.idle += 1,
-            },
+    }
+
+    /// A sample begins. One that was not ended is void.
+    pub fn begin(&mut self, moment: Moment) {
+        for memory in &mut self.known {
+            memory.seen = false;
+        }
+        self.added.clear();
+        let passed = moment.at.saturating_sub(self.present.moment.at);
+        // A sample that is begun again keeps the time that has passed since the former whole one.
+        let passed = if self.present.moment == moment { self.present.passed } else { passed };
+        self.present = Present { moment, passed, ..Present::default() };
+    }
+
+    /// One of the connections. The kernel may tell of one twice.
+    pub fn connection(&mut self, reading: &Reading) {
+        let moment = self.present.moment;
+        match self.known.binary_search_by_key(&reading.key, |memory| memory.key) {
+            Ok(place) => {
+                let Some(memory) = self.known.get_mut(place) else { return };
+                memory.observe(reading, &moment);
+                memory.judge(reading, &self.rules, &moment);
+            }
+            Err(_) => {
+                let mut memory = Memory::new(reading, &moment, self.samples > 0);
+                memory.judge(reading, &self.rules, &moment);
+                if self.known.len() + self.added.len() < self.most {
+                    self.added.push(memory);
+                } else {
+                    self.present.tally.count(&memory, self.samples > 0);
+                }
+            }
         }
     }
 
     /// A listener, with so many connections to be accepted.
     pub fn listener(&mut self, backlog: u32) {
-        self.backlog = self.backlog.saturating_add(backlog);
+        self.present.backlog = self.present.backlog.saturating_add(backlog);
     }
 
-    /// So many sockets have datagrams to be read.
-    pub fn datagrams(&mut self, sockets: u32) {
-        self.look.queued = self.look.queued.saturating_add(sockets);
+    /// So many sockets have datagrams to be read; the last datagram came so long ago.
+    pub fn datagrams(&mut self, sockets: u32, silence: Duration) {
+        self.present.datagrams = self.present.datagrams.saturating_add(sockets);
+        self.present.datagram = Some(silence);
     }
 
-    /// Something came in so long ago.
-    pub fn heard(&mut self, ago: Duration) {
-        self.look.silence = Some(self.look.silence.map_or(ago, |silence| silence.min(ago)));
-    }
-
-    /// Not everything could be seen: what was not is taken for busy.
+    /// Not everything could be seen.
     pub fn incomplete(&mut self) {
-        self.look.busy += 1;
+        self.present.incomplete = true;
     }
 
-    /// The look is over.
-    pub fn end(&mut self, visibility: Visibility) -> Sample {
-        let mut look = std::mem::take(&mut self.look);
+    /// The sample is complete.
+    pub fn end(&mut self) -> Summary {
+        let passed = u32::try_from(self.present.passed.as_millis()).unwrap_or(u32::MAX);
+        let later = self.samples > 0;
+        self.remember();
+        let present = &mut self.present;
+        for memory in &mut self.known {
+            if present.moment.delay_left.is_zero() && memory.verdict.releases() {
+                memory.released = true;
+            }
+            if memory.holds() {
+                memory.held = memory.held.saturating_add(passed);
+                memory.held_as = memory.verdict;
+            }
+            present.tally.count(memory, later);
+            memory.new = false;
+        }
+        self.samples += 1;
         // A listener's number and its connections were not read in the same moment.
-        look.queued = look.queued.saturating_add(self.waiting.max(self.backlog));
-        look.visibility = visibility;
-        self.seen.sort_unstable();
-        let mut former = self.former.replace(std::mem::take(&mut self.seen)).unwrap_or_default();
-        former.clear();
-        self.seen = former;
-        (self.waiting, self.backlog) = (0, 0);
-        look
+        let tally = &present.tally;
+        let queued = tally.waiting.max(present.backlog);
+        let queued = queued.saturating_add(tally.handshakes).saturating_add(present.datagrams);
+        let over = present.is_over(queued);
+        let next = present.next(queued);
+        Summary { queued, over, next, ..tally.summary }
+    }
+
+    /// Forgets what has gone, and takes in what is new.
+    fn remember(&mut self) {
+        let Table { known, added, gone, .. } = self;
+        known.retain(|memory| {
+            if !memory.seen {
+                holders::keep(gone, holders::Holder::gone(memory));
+            }
+            memory.seen
+        });
+        if !added.is_empty() {
+            known.append(added);
+            known.sort_unstable_by_key(|memory| memory.key);
+            known.dedup_by_key(|memory| memory.key);
+        }
+    }
+
+    /// The three connections that held the drain longest, the longest first.
+    pub fn holders(&self) -> Vec<Holder> {
+        let mut found = self.gone.clone();
+        for memory in &self.known {
+            holders::keep(&mut found, Holder::present(memory, &self.present.moment));
+        }
+        found
+    }
+
+    /// How many connections are remembered.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether no connection is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+}
+
+impl Tally {
+    fn count(&mut self, memory: &Memory, later: bool) {
+        let summary = &mut self.summary;
+        let holds = memory.holds();
+        let debt = memory.verdict.is_debt();
+        let number = match memory.verdict {
+            // A client that is there completes its handshake before the next sample. One that does not is
+            // none (a scan), or has asked for nothing yet (TCP_DEFER_ACCEPT).
+            Verdict::Handshake if memory.new => Some(&mut self.handshakes),
+            Verdict::Handshake => None,
+            Verdict::Unaccepted => Some(&mut self.waiting),
+            Verdict::Unread | Verdict::Unacknowledged | Verdict::Recent | Verdict::Unseen => {
+                Some(&mut summary.busy)
+            }
+            Verdict::Owed => Some(&mut summary.owed),
+            Verdict::Idle | Verdict::Closed | Verdict::GivenUp => Some(&mut summary.idle),
+            Verdict::Vanished => Some(&mut summary.vanished),
+            Verdict::Stalled => Some(&mut summary.stalled),
+        };
+        if let Some(number) = number {
+            *number += 1;
+        }
+        summary.new += u32::from(memory.new && later);
+        summary.released += u32::from(memory.released);
+        summary.holding += u32::from(holds);
+        // An answer that its client does not read is cut off, although it is not waited for.
+        summary.cut += u32::from(debt || memory.verdict == Verdict::Stalled);
+        summary.uncertain += u32::from(memory.is_uncertain());
+        self.debts += u32::from(debt);
+        self.streaming += u32::from(holds && !debt && memory.streams);
+        if holds {
+            self.settled = self.settled.max(memory.settles);
+        }
+    }
+}
+
+impl Present {
+    fn is_over(&self, queued: u32) -> bool {
+        let Present { moment, tally, .. } = self;
+        if queued > 0 || self.incomplete || !moment.delay_left.is_zero() || tally.debts > 0 {
+            return false;
+        }
+        if moment.in_last(10) {
+            return true;
+        }
+        let datagrams_pause = self.datagram.is_none_or(|silence| silence >= DATAGRAM_PAUSE);
+        if moment.in_last(5) {
+            return datagrams_pause && tally.streaming == 0;
+        }
+        datagrams_pause && tally.summary.holding == 0
+    }
+
+    /// What nobody asks for can change at any time; what only has to grow old has its moment.
+    fn next(&self, queued: u32) -> Duration {
+        let Moment { delay_left, .. } = self.moment;
+        let aging = self.tally.debts == 0 && queued == 0 && !self.tally.settled.is_zero();
+        let settled = aging.then_some(self.tally.settled);
+        let datagrams = self.datagram.map(|silence| DATAGRAM_PAUSE.saturating_sub(silence));
+        let edges = [5, 10].map(|parts| self.moment.until_last(parts));
+        let edges = edges.into_iter().chain([settled, datagrams, Some(delay_left)]);
+        edges.flatten().filter(|edge| !edge.is_zero()).fold(PERIOD, Duration::min)
     }
 }
 

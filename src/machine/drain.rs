@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use super::connections::Sample;
+use super::connections::{Moment, Sample};
 use super::fact::{DrainEnd, Fact};
 use super::phase::{Draining, Phase, Serving};
 use super::{Action, Machine, budget};
 use crate::types::Time;
 
-/// How often samples are taken.
+/// The next sample, if the result of this one is not told.
 const PERIOD: Duration = Duration::from_millis(100);
+/// How often a fact tells that the drain lasts.
+const TOLD: Duration = Duration::from_secs(5);
 /// The shortest pause between two samples, however soon the drain may be over.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 
@@ -17,14 +19,8 @@ impl Machine {
     /// Begins the drain, after the last pre-stop hook.
     pub(super) fn enter_drain(&mut self, now: Time, serving: Serving, out: &mut Vec<Action>) {
         let Some(plan) = self.plan.drain else { return self.enter_on_stop(now, out) };
-        // The first sample cannot show what happened before it, so the quiet time begins now.
-        let draining = Draining {
-            serving,
-            begun: now,
-            last_activity: now,
-            last_sample: None,
-            next_sample: now,
-        };
+        let draining =
+            Draining { serving, begun: now, told: now, last_sample: None, next_sample: now };
         self.enter(Phase::Drain(draining), out);
         out.push(Action::Record(Fact::DrainBegun { delay: plan.delay }));
         self.drain_tick(now, out);
@@ -32,9 +28,32 @@ impl Machine {
 
     /// When the drain ends whatever the samples show, because the rest of the budget belongs to the on-stop
     /// hooks and the app. `None`: the budget has no end.
-    fn last_drain_moment(&self) -> Option<Time> {
+    fn budget_needs_rest(&self) -> Option<Time> {
         let hooks = !self.plan.hooks.on_stop.is_empty();
         self.budget_end().map(|end| budget::drain_end(end, self.plan.share_base(), hooks))
+    }
+
+    /// When `--drain-max` is over.
+    fn longest_drain_end(&self) -> Option<Time> {
+        let Phase::Drain(draining) = &self.phase else { return None };
+        let max = self.plan.drain.and_then(|plan| plan.max)?;
+        Some(draining.begun.after(max))
+    }
+
+    /// The earlier of both.
+    fn last_drain_moment(&self) -> Option<Time> {
+        self.budget_needs_rest().into_iter().chain(self.longest_drain_end()).min()
+    }
+
+    /// Where in the drain a sample is taken.
+    pub fn drain_moment(&self, now: Time) -> Moment {
+        let Phase::Drain(draining) = &self.phase else { return Moment::default() };
+        let delay_end = self.delay_end(draining.serving);
+        Moment {
+            at: now.since(draining.begun),
+            delay_left: delay_end.map_or(Duration::ZERO, |end| end.since(now)),
+            left: self.last_drain_moment().map(|end| end.since(now)),
+        }
     }
 
     /// When a drain that goes on now is over whatever the samples show.
@@ -60,8 +79,11 @@ impl Machine {
     pub(super) fn drain_tick(&mut self, now: Time, out: &mut Vec<Action>) {
         let Phase::Drain(draining) = &self.phase else { return };
         let (serving, next_sample) = (draining.serving, draining.next_sample);
-        if self.last_drain_moment().is_some_and(|end| end <= now) {
+        if self.budget_needs_rest().is_some_and(|end| end <= now) {
             return self.leave_drain(now, DrainEnd::Budget, out);
+        }
+        if self.longest_drain_end().is_some_and(|end| end <= now) {
+            return self.leave_drain(now, DrainEnd::Max, out);
         }
         if self.plan.drain.is_some_and(|plan| plan.looks) {
             if next_sample <= now {
@@ -78,26 +100,25 @@ impl Machine {
 
     /// A sample was taken.
     pub(super) fn sampled(&mut self, now: Time, sample: Sample, out: &mut Vec<Action>) {
-        let Some(plan) = self.plan.drain else { return };
         let Phase::Drain(draining) = &mut self.phase else { return };
-        if let Some(silence) = sample.silence {
-            draining.last_activity = draining.last_activity.max(now.before(silence));
-        }
         draining.last_sample = Some(sample);
-        let quiet_at = draining.last_activity.after(plan.quiet);
-        let serving = draining.serving;
+        let Draining { serving, begun, told, .. } = *draining;
         out.push(Action::Record(Fact::Sampled { sample }));
         let delay_end = self.delay_end(serving).unwrap_or(now);
-        if sample.calm() && quiet_at <= now && delay_end <= now {
+        if sample.over && delay_end <= now {
             return self.leave_drain(now, DrainEnd::Quiet, out);
         }
-        // At the moments at which the drain may be over, if those come before the period. A sample that
-        // takes long is taken rarely: a tenth of the time at most.
-        let edges = [delay_end, quiet_at].into_iter().filter(|edge| now < *edge);
-        let next = edges.fold(now.after(PERIOD), Time::min);
-        let pause = SHORTEST_PAUSE.max(sample.cost.saturating_mul(10));
+        let tells = told.after(TOLD) <= now;
+        if tells {
+            out.push(Action::Record(Fact::StillDraining { sample, after: now.since(begun) }));
+        }
+        // A sample that takes long is taken rarely: a tenth of the time at most.
+        let pause = sample.next.max(SHORTEST_PAUSE).max(sample.cost.saturating_mul(10));
         if let Phase::Drain(draining) = &mut self.phase {
-            draining.next_sample = next.max(now.after(pause));
+            draining.next_sample = now.after(pause);
+            if tells {
+                draining.told = now;
+            }
         }
     }
 
@@ -139,6 +160,9 @@ impl Machine {
         let Phase::Drain(draining) = &self.phase else { return };
         let (after, last) = (now.since(draining.begun), draining.last_sample);
         out.push(Action::Record(Fact::DrainEnded { why, after, last }));
+        if last.is_some() && matches!(why, DrainEnd::Budget | DrainEnd::Max) {
+            out.push(Action::TellHolders);
+        }
         self.enter_on_stop(now, out);
     }
 }

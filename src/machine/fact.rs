@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::attempt::{HookId, Outcome};
-use super::connections::Sample;
+use super::connections::{Holder, Sample};
 use super::phase::PhaseName;
 use super::plan::{Ending, Scope};
 use crate::types::{Pid, Signal, Status};
@@ -63,12 +63,14 @@ impl Reason {
 /// Why a drain ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum DrainEnd {
-    /// Nothing was in flight, and nothing arrived for `--drain-quiet`.
+    /// Nothing was in flight.
     Quiet,
     /// There are no ports to sample, and `--drain-delay` was over.
     Delay,
     /// The rest of the budget is kept for the on-stop hooks and the app.
     Budget,
+    /// `--drain-max` is over.
+    Max,
 }
 
 /// One thing that happened.
@@ -100,6 +102,10 @@ pub enum Fact {
     Acknowledged { acks: u32, after: Duration },
     /// The drain ended; `last`: the last sample.
     DrainEnded { why: DrainEnd, after: Duration, last: Option<Sample> },
+    /// One of the connections that held a drain longest that was broken off.
+    HeldDrain(Box<Holder>),
+    /// The drain lasts.
+    StillDraining { sample: Sample, after: Duration },
     /// A stop was requested. `grace`: the length of the budget, if it has an end.
     StopRequested { signal: Signal, sender: Option<i32>, grace: Option<Duration> },
     /// Another stop request. `kill`: it ends the budget.

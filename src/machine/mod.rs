@@ -143,6 +143,8 @@ pub enum Action {
     SeekListeners,
     /// Take a sample of the connections of these ports.
     TakeSample,
+    /// Tell which connections held the drain longest.
+    TellHolders,
     /// Start the child that records which processes are still there, before they are killed.
     RecordSurvivors,
     /// Report the recorded processes, before SIGKILL ends them.

@@ -239,8 +239,8 @@ pub struct Draining {
     pub serving: Serving,
     /// When the drain began.
     pub begun: Time,
-    /// When a connection, a byte or a datagram arrived last, as far as the samples show.
-    pub last_activity: Time,
+    /// When a fact told last that the drain lasts.
+    pub told: Time,
     /// The last sample.
     pub last_sample: Option<Sample>,
     /// When the next sample is taken.

@@ -2,11 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::procnet;
-use crate::machine::connections::{Connection, Stamps, State, Visibility};
-use crate::sys::sockdiag::{Diag, Effort, Extent, Info, Kind, Query, States};
+use super::{procnet, reading};
+use crate::machine::connections::{Reading, Visibility};
+use crate::sys::sockdiag::{self, Diag, Effort, Extent, Kind, Query, States};
 
 /// The kernel's number of the state LISTEN (enum tcp_state of netinet/tcp.h).
 pub(super) const LISTEN: u8 = 10;
@@ -37,9 +36,14 @@ pub(super) struct Socket {
     pub(super) state: u8,
     pub(super) unread: u32,
     pub(super) inode: u64,
-    key: u64,
-    unsent: u32,
-    info: Option<Info>,
+    told: Told,
+}
+
+/// The rest of it, which depends on the method.
+#[derive(Clone, Copy, Debug)]
+enum Told {
+    Diag(sockdiag::Socket),
+    Line { key: u64, unsent: u32 },
 }
 
 impl Source {
@@ -93,7 +97,7 @@ impl Source {
                     if let Some(error) = refused {
                         self.warnings.push(format!(
                             "unable to ask the kernel for connections (sock_diag): {error}; they are \
-                             counted in /proc/net/tcp, and each of them counts as busy"
+                             counted in /proc/net/tcp, and each is waited for until --drain-idle is over"
                         ));
                     }
                     return extent;
@@ -153,9 +157,7 @@ fn read_diag(
             state: socket.state,
             unread: socket.unread,
             inode: socket.inode.into(),
-            key: socket.cookie,
-            unsent: socket.unsent,
-            info: socket.info,
+            told: Told::Diag(*socket),
         }));
     })
 }
@@ -175,9 +177,7 @@ fn read_proc(
                     state: line.state,
                     unread: line.unread,
                     inode: line.inode,
-                    key: line.key,
-                    unsent: line.unsent,
-                    info: None,
+                    told: Told::Line { key: line.key, unsent: line.unsent },
                 }));
             }
         })
@@ -190,27 +190,15 @@ fn read_proc(
 
 impl Socket {
     /// The connection; `None` in a state that is none, or none any more.
-    pub(super) fn connection(&self) -> Option<Connection> {
-        let state = match self.state {
-            1 => State::Established,
-            3 => State::SynReceived,
-            4 => State::FinWait1,
-            // Closed by the app: only the client's FIN is missing.
-            5 if self.inode == 0 => return None,
-            5 => State::FinWait2,
-            8 => State::CloseWait,
-            9 => State::LastAck,
-            11 => State::Closing,
-            _ => return None,
-        };
-        let stamps = self.info.map(|info| Stamps {
-            sent: Duration::from_millis(info.last_data_sent.into()),
-            received: Duration::from_millis(info.last_data_received.into()),
-            acknowledged: Duration::from_millis(info.last_ack_received.into()),
-            bytes_received: info.bytes_received,
-            silent: info.bytes_acknowledged == Some(0) && self.unsent == 0,
-        });
-        let Socket { key, unread, unsent, .. } = *self;
-        Some(Connection { key, state, held: self.inode != 0, unread, unsent, stamps })
+    pub(super) fn reading(&self) -> Option<Reading> {
+        match self.told {
+            Told::Diag(socket) => reading::reading(&socket),
+            Told::Line { key, unsent } => {
+                let held = self.inode != 0;
+                let state = reading::state(self.state, held)?;
+                let (port, unread) = (self.port, self.unread);
+                Some(Reading { key, peer: None, port, state, held, unread, unsent, info: None })
+            }
+        }
     }
 }

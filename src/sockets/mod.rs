@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::machine::connections::{Rules, Sample, Tally, Visibility};
+use crate::machine::connections::{Holder, Moment, Rules, Sample, Table, Visibility};
 use crate::sys::clock;
 use crate::sys::sockdiag::{Effort, Extent, States};
 use crate::types::{Pid, Time};
@@ -15,10 +15,12 @@ use crate::types::{Pid, Time};
 mod auto;
 mod diag;
 mod procnet;
+mod reading;
 
 use diag::{LISTEN, Source};
+pub use reading::reading;
 
-/// Takes the samples. It holds a descriptor and some 100 kB (more with many connections), so it is dropped after the
+/// Takes the samples. It holds a descriptor and some 100 kB (and 160 bytes for each connection), so it is dropped after the
 /// drain.
 #[derive(Debug)]
 pub struct Sampler {
@@ -32,7 +34,7 @@ pub struct Sampler {
     refused: bool,
     source: Source,
     datagrams: Datagrams,
-    tally: Tally,
+    table: Table,
     proc: PathBuf,
 }
 
@@ -62,7 +64,7 @@ impl Sampler {
             refused: false,
             source: Source::new(sock_diag, proc),
             datagrams: Datagrams::Unchecked,
-            tally: Tally::new(rules),
+            table: Table::new(rules),
             proc: proc.to_owned(),
         };
         sampler.with_ports(ports.unwrap_or_default())
@@ -88,6 +90,11 @@ impl Sampler {
     /// The cost of the last request to the kernel.
     pub fn effort(&self) -> Effort {
         self.source.effort()
+    }
+
+    /// The connections that held the drain longest.
+    pub fn holders(&self) -> Vec<Holder> {
+        self.table.holders()
     }
 
     /// What has become known since the last call that users should know. Each warning comes once.
@@ -118,47 +125,52 @@ impl Sampler {
 
     /// Takes a sample. With `auto`, the first one searches for the ports. Ports that [`Sampler::is_listening`] found
     /// before stay, because a listener may be closed while its connections live on. `helpers`: as above.
-    pub fn sample(&mut self, now: Time, helpers: &[Pid]) -> Sample {
+    pub fn sample(&mut self, now: Time, moment: Moment, helpers: &[Pid]) -> Sample {
         let begun = clock::cpu();
         if self.auto && !self.searched {
             self.searched = true;
             self.search(helpers);
         }
-        let mut sample = self.sample_ports(now);
+        let mut sample = self.sample_ports(now, moment);
         sample.cost = clock::cpu().since(begun);
         sample
     }
 
-    fn sample_ports(&mut self, now: Time) -> Sample {
+    fn sample_ports(&mut self, now: Time, moment: Moment) -> Sample {
         if self.ports.is_empty() {
             let blind = self.refused || self.is_blind();
             let visibility = if blind { Visibility::Blind } else { self.source.visibility() };
-            return Sample { listening: blind, visibility, ..Sample::default() };
+            let over = moment.delay_left.is_zero();
+            return Sample { listening: blind, visibility, over, ..Sample::default() };
         }
-        let Sampler { source, tally, ports, .. } = self;
+        let Sampler { source, table, ports, .. } = self;
         let mut listeners = Vec::new();
         let extent =
             source.read(ports, States::CONNECTED.and(States::LISTEN), |socket| match socket {
                 None => {
-                    tally.restart();
+                    table.begin(moment);
                     listeners.clear();
                 }
                 Some(socket) if socket.state == LISTEN => {
                     listeners.push(socket.port);
-                    tally.listener(socket.unread);
+                    table.listener(socket.unread);
                 }
                 Some(socket) => {
-                    if let Some(connection) = socket.connection() {
-                        tally.connection(&connection);
+                    if let Some(reading) = socket.reading() {
+                        table.connection(&reading);
                     }
                 }
             });
         if extent == Extent::Part {
-            tally.incomplete();
+            table.incomplete();
         }
         self.check_datagrams(now);
         let visibility = self.source.visibility();
-        let mut sample = self.tally.end(visibility);
+        let mut sample = Sample::from(self.table.end());
+        sample.visibility = visibility;
+        if visibility == Visibility::Blind {
+            sample.over = moment.delay_left.is_zero();
+        }
         sample.listening = self.is_blind()
             || if self.auto { !listeners.is_empty() } else { self.all_listen(&listeners) };
         sample
@@ -205,8 +217,7 @@ impl Sampler {
             }
         };
         if let Datagrams::Received(_, last) = self.datagrams {
-            self.tally.datagrams(waiting);
-            self.tally.heard(now.since(last));
+            self.table.datagrams(waiting, now.since(last));
         }
     }
 

@@ -126,7 +126,6 @@ impl Rehearsal<'_> {
                     // take a step of the machine each 100 ms.
                     Action::TakeSample => events.push_back(Event::Sampled(Sample {
                         busy: 1,
-                        silence: Some(Duration::ZERO),
                         cost: self.whole / 10_000,
                         ..Sample::default()
                     })),

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use graceinit::account::document::{
-    Account, App, Attempt, Counts, Drain, DrainSample, Ended, Entry, Exit, Histogram, Hook, Killed,
-    Process, Said, Setting, Stop, Stretch, Survivor, VERSION,
+    Account, App, Attempt, Counts, Drain, DrainSample, Ended, Entry, Exit, Held, Histogram, Hook,
+    Killed, Process, Said, Setting, Stop, Stretch, Survivor, VERSION,
 };
 use graceinit::account::time::{Span, Wall};
 use graceinit::account::value::Value;
@@ -43,20 +43,35 @@ fn entry() -> impl Strategy<Value = Entry> {
 }
 
 fn seen() -> impl Strategy<Value = DrainSample> {
-    (span(), any::<[u32; 5]>()).prop_map(|(at, [busy, owed, idle, new, queued])| DrainSample {
-        at,
-        busy,
-        owed,
-        idle,
-        new,
-        queued,
-    })
+    let counts = (any::<[u32; 5]>(), any::<[u32; 4]>());
+    (span(), counts).prop_map(
+        |(at, ([busy, owed, idle, new, queued], [vanished, stalled, cut, uncertain]))| {
+            DrainSample { at, busy, owed, idle, new, queued, vanished, stalled, cut, uncertain }
+        },
+    )
+}
+
+fn held() -> impl Strategy<Value = Held> {
+    let numbers = (any::<u16>(), span(), span(), any::<u64>(), any::<u64>());
+    (word(), word(), word(), numbers).prop_map(
+        |(peer, verdict, option, (port, held, silent, bytes_in, bytes_out))| Held {
+            peer,
+            port,
+            verdict,
+            held,
+            silent,
+            bytes_in,
+            bytes_out,
+            option,
+        },
+    )
 }
 
 fn drain() -> impl Strategy<Value = Drain> {
     let head = (span(), span(), option::of(any::<u32>()), option::of(span()));
-    (head, word(), any::<u64>(), option::of(seen()), vec(seen(), 0..60)).prop_map(
-        |((at, delay, acks, ended), why, looks, last, series)| Drain {
+    let all = (vec(seen(), 0..60), vec(held(), 0..4));
+    (head, word(), any::<u64>(), option::of(seen()), all).prop_map(
+        |((at, delay, acks, ended), why, looks, last, (series, held))| Drain {
             at,
             delay,
             acks,
@@ -65,6 +80,7 @@ fn drain() -> impl Strategy<Value = Drain> {
             looks,
             last,
             series,
+            held,
         },
     )
 }
@@ -355,7 +371,9 @@ fn full() -> Account {
         msg: text("something could not be done"),
         fields: [(text("pid"), Value::Number(12))].into(),
     };
-    let seen = DrainSample { at, busy: 1, owed: 2, idle: 3, new: 4, queued: 5 };
+    let (busy, owed, idle, new, queued) = (1, 2, 3, 4, 5);
+    let (vanished, stalled, cut, uncertain) = (6, 7, 8, 9);
+    let seen = DrainSample { at, busy, owed, idle, new, queued, vanished, stalled, cut, uncertain };
     let mut took = Histogram::default();
     took.add(at);
     Account {
@@ -421,6 +439,16 @@ fn full() -> Account {
             looks: 12,
             last: Some(seen.clone()),
             series: vec![seen],
+            held: vec![Held {
+                peer: text("10.0.0.7:40001"),
+                port: 8080,
+                verdict: text("owed"),
+                held: at,
+                silent: at,
+                bytes_in: 300,
+                bytes_out: 1,
+                option: text("--drain-owed"),
+            }],
         }),
         troubles: vec![entry.clone()],
         counts: Counts {

@@ -29,6 +29,9 @@ macro_rules! needs {
     };
 }
 
+// Behind the macro, which it uses.
+mod held;
+
 /// A server that is drained, and what is needed round it.
 struct Drained {
     place: Place,
@@ -68,9 +71,9 @@ impl Drained {
         self
     }
 
-    /// `--drain` with the server's port.
+    /// `--drain` with the server's port, which answers in one piece.
     fn drain(self) -> Drained {
-        let flag = format!("--drain {}", self.port);
+        let flag = format!("--drain {} --drain-idle 1s", self.port);
         self.flags(&flag)
     }
 
@@ -393,7 +396,8 @@ fn a_stop_before_the_app_listens(room: Room) -> Outcome {
 /// `auto` finds the port, or says that it cannot.
 fn found(room: Room, family: &'static str) -> Outcome {
     needs!();
-    let mut server = Drained::new(room, family)?.flags("--drain auto").start(false)?;
+    let mut server =
+        Drained::new(room, family)?.flags("--drain auto --drain-idle 1s").start(false)?;
     let client = server.held()?;
     server.drains()?;
     server.sees("owed=1")?;
@@ -423,7 +427,7 @@ fn auto_knows_whose_ports_they_are(room: Room) -> Outcome {
     let mut busy = TcpStream::connect(stranger.local_addr()?)?;
     let (_owed, _) = stranger.accept()?;
     busy.write_all(b"?")?;
-    let mut server = Drained::new(room, "4")?.flags("--drain auto").start(false)?;
+    let mut server = Drained::new(room, "4")?.flags("--drain auto --drain-idle 1s").start(false)?;
     server.drains()?;
     let line = server.ends("info: drained")?;
     ensure!(line.0.contains("busy=0 owed=0 idle=0 "), "the last look: {}", line.0);
@@ -433,7 +437,7 @@ fn auto_knows_whose_ports_they_are(room: Room) -> Outcome {
 /// Datagrams are answered in the delay; whether more will come nobody knows.
 fn datagrams(room: Room) -> Outcome {
     needs!();
-    let flags = "--grace 60s --drain-delay 500ms --drain-quiet 100ms";
+    let flags = "--grace 60s --drain-delay 500ms";
     let mut server = Drained::with(room, "udp", flags)?.drain().start(false)?;
     server.drains()?;
     let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -450,7 +454,8 @@ fn datagrams(room: Room) -> Outcome {
 /// Nobody can tell whose listeners they are. That is said once the app runs, and the app gets ready.
 fn auto_without_proc(room: Room) -> Outcome {
     needs!(need::root());
-    let server = Drained::new(room, "4")?.flags("--drain auto").wrapped_by(WITHOUT_PROC);
+    let server =
+        Drained::new(room, "4")?.flags("--drain auto --drain-idle 1s").wrapped_by(WITHOUT_PROC);
     let server = server.start(false)?;
     let line =
         server.run.err.find("graceinit: warn: unable to see which ports the app listens on")?;
@@ -466,11 +471,11 @@ fn without_sock_diag() -> [&'static str; 4] {
     [PYTHON, "-IS", "-c", WITHOUT_SOCK_DIAG]
 }
 
-/// Where the kernel may not be asked, connections are only counted, and every one holds the drain.
+/// Where the kernel may not be asked, only queues are seen: a connection holds the drain for drain-idle.
 fn connections_are_counted(room: Room) -> Outcome {
     needs!(need::x86_64());
-    let mut server =
-        Drained::new(room, "4")?.drain().wrapped_by(without_sock_diag()).start(false)?;
+    let server = Drained::new(room, "4")?.drain().flags("--drain-idle 50s");
+    let mut server = server.wrapped_by(without_sock_diag()).start(false)?;
     let warning = "graceinit: warn: unable to ask the kernel for connections (sock_diag)";
     server.run.err.find(warning)?;
     let idle = server.connect()?;

@@ -136,6 +136,7 @@ const ROWS: &[(&str, &[&str], &str, &str)] = &[
     ("drain-delay", &["--drain-delay", "3s"], "3s", "drain-delay = '3s'"),
     ("drain-acks", &["--drain-acks", "2"], "2", "drain-acks = 2"),
     ("drain-idle", &["--drain-idle", "1.5"], "1.5", "drain-idle = 1.5"),
+    ("drain-max", &["--drain-max", "9s"], "9s", "drain-max = \"9s\""),
     ("drain-quiet", &["--drain-quiet", "0"], "0", "drain-quiet = 0"),
     ("drain-owed", &["--drain-owed", "1m"], "1m", "drain-owed = '1m'"),
     (
@@ -174,7 +175,7 @@ fn beside(name: &str) -> Vec<&'static str> {
     match name {
         "ready-timeout" => vec!["--ready", "notify"],
         "drain-acks" => vec!["--drain=80", "--listen=127.0.0.1:1"],
-        "drain-idle" | "drain-quiet" | "drain-owed" => vec!["--drain=80"],
+        "drain-idle" | "drain-max" | "drain-quiet" | "drain-owed" => vec!["--drain=80"],
         _ => vec![],
     }
 }

@@ -20,8 +20,10 @@ pub(super) struct Drain {
     pub(super) fell: Option<Time>,
     acks: u32,
     begun: Option<Time>,
-    /// When a connection, a byte or a datagram arrived last.
-    noise: Time,
+    /// When a fact told last that the drain lasts.
+    told: Time,
+    /// The connections that held it have to be told.
+    holders_owed: bool,
     last: Option<Sample>,
     /// When the next sample has to be taken.
     sample_due: Option<Time>,
@@ -29,11 +31,20 @@ pub(super) struct Drain {
 }
 
 impl Ledger {
-    /// The last moment of the drain: the rest of the budget is kept for on-stop hooks and the app.
-    pub(super) fn drain_end(&self, plan: &Plan) -> Option<Time> {
+    /// The rest of the budget is kept for on-stop hooks and the app.
+    fn budget_needs_rest(&self, plan: &Plan) -> Option<Time> {
         let quarter = (measure(plan) / 4).min(Duration::from_secs(5));
         let quarters = if plan.hooks.on_stop.is_empty() { 1 } else { 2 };
         self.budget_end.map(|budget_end| budget_end.before(quarter * quarters))
+    }
+
+    fn longest_drain_end(&self, plan: &Plan) -> Option<Time> {
+        Some(self.drain.begun?.after(plan.drain?.max?))
+    }
+
+    /// The last moment of the drain.
+    pub(super) fn drain_end(&self, plan: &Plan) -> Option<Time> {
+        self.budget_needs_rest(plan).into_iter().chain(self.longest_drain_end(plan)).min()
     }
 
     /// When load balancers count as informed.
@@ -47,12 +58,13 @@ impl Ledger {
     fn over(&self, plan: &Plan, now: Time, seen: bool) -> Option<DrainEnd> {
         let drain = plan.drain?;
         let known = self.known_at(plan) <= now;
-        let calm = self.drain.last.is_some_and(|look| look.calm());
-        let quiet = self.drain.noise.after(drain.quiet) <= now;
-        if seen && known && calm && quiet {
+        let past = |end: Option<Time>| end.is_some_and(|end| end <= now);
+        if seen && known && self.drain.last.is_some_and(|look| look.over) {
             Some(DrainEnd::Quiet)
-        } else if self.drain_end(plan).is_some_and(|end| end <= now) {
+        } else if past(self.budget_needs_rest(plan)) {
             Some(DrainEnd::Budget)
+        } else if past(self.longest_drain_end(plan)) {
+            Some(DrainEnd::Max)
         } else {
             (!drain.looks && known).then_some(DrainEnd::Delay)
         }
@@ -75,30 +87,37 @@ impl Ledger {
             };
             let now = world.now;
             self.drain.begun = Some(now);
-            self.drain.noise = now;
+            self.drain.told = now;
             self.drain.sample_due = drain.looks.then_some(now);
             batch.owed_news.push(Fact::DrainBegun { delay: drain.delay });
         }
         if phase == PhaseName::OnStop || phase == PhaseName::Stopping {
             let drained = self.drain.fell.is_none() || self.drain.ended.is_some();
             kept(drained, promise, || "the app was not drained")?;
+            kept(!self.drain.holders_owed, Promise::News, || "who held the drain is not told")?;
         }
         Ok(())
     }
 
     pub(super) fn sampled(&mut self, plan: &Plan, now: Time, look: Sample, batch: &mut Batch) {
-        let Some(drain) = plan.drain.filter(|_| self.phase == PhaseName::Drain) else { return };
-        if let Some(silence) = look.silence {
-            self.drain.noise = self.drain.noise.max(now.before(silence));
+        if self.phase != PhaseName::Drain || plan.drain.is_none() {
+            return;
         }
         self.drain.last = Some(look);
         batch.owed_news.push(Fact::Sampled { sample: look });
-        // Every 100 ms, and at the moments at which the drain may be over; samples take a tenth of the time
-        // at most.
-        let edges = [self.known_at(plan), self.drain.noise.after(drain.quiet)];
-        let edges = edges.into_iter().filter(|edge| now < *edge);
-        let next = edges.chain([now.after(ms(100))]).min().unwrap_or(now);
-        self.drain.sample_due = Some(next.max(now.after(ms(20))).max(now.after(look.cost * 10)));
+        let five_seconds = self.drain.told.after(ms(5000)) <= now;
+        if five_seconds && self.over(plan, now, true) != Some(DrainEnd::Quiet) {
+            let after = now.since(self.drain.begun.unwrap_or_default());
+            batch.owed_news.push(Fact::StillDraining { sample: look, after });
+            self.drain.told = now;
+        }
+        // When it is worth it; samples take a tenth of the time at most.
+        self.drain.sample_due = Some(now.after(look.next.max(ms(20)).max(look.cost * 10)));
+    }
+
+    pub(super) fn judge_holders(&mut self) -> Kept {
+        let owed = std::mem::take(&mut self.drain.holders_owed);
+        kept(owed, Promise::News, || "who held the drain: twice, or without a sample")
     }
 
     pub(super) fn judge_sample(&mut self, plan: &Plan, now: Time) -> Kept {
@@ -141,6 +160,8 @@ impl Ledger {
             format!("after {after:?}, really {really:?}; last {last:?}")
         })?;
         self.drain.ended = Some(why);
+        let broken_off = [DrainEnd::Budget, DrainEnd::Max].contains(&why);
+        self.drain.holders_owed = broken_off && last.is_some();
         Ok(())
     }
 

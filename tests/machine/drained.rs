@@ -24,13 +24,13 @@ const END: u64 = 675;
 fn alphabet() -> [Sample; 8] {
     [
         busy(),
-        Sample { owed: 1, ..calm(Some(10_000)) },
-        Sample { queued: 1, ..calm(None) },
+        Sample { owed: 1, next: ms(60), ..busy() },
+        Sample { queued: 1, next: ms(1), ..busy() },
         calm(None),
         calm(Some(30)),
-        calm(Some(10_000)),
+        calm(Some(70)),
         Sample { visibility: Visibility::Counts, ..busy() },
-        Sample { visibility: Visibility::Blind, ..Sample::default() },
+        Sample { visibility: Visibility::Blind, ..calm(None) },
     ]
 }
 
@@ -46,15 +46,9 @@ fn may_end(plan: &Plan, begun: Time, history: &History) -> bool {
     let (Some(drain), Some(&(now, last))) = (plan.drain, history.samples.last()) else {
         return false;
     };
-    let at_rest = (last.busy, last.owed, last.queued) == (0, 0, 0);
-    // No sample shows the time before the drain.
-    let quiet = drain.quiet <= now.since(begun)
-        && history.samples.iter().all(|(at, sample)| {
-            sample.silence.is_none_or(|silence| at.before(silence).after(drain.quiet) <= now)
-        });
     let known = drain.delay <= now.since(begun)
         || drain.acks.is_some_and(|wanted| wanted as usize <= history.answers.len());
-    at_rest && quiet && known
+    last.over && known
 }
 
 /// One drain: each step is checked, and every continuation tried.
@@ -66,6 +60,12 @@ struct Walk {
 }
 
 impl Walk {
+    /// The budget needs the rest, or --drain-max is over.
+    fn end(&self) -> Time {
+        let max = self.plan.drain.and_then(|drain| drain.max);
+        self.begun.after(max.map_or(ms(END), |max| max.min(ms(END))))
+    }
+
     fn go(&mut self, machine: &Machine, now: Time, history: &History, left: usize) {
         for sample in alphabet() {
             let (mut machine, mut history) = (machine.clone(), history.clone());
@@ -86,7 +86,7 @@ impl Walk {
             }
             let wake = machine.next_wakeup().expect("the budget runs");
             let pause = wake.since(now);
-            let last = self.begun.after(ms(END));
+            let last = self.end();
             let short = wake != last && pause < ms(20);
             assert!(!short && pause <= ms(100) && wake <= last, "{pause:?}: {}", story());
             if left == 0 {
@@ -119,7 +119,7 @@ impl Walk {
     fn wait(&mut self, machine: &Machine, wake: Time, history: &History, left: usize) {
         let (mut machine, mut out) = (machine.clone(), Vec::new());
         machine.handle(wake, Event::Tick, &mut out);
-        let last = self.begun.after(ms(END)) <= wake;
+        let last = self.end() <= wake;
         let samples = out.iter().filter(|action| **action == Action::TakeSample).count();
         assert_eq!(samples, usize::from(!last), "{:?}", history.samples);
         assert_eq!(machine.phase().name() != PhaseName::Drain, last, "{:?}", history.samples);
@@ -131,8 +131,8 @@ impl Walk {
     }
 }
 
-fn walk(delay: u64, quiet: u64, acks: Option<u32>, first: Duration) -> Walk {
-    let drain = Some(drain(true, delay, quiet, acks));
+fn walk(delay: u64, max: u64, acks: Option<u32>, first: Duration) -> Walk {
+    let drain = Some(drain(true, delay, max, acks));
     let plan = Plan { grace: ms(GRACE), grace_max: ms(GRACE), drain, ..plain() };
     let begun = Time::default().after(ms(1_000_000));
     let mut machine = Machine::new(plan.clone(), Surroundings::default());
@@ -158,10 +158,10 @@ fn walk(delay: u64, quiet: u64, acks: Option<u32>, first: Duration) -> Walk {
 #[test]
 fn a_drain_ends_when_it_may_and_not_before() {
     let (mut steps, mut ends) = (0, [0, 0]);
-    for (delay, quiet) in [(0, 0), (0, 90), (150, 0), (150, 90), (90, 150), (100, 100), (5, 600)] {
+    for (delay, max) in [(0, 0), (0, 90), (150, 0), (150, 400), (90, 650), (100, 700), (600, 0)] {
         for acks in [None, Some(0), Some(1), Some(2)] {
             for first in [ms(0), ms(500)] {
-                let walk = walk(delay, quiet, acks, first);
+                let walk = walk(delay, max, acks, first);
                 steps += walk.steps;
                 ends = [ends[0] + walk.ends[0], ends[1] + walk.ends[1]];
             }

@@ -301,6 +301,7 @@ impl Ledger {
             }
             Action::SeekListeners => self.judge_seek(world.now),
             Action::TakeSample => self.judge_sample(plan, world.now),
+            Action::TellHolders => self.judge_holders(),
             Action::RecordSurvivors => self.judge_scan(plan, world.now, batch),
             Action::ReportSurvivors => {
                 batch.survivor_reports += 1;
@@ -409,12 +410,16 @@ impl Ledger {
             | Fact::MainPid { .. }
             | Fact::DrainBegun { .. }
             | Fact::Sampled { .. }
+            | Fact::StillDraining { .. }
             | Fact::Acknowledged { .. } => {
                 batch.news.push(fact.clone());
                 Ok(())
             }
             // Only the loop can record these.
-            Fact::StillThere(_) | Fact::MoreStillThere(_) | Fact::SurvivorsNotRecorded => {
+            Fact::StillThere(_)
+            | Fact::MoreStillThere(_)
+            | Fact::SurvivorsNotRecorded
+            | Fact::HeldDrain(_) => {
                 kept(false, Promise::Account, || "it cannot know who is still there")
             }
         }

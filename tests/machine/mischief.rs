@@ -23,10 +23,10 @@ pub(super) fn mishears(bug: Bug, event: Event) -> Event {
             Event::Signal(Received { origin: Origin::Process(7), ..received })
         }
         (Bug::TakesBusyForCalm, Event::Sampled(look)) => {
-            Event::Sampled(Sample { busy: 0, owed: 0, queued: 0, ..look })
+            Event::Sampled(Sample { over: true, ..look })
         }
-        (Bug::IgnoresSilence, Event::Sampled(look)) => {
-            Event::Sampled(Sample { silence: None, ..look })
+        (Bug::SamplesLate, Event::Sampled(look)) => {
+            Event::Sampled(Sample { next: look.next + Duration::from_millis(50), ..look })
         }
         (Bug::IgnoresAcknowledgements, Event::Acknowledged(_))
         | (Bug::IgnoresSignsOfLife, Event::Notice(Notice::Alive)) => Event::AppExecuted,
@@ -144,7 +144,7 @@ pub(super) fn misread(bug: Bug, plan: &mut Plan) {
         Bug::ReadyAtOnce => plan.ready.clear(),
         Bug::NeverDrains => plan.drain = None,
         Bug::SkipsTheDelay => drain.into_iter().for_each(|drain| drain.delay = Default::default()),
-        Bug::SkipsTheQuiet => drain.into_iter().for_each(|drain| drain.quiet = Default::default()),
+        Bug::ForgetsTheLongestDrain => drain.into_iter().for_each(|drain| drain.max = None),
         Bug::TakesNoSamples => drain.into_iter().for_each(|drain| drain.looks = false),
         Bug::ProbesForTooLong => plan.probe_timeout *= 2,
         Bug::ForgetsTheReadyLimit => plan.ready_timeout = None,

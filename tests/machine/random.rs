@@ -209,22 +209,23 @@ fn conditions() -> impl Strategy<Value = Vec<Condition>> {
 }
 
 fn draining() -> impl Strategy<Value = Option<connections::Plan>> {
-    let times = (span(3000), span(400), option::of(0..4u32));
+    let times = (span(3000), prop_oneof![3 => Just(0), 1 => span(4000)], option::of(0..4u32));
     let drain = (prop::bool::weighted(0.7), times)
-        .prop_map(|(looks, (delay, quiet, acks))| serving::drain(looks, delay, quiet, acks));
+        .prop_map(|(looks, (delay, max, acks))| serving::drain(looks, delay, max, acks));
     option::weighted(0.7, drain)
 }
 
 fn sample() -> impl Strategy<Value = Sample> {
     let few = || prop_oneof![9 => Just(0u32), 1 => 1..4u32];
     let cost = prop_oneof![3 => Just(0u64), 1 => 1..90u64];
-    (few(), few(), few(), option::of(span(5000)), cost).prop_map(
-        |(busy, owed, queued, silence, cost)| Sample {
+    (few(), few(), few(), option::of(span(100)), cost).prop_map(
+        |(busy, owed, queued, next, cost)| Sample {
+            over: (busy, owed, queued) == (0, 0, 0),
             busy,
             owed,
             queued,
             cost: ms(cost),
-            ..serving::calm(silence)
+            ..serving::calm(next)
         },
     )
 }

@@ -23,18 +23,21 @@ fn notice(notice: Notice) -> Event {
     Event::Notice(notice)
 }
 
-pub(super) fn drain(looks: bool, delay: u64, quiet: u64, acks: Option<u32>) -> connections::Plan {
+/// `max`: 0 is none.
+pub(super) fn drain(looks: bool, delay: u64, max: u64, acks: Option<u32>) -> connections::Plan {
     let rules = Rules { idle: ms(1000), owed: None };
-    connections::Plan { looks, delay: ms(delay), acks, quiet: ms(quiet), rules }
+    let max = (max > 0).then(|| ms(max));
+    connections::Plan { looks, delay: ms(delay), acks, max, rules }
 }
 
-/// Nothing is in flight, and nothing has arrived for this many milliseconds.
-pub(super) fn calm(silence: Option<u64>) -> Sample {
-    Sample { silence: silence.map(ms), listening: true, ..Sample::default() }
+/// Nothing is in flight; another sample is worth taking after this many milliseconds.
+pub(super) fn calm(next: Option<u64>) -> Sample {
+    let next = next.map_or(connections::PERIOD, ms);
+    Sample { over: true, next, listening: true, ..Sample::default() }
 }
 
 pub(super) fn busy() -> Sample {
-    Sample { busy: 1, ..calm(Some(0)) }
+    Sample { busy: 1, cut: 1, over: false, ..calm(None) }
 }
 
 /// Every condition that needs no probe.
@@ -194,7 +197,7 @@ pub(super) fn delay() -> Setup {
             grace_max: ms(300),
             stop_again: StopAgain::Kill,
             ready: vec![Condition::Notify],
-            drain: Some(drain(false, 60, 500, Some(2))),
+            drain: Some(drain(false, 60, 40, Some(2))),
             hooks: PerPhase {
                 pre_stop: vec![hook(0)],
                 on_stop: vec![hook(0)],
@@ -227,8 +230,8 @@ pub(super) fn quiet() -> Setup {
     Setup {
         acks: 1,
         not_yet: 1,
-        ..app_alone(Plan { grace: ms(450), drain: Some(drain(true, 160, 90, Some(1))), ..plain() })
-            .seeing(vec![busy(), calm(None), calm(Some(50))])
+        ..app_alone(Plan { grace: ms(450), drain: Some(drain(true, 160, 0, Some(1))), ..plain() })
+            .seeing(vec![busy(), Sample { next: ms(30), ..busy() }, calm(None), calm(Some(50))])
     }
 }
 
@@ -239,15 +242,15 @@ pub(super) fn hasty() -> Setup {
         lingers: 1,
         ..app_alone(Plan {
             grace: ms(800),
-            drain: Some(drain(true, 5, 3, None)),
+            drain: Some(drain(true, 5, 400, None)),
             hooks: PerPhase { pre_stop: vec![hook(0)], ..PerPhase::default() },
             ..plain()
         })
         .seeing(vec![
-            Sample { owed: 1, ..calm(Some(1)) },
+            Sample { owed: 1, over: false, ..calm(Some(1)) },
             Sample { cost: ms(4), ..calm(Some(0)) },
             Sample { idle: 3, cost: ms(60), ..calm(Some(2)) },
-            Sample { visibility: Visibility::Blind, ..Sample::default() },
+            Sample { visibility: Visibility::Blind, over: true, ..Sample::default() },
         ])
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn without_an_end_but_ports() -> Setup {
         samples: vec![calm(None)],
         not_yet: 1,
         acks: 1,
-        ..setup(Plan { drain: Some(drain(true, 160, 90, Some(1))), ..endless() })
+        ..setup(Plan { drain: Some(drain(true, 160, 0, Some(1))), ..endless() })
     }
 }
 

@@ -537,6 +537,7 @@ impl World {
             Action::StopHook { .. }
             | Action::ArmDeadMan(_)
             | Action::SuspendSelf
+            | Action::TellHolders
             | Action::ReportSurvivors
             | Action::TellMoreTime(_)
             | Action::PrepareReport

@@ -7,10 +7,9 @@ use std::process::{Child, Command, Stdio};
 
 use graceinit::machine::connections::Visibility;
 use graceinit::sockets::Sampler;
-use graceinit::sys::clock;
 use graceinit::types::Pid;
 
-use super::{RULES, listen};
+use super::{RULES, listen, see};
 use crate::support::Outcome;
 use crate::support::files::Place;
 use crate::support::init::puppet;
@@ -38,14 +37,14 @@ fn the_listeners_of_the_tree_are_found_and_remembered() -> Outcome {
     let mut sampler = Sampler::new(None, RULES);
     ensure!(sampler.ports().is_empty(), "not searched yet");
     ensure!(sampler.is_listening(&[]), "it does");
-    let sample = sampler.sample(clock::now(), &[]);
+    let sample = see(&mut sampler, &[]);
     ensure!(sample.listening && sample.visibility == Visibility::Full, "{sample:?}");
     for port in [port_four, port_six] {
         ensure!(sampler.ports().contains(&port), "{port} of {:?}", sampler.ports());
     }
     ensure!(!sampler.ports().contains(&not_below_us), "{:?}", sampler.ports());
     end(app)?;
-    sampler.sample(clock::now(), &[]);
+    see(&mut sampler, &[]);
     ensure!(sampler.ports().contains(&port_four), "its connections may live on");
     end(worker)?;
     drop(own);
@@ -57,7 +56,7 @@ fn the_listeners_of_helpers_are_not_the_apps() -> Outcome {
     let (listener, port) = listen("127.0.0.1:0")?;
     let helper = holder(listener)?;
     let mut sampler = Sampler::new(None, RULES);
-    sampler.sample(clock::now(), &[Pid(i32::try_from(helper.id())?)]);
+    see(&mut sampler, &[Pid(i32::try_from(helper.id())?)]);
     ensure!(!sampler.ports().contains(&port), "{:?}", sampler.ports());
     end(helper)
 }
@@ -72,7 +71,7 @@ fn descriptors_that_cannot_be_read_leave_it_blind() -> Outcome {
     std::fs::create_dir(&folder)?;
     std::fs::write(folder.join("fd"), "")?;
     let mut sampler = Sampler::with(None, RULES, true, &place.path("."));
-    let sample = sampler.sample(clock::now(), &[]);
+    let sample = see(&mut sampler, &[]);
     ensure_eq!(sample.visibility, Visibility::Blind, "the port has to be named");
     ensure!(sample.listening && sampler.is_listening(&[]), "readiness does not wait for it");
     end(app)

@@ -3,9 +3,7 @@
 
 use std::io::Write;
 
-use graceinit::sys::clock;
-
-use super::{connect, listen, sampler, say, until};
+use super::{connect, listen, sampler, say, see, until};
 use crate::support::Outcome;
 use crate::{ensure, ensure_eq};
 
@@ -38,7 +36,7 @@ fn the_kernel_tells_of_the_ports_alone_and_in_large_pieces() -> Outcome {
     ensure!(effort.bytes / (many + 1) < 700, "only what is needed was asked for: {effort:?}");
     ensure!(effort.pieces as usize <= 3 + effort.bytes / 16_384, "large pieces: {effort:?}");
     if figures {
-        let mut costs: Vec<_> = (0..50).map(|_| sampler.sample(clock::now(), &[]).cost).collect();
+        let mut costs: Vec<_> = (0..50).map(|_| see(&mut sampler, &[]).cost).collect();
         costs.sort();
         let line = format!(
             "a sample of {many} connections: {:?} to {:?}, half of them within {:?}; {effort:?}\n",

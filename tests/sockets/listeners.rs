@@ -2,9 +2,7 @@
 
 use std::net::{TcpStream, UdpSocket};
 
-use graceinit::sys::clock;
-
-use super::{connect, listen, sampler, until};
+use super::{connect, listen, sampler, see, until};
 use crate::support::Outcome;
 use crate::{ensure, ensure_eq};
 
@@ -39,12 +37,12 @@ fn the_app_listens_once_it_does_on_each_port() -> Outcome {
     let (second, other) = listen("[::1]:0")?;
     let mut sampler = sampler(&[one, other]);
     ensure!(sampler.is_listening(&[]), "both");
-    let sample = sampler.sample(clock::now(), &[]);
+    let sample = see(&mut sampler, &[]);
     ensure!(sample.listening, "both");
     let _open = connect(&second)?;
     drop(second);
     ensure!(!sampler.is_listening(&[]), "one is missing, though a connection of it is there");
-    let sample = sampler.sample(clock::now(), &[]);
+    let sample = see(&mut sampler, &[]);
     ensure!(!sample.listening, "one is missing");
     drop(first);
     ensure!(!sampler.is_listening(&[]), "both are missing");

@@ -15,9 +15,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use graceinit::machine::connections::{Rules, Sample};
+use graceinit::machine::connections::{Moment, Rules, Sample};
 use graceinit::sockets::Sampler;
 use graceinit::sys::clock;
+use graceinit::types::{Pid, Time};
 
 use crate::support::{Fault, Outcome, PATIENCE};
 
@@ -33,6 +34,13 @@ pub fn procnet_sampler(ports: &[u16]) -> Sampler {
     Sampler::with(Some(ports), RULES, false, Path::new("/proc"))
 }
 
+/// One sample, after the delay and long before the end.
+pub fn see(sampler: &mut Sampler, helpers: &[Pid]) -> Sample {
+    let now = clock::now();
+    let moment = Moment { at: now.since(Time::default()), ..Moment::default() };
+    sampler.sample(now, moment, helpers)
+}
+
 /// Looks until it is as expected.
 pub fn until(
     sampler: &mut Sampler,
@@ -41,7 +49,7 @@ pub fn until(
 ) -> Outcome<Sample> {
     let begun = Instant::now();
     loop {
-        let sample = sampler.sample(clock::now(), &[]);
+        let sample = see(sampler, &[]);
         if expected(&sample) {
             return Ok(sample);
         }
@@ -78,8 +86,10 @@ pub fn connect_to(listener: &TcpListener, to: SocketAddr) -> Outcome<(TcpStream,
 
 /// One end says something, the other one reads it.
 pub fn say(from: &mut TcpStream, to: &mut TcpStream) -> Outcome {
-    from.write_all(b"something")?;
-    to.read_exact(&mut [0; 9])?;
+    // More than half a request, and more than keep-alive chatter.
+    let mut text = [b'x'; 200];
+    from.write_all(&text)?;
+    to.read_exact(&mut text)?;
     Ok(())
 }
 

@@ -450,3 +450,24 @@ pub fn calls_until_a_child(command: &mut std::process::Command) -> io::Result<Ve
     }
     Ok(calls)
 }
+
+/// From now on the kernel drops all that comes for this socket, acknowledgements included: to its other
+/// end it has vanished. Needs no privilege.
+pub fn drop_all_that_comes(socket: &impl AsRawFd) -> io::Result<()> {
+    // BPF_RET | BPF_K, 0 bytes.
+    let mut code = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
+    let filter = libc::sock_fprog { len: 1, filter: &raw mut code };
+    let size = u32::try_from(size_of::<libc::sock_fprog>()).unwrap_or(0);
+    // SAFETY: the pointer is to a live sock_fprog of the size that is told, and that points to as many
+    // instructions as it says. The kernel copies them.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const filter).cast(),
+            size,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -151,7 +151,7 @@ fn the_json_form_reads_back() {
     let mut account = stopped();
     account.began = Wall(1_795_394_521_123_456);
     account.take(at(1001), &Fact::DrainBegun { delay: Duration::from_secs(1) });
-    let sample = Sample { busy: 2, idle: 9, ..Sample::default() };
+    let sample = Sample { busy: 2, cut: 1, idle: 9, ..Sample::default() };
     account.take(at(1002), &Fact::Sampled { sample });
     let (why, after) = (DrainEnd::Budget, Duration::from_millis(900));
     account.take(at(1900), &Fact::DrainEnded { why, after, last: Some(sample) });

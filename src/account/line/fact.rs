@@ -8,7 +8,7 @@ use log::Level;
 use super::{Line, debug, error, info, warn};
 use crate::account::plan_names;
 use crate::account::value::Value;
-use crate::machine::connections::{Sample, Visibility};
+use crate::machine::connections::{Holder, Sample, Visibility};
 use crate::machine::fact::{DrainEnd, Fact, Survivor};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
 use crate::machine::phase::PhaseName;
@@ -42,6 +42,10 @@ impl Line {
             Fact::Sampled { sample } => {
                 debug("looked", "connections").sample(Some(sample)).span("took", sample.cost)
             }
+            Fact::StillDraining { sample, after } => info("still-draining", "still draining")
+                .sample(Some(sample).filter(|sample| sample.visibility != Visibility::Blind))
+                .span("after", *after),
+            Fact::HeldDrain(holder) => held_drain(holder),
             Fact::Acknowledged { acks, after } => {
                 info("acknowledged", "load balancers have been told \"not ready\"")
                     .number("probes", *acks)
@@ -164,17 +168,50 @@ fn not_ready(after: Duration, missing: u64, ports: bool) -> Line {
 
 fn drain_ended(why: DrainEnd, after: Duration, last: Option<&Sample>) -> Line {
     let blind = last.is_some_and(|sample| sample.visibility == Visibility::Blind);
-    let calm = last.is_some_and(Sample::calm);
-    let (level, msg) = match why {
-        DrainEnd::Quiet if !blind => (Level::Info, "drained"),
-        DrainEnd::Quiet | DrainEnd::Delay => (Level::Info, "the delay is over"),
-        DrainEnd::Budget if calm => (Level::Info, "no time is left to wait for a quiet moment"),
-        DrainEnd::Budget => (Level::Warn, "no time is left to drain: requests may be cut off"),
+    let last = last.filter(|_| !blind);
+    let cut = last.is_none_or(|sample| sample.cut > 0 || sample.queued > 0) && !blind;
+    let uncertain = last.is_some_and(|sample| sample.uncertain > 0);
+    let (level, msg) = match (why, cut, uncertain) {
+        (DrainEnd::Quiet, ..) if !blind => (Level::Info, "drained"),
+        (DrainEnd::Quiet | DrainEnd::Delay, ..) => (Level::Info, "the delay is over"),
+        (DrainEnd::Budget, true, _) => {
+            (Level::Warn, "no time is left to drain: requests may be cut off")
+        }
+        (DrainEnd::Budget, false, true) => {
+            (Level::Warn, "no time is left to drain: an answer may be cut off in a pause")
+        }
+        (DrainEnd::Budget, false, false) => {
+            (Level::Info, "no time is left to wait for a quiet moment")
+        }
+        (DrainEnd::Max, true, _) => (Level::Warn, "--drain-max is over: requests may be cut off"),
+        (DrainEnd::Max, false, true) => {
+            (Level::Warn, "--drain-max is over: an answer may be cut off in a pause")
+        }
+        (DrainEnd::Max, false, false) => (Level::Info, "--drain-max is over"),
     };
-    Line::new(level, "drain-ended", msg)
-        .sample(last.filter(|_| !blind))
-        .span("after", after)
-        .text("why", drain_end(why))
+    let mut line = Line::new(level, "drain-ended", msg).sample(last);
+    // A drain that ended quiet has cut nothing off.
+    let broken_off = matches!(why, DrainEnd::Budget | DrainEnd::Max);
+    if let Some(sample) = last.filter(|_| broken_off) {
+        line = line.number("cut", sample.cut).number("uncertain", sample.uncertain);
+    }
+    line.span("after", after).text("why", drain_end(why))
+}
+
+/// A connection that held the drain, and the option that would have limited that.
+fn held_drain(holder: &Holder) -> Line {
+    let line = info("held-drain", "this connection held the drain");
+    let line = match holder.peer {
+        Some(peer) => line.show("peer", peer),
+        None => line,
+    };
+    line.number("port", holder.port)
+        .text("verdict", holder.verdict.as_str())
+        .span("held", holder.held)
+        .span("silent", holder.silent)
+        .number("in", holder.bytes_in)
+        .number("out", holder.bytes_out)
+        .text("option", holder.remedy().option())
 }
 
 /// Why a drain ended, as one word.
@@ -183,6 +220,7 @@ pub fn drain_end(why: DrainEnd) -> &'static str {
         DrainEnd::Quiet => "quiet",
         DrainEnd::Delay => "delay",
         DrainEnd::Budget => "budget",
+        DrainEnd::Max => "max",
     }
 }
 

@@ -10,7 +10,7 @@ use crate::account::incident::{Incident, Kin};
 use crate::account::journal;
 use crate::account::time::Span;
 use crate::account::value::Value;
-use crate::machine::connections::{Sample, Visibility};
+use crate::machine::connections::{Holder, Sample, Verdict, Visibility};
 use crate::machine::fact::{DrainEnd, Fact, Reason, Survivor};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
 use crate::machine::phase::PhaseName;
@@ -26,8 +26,20 @@ fn facts() -> Vec<Fact> {
     let [left, after, limit] = [SECOND; 3];
     let id = HookId::first(HookPhase::OnStop, 0);
     let sample = Sample { busy: 1, visibility: Visibility::Full, ..Sample::default() };
+    let sample = Sample { cut: 1, ..sample };
     let blind = Sample { visibility: Visibility::Blind, ..sample };
-    let idle = Sample { busy: 0, ..sample };
+    let paused = Sample { cut: 0, uncertain: 1, ..sample };
+    let idle = Sample { busy: 0, cut: 0, ..sample };
+    let holder = Holder {
+        peer: Some(([10, 0, 0, 7], 40_001).into()),
+        port: 8080,
+        verdict: Verdict::Owed,
+        held: SECOND,
+        silent: SECOND,
+        bytes_in: 300,
+        bytes_out: 0,
+        gone: false,
+    };
     let survivor = Survivor {
         pid: Pid(7),
         parent: Pid(1),
@@ -54,6 +66,9 @@ fn facts() -> Vec<Fact> {
         Fact::MainPid { pid: Pid(2) },
         Fact::DrainBegun { delay: SECOND },
         Fact::Sampled { sample },
+        Fact::StillDraining { sample, after },
+        Fact::HeldDrain(Box::new(holder)),
+        Fact::HeldDrain(Box::new(Holder { peer: None, ..holder })),
         Fact::Acknowledged { acks: 3, after },
         Fact::StopRequested { signal, sender: Some(0), grace: Some(SECOND) },
         Fact::StopRequested { signal, sender: None, grace: None },
@@ -101,8 +116,8 @@ fn facts() -> Vec<Fact> {
             .zip(statuses)
             .map(|(outcome, status)| Fact::HookEnded { id, outcome, status }),
     );
-    for why in [DrainEnd::Quiet, DrainEnd::Delay, DrainEnd::Budget] {
-        let samples = [None, Some(sample), Some(blind), Some(idle)];
+    for why in [DrainEnd::Quiet, DrainEnd::Delay, DrainEnd::Budget, DrainEnd::Max] {
+        let samples = [None, Some(sample), Some(blind), Some(paused), Some(idle)];
         facts.extend(samples.map(|last| Fact::DrainEnded { why, after, last }));
     }
     facts.extend(
@@ -188,6 +203,8 @@ fn place(fact: &Fact) -> usize {
         Fact::Suspended { .. } => 37,
         Fact::Resumed => 38,
         Fact::Exit { .. } => 39,
+        Fact::StillDraining { .. } => 40,
+        Fact::HeldDrain(_) => 41,
     }
 }
 
@@ -212,7 +229,7 @@ fn place_of_incident(incident: &Incident) -> usize {
 fn samples() -> Vec<Line> {
     let (facts, incidents) = (facts(), incidents());
     let places: BTreeSet<usize> = facts.iter().map(place).collect();
-    assert_eq!(places, (0..40).collect(), "facts without a sample");
+    assert_eq!(places, (0..42).collect(), "facts without a sample");
     let places: BTreeSet<usize> = incidents.iter().map(place_of_incident).collect();
     assert_eq!(places, (0..13).collect(), "incidents without a sample");
     let mut began = Took::NOTHING;

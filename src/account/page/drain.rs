@@ -55,6 +55,7 @@ pub(super) fn why(drain: &Drain) -> &'static str {
         "quiet" => ", until it was quiet",
         "delay" => ", until the delay was over",
         "budget" => ", until the budget needed the rest",
+        "max" => ", until --drain-max was over",
         _ => "",
     }
 }

@@ -265,7 +265,9 @@ impl Source {
 
     fn seen(&mut self) -> DrainSample {
         let [busy, owed, idle, new, queued] = [(); 5].map(|()| self.number() as u32);
-        DrainSample { at: self.span(), busy, owed, idle, new, queued }
+        let [vanished, stalled, cut, uncertain] = [(); 4].map(|()| self.number() as u32);
+        let at = self.span();
+        DrainSample { at, busy, owed, idle, new, queued, vanished, stalled, cut, uncertain }
     }
 
     fn survivor(&mut self) -> Survivor {
@@ -336,10 +338,11 @@ impl Source {
                 delay: source.span(),
                 acks: source.some(|source| source.number() as u32),
                 ended: source.some(Source::span),
-                why: source.word(&["quiet", "delay", "budget", ""]),
+                why: source.word(&["quiet", "delay", "budget", "max", ""]),
                 looks: source.number(),
                 last: source.some(Source::seen),
                 series: source.list(Source::seen),
+                held: Vec::new(),
             }),
             troubles: self.list(Source::entry),
             counts: Counts {

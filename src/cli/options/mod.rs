@@ -134,6 +134,7 @@ pub enum OptionId {
     DrainDelay,
     DrainAcks,
     DrainIdle,
+    DrainMax,
     DrainQuiet,
     DrainOwed,
     Listen,

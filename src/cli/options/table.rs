@@ -330,7 +330,16 @@ pub const OPTIONS: &[Opt] = &[
         "GRACEINIT_DRAIN_IDLE",
         Kind::One(DUR),
         Group::Drain,
-        "A connection without traffic for this long is idle, unless an answer is owed on it [default: 1s]",
+        "The longest silence of the app inside one answer: a connection on which the app spoke last is idle after it \
+         [default: half of the drain's time, at most 8s]",
+    ),
+    long(
+        OptionId::DrainMax,
+        "drain-max",
+        "GRACEINIT_DRAIN_MAX",
+        Kind::One(DUR),
+        Group::Drain,
+        "End the drain after this at the latest [default: what the budget leaves]",
     ),
     long(
         OptionId::DrainQuiet,
@@ -338,7 +347,7 @@ pub const OPTIONS: &[Opt] = &[
         "GRACEINIT_DRAIN_QUIET",
         Kind::One(DUR),
         Group::Drain,
-        "The drain ends when no connection is busy and no new one came for this long [default: 500ms]",
+        "Has no effect any more: the drain ends when each connection was idle once (--drain-idle)",
     ),
     long(
         OptionId::DrainOwed,
@@ -346,8 +355,8 @@ pub const OPTIONS: &[Opt] = &[
         "GRACEINIT_DRAIN_OWED",
         Kind::One(DUR),
         Group::Drain,
-        "A connection that owes an answer for longer is not busy any more (HTTP/2 connections look like that for \
-         ever) [default: no limit]",
+        "An answer that is owed for longer is not waited for (HTTP/2 connections look owed for ever) [default: no \
+         limit]",
     ),
     long(
         OptionId::Listen,

@@ -1,6 +1,8 @@
 //! The messages of sock_diag (sock_diag(7), linux/inet_diag.h): queries are written, answers are parsed. Pure; any
 //! bytes are harmless.
 
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
 /// States of a socket, as bits (enum tcp state of netinet/tcp.h).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct States(u32);
@@ -62,6 +64,8 @@ pub struct Socket {
     pub state: u8,
     /// Its local port.
     pub port: u16,
+    /// The other end, if the socket is one of IPv4 or IPv6. A mapped address is told as IPv4.
+    pub peer: Option<SocketAddr>,
     /// The kernel's identification of the socket, which is never used again.
     pub cookie: u64,
     /// Bytes that the process has not read; for a listener, the connections in its backlog.
@@ -74,19 +78,32 @@ pub struct Socket {
     pub info: Option<Info>,
 }
 
-/// Fields of struct tcp_info. Ages are in milliseconds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Fields of struct tcp_info. Ages are in milliseconds. The struct of an older kernel ends earlier: fields behind its
+/// end are not known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Info {
+    /// tcpi_retransmits
+    pub retransmits: u8,
+    /// tcpi_probes
+    pub probes: u8,
+    /// tcpi_backoff
+    pub backoff: u8,
     /// tcpi_last_data_sent
     pub last_data_sent: u32,
     /// tcpi_last_data_recv
     pub last_data_received: u32,
     /// tcpi_last_ack_recv
     pub last_ack_received: u32,
+    /// tcpi_rtt, in microseconds.
+    pub rtt: u32,
     /// tcpi_bytes_acked, since Linux 4.1.
     pub bytes_acknowledged: Option<u64>,
     /// tcpi_bytes_received, since Linux 4.1.
     pub bytes_received: Option<u64>,
+    /// tcpi_data_segs_in, since Linux 4.6.
+    pub segments_in: Option<u32>,
+    /// tcpi_data_segs_out, since Linux 4.6.
+    pub segments_out: Option<u32>,
 }
 
 /// What follows a piece of an answer.
@@ -249,6 +266,7 @@ fn socket(body: &[u8]) -> Option<Socket> {
     Some(Socket {
         state: *body.get(1)?,
         port: u16::from_be(u16_at(body, 4)?),
+        peer: peer(body),
         // Two halves, the lower one first on every architecture.
         cookie: u64::from(u32_at(body, 44)?) | u64::from(u32_at(body, 48)?) << 32,
         unread: u32_at(body, 56)?,
@@ -256,6 +274,18 @@ fn socket(body: &[u8]) -> Option<Socket> {
         inode: u32_at(body, 68)?,
         info: info(attributes),
     })
+}
+
+/// The other end, of struct inet_diag_sockid.
+fn peer(body: &[u8]) -> Option<SocketAddr> {
+    let port = u16::from_be(u16_at(body, 6)?);
+    let octets: &[u8; 16] = body.get(24..)?.first_chunk()?;
+    let address = match i32::from(*body.first()?) {
+        libc::AF_INET => IpAddr::from(*octets.first_chunk::<4>()?),
+        libc::AF_INET6 => Ipv6Addr::from(*octets).to_canonical(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(address, port))
 }
 
 /// Finds the attribute. Other kernels may have a shorter or a longer struct.
@@ -266,11 +296,17 @@ fn info(mut attributes: &[u8]) -> Option<Info> {
         // The two highest bits are flags.
         if u16_at(attributes, 2)? & 0x3fff == INET_DIAG_INFO {
             return Some(Info {
+                retransmits: *content.get(2)?,
+                probes: *content.get(3)?,
+                backoff: *content.get(4)?,
                 last_data_sent: u32_at(content, 44)?,
                 last_data_received: u32_at(content, 52)?,
                 last_ack_received: u32_at(content, 56)?,
+                rtt: u32_at(content, 68)?,
                 bytes_acknowledged: u64_at(content, 120),
                 bytes_received: u64_at(content, 128),
+                segments_in: u32_at(content, 152),
+                segments_out: u32_at(content, 156),
             });
         }
         attributes = attributes.get(length.next_multiple_of(4)..)?;

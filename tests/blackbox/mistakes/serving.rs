@@ -70,6 +70,7 @@ fn a_bad_value_of_each_option() -> Outcome {
         ("drain-acks", "DRAIN_ACKS", "0", "zero is not allowed; write at least 1"),
         ("drain-acks", "DRAIN_ACKS", "x", NO_COUNT),
         ("drain-idle", "DRAIN_IDLE", "x", NO_TIME),
+        ("drain-max", "DRAIN_MAX", "x", NO_TIME),
         ("drain-quiet", "DRAIN_QUIET", "x", NO_TIME),
         ("drain-owed", "DRAIN_OWED", "0", "zero is not allowed; write at least 1ms"),
         ("listen", "LISTEN", "localhost:9180", "names are not looked up; write 127.0.0.1:9180"),

@@ -1,3 +1,5 @@
+use std::net::Ipv4Addr;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -114,12 +116,17 @@ fn message(kind: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+const PEER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
+
 /// The body of a socket whose struct tcp_info has this size.
 fn body(port: u16, info_size: usize) -> Vec<u8> {
     let mut body = vec![0; MESSAGE];
+    // AF_INET6, as linux/socket.h has it.
     body[0] = 10;
     body[1] = 1;
     body[4..6].copy_from_slice(&port.to_be_bytes());
+    body[6..8].copy_from_slice(&40_001u16.to_be_bytes());
+    body[24..40].copy_from_slice(&PEER.octets());
     body[44..48].copy_from_slice(&0x0506_0708u32.to_ne_bytes());
     body[48..52].copy_from_slice(&0x0102_0304u32.to_ne_bytes());
     body[56..60].copy_from_slice(&11u32.to_ne_bytes());
@@ -129,9 +136,23 @@ fn body(port: u16, info_size: usize) -> Vec<u8> {
     attribute(&mut body, 8, &[0; 1]);
     body.extend([0; 3]);
     let mut info = vec![0; info_size];
-    for (at, value) in [(44, 100u32), (52, 200), (56, 300), (120, 350), (128, 400)] {
+    for (at, value) in [
+        (44, 100u32),
+        (52, 200),
+        (56, 300),
+        (68, 250),
+        (120, 350),
+        (128, 400),
+        (152, 500),
+        (156, 600),
+    ] {
         if let Some(place) = info.get_mut(at..at + 4) {
             place.copy_from_slice(&value.to_ne_bytes());
+        }
+    }
+    for (at, value) in [(2, 5u8), (3, 6), (4, 7)] {
+        if let Some(place) = info.get_mut(at) {
+            *place = value;
         }
     }
     attribute(&mut body, INET_DIAG_INFO | 0x8000, &info);
@@ -156,6 +177,12 @@ fn a_whole_answer_is_parsed() {
     let (found, piece) = read(&two_and_done(280));
     assert_eq!(piece, Piece::Last);
     let info = Info {
+        retransmits: 5,
+        probes: 6,
+        backoff: 7,
+        rtt: 250,
+        segments_in: Some(500),
+        segments_out: Some(600),
         last_data_sent: 100,
         last_data_received: 200,
         last_ack_received: 300,
@@ -165,6 +192,7 @@ fn a_whole_answer_is_parsed() {
     let socket = Socket {
         state: 1,
         port: 80,
+        peer: Some(SocketAddr::from((PEER, 40_001))),
         cookie: 0x0102_0304_0506_0708,
         unread: 11,
         unsent: 22,
@@ -176,11 +204,33 @@ fn a_whole_answer_is_parsed() {
 }
 
 #[test]
+fn the_other_end_is_told_of_both_families() {
+    let of = |family: u8, address: &[u8]| {
+        let mut body = body(80, 0);
+        body[0] = family;
+        body[24..40].fill(0);
+        body[24..24 + address.len()].copy_from_slice(address);
+        socket(&body).expect("a socket").peer
+    };
+    assert_eq!(of(2, &[10, 0, 0, 7]), Some(SocketAddr::from(([10, 0, 0, 7], 40_001))));
+    let mapped = Ipv4Addr::new(10, 0, 0, 7).to_ipv6_mapped();
+    assert_eq!(of(10, &mapped.octets()), of(2, &[10, 0, 0, 7]));
+    assert_eq!(of(10, &PEER.octets()), Some(SocketAddr::from((PEER, 40_001))));
+    assert_eq!(of(1, &[10, 0, 0, 7]), None);
+}
+
+#[test]
 fn fields_that_older_kernels_lack_are_none() {
     let info = |size| read(&two_and_done(size)).0[0].info;
-    assert!(info(136).expect("stamps").bytes_received.is_some());
+    assert_eq!(info(160).expect("stamps").segments_out, Some(600));
+    let four_five = info(144).expect("stamps");
+    assert_eq!((four_five.bytes_received, four_five.segments_in), (Some(400), None));
+    assert_eq!((info(156).expect("stamps").segments_in, four_five.rtt), (Some(500), 250));
+    assert_eq!(info(156).expect("stamps").segments_out, None);
     // Linux 2.6 to 4.0
     assert_eq!(info(104).expect("stamps").bytes_received, None);
+    assert_eq!(info(72).expect("stamps").bytes_acknowledged, None);
+    assert_eq!(info(71), None);
     assert_eq!(info(56), None);
     assert_eq!(info(0), None);
     assert!(info(4000).is_some(), "the struct of newer kernels is longer");

@@ -1,0 +1,44 @@
+//! Connections that hold the drain, and some that do not.
+
+use std::io::Write;
+
+use super::{Drained, PYTHON, is_cut_off};
+use crate::support::{Outcome, Room, need};
+use crate::{both_rooms, ensure, ensure_eq};
+
+/// Who held the drain is told, with the option that limits it; --drain-max ends it.
+fn who_held_the_drain(room: Room) -> Outcome {
+    needs!();
+    let mut server = Drained::new(room, "4")?.drain().flags("--drain-max 1s").start(false)?;
+    let mut client = server.held()?;
+    server.drains()?;
+    let line = server.run.err.until("graceinit: warn: --drain-max is over: requests may be")?;
+    ensure!(line.0.contains("cut=1 uncertain=0 "), "the last look: {}", line.0);
+    let line = server.run.err.until("graceinit: info: this connection held the drain")?;
+    let peer = client.local_addr()?.to_string();
+    ensure_eq!(line.get("peer"), Some(&peer[..]), "the client");
+    ensure_eq!(
+        (line.get("verdict"), line.get("option")),
+        (Some("owed"), Some("--drain-owed")),
+        "why"
+    );
+    server.run.err.until("graceinit: info: asking the app to stop")?;
+    server.leaves(5)?;
+    is_cut_off(&mut client)
+}
+
+/// A client that stopped in the middle of a request, and one that said nothing: neither is waited for.
+fn half_a_request(room: Room) -> Outcome {
+    needs!();
+    let mut server = Drained::new(room, "4")?.drain().start(false)?;
+    let mut half = server.connect()?;
+    half.write_all(b"GET / HT")?;
+    let unused = server.connect()?;
+    server.drains()?;
+    let line = server.ends("info: drained")?;
+    ensure!(line.0.contains("owed=0 idle=2 "), "{}", line.0);
+    drop((half, unused));
+    Ok(())
+}
+
+both_rooms!(who_held_the_drain, half_a_request);
