@@ -2,6 +2,7 @@
 //! a machine with the programs that `tests/run` installs. Prints the table of docs/comparison.md; ends with 1 if a
 //! shape could not be tried, or if graceinit lost work or asked twice where another saved it and asked once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::disallowed_methods, reason = "a program of its own, which measures times")]
 #![allow(missing_docs)]
 #![allow(unused_imports, reason = "the box has tools that only the tests take")]
 
