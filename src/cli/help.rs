@@ -60,7 +60,13 @@ pub(super) fn short(name: &str) -> String {
     text.push('\n');
     for opt in OPTIONS {
         if let Some(summary) = opt.summary {
-            text.push_str(&format!("  {:32} {summary}\n", spelling(opt)));
+            // A list of words is too long for the column.
+            let spelling = spelling(opt);
+            let shown = match spelling.split_once('|') {
+                Some((first, _)) if spelling.len() > 32 => format!("{first}|..."),
+                _ => spelling,
+            };
+            text.push_str(&format!("  {shown:32} {summary}\n"));
         }
     }
     text.push_str(&format!("  {:32} print the version\n", "-V, --version"));
