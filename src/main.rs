@@ -76,7 +76,7 @@ fn configure(call: &Call) -> Box<Config> {
     };
     let place = Place::here(*persona);
     let mut variables = config::our_variables(*persona);
-    let nested = config::drop_what_another_acts_on(&given, &mut variables);
+    let nested = config::drop_what_another_acts_on(*persona, &given, &mut variables);
     let mut config = match config::build(given, &variables, place) {
         Ok(config) => config,
         Err(refusal) => refuse(*persona, refusal),

@@ -254,17 +254,25 @@ pub fn foreign_variables(persona: Persona) -> Option<String> {
 /// Variables that every graceinit acts on: they say how it logs.
 const LOGGING: [&str; 3] = ["GRACEINIT_LOG", "GRACEINIT_LOG_FORMAT", "GRACEINIT_VERBOSITY"];
 
+/// Variables that set the budget.
+const BUDGET: [&str; 4] =
+    ["GRACEINIT_GRACE", "GRACEINIT_GRACE_MAX", "GRACEINIT_POST_STOP_TIMEOUT", GRACE_EXIT_TIMEOUT];
+
 /// Takes out the variables that another graceinit above this one acts on (`docker run --init` and an image whose entry
 /// point is graceinit too): hooks must run once, and only one process can listen on an address. Returns the sentence
 /// for the log, if there were any. A variable that a script between the two has set or changed is kept. A tool
 /// (`--probe`, `--check`) needs them all.
 pub fn drop_what_another_acts_on(
+    persona: Persona,
     given: &Given,
     variables: &mut Vec<(&'static str, &'static [u8])>,
 ) -> Option<String> {
-    let ours = |name: &str| {
-        (name.starts_with("GRACEINIT_") || name == GRACE_EXIT_TIMEOUT) && !LOGGING.contains(&name)
+    // Under its own name graceinit has a budget in any case. It must not be shorter than that of the other one.
+    let kept = |name: &str| {
+        LOGGING.contains(&name) || persona == Persona::Graceinit && BUDGET.contains(&name)
     };
+    let ours =
+        |name: &str| (name.starts_with("GRACEINIT_") || name == GRACE_EXIT_TIMEOUT) && !kept(name);
     let is_tool = outputs::wants_tool(given) || given.has(OptionId::Check);
     if is_tool || !variables.iter().any(|(name, _)| ours(name)) {
         return None;

@@ -33,7 +33,7 @@ impl How {
     pub(super) fn launch(self) -> Launch {
         let launch = Launch::graceinit(Room::PidNs).flags("-v --grace 60s").patience(PATIENCE);
         match self {
-            How::Plain => launch,
+            How::Plain => launch.words(["--scope", "group"]),
             How::Profile(name) => launch.words(["--profile", name]),
         }
     }

@@ -23,7 +23,7 @@ pub(super) fn with_profile(name: &str, grace: &str) -> Launch {
 
 /// graceinit as PID 1 with a budget and nothing else: the app's group is sent what graceinit got.
 pub(super) fn without(grace: &str) -> Launch {
-    Launch::new(Program::Graceinit, Room::PidNs).flags("--grace").words([grace])
+    Launch::new(Program::Graceinit, Room::PidNs).flags("--scope group --grace").words([grace])
 }
 
 /// A free port on an address of this process's own, so that nobody takes it before the server does; not
