@@ -67,13 +67,13 @@ shapes! {
         unreadable_exec_to_tee_and_exec
 }
 
-/// timeout(1) sends the signal to its child and then to its whole group, the child included: whether the child sees
-/// one or two is a race that no init decides.
-const RACE: &str = "timeout";
+/// Not saved yet: timeout(1) ignores the signal once it has passed it on, and a reading after that takes it for a
+/// process that hands the signal down. `--scope main` saves it.
+const LOST_TODAY: &str = "timeout";
 
 #[test]
 fn every_shape_has_a_test() {
-    let tested: BTreeSet<&str> = TESTED.iter().copied().chain([UNTOLD, RACE]).collect();
+    let tested: BTreeSet<&str> = TESTED.iter().copied().chain([UNTOLD, LOST_TODAY]).collect();
     let shapes: BTreeSet<&str> = all().map(|shape| shape.id).collect();
     assert_eq!(tested, shapes);
     assert_eq!(all().count(), shapes.len(), "a name is there twice");
