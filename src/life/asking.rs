@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use super::app::warn_unsent;
-use super::leftovers::Leftovers;
+use super::leftovers::{Leftovers, signal_process};
 use crate::account::incident::Incident;
 use crate::account::journal;
-use crate::machine::who::{Answer, Ask, Manner, Who, Why};
+use crate::machine::who::{Answer, Ask, Manner, SHELLS, Who, Why};
 use crate::sys::tree::{self, Reach};
 use crate::sys::{clock, process, proctree, reap, signals};
 use crate::types::process::Tree;
@@ -15,9 +14,6 @@ use crate::types::{Pid, Signal, Status, Time};
 /// An app that is no shell and ends this soon after its stop signal is mostly the only process: the tree is read
 /// after this time, and not at all if nothing is left.
 const QUICK: Duration = Duration::from_millis(1);
-
-/// Programs that run a trap and wait for their foreground child.
-const SHELLS: [&str; 8] = ["sh", "bash", "dash", "ash", "busybox", "ksh", "mksh", "zsh"];
 
 /// The processes that are asked in the present stop.
 #[derive(Debug, Default)]
@@ -302,12 +298,7 @@ fn is_leftover(ask: &Ask) -> bool {
 fn send(ask: &Ask, signal: Signal) {
     let (pid, started) = ask.id;
     let parent = ask.parent;
-    let found = tree::Process { pid, parent, group: pid, started, zombie: false };
-    match tree::signal_found(&found, signal) {
-        // It has ended meanwhile.
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-        result => warn_unsent(format!("process {pid}"), signal, result),
-    }
+    signal_process(&tree::Process { pid, parent, group: pid, started, zombie: false }, signal);
 }
 
 /// Warns once for each rule, with the names and the cure.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use super::app::warn_unsent;
 use crate::account::journal;
 use crate::sys::tree::Reach;
 use crate::sys::{clock, tree};
 use crate::types::process::Process;
 use crate::types::{Pid, Signal};
 
-/// What was asked of whom. To some programs a second TERM means "exit at once", so a process is asked once.
+/// Which process was sent which signal. To some programs a second TERM means "exit at once", so a process is asked once.
 #[derive(Debug, Default)]
 pub struct Leftovers {
     /// Processes that were sent a signal by their pid, and the signal.
@@ -17,6 +18,14 @@ pub struct Leftovers {
     group_asked: Option<u64>,
     /// The missing-/proc warning has been logged.
     warned_of_proc: bool,
+}
+
+/// Sends a signal to a process that a reading has found. A process that has exited meanwhile needs none.
+pub fn signal_process(process: &tree::Process, signal: Signal) {
+    match tree::signal_found(process, signal) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+        result => warn_unsent(format!("process {}", process.pid), signal, result),
+    }
 }
 
 impl Leftovers {
@@ -50,15 +59,8 @@ impl Leftovers {
 
     fn signal_each(&mut self, found: &[tree::Process], signal: Signal) {
         for process in found {
-            let result = tree::signal_found(process, signal);
+            signal_process(process, signal);
             self.asked.insert((process.pid, signal));
-            match result {
-                // It has exited meanwhile.
-                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-                result => {
-                    super::app::warn_unsent(format!("process {}", process.pid), signal, result)
-                }
-            }
         }
     }
 

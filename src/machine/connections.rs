@@ -403,7 +403,7 @@ impl Present {
         datagrams_pause && tally.summary.holding == 0
     }
 
-    /// What nobody asks for can change at any time; what only has to grow old has its moment.
+    /// A connection on which no answer is owed can change at any time; one that has to grow old has its moment.
     fn next(&self, queued: u32) -> Duration {
         let Moment { delay_left, .. } = self.moment;
         let aging = self.tally.debts == 0 && queued == 0 && !self.tally.settled.is_zero();

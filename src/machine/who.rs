@@ -24,6 +24,7 @@ use std::time::Duration;
 use crate::types::process::{Activity, Id, Process, Tree};
 use crate::types::{Pid, Signal, Status, Time};
 use rules::Look;
+pub use rules::SHELLS;
 
 /// Which processes are this module's business.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -28,7 +28,8 @@ const GROWN: Duration = ms(200);
 /// How long a process may take to tell its own children.
 const PASSED_ON: Duration = ms(1000);
 
-const SHELLS: [&str; 8] = ["sh", "bash", "dash", "ash", "busybox", "ksh", "mksh", "zsh"];
+/// By the name of their executable.
+pub const SHELLS: [&str; 8] = ["sh", "bash", "dash", "ash", "busybox", "ksh", "mksh", "zsh"];
 /// Programs that an entry script runs in the foreground only to stay alive.
 const IDLERS: [&str; 2] = ["sleep", "tail"];
 
