@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::document::{
     Account, Attempt, Drain, DrainSample, Ended, Entry, Exit, Held, Hook, Killed, Said, Stop,
-    Stretch, Survivor,
+    Stretch, Survivor, Word,
 };
 use super::incident::Incident;
 use super::line::{self, Line, level_name};
@@ -12,9 +12,9 @@ use super::plan_names;
 use super::text::cut;
 use super::time::Span;
 use super::value::Value;
-use crate::machine::connections::{Holder, Sample};
+use crate::machine::connections::{Holder, Sample, Visibility};
 use crate::machine::fact::{self, DrainEnd, Fact};
-use crate::machine::hooks::{HookId, HookPhase, Outcome};
+use crate::machine::hooks::{HookId, Outcome};
 use crate::machine::phase::PhaseName;
 use crate::machine::plan::Ending;
 use crate::types::Status;
@@ -97,7 +97,13 @@ impl Account {
 
     /// Takes an incident in.
     pub fn take_incident(&mut self, at: Span, incident: &Incident) {
-        let elsewhere = matches!(incident, Incident::HookSaid { .. } | Incident::Reaped { .. });
+        let elsewhere = matches!(
+            incident,
+            Incident::HookSaid { .. }
+                | Incident::Reaped { .. }
+                | Incident::Holding(_)
+                | Incident::HeldByWord { .. }
+        );
         self.note(at, || Line::of_incident(incident), elsewhere);
         match incident {
             Incident::Started { pid, .. } => {
@@ -108,14 +114,40 @@ impl Account {
             Incident::Reaped { kin, .. } => count(&mut self.counts.reaped, kin.as_str()),
             Incident::HookSaid { id, stderr, text } => {
                 let stream = if *stderr { "stderr" } else { "stdout" }.to_owned();
-                if id.phase != HookPhase::Ready {
+                if !id.phase.checks() {
                     let said = Said { at, stream, text: cut(text) };
                     push(&mut self.hook(*id).output, said, OUTPUT);
+                }
+            }
+            Incident::Holding(holders) => {
+                if let Some(drain) = &mut self.drain {
+                    drain.held = holders.iter().map(held).collect();
+                }
+            }
+            Incident::Looked { index, missing, .. } => {
+                if let Some(word) = self.word(*index) {
+                    word.said = cut(missing.as_deref().unwrap_or_default());
+                }
+            }
+            Incident::HeldByWord { index, said } => {
+                if let Some(word) = self.word(*index) {
+                    (word.said, word.held) = (cut(said), true);
                 }
             }
             // Only in the time line.
             _ => {}
         }
+    }
+
+    /// The entry of a condition of `--drained`.
+    fn word(&mut self, index: usize) -> Option<&mut Word> {
+        let (words, condition) = (&mut self.drain.as_mut()?.words, cut(plan_names::word(index)));
+        let known = words.iter().position(|word| word.condition == condition);
+        let place = known.unwrap_or_else(|| {
+            words.push(Word { condition, ..Word::default() });
+            words.len() - 1
+        });
+        words.get_mut(place)
     }
 
     /// Adds a line to the time line, and to the troubles if it is one.
@@ -212,6 +244,11 @@ impl Account {
 
     fn sampled(&mut self, at: Span, sample: &Sample) {
         let Some(drain) = &mut self.drain else { return };
+        if sample.visibility == Visibility::Blind {
+            // Zeros would be statements.
+            drain.looks += 1;
+            return;
+        }
         let Sample { busy, owed, idle, new, queued, vanished, stalled, .. } = *sample;
         let Sample { cut, uncertain, .. } = *sample;
         let counts = DrainSample { at, busy, owed, idle, new, queued, ..DrainSample::default() };
@@ -236,21 +273,14 @@ impl Account {
         let Some(drain) = &mut self.drain else { return };
         drain.ended = Some(at);
         drain.why = line::drain_end(why).to_owned();
+        // Those that held a drain that was broken off are told next.
+        drain.held.clear();
     }
 
     fn held_drain(&mut self, holder: &Holder) {
         let Some(drain) = &mut self.drain else { return };
         if drain.held.len() < MOST_HELD {
-            drain.held.push(Held {
-                peer: holder.peer.map_or_else(String::new, |peer| peer.to_string()),
-                port: holder.port,
-                verdict: holder.verdict.as_str().to_owned(),
-                held: holder.held.into(),
-                silent: holder.silent.into(),
-                bytes_in: holder.bytes_in,
-                bytes_out: holder.bytes_out,
-                option: holder.remedy().option().to_owned(),
-            });
+            drain.held.push(held(holder));
         }
     }
 
@@ -282,6 +312,19 @@ impl From<&fact::Survivor> for Survivor {
             connections: found.connections.map(|count| count as u64),
             unread: found.unread.clone(),
         }
+    }
+}
+
+fn held(holder: &Holder) -> Held {
+    Held {
+        peer: holder.peer.map_or_else(String::new, |peer| peer.to_string()),
+        port: holder.port,
+        verdict: holder.verdict.as_str().to_owned(),
+        held: holder.held.into(),
+        silent: holder.silent.into(),
+        bytes_in: holder.bytes_in,
+        bytes_out: holder.bytes_out,
+        option: holder.remedy().option().to_owned(),
     }
 }
 

@@ -98,7 +98,7 @@ fn at() -> Span {
 /// Records an incident.
 pub fn incident(incident: &Incident) {
     let least_level = match incident {
-        Incident::Reaped { warn: false, .. } => LevelFilter::Trace,
+        Incident::Reaped { warn: false, .. } | Incident::Holding(_) => LevelFilter::Trace,
         Incident::Started { .. } => LevelFilter::Info,
         _ => LevelFilter::Error,
     };
@@ -142,6 +142,11 @@ pub fn read<R>(read: impl FnOnce(&Account) -> R) -> Option<R> {
     kept.count_dropped_lines();
     kept.account.age = clock::now().since(kept.began).into();
     Some(read(&kept.account))
+}
+
+/// Whether an account is kept.
+pub fn is_kept() -> bool {
+    IS_KEPT.load(Relaxed)
 }
 
 /// How often the account has changed; 0 if none is kept.

@@ -219,6 +219,10 @@ fn survivor(survivor: &Survivor) -> String {
 /// What was lost: one sentence each, and not too many.
 fn losses(account: &Account) -> Vec<String> {
     let mut all: Vec<String> = account.drain.iter().filter_map(cut_off).collect();
+    let words = account.drain.iter().flat_map(|drain| &drain.words).filter(|word| word.held);
+    all.extend(words.take(3).map(|word| {
+        format!("By its own word the app was not drained: {} ({}).", word.condition, word.said)
+    }));
     all.extend(account.hooks.iter().filter_map(hook).take(3));
     if account.killed.as_ref().is_some_and(|killed| killed.unkillable) {
         all.push("A process has survived SIGKILL.".to_owned());
@@ -227,7 +231,7 @@ fn losses(account: &Account) -> Vec<String> {
 }
 
 fn cut_off(drain: &Drain) -> Option<String> {
-    let broken_off = ["budget", "max"].contains(&drain.why.as_str());
+    let broken_off = ["moment", "budget", "max"].contains(&drain.why.as_str());
     let last = drain.last.as_ref().filter(|_| broken_off)?;
     match (last.cut, last.uncertain) {
         (0, 0) => None,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
+use super::metric::Metric;
 use super::parse;
 use crate::machine::hooks::HookPhase;
 use crate::types::Signal;
@@ -38,6 +39,10 @@ pub enum Builtin {
     Remove(CString),
     /// Succeeds if a socket listens on this port of this host. (Probes only.)
     Connect(u16),
+    /// Succeeds if this URL is answered with 2xx. (Only `--drained`.)
+    Answers(String),
+    /// Succeeds if the metric is small enough. (Only `--drained`.)
+    Metric(Metric),
     /// Succeeds if the file exists. (Probes only.)
     Exists(CString),
     /// `write:PATH TEXT`, for FIFOs that take commands. `\n` in the text is the end of a line. Waits for a reader.
@@ -156,7 +161,7 @@ fn signal(phase: HookPhase, args: &[&[u8]]) -> Result<Builtin, String> {
     let when = match phase {
         HookPhase::PreStart => "before the start",
         HookPhase::PostStop => "after the stop",
-        HookPhase::Ready => "by a probe",
+        HookPhase::Ready | HookPhase::Drained => "by a probe",
         HookPhase::OnReady | HookPhase::OnReload | HookPhase::PreStop | HookPhase::OnStop => {
             return match args {
                 [name] => parse::signal(&text(&[name])?).map(Builtin::Signal),

@@ -133,7 +133,7 @@ impl Effects {
                 let own = self.own_processes();
                 return Some(Event::Listening(self.drain.is_listening(&self.config, &own)));
             }
-            Action::TellHolders => self.drain.tell_holders(),
+            Action::TellHolders { missing } => self.drain.tell_holders(missing),
             Action::TakeSample => {
                 let own = self.own_processes();
                 let moment = machine.drain_moment(now);

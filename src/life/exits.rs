@@ -6,7 +6,7 @@ use super::main_loop::Supervisor;
 use crate::account::incident::{Incident, Kin};
 use crate::account::journal;
 use crate::machine::Event;
-use crate::machine::hooks::HookId;
+use crate::machine::hooks::{HookId, HookPhase};
 use crate::machine::phase::PhaseName;
 use crate::reaper::Finding;
 use crate::sys::tree::Reach;
@@ -120,8 +120,11 @@ impl Supervisor {
         let Some(status) = reap::reap(pid) else { return };
         self.effects.children.forget(pid);
         // Its last lines are recorded before its end.
-        let failure = self.effects.attempts.ended(id);
+        let (failure, said) = self.effects.attempts.ended(id);
         record(Kin::Hook, pid, status);
+        if id.phase == HookPhase::Drained {
+            self.effects.drain.looked(id.index, status, said);
+        }
         let event = match failure {
             Some(failure) => {
                 attempts::explain(&self.effects.config, id, failure);

@@ -118,6 +118,8 @@ pub struct PerPhase<T> {
     pub post_stop: T,
     /// The probes of `--ready`.
     pub ready: T,
+    /// The looks of `--drained`.
+    pub drained: T,
 }
 
 impl<T> PerPhase<T> {
@@ -131,6 +133,7 @@ impl<T> PerPhase<T> {
             on_stop: make(HookPhase::OnStop),
             post_stop: make(HookPhase::PostStop),
             ready: make(HookPhase::Ready),
+            drained: make(HookPhase::Drained),
         }
     }
 
@@ -144,6 +147,7 @@ impl<T> PerPhase<T> {
             HookPhase::OnStop => &self.on_stop,
             HookPhase::PostStop => &self.post_stop,
             HookPhase::Ready => &self.ready,
+            HookPhase::Drained => &self.drained,
         }
     }
 }

@@ -137,6 +137,7 @@ pub enum OptionId {
     DrainMax,
     DrainQuiet,
     DrainOwed,
+    Drained,
     Listen,
     MetricsFile,
     Report,

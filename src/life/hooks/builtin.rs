@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::config::hooks::Builtin;
+use crate::config::metric::Metric;
 use crate::http_client::{self, Answer};
 use crate::sys::{clock, poll};
 
@@ -37,6 +38,8 @@ pub fn run(action: &Builtin, signalled: &io::Result<()>) -> u8 {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
         }),
+        Builtin::Answers(url) => answers(url),
+        Builtin::Metric(metric) => check(metric),
         Builtin::Connect(port) => connect(*port),
         Builtin::Exists(path) => in_file("find", path, |path| fs::metadata(path).map(drop)),
         // Not created: the file is a FIFO or a device as a rule.
@@ -68,6 +71,8 @@ fn connect(port: u16) -> Result<(), String> {
 
 /// The longest answer that is read.
 const LONGEST_ANSWER: u64 = 65_536;
+/// A service with thousands of series tells of some megabytes.
+const MOST_METRICS: u64 = 64 << 20;
 /// A longer pause in the rest of the answer ends it.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -84,6 +89,26 @@ fn http(method: &str, url: &str) -> Result<(), String> {
         200..=399 => Ok(()),
         _ => Err(format!("{method} {url} was answered with {reason}")),
     }
+}
+
+/// For `--drained` a redirection is no answer: it would lead to a page that says anything.
+fn answers(url: &str) -> Result<(), String> {
+    let answer = ask("GET", url).map_err(|error| format!("unable to GET {url}: {error}"))?;
+    match answer.status {
+        200..=299 => Ok(()),
+        _ => Err(format!("GET {url} was answered with {}", answer.reason)),
+    }
+}
+
+fn check(metric: &Metric) -> Result<(), String> {
+    let url = &metric.url;
+    let answer = ask("GET", url).map_err(|error| format!("unable to GET {url}: {error}"))?;
+    if !(200..=299).contains(&answer.status) {
+        return Err(format!("GET {url} was answered with {}", answer.reason));
+    }
+    let body =
+        answer.body(MOST_METRICS).map_err(|error| format!("unable to read {url}: {error}"))?;
+    metric.check(&String::from_utf8_lossy(&body))
 }
 
 /// The address is a number: the C library's name service can crash a static program.

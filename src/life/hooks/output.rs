@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::account::incident::Incident;
 use crate::account::journal;
 use crate::account::text::printable;
-use crate::machine::hooks::{HookId, HookPhase};
+use crate::machine::hooks::HookId;
 use crate::sys::fd::{self, Read};
 
 /// A longer line is logged in pieces.
@@ -27,18 +27,20 @@ struct Output {
     is_stderr: bool,
     pipe: OwnedFd,
     line: Vec<u8>,
+    /// The last line of a check.
+    last: Option<String>,
     ended: bool,
 }
 
 impl Outputs {
     /// Adds a pipe.
     pub fn add(&mut self, hook: HookId, is_stderr: bool, pipe: OwnedFd) {
-        self.0.push(Output { hook, is_stderr, pipe, line: Vec::new(), ended: false });
+        self.0.push(Output { hook, is_stderr, pipe, line: Vec::new(), last: None, ended: false });
     }
 
     /// The descriptors to wait for.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.0.iter().map(|output| output.pipe.as_fd())
+        self.0.iter().filter(|output| !output.ended).map(|output| output.pipe.as_fd())
     }
 
     /// Reads a bounded amount from each pipe.
@@ -46,18 +48,23 @@ impl Outputs {
         for output in &mut self.0 {
             output.read(LOOK);
         }
-        self.0.retain(|output| !output.ended);
+        // What a check has printed last is asked for when it has ended.
+        self.0.retain(|output| !output.ended || output.last.is_some());
     }
 
-    /// Reads what a hook has printed before it ended, so that its last lines are logged before its end.
-    pub fn drain(&mut self, hook: HookId) {
+    /// Reads what a hook has printed before it ended, so that its last lines are logged before its end. Returns the
+    /// last line of a check, rather one from stderr.
+    pub fn drain(&mut self, hook: HookId) -> Option<String> {
+        let mut last = None;
         for output in self.0.iter_mut().filter(|output| output.hook == hook) {
             output.read(PIPE);
             output.flush();
+            last = output.last.take().or(last);
         }
-        // Probes are repeated: the processes that one leaves behind must not cost two descriptors each time.
-        let probe = hook.phase == HookPhase::Ready;
-        self.0.retain(|output| !(output.ended || probe && output.hook == hook));
+        // Checks are repeated: the processes that one leaves behind must not cost two descriptors each time.
+        let check = hook.phase.checks();
+        self.0.retain(|output| !(output.ended || check && output.hook == hook));
+        last
     }
 }
 
@@ -94,8 +101,11 @@ impl Output {
         }
     }
 
-    fn say(&self) {
+    fn say(&mut self) {
         let (id, stderr, text) = (self.hook, self.is_stderr, printable(&self.line));
+        if id.phase.checks() {
+            self.last = Some(text.clone());
+        }
         journal::incident(&Incident::HookSaid { id, stderr, text });
     }
 
