@@ -134,6 +134,13 @@ impl Account {
                     (word.said, word.held) = (cut(said), true);
                 }
             }
+            Incident::Awaits { waits } => self.waiting = waits.clone(),
+            Incident::Answered { wait } => {
+                let known = self.waiting.iter_mut().find(|one| one.condition == wait.condition);
+                if let Some(known) = known {
+                    *known = wait.clone();
+                }
+            }
             // Only in the time line.
             _ => {}
         }

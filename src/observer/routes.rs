@@ -7,6 +7,7 @@ use super::snapshot::Snapshot;
 use crate::account::document::Drain;
 use crate::account::metrics::{self, Form};
 use crate::account::page::{self, Edition};
+use crate::account::waiting;
 use crate::types::Time;
 
 /// What an answer may depend on.
@@ -72,10 +73,19 @@ fn ready(view: &mut View<'_>) -> Answer {
             let drain = view.copy.account(view.now).drain.as_ref().filter(|_| stopping);
             let holds = drain.map(Drain::holds).unwrap_or_default();
             let holds: String = holds.iter().map(|line| format!("draining: {line}\n")).collect();
-            let answer = text(503, format!("not ready: {}\n{holds}", now.phase));
+            let answer = text(503, format!("not ready: {}{}\n{holds}", now.phase, missing(view)));
             Answer { counts: now.stopping, ..answer }
         }
     }
+}
+
+/// What an app that has not been ready yet waits for, as the rest of a line.
+fn missing(view: &mut View<'_>) -> String {
+    if view.snapshot.stopping {
+        return String::new();
+    }
+    let waits = waiting::text(&view.copy.account(view.now).waiting);
+    if waits.is_empty() { waits } else { format!(": {waits}") }
 }
 
 /// Liveness is not readiness: it holds while the app starts and stops, because a container that is restarted in the

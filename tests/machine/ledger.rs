@@ -412,6 +412,7 @@ impl Ledger {
             Fact::StillDraining { sample, missing, after } => {
                 self.judge_still_draining(world.now, (sample, missing, after))
             }
+            Fact::StillNotReady { .. } => self.judge_late(plan, world, fact),
             Fact::Ready { .. }
             | Fact::ConditionHolds { .. }
             | Fact::Listens { .. }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::{Line, MADE, Took, level_name};
+use crate::account::document::Wait;
 use crate::account::incident::{Incident, Kin};
 use crate::account::journal;
 use crate::account::time::Span;
@@ -61,6 +62,7 @@ fn facts() -> Vec<Fact> {
         Fact::Listens { after },
         Fact::Ready { after },
         Fact::NotReady { after, missing: 5, ports: true },
+        Fact::StillNotReady { after, missing: 5, ports: true },
         Fact::StopsItself,
         Fact::WatchdogMissed { interval: SECOND },
         Fact::MainPid { pid: Pid(2) },
@@ -142,6 +144,7 @@ fn incidents() -> Vec<Incident> {
     let pid = Pid(3);
     let status = Status::Code(0);
     let why = || "because".to_owned();
+    let wait = Wait { condition: "tcp:1".to_owned(), answer: why() };
     let ready = HookId::first(HookPhase::Ready, 0);
     let id = HookId::first(HookPhase::PreStop, 0);
     vec![
@@ -167,6 +170,8 @@ fn incidents() -> Vec<Incident> {
         Incident::Looked { index: 0, missing: None, again: true },
         Incident::HeldByWord { index: 0, said: why() },
         Incident::Holding(Vec::new()),
+        Incident::Awaits { waits: vec![wait.clone()] },
+        Incident::Answered { wait },
     ]
 }
 
@@ -215,6 +220,7 @@ fn place(fact: &Fact) -> usize {
         Fact::Exit { .. } => 39,
         Fact::StillDraining { .. } => 40,
         Fact::HeldDrain(_) => 41,
+        Fact::StillNotReady { .. } => 42,
     }
 }
 
@@ -236,15 +242,17 @@ fn place_of_incident(incident: &Incident) -> usize {
         Incident::Looked { .. } => 13,
         Incident::HeldByWord { .. } => 14,
         Incident::Holding(_) => 15,
+        Incident::Awaits { .. } => 16,
+        Incident::Answered { .. } => 17,
     }
 }
 
 fn samples() -> Vec<Line> {
     let (facts, incidents) = (facts(), incidents());
     let places: BTreeSet<usize> = facts.iter().map(place).collect();
-    assert_eq!(places, (0..42).collect(), "facts without a sample");
+    assert_eq!(places, (0..43).collect(), "facts without a sample");
     let places: BTreeSet<usize> = incidents.iter().map(place_of_incident).collect();
-    assert_eq!(places, (0..16).collect(), "incidents without a sample");
+    assert_eq!(places, (0..18).collect(), "incidents without a sample");
     let mut began = Took::NOTHING;
     let lines = facts.iter().map(|fact| Line::of(fact).took(began.take(Span(5), fact)));
     let lines = lines.chain(incidents.iter().map(Line::of_incident));

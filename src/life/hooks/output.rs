@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::account::incident::Incident;
 use crate::account::journal;
 use crate::account::text::printable;
-use crate::machine::hooks::HookId;
+use crate::machine::hooks::{HookId, HookPhase};
 use crate::sys::fd::{self, Read};
 
 /// A longer line is logged in pieces.
@@ -27,7 +27,7 @@ struct Output {
     is_stderr: bool,
     pipe: OwnedFd,
     line: Vec<u8>,
-    /// The last line of a check.
+    /// The last line of a look of `--drained`.
     last: Option<String>,
     ended: bool,
 }
@@ -48,12 +48,12 @@ impl Outputs {
         for output in &mut self.0 {
             output.read(LOOK);
         }
-        // What a check has printed last is asked for when it has ended.
+        // What a look has printed last is asked for when it has ended.
         self.0.retain(|output| !output.ended || output.last.is_some());
     }
 
     /// Reads what a hook has printed before it ended, so that its last lines are logged before its end. Returns the
-    /// last line of a check, rather one from stderr.
+    /// last line of a look of `--drained`, rather one from stderr.
     pub fn drain(&mut self, hook: HookId) -> Option<String> {
         let mut last = None;
         for output in self.0.iter_mut().filter(|output| output.hook == hook) {
@@ -103,7 +103,7 @@ impl Output {
 
     fn say(&mut self) {
         let (id, stderr, text) = (self.hook, self.is_stderr, printable(&self.line));
-        if id.phase.checks() {
+        if id.phase == HookPhase::Drained {
             self.last = Some(text.clone());
         }
         journal::incident(&Incident::HookSaid { id, stderr, text });

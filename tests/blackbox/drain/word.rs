@@ -104,8 +104,7 @@ fn a_metric_says_when_the_app_is_drained(room: Room) -> Outcome {
     let second = run.err.until("graceinit: info: the app says that it is not drained ")?;
     let said = [&first.0, &second.0].map(|line| line.rsplit("said=").next().unwrap_or(""));
     ensure!(said.contains(&"jobs = 3"), "{said:?}");
-    let redirected = format!("GET http://{}/idle was answered with 302 Found", busy.address);
-    ensure!(said.contains(&&redirected[..]), "{said:?}");
+    ensure!(said.contains(&"302 Found"), "{said:?}");
     is_not_asked(&run)?;
     // It is looked at again and again, and told once.
     let so_far = busy.asked.load(SeqCst);
