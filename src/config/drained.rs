@@ -3,11 +3,11 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use super::Drained;
-use super::commands::{self, Builtin, Task};
+use super::commands::{Builtin, Task};
 use super::metric::{self, Metric};
 use super::reader::Reader;
 use super::ready::{MOST, program, warn_of_shell, words};
+use super::{Drained, address};
 use crate::cli::OptionId;
 
 #[cold]
@@ -45,7 +45,7 @@ fn task(text: &OsStr) -> Result<Task, String> {
         }
         b"exec" => program(rest),
         b"http" | b"https" => {
-            let url = commands::address(&words(all)?, "http://127.0.0.1:8080/idle")?;
+            let url = address::address(&words(all)?, "http://127.0.0.1:8080/idle")?;
             Ok(Task::Builtin(Builtin::Answers(url)))
         }
         b"metric" if rest.is_empty() => {

@@ -1,6 +1,6 @@
 //! `metric:URL NAME{label="value",…} <= N`: a number of the app, in the text format of Prometheus.
 
-use super::commands;
+use super::address;
 
 /// What to write, for messages.
 pub(super) const EXAMPLE: &str = "metric:http://127.0.0.1:9090/metrics jobs_running <= 0";
@@ -32,7 +32,7 @@ impl Metric {
     pub(super) fn parse(text: &str) -> Result<Metric, String> {
         let text = text.trim();
         let (url, condition) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-        let url = commands::address(url, EXAMPLE)?;
+        let url = address::address(url, EXAMPLE)?;
         if condition.trim().is_empty() {
             return Err(format!("the name of the metric is missing; write {EXAMPLE}"));
         }

@@ -17,6 +17,7 @@ use crate::sys::listen::Address;
 use crate::sys::{fd, nested, process, stderr, tty};
 use crate::types::{Signal, SignalSet};
 
+mod address;
 mod commands;
 mod conflicts;
 mod defaults;

@@ -4,6 +4,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
+use super::address;
 use super::commands;
 use super::commands::{Builtin, Task};
 use super::parse;
@@ -202,7 +203,7 @@ fn when(text: &OsStr) -> Result<Option<When>, String> {
             probe(Builtin::Connect(port))
         }
         b"http" | b"https" => {
-            let url = commands::address(&words(all)?, "http://127.0.0.1:8080/ready")?;
+            let url = address::address(&words(all)?, "http://127.0.0.1:8080/ready")?;
             probe(Builtin::Http { method: "GET".to_owned(), url })
         }
         b"exec" => When::Probe(program(needs("the command", "exec:pg_isready --quiet")?)?),

@@ -163,7 +163,12 @@ impl Ledger {
     /// Without ports, the delay alone keeps a drain from being quiet.
     pub(super) fn delay_may_be_over(&mut self, plan: &Plan, now: Time) {
         let without = self.phase == PhaseName::Drain || self.drain.begun == Some(now);
-        if without && plan.drain.is_some_and(|drain| !drain.looks) && self.known_at(plan) <= now {
+        let over = self.drain_end(plan).is_some_and(|end| end <= now);
+        if without
+            && !over
+            && plan.drain.is_some_and(|drain| !drain.looks)
+            && self.known_at(plan) <= now
+        {
             self.drain.quiet.get_or_insert(now);
         }
     }

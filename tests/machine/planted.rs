@@ -237,7 +237,6 @@ fn bugs_of_the_drain() -> Vec<Planted> {
         (Bug::AsksForNoWord, serving::words_and_samples(), Promise::DrainHolds),
         (Bug::StartsHooksTwice(HookPhase::Drained), serving::words(), Promise::Words),
         (Bug::SwallowsKillHook, serving::words_and_samples(), Promise::Words),
-        (Bug::WakesLate(PhaseName::Drain), serving::words(), Promise::Words),
         (Bug::SamplesAfterTheDrain, serving::long_delay(), Promise::Samples),
     ]
 }
