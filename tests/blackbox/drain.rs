@@ -364,7 +364,7 @@ fn readiness_of_the_ports(room: Room) -> Outcome {
     let mut server = server.drain().start(true)?;
     server.run.err.until("graceinit: info: entering phase=running")?;
     let answer = server.probe()?;
-    ensure!(answer.starts_with("503 not ready: running: "), "{answer}");
+    ensure!(answer.starts_with("503 not ready: running"), "{answer}");
     server.release()?;
     server.gets_ready()?;
     server.answers("200 ready")?;

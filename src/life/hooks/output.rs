@@ -63,7 +63,10 @@ impl Outputs {
         }
         // Checks are repeated: the processes that one leaves behind must not cost two descriptors each time.
         let check = hook.phase.checks();
-        self.0.retain(|output| !(output.ended || check && output.hook == hook));
+        self.0.retain(|output| match output.hook == hook {
+            true => !(output.ended || check),
+            false => !output.ended || output.last.is_some(),
+        });
         last
     }
 }
