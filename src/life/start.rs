@@ -100,7 +100,6 @@ fn prepare(
         app: App::new(program, signals, early),
         children: Default::default(),
         attempts: Default::default(),
-        leftovers: Default::default(),
         asking: Default::default(),
         survivors: Default::default(),
         terminal: JobControl::new(terminal, config.plan.session),
