@@ -17,11 +17,12 @@ use super::survivors::Survivors;
 use super::terminal::JobControl;
 use crate::account::incident::Incident;
 use crate::account::live::Live;
+use crate::account::waiting::Awaited;
 use crate::account::{journal, plan_names};
 use crate::config::Config;
 use crate::config::hooks::{Builtin, Task};
 use crate::config::user::User;
-use crate::machine::hooks::HookId;
+use crate::machine::hooks::{HookId, HookPhase};
 use crate::machine::phase::PhaseName;
 use crate::machine::plan::Scope;
 use crate::machine::{Action, Event, Machine, Target};
@@ -60,6 +61,8 @@ pub struct Effects {
     pub(super) observer: Observer,
     /// What the observer was told last.
     pub(super) published: Option<(bool, PhaseName)>,
+    /// The conditions that the account was told last: a bit for each, and whether the app has to listen.
+    pub(super) awaited: (u64, bool),
     pub(super) files: Files,
     /// Set by [`Action::Exit`]: the loop ends.
     pub(super) leave: Option<Leave>,
@@ -118,7 +121,13 @@ impl Effects {
                 return self.start_hook(id, budget_end, now, machine);
             }
             Action::StopHook { id, signal } => self.signal_hook(id, signal),
-            Action::KillHook(id) => self.signal_hook(id, Signal::KILL),
+            Action::KillHook(id) => {
+                // Otherwise its answer has no use any more.
+                if id.phase == HookPhase::Ready && machine.is_waiting() {
+                    attempts::probe_timed_out(id, machine.plan().probe_timeout);
+                }
+                self.signal_hook(id, Signal::KILL);
+            }
             Action::SetReady(ready) => {
                 if let Some(file) = &mut self.ready_file {
                     file.set(ready, &mut self.children);
@@ -129,7 +138,11 @@ impl Effects {
             Action::TellMoreTime(span) => self.manager.send(now, &Message::MoreTime(span)),
             Action::SeekListeners => {
                 let own = self.own_processes();
-                return Some(Event::Listening(self.drain.is_listening(&self.config, &own)));
+                let missing = self.drain.missing(&self.config, &own);
+                if let Some(answer) = &missing {
+                    journal::answered(Awaited::Ports, answer);
+                }
+                return Some(Event::Listening(missing.is_none()));
             }
             Action::TellHolders => self.drain.tell_holders(),
             Action::TakeSample => {
@@ -317,6 +330,10 @@ impl Effects {
             attempts.start(config, id, &hook, variables, &signal, children)
         });
         let error = started.err()?;
+        if id.phase == HookPhase::Ready {
+            let awaited = Awaited::Condition(id.index);
+            journal::answered(awaited, &format!("unable to start the probe: {error}"));
+        }
         journal::warn(format!("unable to start the hook {}: {error}", plan_names::hook(id)));
         Some(Event::HookNotStarted(id))
     }
@@ -356,6 +373,10 @@ impl Effects {
     /// Publishes phase and readiness to the observer. The loop does this before it performs the actions of an event:
     /// after a stop request no traffic may be routed to the app.
     pub fn publish(&mut self, machine: &Machine) {
+        if let Some(missing) = machine.missing().filter(|missing| *missing != self.awaited) {
+            self.awaited = missing;
+            journal::awaits(missing.0, missing.1);
+        }
         let (ready, name) = (machine.ready(), machine.phase().name());
         if self.published == Some((ready, name)) {
             return;

@@ -122,11 +122,12 @@ impl Supervisor {
         // Its last lines are recorded before its end.
         let failure = self.effects.attempts.ended(id);
         record(Kin::Hook, pid, status);
+        let why = failure.and_then(|it| attempts::explain(&self.effects.config, id, it));
+        if self.machine.awaits_probe(id) && !(failure.is_none() && status.success()) {
+            attempts::probe_ended(&self.effects.config, id, status, why);
+        }
         let event = match failure {
-            Some(failure) => {
-                attempts::explain(&self.effects.config, id, failure);
-                Event::HookNotStarted(id)
-            }
+            Some(_) => Event::HookNotStarted(id),
             None => Event::HookExited(id, status),
         };
         self.handle(now, event);

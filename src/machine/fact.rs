@@ -88,6 +88,8 @@ pub enum Fact {
     /// The app is not ready after `--ready-timeout`. `missing`: a bit for each condition that does not hold;
     /// `ports`: it does not listen on the ports that are to be drained.
     NotReady { after: Duration, missing: u64, ports: bool },
+    /// The app was not ready for a while. The fields are those of `NotReady`.
+    StillNotReady { after: Duration, missing: u64, ports: bool },
     /// The app has announced that it ends by itself (STOPPING=1).
     StopsItself,
     /// The app has sent no keep-alive within this interval.
