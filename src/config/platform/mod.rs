@@ -198,9 +198,7 @@ impl fmt::Display for Contract {
 /// The platform of this name.
 pub fn by_name(name: &str) -> Option<&'static Platform> {
     let is = |known: &&str| known.eq_ignore_ascii_case(name);
-    PLATFORMS
-        .iter()
-        .find(|platform| is(&platform.name) || platform.also.iter().any(|also| is(also)))
+    PLATFORMS.iter().find(|platform| is(&platform.name) || platform.also.iter().any(is))
 }
 
 /// Every platform.
