@@ -103,6 +103,7 @@ fn prepare(
         leftovers: Default::default(),
         asking: Default::default(),
         survivors: Default::default(),
+        deaths: Default::default(),
         terminal: JobControl::new(terminal, config.plan.session),
         live,
         ready_file,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::{Line, MADE, Took, level_name};
-use crate::account::incident::{Incident, Kin};
+use crate::account::incident::{Incident, KilledBy, Killing, Kin};
 use crate::account::journal;
 use crate::account::time::Span;
 use crate::account::value::Value;
@@ -63,6 +63,7 @@ fn facts() -> Vec<Fact> {
         Fact::NotReady { after, missing: 5, ports: true },
         Fact::StopsItself,
         Fact::WatchdogMissed { interval: SECOND },
+        Fact::ChildOutOfMemory,
         Fact::MainPid { pid: Pid(2) },
         Fact::DrainBegun { delay: SECOND },
         Fact::Sampled { sample },
@@ -127,6 +128,7 @@ fn facts() -> Vec<Fact> {
             Ending::NotStarted(127),
             Ending::Forestalled(signal),
             Ending::Unkillable,
+            Ending::OutOfMemory,
         ]
         .map(|ending| Fact::AppEnded { ending }),
     );
@@ -139,7 +141,19 @@ fn incidents() -> Vec<Incident> {
     let why = || "because".to_owned();
     let ready = HookId::first(HookPhase::Ready, 0);
     let id = HookId::first(HookPhase::PreStop, 0);
+    let killing = |kin, name: Option<&str>, by, limit| {
+        let name = name.map(str::to_owned);
+        Incident::Killed(Box::new(Killing { kin, pid, name, by, limit, peak: limit }))
+    };
     vec![
+        killing(Kin::App, Some("python"), KilledBy::OutOfMemory, Some(512 << 20)),
+        killing(Kin::Orphan, Some("worker"), KilledBy::OutOfMemory, None),
+        killing(Kin::App, Some("python"), KilledBy::Elsewhere, None),
+        killing(Kin::Hook, None, KilledBy::Unknown(why()), None),
+        Incident::KilledUnseen { count: 1 },
+        Incident::KilledUnseen { count: 2 },
+        Incident::DumpedCore { signal: Signal::QUIT },
+        Incident::DiedOfForwarded { signal: Signal::HUP, after: Duration::from_millis(3) },
         Incident::Started { pid, name: "app".to_owned() },
         Incident::NotExecuted { why: why() },
         Incident::TookOver { pid },
@@ -205,6 +219,7 @@ fn place(fact: &Fact) -> usize {
         Fact::Exit { .. } => 39,
         Fact::StillDraining { .. } => 40,
         Fact::HeldDrain(_) => 41,
+        Fact::ChildOutOfMemory => 42,
     }
 }
 
@@ -223,15 +238,19 @@ fn place_of_incident(incident: &Incident) -> usize {
         Incident::ForeignMain { .. } => 10,
         Incident::ObserverEnded { .. } => 11,
         Incident::Trouble { .. } => 12,
+        Incident::Killed(_) => 13,
+        Incident::KilledUnseen { .. } => 14,
+        Incident::DumpedCore { .. } => 15,
+        Incident::DiedOfForwarded { .. } => 16,
     }
 }
 
 fn samples() -> Vec<Line> {
     let (facts, incidents) = (facts(), incidents());
     let places: BTreeSet<usize> = facts.iter().map(place).collect();
-    assert_eq!(places, (0..42).collect(), "facts without a sample");
+    assert_eq!(places, (0..43).collect(), "facts without a sample");
     let places: BTreeSet<usize> = incidents.iter().map(place_of_incident).collect();
-    assert_eq!(places, (0..13).collect(), "incidents without a sample");
+    assert_eq!(places, (0..17).collect(), "incidents without a sample");
     let mut began = Took::NOTHING;
     let lines = facts.iter().map(|fact| Line::of(fact).took(began.take(Span(5), fact)));
     let lines = lines.chain(incidents.iter().map(Line::of_incident));
