@@ -28,7 +28,8 @@ fn an_app_that_the_kernel_has_killed_has_a_reason_and_a_code_of_its_own() -> Out
     let pairs = ["GRACEINIT_OOM_EXIT=33", "GRACEINIT_POST_STOP=/puppet env=GRACEINIT_REASON"];
     let Some((code, log)) = life(&pairs, "/puppet ready eat=500")? else { return Ok(()) };
     ensure_eq!(code, 33, "exit code, {log:#?}");
-    for text in [BY_THE_KERNEL, "reason=oom", "[post-stop post-stop-1 stdout] env GRACEINIT_REASON=oom"]
+    for text in
+        [BY_THE_KERNEL, "reason=oom", "[post-stop post-stop-1 stdout] env GRACEINIT_REASON=oom"]
     {
         ensure!(has(&log, text), "no {text:?} in {log:#?}");
     }
