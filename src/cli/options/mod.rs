@@ -120,6 +120,7 @@ pub enum OptionId {
     StopExitOk,
     ReloadOn,
     Profile,
+    Platform,
     PreStart,
     OnReady,
     OnReload,
