@@ -46,6 +46,11 @@ fn kept() -> MutexGuard<'static, Option<Kept>> {
     KEPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether the account is kept.
+pub fn is_kept() -> bool {
+    IS_KEPT.load(Relaxed)
+}
+
 /// Keeps the account from now on. It begins with what `account` holds already.
 pub fn keep(account: Account, began: Time) {
     *kept() = Some(Kept { account, began, changes: 1 });
@@ -163,11 +168,6 @@ pub fn read<R>(read: impl FnOnce(&Account) -> R) -> Option<R> {
     kept.count_dropped_lines();
     kept.account.age = clock::now().since(kept.began).into();
     Some(read(&kept.account))
-}
-
-/// Whether an account is kept.
-pub fn is_kept() -> bool {
-    IS_KEPT.load(Relaxed)
 }
 
 /// How often the account has changed; 0 if none is kept.
