@@ -123,12 +123,14 @@ fn refuse(persona: Persona, refusal: Refusal) -> ! {
     for mistake in &refusal.mistakes {
         account::log::fatal(mistake);
     }
+    stderr::finish();
     process::exit(persona.codes().own)
 }
 
 fn leave(leave: Leave, persona: Persona) -> ! {
     // The kernel does not let PID 1 die of a signal.
     let by = leave.by.filter(|_| !process::is_first());
+    stderr::finish();
     match by {
         // A shell ends a loop only if the Ctrl-C has killed the program in it.
         Some(Signal::INT) => process::die_by(Signal::INT),

@@ -30,7 +30,7 @@ use crate::notify::{Family, Message};
 use crate::observer::{Observer, Snapshot};
 use crate::sys::deadman::DeadMan;
 use crate::sys::notify as socket;
-use crate::sys::{fd, process, proctree, signals, tree, tty};
+use crate::sys::{fd, process, proctree, signals, stderr, tree, tty};
 use crate::types::{Pid, Signal, Time};
 
 /// How graceinit ends.
@@ -345,7 +345,8 @@ impl Effects {
 
     /// The helpers: children that are no part of the tree. A signal to all processes spares them.
     fn helpers(&self) -> impl Iterator<Item = Pid> + '_ {
-        self.observer.pid().into_iter().chain(self.files.pids())
+        let helpers = self.observer.pid().into_iter().chain(stderr::helper());
+        helpers.chain(self.files.pids()).chain(self.notify.pids())
     }
 
     /// Every process that graceinit has started but the app.
@@ -384,7 +385,7 @@ impl Effects {
             .fds()
             .chain(self.attempts.pipes())
             .chain(self.survivors.fd())
-            .chain(self.notify.fd())
+            .chain(self.notify.fds())
     }
 
     /// Every descriptor of graceinit but those of the loop.
@@ -394,6 +395,8 @@ impl Effects {
             .chain(self.attempts.exec_status_fds())
             .chain(self.observer.owned())
             .chain(self.files.owned())
+            .chain(self.notify.owned())
+            .chain(stderr::own())
             .chain(self.manager.socket().map(AsFd::as_fd))
     }
 
@@ -401,8 +404,8 @@ impl Effects {
     pub(super) fn next_wakeup(&self) -> Option<Time> {
         let live = self.live.as_ref().and_then(Live::due);
         let asking = self.asking.next_wakeup();
-        let dues =
-            [self.observer.due(), self.manager.next_wakeup(), self.files.due(), live, asking];
+        let (observer, manager) = (self.observer.due(), self.manager.next_wakeup());
+        let dues = [observer, manager, self.files.due(), self.notify.due(), live, asking];
         dues.into_iter().flatten().min()
     }
 }

@@ -193,12 +193,11 @@ impl Supervisor {
             let speaker = self.effects.speaker(&own);
             let app = self.effects.app.pid();
             let Effects { notify, manager, .. } = &mut self.effects;
-            let (notices, answered) = notify.receive(&speaker, app, manager, now);
-            for notice in notices {
+            for notice in notify.receive(&speaker, app, manager, now) {
                 self.handle(now, Event::Notice(notice));
             }
             // Not before: a barrier means that all messages before it were handled.
-            drop(answered);
+            self.effects.notify.take(now);
         }
         if self.effects.app.wrote_newline() {
             let conditions = &self.machine.plan().ready;

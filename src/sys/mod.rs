@@ -9,6 +9,7 @@ pub mod helper;
 pub mod last_report;
 pub mod launch;
 pub mod listen;
+pub mod mounts;
 pub mod nested;
 pub mod notify;
 pub mod poll;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod around;
+mod blocking;
 mod builtins;
 mod check;
 mod conflicts;
