@@ -14,6 +14,7 @@ use graceinit::exit;
 use graceinit::life::files;
 use graceinit::life::hooks::environment;
 use graceinit::life::{self, Leave};
+use graceinit::sys::heap::Heap;
 use graceinit::sys::launch::Inherited;
 use graceinit::sys::{process, stderr};
 use graceinit::tools::{check, pause, probe, render};
@@ -21,6 +22,9 @@ use graceinit::types::Signal;
 
 #[path = "sys/launch/entry.rs"]
 mod entry;
+
+#[global_allocator]
+static HEAP: Heap = Heap;
 
 /// How graceinit was called.
 struct Call {

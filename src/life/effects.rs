@@ -28,7 +28,7 @@ use crate::machine::plan::Scope;
 use crate::machine::{Action, Event, Machine, Target};
 use crate::notify::{Family, Message};
 use crate::observer::{Observer, Snapshot};
-use crate::sys::deadman::DeadMan;
+use crate::sys::deadman::{DeadMan, rescue};
 use crate::sys::notify as socket;
 use crate::sys::{fd, process, proctree, signals, stderr, tree, tty};
 use crate::types::{Pid, Signal, Time};
@@ -82,6 +82,13 @@ impl DeadManTimer {
         }
     }
 
+    /// A round of the loop begins, in which something may hang.
+    pub fn watch_round(&self, now: Time) {
+        if let Some(timer) = &self.timer {
+            timer.round_begins(now);
+        }
+    }
+
     fn arm(&mut self, end: Time) {
         if self.timer.is_none() {
             match DeadMan::new() {
@@ -110,11 +117,14 @@ impl Effects {
         match action {
             Action::Record(fact) => journal::record(&fact),
             Action::StartApp => return self.start_app(signals),
-            Action::SignalApp { signal, target, value, stop: _ } => {
+            Action::SignalApp { signal, target, value, stop } => {
                 let result = match target {
                     Target::Auto => self.ask_main(now, signal),
                     target => self.signal_app(signal, target, value),
                 };
+                if stop {
+                    rescue::asked();
+                }
                 app::warn_unsent("the app", signal, result);
             }
             Action::StartHook { id, budget_end, kill_at: _ } => {
@@ -176,6 +186,7 @@ impl Effects {
             }
             Action::ArmDeadMan(end) => {
                 self.asking.set_end(end);
+                rescue::stop_begun(end);
                 self.dead_man.arm(end);
             }
             Action::SuspendSelf => tty::suspend(),

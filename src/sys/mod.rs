@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod deadman;
 pub mod fd;
+pub mod heap;
 pub mod helper;
 pub mod last_report;
 pub mod launch;

@@ -12,6 +12,7 @@ mod copy;
 mod drain;
 mod endless;
 mod exit;
+mod faults;
 mod given;
 mod hang;
 mod hook_env;
