@@ -250,6 +250,9 @@ fn hook(hook: &Hook) -> Option<String> {
         "done" if tries.is_empty() => None,
         "done" => Some(format!("The {phase} hook {name} has succeeded{tries} only.")),
         "timed-out" => Some(format!("The {phase} hook {name} timed out after {took}{tries}.")),
+        "stop-again" => Some(format!(
+            "The {phase} hook {name} was killed by a second stop request after {took}."
+        )),
         "failed" => {
             let status = last.status.as_deref().unwrap_or("an error");
             Some(format!("The {phase} hook {name} failed with {status}{tries}."))

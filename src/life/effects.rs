@@ -123,7 +123,7 @@ impl Effects {
             Action::KillHook(id) => self.signal_hook(id, Signal::KILL),
             Action::SetReady(ready) => {
                 if let Some(file) = &mut self.ready_file {
-                    file.set(ready, &mut self.children);
+                    file.set(ready);
                 }
                 self.manager.set_ready(ready, now);
             }
@@ -319,7 +319,8 @@ impl Effects {
             attempts.start(config, id, &hook, variables, &signal, children)
         });
         let error = started.err()?;
-        journal::warn(format!("unable to start the hook {}: {error}", plan_names::hook(id)));
+        let hint = app::limit_hint(&error);
+        journal::warn(format!("unable to start the hook {}: {error}{hint}", plan_names::hook(id)));
         Some(Event::HookNotStarted(id))
     }
 
@@ -345,7 +346,8 @@ impl Effects {
 
     /// The helpers: children that are no part of the tree. A signal to all processes spares them.
     fn helpers(&self) -> impl Iterator<Item = Pid> + '_ {
-        self.observer.pid().into_iter().chain(self.files.pids())
+        let ready_file = self.ready_file.as_ref().and_then(ReadyFile::pid);
+        self.observer.pid().into_iter().chain(self.files.pids()).chain(ready_file)
     }
 
     /// Every process that graceinit has started but the app.
@@ -394,6 +396,7 @@ impl Effects {
             .chain(self.attempts.exec_status_fds())
             .chain(self.observer.owned())
             .chain(self.files.owned())
+            .chain(self.ready_file.as_ref().and_then(ReadyFile::owned))
             .chain(self.manager.socket().map(AsFd::as_fd))
     }
 
@@ -401,8 +404,9 @@ impl Effects {
     pub(super) fn next_wakeup(&self) -> Option<Time> {
         let live = self.live.as_ref().and_then(Live::due);
         let asking = self.asking.next_wakeup();
-        let dues =
-            [self.observer.due(), self.manager.next_wakeup(), self.files.due(), live, asking];
+        let ready_file = self.ready_file.as_ref().and_then(ReadyFile::due);
+        let (observer, manager) = (self.observer.due(), self.manager.next_wakeup());
+        let dues = [observer, manager, self.files.due(), live, asking, ready_file];
         dues.into_iter().flatten().min()
     }
 }

@@ -198,6 +198,9 @@ impl Machine {
         if id.phase == HookPhase::Ready {
             return self.probe_ended(now, id, outcome, out);
         }
+        if self.is_hurried() {
+            return;
+        }
         let Some(limits) = self.limits(id).copied() else { return };
         let backoff = budget::backoff(&limits, id.attempt);
         let pause = budget::jittered(backoff, self.surroundings.jitter, id);

@@ -3,7 +3,7 @@
 //!
 //! /proc/PID/task/TID/children would be quicker, but needs CONFIG_PROC_CHILDREN, which not every kernel has.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -133,7 +133,7 @@ pub fn descendants(except: &[Pid]) -> Option<Vec<Process>> {
 
 /// The same for another process.
 pub fn descendants_of(root: Pid, except: &[Pid]) -> Option<Vec<Process>> {
-    let mut children: HashMap<Pid, Vec<Process>> = HashMap::new();
+    let mut children: BTreeMap<Pid, Vec<Process>> = BTreeMap::new();
     if !scan(|process| children.entry(process.parent).or_default().push(process)) {
         return None;
     }

@@ -265,7 +265,10 @@ explored! {
     rewritten: setups::rewritten(), 5_000;
     exit_rules: setups::exit_rules(), 500;
     pre_start: setups::pre_start(), 100_000;
-    held: setups::held(), 50_000;
+    held: setups::held(), 5_000;
+    held_until_ready: setups::held_until_ready(), 20_000;
+    standstill: serving::standstill(), 10_000;
+    drain_hurried: serving::drain_hurried(), 5_000;
     reload: setups::reload(), 200_000;
     reload_at_a_terminal: setups::reload_at_a_terminal(), 100_000;
     outlived_on_ready: setups::outlived(true), 50_000;

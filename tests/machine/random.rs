@@ -264,6 +264,7 @@ fn setup() -> impl Strategy<Value = Setup> {
                 stops,
                 descendants,
                 newcomers,
+                standstills: 0,
                 lingers: 0,
                 fork_fails: true,
             }

@@ -80,6 +80,41 @@ pub(super) fn too_late() -> Setup {
     }
 }
 
+/// The processes are frozen while the app starts or is watched. It may ask for more time.
+pub(super) fn standstill() -> Setup {
+    Setup {
+        standstills: 2,
+        surroundings: Surroundings { watchdog: Some(ms(40)), ..Surroundings::default() },
+        ..app_alone(Plan {
+            ready: vec![Condition::Notify, Condition::After(ms(20))],
+            ready_timeout: Some(ms(60)),
+            ..plain()
+        })
+        .saying(vec![notice(Notice::Ready), notice(Notice::Alive), more(90), more(30)])
+    }
+}
+
+/// A second stop request during each phase that asks processes.
+pub(super) fn drain_hurried() -> Setup {
+    Setup {
+        signals: vec![from_process(Signal::TERM), from_process(Signal::TERM)],
+        descendants: vec![true],
+        lingers: 1,
+        ..setup(Plan {
+            grace: ms(900),
+            stop_again: StopAgain::Kill,
+            drain: Some(drain(true, 50, 0, None)),
+            hooks: PerPhase {
+                pre_stop: vec![hook(1)],
+                on_stop: vec![hook(1)],
+                ..PerPhase::default()
+            },
+            ..plain()
+        })
+        .seeing(vec![busy(), calm(None)])
+    }
+}
+
 /// The signal and the notification of readiness arrive before the app is started.
 pub(super) fn ready_before_the_start() -> Setup {
     Setup {

@@ -42,6 +42,12 @@ pub fn run(action: &Builtin, signalled: &io::Result<()>) -> u8 {
         // Not created: the file is a FIFO or a device as a rule.
         Builtin::Write(path, text) => in_file("write to", path, |path| {
             OpenOptions::new().append(true).open(path)?.write_all(text)
+        })
+        .map_err(|error| match fs::metadata(OsStr::from_bytes(path.to_bytes())) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+                format!("{error}; write: creates no file, make it before (touch:PATH makes an empty one)")
+            }
+            Ok(_) | Err(_) => error,
         }),
     };
     match done {
