@@ -213,6 +213,8 @@ pub struct Waiting {
     pub timeout_end: Option<Time>,
     /// Signals from before the start that an app without a handler would die of.
     pub held: Vec<Received>,
+    /// The warning that the app is still not ready was given.
+    pub warned: bool,
 }
 
 /// A condition that a child process checks, again and again.

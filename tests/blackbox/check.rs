@@ -89,7 +89,6 @@ fn a_plan_that_does_not_fit_is_an_exit_code() -> Outcome {
         ),
         (&["--check", "--grace=36499d", "--diagnose=QUIT@36499d", "--pre-stop=true", "true"], 0),
         (&["--check", "--grace=36499d", "--stop-signal=TERM:36499d,INT", "true"], 0),
-        (&["--check=k8s:36499d", "--grace=36499d", "--drain=80", "--drain-delay=9999d", "true"], 1),
         (&["--check", "--grace", "18446744073709551615ns", "true"], 125),
         (&["--check", "--grace", "never", "true"], 125),
     ] {

@@ -109,6 +109,7 @@ pub(super) enum Bug {
     IgnoresAcknowledgements,
     IgnoresSignsOfLife,
     Overlooks(Failure),
+    NeverTellsOfLate,
     StaysReady,
     SeeksNoListeners,
     FollowsNoMainPid,
