@@ -87,7 +87,7 @@ fn a_plan_that_does_not_fit_is_an_exit_code() -> Outcome {
             ],
             0,
         ),
-        (&["--check", "--grace=36499d", "--diagnose=QUIT@36499d", "--pre-stop=true", "true"], 0),
+        (&["--check", "--grace=36499d", "--diagnose=QUIT@9999d", "--pre-stop=true", "true"], 0),
         (&["--check", "--grace=36499d", "--stop-signal=TERM:36499d,INT", "true"], 0),
         (&["--check", "--grace", "18446744073709551615ns", "true"], 125),
         (&["--check", "--grace", "never", "true"], 125),

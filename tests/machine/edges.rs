@@ -65,11 +65,11 @@ fn a_second_request_in_pre_stop_starts_no_further_hook() {
 #[test]
 fn more_time_before_readiness_moves_the_ready_timeout() {
     let ready = vec![Condition::Notify];
-    story_of_a_running_app(Plan { ready, ready_timeout: Some(seconds(10)), ..plan() })
-        .after(seconds(9))
-        .app_says(Notice::MoreTime(seconds(20)))
-        .does(&["ask for 20s more"])
-        .after(ms(19_999))
+    story_of_a_running_app(Plan { ready, ready_timeout: Some(seconds(3)), ..plan() })
+        .after(seconds(2))
+        .app_says(Notice::MoreTime(seconds(6)))
+        .does(&["ask for 6s more"])
+        .after(ms(5_999))
         .does_nothing()
         // Less than it has already.
         .app_says(Notice::MoreTime(ms(1)))
@@ -82,9 +82,9 @@ fn more_time_before_readiness_moves_the_ready_timeout() {
 #[test]
 fn the_time_that_more_time_gives_has_an_end() {
     let ready = vec![Condition::Notify];
-    story_of_a_running_app(Plan { ready, ready_timeout: Some(seconds(10)), ..plan() })
-        .app_says(Notice::MoreTime(seconds(20)))
-        .after(seconds(20))
+    story_of_a_running_app(Plan { ready, ready_timeout: Some(seconds(3)), ..plan() })
+        .app_says(Notice::MoreTime(seconds(6)))
+        .after(seconds(6))
         .does(&["not ready", "TERM to the app"])
         .is("stopping");
 }
@@ -92,17 +92,17 @@ fn the_time_that_more_time_gives_has_an_end() {
 #[test]
 fn a_machine_that_stood_still_gives_the_app_its_time_again() {
     let ready = vec![Condition::Notify];
-    story_of_a_running_app(Plan { ready, ready_timeout: Some(seconds(10)), ..plan() })
-        .app_says(Notice::Interval(seconds(4)))
-        .after(ms(3_900))
+    story_of_a_running_app(Plan { ready, ready_timeout: Some(seconds(3)), ..plan() })
+        .app_says(Notice::Interval(seconds(1)))
+        .after(ms(900))
         // Frozen for a minute, in which no time passes for the app.
         .happens(Event::StoodStill(seconds(60)))
         .does_nothing()
-        .after(ms(3_999))
+        .after(ms(999))
         .does_nothing()
         .app_says(Notice::Alive)
         .happens(Event::StoodStill(seconds(60)))
-        .after(ms(3_999))
+        .after(ms(999))
         .does_nothing()
         // Once between two keep-alives: an app that hangs on a slow machine is noticed.
         .happens(Event::StoodStill(seconds(60)))
@@ -168,7 +168,9 @@ fn probes_that_do_not_die_do_not_pile_up() {
     assert_eq!(started(&mut machine, now, Event::AppExecuted), 1);
     now = machine.next_wakeup().expect("a timeout");
     assert_eq!(started(&mut machine, now, Event::Tick), 0, "killed");
-    // Nothing is left to wake up for but its end.
+    // Apart from the warning that the app is not ready, nothing is left to wake up for but its end.
+    now = machine.next_wakeup().expect("the warning");
+    assert_eq!(started(&mut machine, now, Event::Tick), 0);
     assert_eq!(machine.next_wakeup(), None);
     now = now.after(seconds(3600));
     assert_eq!(started(&mut machine, now, Event::Tick), 0);
