@@ -129,7 +129,7 @@ impl Machine {
         let kill_at = now.after(self.plan.probe_timeout);
         let runs = &mut self.runs;
         for probe in waiting.probes.iter_mut() {
-            if !probe.start.is_some_and(|start| start <= now) || is_unreaped(runs, probe) {
+            if probe.start.is_none_or(|start| start > now) || is_unreaped(runs, probe) {
                 continue;
             }
             probe.start = None;

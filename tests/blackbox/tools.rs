@@ -5,7 +5,7 @@ use crate::support::{Launch, Outcome, Room, Status, need, proc};
 
 /// `--render -` reads its standard input, which has no end.
 fn ends_by(room: Room, signal: &str) -> Outcome<Status> {
-    let (input, _kept_open) = std::io::pipe()?;
+    let (input, _kept_open) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let launch = Launch::graceinit(room).words(["--render", "-"]).without_dashes().stdin(input);
     let mut run = launch.start()?;
     let init = run.init()?;

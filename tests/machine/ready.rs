@@ -148,9 +148,12 @@ impl Ledger {
     }
 
     pub(super) fn notice(&mut self, plan: &Plan, now: Time, notice: Notice, batch: &mut Batch) {
+        let news = !self.executed;
         if notice != Notice::Dead {
             self.app_executed(plan, now);
         }
+        // An app without conditions becomes ready when it proves that it was executed.
+        let ready_at_once = news && !self.begun && self.all_holds(plan, now);
         match notice {
             Notice::Ready => {
                 let awaited = plan.ready.iter().position(|c| *c == Condition::Notify);
@@ -161,6 +164,7 @@ impl Ledger {
             Notice::Stopping => {
                 batch.owed_over = self.runs() && !self.readiness.over;
             }
+            Notice::MoreTime(_) if ready_at_once => {}
             Notice::MoreTime(span) => self.more_time_asked(plan, now, span, batch),
             Notice::Alive => self.next_sign_of_life(now),
             Notice::Interval(interval) => {

@@ -98,20 +98,18 @@ pub(super) fn standstill() -> Setup {
 pub(super) fn drain_hurried() -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_process(Signal::TERM)],
-        descendants: vec![true],
-        lingers: 1,
-        ..setup(Plan {
-            grace: ms(900),
+        ..app_alone(Plan {
+            grace: ms(400),
             stop_again: StopAgain::Kill,
             drain: Some(drain(true, 50, 0, None)),
             hooks: PerPhase {
-                pre_stop: vec![hook(1)],
-                on_stop: vec![hook(1)],
+                pre_stop: vec![hook(0)],
+                on_stop: vec![hook(0)],
                 ..PerPhase::default()
             },
             ..plain()
         })
-        .seeing(vec![busy(), calm(None)])
+        .seeing(vec![busy()])
     }
 }
 
