@@ -270,7 +270,7 @@ explored! {
     pre_start: setups::pre_start(), 100_000;
     held: setups::held(), 5_000;
     held_until_ready: setups::held_until_ready(), 20_000;
-    standstill: serving::standstill(), 10_000;
+    standstill: serving::standstill(), 5_000;
     drain_hurried: serving::drain_hurried(), 500;
     reload: setups::reload(), 200_000;
     reload_at_a_terminal: setups::reload_at_a_terminal(), 100_000;

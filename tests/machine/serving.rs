@@ -83,14 +83,14 @@ pub(super) fn too_late() -> Setup {
 /// The processes are frozen while the app starts or is watched. It may ask for more time.
 pub(super) fn standstill() -> Setup {
     Setup {
-        standstills: 2,
+        standstills: 1,
         surroundings: Surroundings { watchdog: Some(ms(40)), ..Surroundings::default() },
         ..app_alone(Plan {
             ready: vec![Condition::Notify, Condition::After(ms(20))],
             ready_timeout: Some(ms(60)),
             ..plain()
         })
-        .saying(vec![notice(Notice::Ready), notice(Notice::Alive), more(90), more(30)])
+        .saying(vec![notice(Notice::Ready), notice(Notice::Alive), more(90)])
     }
 }
 
