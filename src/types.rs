@@ -139,6 +139,11 @@ impl SignalSet {
         self.0 |= 1 << (signal.0 - 1);
     }
 
+    /// The set as a mask: bit n-1 for signal n.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
     /// Whether `signal` is one of them.
     pub fn contains(self, signal: Signal) -> bool {
         self.0 & 1 << (signal.0 - 1) != 0

@@ -14,11 +14,12 @@ use crate::account::waiting::Awaited;
 use crate::machine::plan::Condition;
 use crate::machine::{Action, Event, Machine, Origin, Received};
 use crate::reaper::Reaper;
+use crate::sys::deadman::rescue;
 use crate::sys::launch::spawn::Started;
 use crate::sys::notify::Line;
 use crate::sys::poll::{self, Waiter, Want};
 use crate::sys::signals::{Incoming, Source};
-use crate::sys::{clock, deadman, process};
+use crate::sys::{clock, deadman, heap, process};
 use crate::types::{Signal, Time};
 
 /// Signals that come faster than this are read together.
@@ -70,6 +71,7 @@ impl Inbox {
         let read = effects.pipes().chain(written).map(|fd| (fd, Want::Read));
         let mut others = read.chain(effects.observer.fds()).peekable();
         if others.peek().is_none() {
+            deadman::round_ends();
             match self.source.wait(until, now) {
                 Ok(incoming) => {
                     self.incoming.extend(incoming);
@@ -82,8 +84,11 @@ impl Inbox {
                 !self.waiter.wait([(self.source.as_fd(), Want::Read)].into_iter(), until, now);
             return now;
         }
+        deadman::round_ends();
         let all = others.chain([(self.source.as_fd(), Want::Read)]);
         self.deaf |= !self.waiter.wait(all, until, now);
+        // A life with nothing but signals does nothing that could hang, and saves the system calls.
+        effects.dead_man.watch_round(clock::now());
         now
     }
 
@@ -158,11 +163,20 @@ impl Supervisor {
             if self.inbox.deaf {
                 self.stop_deaf(now);
             }
+            rescue::read(self.inbox.incoming.iter().map(|incoming| incoming.signal));
+            super::panic::test_hook(&self.machine);
+            let refusals = heap::take_refusals();
+            if refusals > 0 {
+                journal::warn("memory was short: graceinit had to wait for it; going on");
+                // The wait has taken SIGCHLD.
+                self.reaper.ask();
+            }
             // First, while a sender that has ended meanwhile can still be looked up.
             self.notices(now);
             // The order is fixed. Exits come before everything that signals, so that no signal can meet a pid that is
             // about to be reaped; then signals, descriptors, and the time.
             self.inbox.read(&self.machine, now);
+            rescue::read(self.inbox.incoming.iter().map(|incoming| incoming.signal));
             let childless = self.exits(now);
             // To reap thousands takes long, and a budget must not begin before its signal was read. In the round in
             // which the app has ended the time stays: a signal of the same round came before that end.
@@ -265,12 +279,11 @@ impl Supervisor {
             let speaker = self.effects.speaker(&own);
             let app = self.effects.app.pid();
             let Effects { notify, manager, .. } = &mut self.effects;
-            let (notices, answered) = notify.receive(&speaker, app, manager, now);
-            for notice in notices {
+            for notice in notify.receive(&speaker, app, manager, now) {
                 self.handle(now, Event::Notice(notice));
             }
             // Not before: a barrier means that all messages before it were handled.
-            drop(answered);
+            self.effects.notify.take(now);
         }
         let line = self.effects.app.newline();
         let conditions = &self.machine.plan().ready;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod around;
+mod blocking;
 mod builtins;
 mod check;
 mod conflicts;
@@ -12,6 +13,7 @@ mod drain;
 mod early;
 mod endless;
 mod exit;
+mod faults;
 mod foreign_text;
 mod given;
 mod hang;
