@@ -28,6 +28,8 @@ struct Output {
     is_stderr: bool,
     pipe: OwnedFd,
     line: Vec<u8>,
+    /// The last line of a look of `--drained`.
+    last: Option<String>,
     ended: bool,
     /// For hooks that run again and again: the end that the next run gets as well. A process that a run has left behind
     /// keeps the pipe open, and must not cost two descriptors each time.
@@ -54,7 +56,15 @@ impl Outputs {
         }
         let (pipe, child) = fd::pipe()?;
         let writer = if repeated { Some(child.try_clone()?) } else { None };
-        self.0.push(Output { hook, is_stderr, pipe, line: Vec::new(), ended: false, writer });
+        self.0.push(Output {
+            hook,
+            is_stderr,
+            pipe,
+            line: Vec::new(),
+            last: None,
+            ended: false,
+            writer,
+        });
         Ok(child)
     }
 
@@ -70,7 +80,7 @@ impl Outputs {
 
     /// The descriptors to wait for.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.0.iter().map(|output| output.pipe.as_fd())
+        self.0.iter().filter(|output| !output.ended).map(|output| output.pipe.as_fd())
     }
 
     /// Reads a bounded amount from each pipe.
@@ -78,18 +88,26 @@ impl Outputs {
         for output in &mut self.0 {
             output.read(LOOK);
         }
-        self.0.retain(|output| !output.ended);
+        // What a look has printed last is asked for when it has ended.
+        self.0.retain(|output| !output.ended || output.last.is_some());
     }
 
-    /// Reads what a hook has printed before it ended, so that its last lines are logged before its end.
-    pub fn drain(&mut self, hook: HookId) {
+    /// Reads what a hook has printed before it ended, so that its last lines are logged before its end. Returns the
+    /// last line of a look of `--drained`, rather one from stderr.
+    pub fn drain(&mut self, hook: HookId) -> Option<String> {
+        let mut last = None;
         for output in self.0.iter_mut().filter(|output| output.hook == hook) {
             output.read(PIPE);
             output.flush();
+            last = output.last.take().or(last);
         }
-        // Probes are repeated: the processes that one leaves behind must not cost two descriptors each time.
-        let probe = hook.phase == HookPhase::Ready;
-        self.0.retain(|output| !(output.ended || probe && output.hook == hook));
+        // Checks are repeated: the processes that one leaves behind must not cost two descriptors each time.
+        let check = hook.phase.checks();
+        self.0.retain(|output| match output.hook == hook {
+            true => !(output.ended || check),
+            false => !output.ended || output.last.is_some(),
+        });
+        last
     }
 }
 
@@ -126,8 +144,11 @@ impl Output {
         }
     }
 
-    fn say(&self) {
+    fn say(&mut self) {
         let (id, stderr, text) = (self.hook, self.is_stderr, printable(&self.line));
+        if id.phase == HookPhase::Drained {
+            self.last = Some(text.clone());
+        }
         journal::incident(&Incident::HookSaid { id, stderr, text });
     }
 
