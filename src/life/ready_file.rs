@@ -2,18 +2,18 @@
 //! PID 1.
 
 use std::ffi::{CString, OsStr};
-use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
 use super::background_write::exit_code;
 use super::children::{Children, Role};
 use crate::account::journal;
 use crate::sys::launch::spawn::{self, Setup, Task};
+use crate::sys::safe_path::{self, Last, Place};
 use crate::types::Status;
 
 /// The file, and whether it is to exist.
@@ -32,11 +32,12 @@ impl ReadyFile {
     /// The file cannot be removed, and what to do.
     pub fn new(path: CString) -> Result<ReadyFile, String> {
         let file = ReadyFile { path, wanted: false, exists: false };
-        match fs::remove_file(file.path()) {
+        match remove(file.path()) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(format!(
-                "unable to remove {}: {error}; name a file that can be made and removed with \
+                "unable to remove {}: {}; name a file that can be made and removed with \
                  --ready-file",
-                file.path().display()
+                file.path().display(),
+                safe_path::reason(&error).map_or_else(|| error.to_string(), str::to_owned)
             )),
             Ok(()) | Err(_) => Ok(file),
         }
@@ -58,7 +59,7 @@ impl ReadyFile {
         }
         self.exists = self.wanted;
         let (path, wanted) = (self.path(), self.wanted);
-        let call = || exit_code(if wanted { make(path) } else { fs::remove_file(path) });
+        let call = || exit_code(if wanted { make(path) } else { remove(path) });
         match spawn::spawn(Task::Call(&call), &Setup::CLEAN) {
             Ok(child) => children.add(child.pid, Role::ReadyFileWriter),
             // The file must not stay because a limit of processes is reached. That the file system hangs as
@@ -79,7 +80,9 @@ impl ReadyFile {
             Status::Code(0) => {}
             Status::Code(errno) => {
                 let verb = if self.exists { "make" } else { "remove" };
-                let why = Errno::from_raw(i32::from(errno)).desc();
+                let errno = i32::from(errno);
+                let why = safe_path::reason(&io::Error::from_raw_os_error(errno))
+                    .unwrap_or(Errno::from_raw(errno).desc());
                 let path = self.path().display();
                 journal::warn(format!("unable to {verb} {path}: {why}; going on"));
             }
@@ -90,8 +93,13 @@ impl ReadyFile {
     }
 }
 
-/// Never follows a link: in a directory that the app can write, a link could name any file.
+/// Never follows a link that another user may have made: in a directory that the app can write, a link could name any
+/// file.
 fn make(path: &Path) -> io::Result<()> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    OpenOptions::new().create(true).append(true).custom_flags(flags).open(path).map(drop)
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_NONBLOCK;
+    Place::find(path, Last::Keep)?.open(flags, 0o666).map(drop)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    Place::find(path, Last::Keep)?.remove()
 }

@@ -22,7 +22,7 @@ use crate::sys::launch::spawn::Program;
 use crate::sys::launch::{EarlyApp, Inherited};
 use crate::sys::notify::watchdog_from_environment;
 use crate::sys::signals::{Disposition, Source};
-use crate::sys::{fd, process, signals, tty};
+use crate::sys::{fd, process, safe_path, signals, tty};
 use crate::types::{Pid, Signal};
 
 /// Runs the app to its end, and graceinit with it.
@@ -123,7 +123,8 @@ fn prepare(
 fn listeners(config: &Config) -> Result<Vec<Listener>, String> {
     let open = |address| {
         Listener::open(address).map_err(|error| {
-            format!("unable to listen on {address}: {error}; name another one with --listen")
+            let why = safe_path::reason(&error).map_or_else(|| error.to_string(), str::to_owned);
+            format!("unable to listen on {address}: {why}; name another one with --listen")
         })
     };
     config.listen.iter().map(open).collect()

@@ -16,6 +16,7 @@ pub mod process;
 pub mod proctree;
 mod raw;
 pub mod reap;
+pub mod safe_path;
 pub mod signals;
 pub mod sockdiag;
 pub mod stat;

@@ -16,6 +16,7 @@ mod hang;
 mod hook_env;
 mod hooks;
 mod leftovers;
+mod links;
 mod logging;
 mod mistakes;
 mod notify;
