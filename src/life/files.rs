@@ -398,7 +398,8 @@ impl Report {
             Some(file) => (file?, false),
             None => {
                 // The reader of a FIFO may come later, and this open(2) must not block.
-                let is_fifo = known.is_some_and(|known| known.st_mode & libc::S_IFMT == libc::S_IFIFO);
+                let is_fifo =
+                    known.is_some_and(|known| known.st_mode & libc::S_IFMT == libc::S_IFIFO);
                 let how = if is_fifo { OFlag::O_RDWR } else { OFlag::O_WRONLY | OFlag::O_CREAT };
                 let file = place.open(how | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, 0o644)?;
                 let is_file = file.metadata()?.is_file();

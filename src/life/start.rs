@@ -102,6 +102,7 @@ fn prepare(
         attempts: Default::default(),
         leftovers: Default::default(),
         asking: Default::default(),
+        deputy: Default::default(),
         survivors: Default::default(),
         terminal: JobControl::new(terminal, config.plan.session),
         live,

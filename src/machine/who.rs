@@ -74,6 +74,8 @@ pub struct Ask {
     pub id: Id,
     /// Its parent's pid.
     pub parent: Pid,
+    /// Its process group.
+    pub group: Pid,
     /// Its name.
     pub name: Box<str>,
     /// What it is sent.
@@ -361,7 +363,8 @@ impl Who {
         let instead_of = if why == Why::Topmost { self.died_of_it(&process.id()) } else { None };
         self.note(now, process, signal);
         let name = process.title.clone();
-        Ask { id: process.id(), parent: process.parent, name, signal, why, instead_of }
+        let (id, parent, group) = (process.id(), process.parent, process.group);
+        Ask { id, parent, group, name, signal, why, instead_of }
     }
 
     fn note(&mut self, at: Time, process: &Process, signal: Signal) {

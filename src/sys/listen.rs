@@ -173,6 +173,16 @@ impl Listener {
         }
     }
 
+    /// Whether it is a TCP address of the loopback network. A Unix socket is none: no browser can reach one.
+    pub fn is_loopback(&self) -> bool {
+        match &self.socket {
+            Socket::Tcp(socket) => {
+                socket.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
+            }
+            Socket::Unix(_) => false,
+        }
+    }
+
     /// Accepts the next connection.
     pub fn accept(&self) -> Accepted {
         let stream = match &self.socket {

@@ -80,7 +80,10 @@ impl Place {
                 continue;
             }
             links += 1;
-            if links > MOST_LINKS || !is_own(&fstat(&dir)?) || !is_ours(stat.st_uid) || stat.st_nlink > 1
+            if links > MOST_LINKS
+                || !is_own(&fstat(&dir)?)
+                || !is_ours(stat.st_uid)
+                || stat.st_nlink > 1
             {
                 return Err(Errno::ELOOP.into());
             }

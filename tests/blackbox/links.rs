@@ -31,7 +31,10 @@ fn untouched(place: &Place) -> Outcome {
     ensure_eq!(place.expect("victim")?, "precious", "the file of root");
     let mode = fs::metadata(place.path("victim"))?.permissions().mode();
     ensure_eq!(mode & 0o777, 0o600, "its mode");
-    ensure!(fs::read_dir(place.path("etc"))?.next().is_none(), "a file was made in root's directory");
+    ensure!(
+        fs::read_dir(place.path("etc"))?.next().is_none(),
+        "a file was made in root's directory"
+    );
     Ok(())
 }
 
@@ -128,8 +131,7 @@ fn links_of_the_system_are_followed(room: Room) -> Outcome {
     fs::rename(place.path("told"), place.path("data/told"))?;
     let own = place.text("log");
     for report in ["/dev/stderr", "/proc/self/fd/2", own.as_str()] {
-        let mut run =
-            Launch::graceinit(room).flag("--report", report).app("exit=3").start()?;
+        let mut run = Launch::graceinit(room).flag("--report", report).app("exit=3").start()?;
         run.exits(3)?;
         run.err.find("\"exit\":")?;
     }

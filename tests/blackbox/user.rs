@@ -102,7 +102,11 @@ fn digits_are_ids_and_never_names(room: Room) -> Outcome {
         place.text("passwd"),
         place.text("group")
     );
-    place.file("hooks.toml", "[[hook.post-stop]]\ncommand = [\"id\", \"-u\"]\nuser = 4242\n", 0o644);
+    place.file(
+        "hooks.toml",
+        "[[hook.post-stop]]\ncommand = [\"id\", \"-u\"]\nuser = 4242\n",
+        0o644,
+    );
     for (spec, uid, gid) in [("1000", 1000, 1000), ("1000:2000", 1000, 2000)] {
         let mut run = Launch::graceinit(room)
             .wrapped_by(["unshare", "--mount", "sh", "-c", &script, "sh"])
@@ -205,4 +209,8 @@ fn the_death_of_the_parent_is_a_signal() -> Outcome {
     Ok(())
 }
 
-both_rooms!(digits_are_ids_and_never_names, the_app_and_the_hooks_run_as_the_user, a_user_without_the_privilege_is_fatal);
+both_rooms!(
+    digits_are_ids_and_never_names,
+    the_app_and_the_hooks_run_as_the_user,
+    a_user_without_the_privilege_is_fatal
+);
