@@ -225,7 +225,7 @@ mod tests {
     fn places(mode: u32) -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
         let place = tempfile::tempdir().expect("a directory");
         let (victim, vol) = (place.path().join("victim"), place.path().join("vol"));
-        fs::write(&victim, "precious").expect("a file");
+        fs::write(&victim, "precise").expect("a file");
         fs::create_dir(&vol).expect("a directory");
         fs::set_permissions(&vol, fs::Permissions::from_mode(mode)).expect("the mode");
         (place, victim, vol)
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(errno(write(&vol.join("link"))), Some(libc::ELOOP));
         assert_eq!(errno(write(&vol.join("dir/new"))), Some(libc::ELOOP));
         assert_eq!(errno(write(&vol.join("hard"))), Some(libc::EMLINK));
-        assert_eq!(fs::read(&victim).expect("the file"), b"precious");
+        assert_eq!(fs::read(&victim).expect("the file"), b"precise");
         write(&vol.join("new")).expect("written");
         // With the sticky bit only the owner of a name can exchange it.
         fs::set_permissions(&vol, fs::Permissions::from_mode(0o1777)).expect("the mode");
@@ -280,7 +280,7 @@ mod tests {
         lchown(&link, Some(0), None).expect("the owner");
         chown(&vol, Some(1000), None).expect("the owner");
         assert_eq!(errno(write(&link)), Some(libc::ELOOP));
-        assert_eq!(fs::read(&victim).expect("the file"), b"precious");
+        assert_eq!(fs::read(&victim).expect("the file"), b"precise");
         Place::find(&link, Last::Keep).and_then(|place| place.remove()).expect("removed");
         assert!(!link.exists() && victim.exists());
     }
