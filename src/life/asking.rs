@@ -224,8 +224,8 @@ impl Asking {
         let hidden = tree.iter().flat_map(|tree| &tree.processes).filter(is_hidden).count();
         if hidden > 0 && !std::mem::replace(&mut self.warned_of_hidden, true) {
             journal::warn(format!(
-                "{hidden} processes of the app are hidden from graceinit, which knows their pids only (/proc is mounted \
-                 with hidepid, or access is denied); they are asked to stop and killed as others are"
+                "processes of the app are hidden from graceinit, which knows their pids only: {hidden}; is /proc mounted \
+                 with hidepid, or access denied? They are asked to stop and killed as others are"
             ));
         }
         tree

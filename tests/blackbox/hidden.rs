@@ -17,30 +17,41 @@ fn has_children_file() -> bool {
     need::met(there, "/proc/PID/task/TID/children")
 }
 
-/// hidepid=2 hides a process that may not be traced: here a program that may not be read.
+/// graceinit and an app as user 1000, with a /proc that hides a process that may not be traced: here a program that may
+/// not be read. The app leaves one behind, which ends at TERM with this code, if any.
+fn hiding(room: Room, place: &Place, option: &str, echo: &str) -> Outcome<Launch> {
+    let secret = place.file("secret", fs::read(puppet())?, 0o711);
+    let gate = place.fifo("gate");
+    let (secret, gate) = (secret.display(), gate.path().display());
+    let script = format!(
+        "mount -t proc -o {option} proc /proc && exec setpriv --reuid 1000 --regid 1000 --clear-groups \
+         --bounding-set=-all --inh-caps=-all \"$@\""
+    );
+    // The app ends when the helper has blocked its signals.
+    let app = format!(
+        "spawn=double:exec;{secret};name=helper;block;write={gate}:go;ready;{echo} read={gate} exit=3"
+    );
+    Ok(Launch::graceinit(room)
+        .wrapped_by(["unshare", "--mount", "sh", "-c", &script, "sh"])
+        .app(&app))
+}
+
+fn can_hide() -> bool {
+    need::root() && need::program("/usr/bin/setpriv") && has_children_file()
+}
+
 fn a_hidden_leftover_is_asked(room: Room) -> Outcome {
-    if !(need::root() && need::program("/usr/bin/setpriv") && has_children_file()) {
+    if !can_hide() {
         return Ok(());
     }
-    let place = Place::new();
-    let secret = place.file("secret", fs::read(puppet())?, 0o711);
     for option in ["hidepid=1", "hidepid=2"] {
-        let script = format!(
-            "mount -t proc -o {option} proc /proc && exec setpriv --reuid 1000 --regid 1000 --clear-groups \
-             --bounding-set=-all --inh-caps=-all \"$@\""
-        );
-        let app = format!(
-            "spawn=double:exec;{};name=helper;block;ready;echo=TERM:0 exit=3",
-            secret.display()
-        );
-        let mut run = Launch::graceinit(room)
-            .wrapped_by(["unshare", "--mount", "sh", "-c", &script, "sh"])
-            .flags("--grace 60s")
-            .app(&app)
-            .start()?;
+        let place = Place::new();
+        let mut run = hiding(room, &place, option, "echo=TERM:0")?.flags("--grace 60s").start()?;
         run.out.until("helper: got TERM ")?;
         run.exits(3)?;
-        run.err.find("1 processes of the app are hidden from graceinit")?;
+        run.err.find(
+            "processes of the app are hidden from graceinit, which knows their pids only: 1;",
+        )?;
         ensure_eq!(run.out.count("helper: got TERM "), 1, "{option}: requests");
     }
     Ok(())
@@ -48,19 +59,11 @@ fn a_hidden_leftover_is_asked(room: Room) -> Outcome {
 
 /// It is killed at the end of the budget, as others are.
 fn a_hidden_leftover_is_killed(room: Room) -> Outcome {
-    if !(need::root() && need::program("/usr/bin/setpriv") && has_children_file()) {
+    if !can_hide() {
         return Ok(());
     }
     let place = Place::new();
-    let secret = place.file("secret", fs::read(puppet())?, 0o711);
-    let script = "mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid 1000 --regid 1000 --clear-groups \
-                  --bounding-set=-all --inh-caps=-all \"$@\"";
-    let app = format!("spawn=double:exec;{};name=helper;block;ready;echo exit=3", secret.display());
-    let mut run = Launch::graceinit(room)
-        .wrapped_by(["unshare", "--mount", "sh", "-c", script, "sh"])
-        .flags("--grace 2s")
-        .app(&app)
-        .start()?;
+    let mut run = hiding(room, &place, "hidepid=2", "echo")?.flags("--grace 2s").start()?;
     run.out.until("helper: got TERM ")?;
     run.exits(3)?;
     ensure!(run.survivors().is_empty(), "left: {:?}", run.survivors());
