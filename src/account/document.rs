@@ -42,6 +42,9 @@ pub struct Account {
     pub phase: String,
     /// Whether the app can be sent work.
     pub ready: bool,
+    /// What the app was not ready for last: the conditions of readiness that do not hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Wait>,
     /// `graceinit 0.1.0`
     pub program: String,
     /// The beginning of the account.
@@ -147,6 +150,16 @@ pub struct Ended {
     /// The signal that ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
+}
+
+/// A condition of readiness that does not hold.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wait {
+    /// As it was written, or the option that it comes from; cut.
+    pub condition: String,
+    /// What the last look at it said; cut.
+    pub answer: String,
 }
 
 /// SIGKILL to everything that was left.

@@ -113,6 +113,13 @@ impl Account {
                     push(&mut self.hook(*id).output, said, OUTPUT);
                 }
             }
+            Incident::Awaits { waits } => self.waiting = waits.clone(),
+            Incident::Answered { wait } => {
+                let known = self.waiting.iter_mut().find(|one| one.condition == wait.condition);
+                if let Some(known) = known {
+                    *known = wait.clone();
+                }
+            }
             // Only in the time line.
             _ => {}
         }

@@ -1,6 +1,7 @@
 //! Incidents: what happened while the machine's actions were performed. Together with the machine's facts they are all
 //! that the account of a life is made from.
 
+use super::document::Wait;
 use crate::machine::hooks::HookId;
 use crate::types::{Pid, Signal, Status};
 
@@ -57,6 +58,10 @@ pub enum Incident {
     ForeignMain { pid: Pid },
     /// The observer has ended.
     ObserverEnded { status: Status },
+    /// What the app is not ready for has changed.
+    Awaits { waits: Vec<Wait> },
+    /// A look at a condition of readiness that does not hold gave another answer than the look before.
+    Answered { wait: Wait },
     /// Something could not be done; graceinit goes on.
     Trouble { text: String },
 }

@@ -59,6 +59,12 @@ fn state(account: &Account, out: &mut Writer) {
     out.family("ready", Kind::Gauge, "Whether the app can be sent work.", |family| {
         family.sample(&[], u8::from(account.ready));
     });
+    let help = "What the app is not ready for, and what the last look at it said; always 1.";
+    out.family("waiting", Kind::Gauge, help, |family| {
+        for wait in &account.waiting {
+            family.sample(&[("condition", &*wait.condition), ("answer", &*wait.answer)], 1);
+        }
+    });
     let help = "When the app was started, since the Unix epoch.";
     out.family("app_start_time_seconds", Kind::Gauge, help, |family| {
         if let Some(started) = account.app.started {

@@ -37,6 +37,7 @@ use html::Html;
 use super::document::{Account, Ended};
 use super::summary;
 use super::time::Span;
+use super::waiting;
 
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");
@@ -253,6 +254,13 @@ fn head(out: &mut Html, account: &Account, state: State) {
     vital(out, "lived", |out| {
         out.text(html::span(end(account)));
     });
+    if !account.waiting.is_empty() {
+        // Once a stop has begun, this is what it waited for last.
+        let name = if before_stop(account) { "waits for" } else { "waited for" };
+        vital(out, name, |out| {
+            out.text(waiting::text(&account.waiting));
+        });
+    }
     if let Some(ended) = &account.app.ended {
         vital(out, "app ended", |out| {
             out.text(how_ended(ended)).raw(" <span class=\"dim\">in ");
@@ -266,6 +274,11 @@ fn head(out: &mut Html, account: &Account, state: State) {
         });
     }
     out.raw("</dl>\n</header>\n");
+}
+
+/// Whether neither a stop has begun nor the app has ended.
+fn before_stop(account: &Account) -> bool {
+    account.stop.is_none() && account.app.ended.is_none() && account.exit.is_none()
 }
 
 fn vital(out: &mut Html, name: &'static str, value: impl FnOnce(&mut Html)) {

@@ -41,7 +41,7 @@ pub fn fit(account: &Account, longest: usize) -> Vec<u8> {
 }
 
 /// What is left out, in this order.
-const STEPS: [fn(&mut Cut); 19] = [
+const STEPS: [fn(&mut Cut); 21] = [
     |cut| cut.pop("processes", 0, |account| &mut account.processes),
     |cut| cut.shift("timeline", FIRST, FIRST + LAST, |account| &mut account.timeline),
     Cut::defaults,
@@ -54,9 +54,11 @@ const STEPS: [fn(&mut Cut); 19] = [
     |cut| cut.long_texts(120),
     |cut| cut.shift("troubles", 0, 3, |account| &mut account.troubles),
     |cut| cut.pop("survivors", 5, |account| &mut account.survivors),
+    |cut| cut.pop("waiting", 4, |account| &mut account.waiting),
     Cut::idle_hooks,
     Cut::counts,
     |cut| cut.shift("troubles", 0, 0, |account| &mut account.troubles),
+    |cut| cut.pop("waiting", 0, |account| &mut account.waiting),
     |cut| cut.pop("hooks", 0, |account| &mut account.hooks),
     |cut| cut.shift("phases", 0, 0, |account| &mut account.phases),
     |cut| cut.pop("survivors", 0, |account| &mut account.survivors),

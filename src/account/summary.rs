@@ -3,6 +3,7 @@
 use super::document::{Account, Drain, Hook, Survivor};
 use super::time::Span;
 use super::value::Value;
+use super::waiting;
 use crate::machine::phase::PhaseName;
 
 /// A shorter phase is not mentioned.
@@ -129,7 +130,9 @@ fn missing(account: &Account) -> String {
         Some(Value::Text(text)) if !text.is_empty() => Some(text),
         _ => None,
     });
-    missing.map_or(String::new(), |missing| format!(", {missing} is missing"))
+    let answers = waiting::text(&account.waiting);
+    let answers = if answers.is_empty() { answers } else { format!(" ({answers})") };
+    missing.map_or(String::new(), |missing| format!(", {missing} is missing{answers}"))
 }
 
 /// When the budget began: with the stop request, or with the first phase of the stop.

@@ -186,20 +186,13 @@ impl App {
         }
     }
 
-    /// Whether it has written its newline.
-    pub fn wrote_newline(&mut self) -> bool {
-        match self.ready_pipe.as_mut().map(ReadyPipe::read) {
-            None | Some(Line::Pending) => false,
-            Some(Line::Ready) => {
-                self.ready_pipe = None;
-                true
-            }
-            Some(Line::Closed) => {
-                self.ready_pipe = None;
-                journal::warn("the app has closed the descriptor of --ready fd without a newline");
-                false
-            }
+    /// What has become of its newline.
+    pub fn newline(&mut self) -> Line {
+        let line = self.ready_pipe.as_mut().map_or(Line::Pending, ReadyPipe::read);
+        if line != Line::Pending {
+            self.ready_pipe = None;
         }
+        line
     }
 
     /// Sends a signal to its process.

@@ -60,7 +60,7 @@ impl Supervisor {
     /// Reaps this orphan if it has ended.
     fn orphan(&mut self, pid: Pid) -> bool {
         let Some(status) = reap::reap(pid) else { return false };
-        self.effects.leftovers.forget(pid);
+        self.effects.asking.leftovers.forget(pid);
         self.effects.asking.reaped(pid, status);
         let warn = self.effects.config.warn_on_reap;
         journal::incident(&Incident::Reaped { kin: Kin::Orphan, pid, status, warn });
@@ -127,11 +127,12 @@ impl Supervisor {
         // Its last lines are recorded before its end.
         let failure = self.effects.attempts.ended(id);
         record(Kin::Hook, pid, status);
+        let why = failure.and_then(|it| attempts::explain(&self.effects.config, id, it));
+        if self.machine.awaits_probe(id) && !(failure.is_none() && status.success()) {
+            attempts::probe_ended(&self.effects.config, id, status, why);
+        }
         let event = match failure {
-            Some(failure) => {
-                attempts::explain(&self.effects.config, id, failure);
-                Event::HookNotStarted(id)
-            }
+            Some(_) => Event::HookNotStarted(id),
             None => Event::HookExited(id, status),
         };
         self.handle(now, event);
@@ -148,7 +149,7 @@ impl Supervisor {
     fn survivor_scan(&mut self, now: Time, pid: Pid) {
         if let Some(status) = self.helper(pid) {
             if !self.effects.survivors.recorded(status) {
-                self.effects.leftovers.warn_of_proc(Reach::WithoutProc);
+                self.effects.asking.leftovers.warn_of_proc(Reach::WithoutProc);
             }
             self.handle(now, Event::SurvivorsRecorded);
         }

@@ -8,10 +8,13 @@ use super::app::App;
 use super::children::Role;
 use super::effects::{Effects, Leave};
 use super::progress;
+use crate::account::journal;
+use crate::account::waiting::Awaited;
 use crate::machine::plan::Condition;
 use crate::machine::{Action, Event, Machine, Origin, Received};
 use crate::reaper::Reaper;
 use crate::sys::launch::spawn::Started;
+use crate::sys::notify::Line;
 use crate::sys::poll::{Waiter, Want};
 use crate::sys::signals::{Incoming, Source};
 use crate::sys::{clock, deadman, process};
@@ -200,11 +203,21 @@ impl Supervisor {
             // Not before: a barrier means that all messages before it were handled.
             drop(answered);
         }
-        if self.effects.app.wrote_newline() {
-            let conditions = &self.machine.plan().ready;
-            let index = conditions.iter().position(|condition| *condition == Condition::Newline);
-            if let Some(index) = index {
-                self.handle(now, Event::ConditionHolds(index));
+        let line = self.effects.app.newline();
+        let conditions = &self.machine.plan().ready;
+        let index = || conditions.iter().position(|condition| *condition == Condition::Newline);
+        match line {
+            Line::Pending => {}
+            Line::Ready => {
+                if let Some(index) = index() {
+                    self.handle(now, Event::ConditionHolds(index));
+                }
+            }
+            Line::Closed => {
+                journal::warn("the app has closed the descriptor of --ready fd without a newline");
+                if let Some(index) = index() {
+                    journal::answered(Awaited::Condition(index), "closed without a line end");
+                }
             }
         }
     }

@@ -12,8 +12,8 @@ use super::ready_file::ReadyFile;
 use super::service_manager::ServiceManager;
 use super::terminal::JobControl;
 use crate::account::live::Live;
-use crate::account::{journal, plan_names};
-use crate::config::Config;
+use crate::account::{journal, plan_names, waiting};
+use crate::config::{Config, When};
 use crate::machine::Machine;
 use crate::machine::hooks::HookPhase;
 use crate::machine::plan::{PerPhase, Surroundings};
@@ -87,6 +87,7 @@ fn prepare(
         surroundings.jitter = u64::from_ne_bytes(process::random());
     }
     plan_names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
+    waiting::set(&awaited(&config), config.drain.is_some());
     let observer = Observer::new(listeners(&config)?, None);
     let ready_file = config.ready_file.clone().map(ReadyFile::new).transpose()?;
     let manager = ServiceManager::new(!config.plain, watchdog.is_some());
@@ -100,7 +101,6 @@ fn prepare(
         app: App::new(program, signals, early),
         children: Default::default(),
         attempts: Default::default(),
-        leftovers: Default::default(),
         asking: Default::default(),
         deputy: Default::default(),
         survivors: Default::default(),
@@ -113,12 +113,25 @@ fn prepare(
         dead_man: DeadManTimer::default(),
         observer,
         published: None,
+        awaited: (0, false),
         files: std::mem::take(files),
         leave: None,
         config,
     };
     // ---- The border. From here on nothing is fatal: hooks have run, or the app depends on graceinit. ----
     Ok(Box::new(Supervisor::new(Machine::new(plan, surroundings), effects, source)))
+}
+
+/// The conditions of readiness, and what is known of each before the first look.
+fn awaited(config: &Config) -> Vec<(&str, String)> {
+    let first = |when: &When| match when {
+        When::Notify => "no READY=1 came".to_owned(),
+        When::Fd(_) => "no line end came".to_owned(),
+        When::Signal(signal) => format!("no {signal} came"),
+        When::After(_) => "the time is not over".to_owned(),
+        When::Probe(_) => "no answer yet".to_owned(),
+    };
+    config.ready.iter().map(|ready| (ready.text.as_str(), first(&ready.when))).collect()
 }
 
 fn listeners(config: &Config) -> Result<Vec<Listener>, String> {

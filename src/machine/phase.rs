@@ -203,6 +203,8 @@ pub struct Waiting {
     pub next_listen_check: Option<Time>,
     /// The conditions that probes check.
     pub probes: Vec<Probe>,
+    /// The warning that the app is still not ready was given.
+    pub warned: bool,
 }
 
 /// A condition that a child process checks, again and again.

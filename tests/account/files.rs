@@ -145,7 +145,10 @@ fn not_ready(room: Room) -> Outcome {
         .app("block ready echo=TERM:0")
         .start()?;
     let account = ends(run, &place, 124, "not-ready")?;
-    says(&account, &["Not ready after 0.", &format!("file:{file} is missing"), "exit 124"])
+    says(&account, &["Not ready after 0.", &format!("file:{file} is missing"), "exit 124"])?;
+    let waits: Vec<_> = account.waiting.iter().map(|wait| wait.answer.as_str()).collect();
+    ensure_eq!(waits, ["no such file"], "what the last look said");
+    says(&account, &[&format!("(file:{file}: no such file)")])
 }
 
 /// Before there is an app an error is fatal, and the report says which.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use graceinit::account::document::{
     Account, App, Attempt, Counts, Drain, DrainSample, Ended, Entry, Exit, Held, Histogram, Hook,
-    Killed, Process, Said, Setting, Stop, Stretch, Survivor, VERSION,
+    Killed, Process, Said, Setting, Stop, Stretch, Survivor, VERSION, Wait,
 };
 use graceinit::account::time::{Span, Wall};
 use graceinit::account::value::Value;
@@ -397,6 +397,7 @@ fn full() -> Account {
         killed: Some(Killed { at, early: true, unseen: true, more: 3, unkillable: true }),
         phase: text("exit"),
         ready: true,
+        waiting: vec![Wait { condition: text("tcp:80"), answer: text("Connection refused") }],
         program: text("graceinit 0.1.0"),
         began: Wall(1_700_000_000_000_000),
         age: at,

@@ -242,10 +242,10 @@ fn setting(said: &Said<'_>, name: &str) -> (String, String) {
     (source, setting.value)
 }
 
-fn of_nginx(name: &str) -> &'static str {
+fn of_php_fpm(name: &str) -> &'static str {
     let mut profiles = graceinit::config::profiles::PROFILES.iter();
-    let nginx = profiles.find(|profile| profile.name == "nginx").expect("nginx");
-    nginx.settings.iter().find(|(known, _)| known.name() == name).expect("a setting").1
+    let php_fpm = profiles.find(|profile| profile.name == "php-fpm").expect("php-fpm");
+    php_fpm.settings.iter().find(|(known, _)| known.name() == name).expect("a setting").1
 }
 
 /// Of each pair of sources the one further to the left counts: all sixteen cases.
@@ -256,14 +256,14 @@ fn flag_then_variable_then_file_then_profile_then_default() -> Outcome {
         (
             "stop-signal",
             "stop-signal = 'HUP:1s,INT'",
-            ["USR1", "USR2", "HUP:1s,INT", of_nginx("stop-signal"), "as received"],
-            ["--stop-signal", "GRACEINIT_STOP_SIGNAL", "file 1:15", "profile nginx", "default"],
+            ["USR1", "USR2", "HUP:1s,INT", of_php_fpm("stop-signal"), "as received"],
+            ["--stop-signal", "GRACEINIT_STOP_SIGNAL", "file 1:15", "profile php-fpm", "default"],
         ),
         (
             "scope",
             "\n  scope = 'mixed'",
             ["tree", "group", "mixed", "main", "auto"],
-            ["--scope", "GRACEINIT_SCOPE", "file 2:11", "profile nginx", "default"],
+            ["--scope", "GRACEINIT_SCOPE", "file 2:11", "profile php-fpm", "default"],
         ),
     ] {
         for bits in 0..16 {
@@ -278,7 +278,7 @@ fn flag_then_variable_then_file_then_profile_then_default() -> Outcome {
                 said.variables.push((&variable, values[1]));
             }
             if has(3) {
-                said.variables.push(("GRACEINIT_PROFILE", "nginx"));
+                said.variables.push(("GRACEINIT_PROFILE", "php-fpm"));
             }
             let first = (0..4).find(|source| has(*source)).unwrap_or(4);
             let want = (sources[first].to_owned(), values[first].to_owned());

@@ -279,6 +279,7 @@ explored! {
     jittered: setups::jittered(), 100_000;
     conditions: serving::conditions(), 10_000;
     too_late: serving::too_late(), 10_000;
+    late: serving::late(), 300;
     ready_before_the_start: serving::ready_before_the_start(), 5_000;
     probes: serving::probes(), 10_000;
     slow_probe: serving::slow_probe(), 5_000;

@@ -400,6 +400,7 @@ impl Ledger {
             Fact::NotReady { .. } | Fact::WatchdogMissed { .. } => {
                 self.judge_failure(plan, world, fact, batch)
             }
+            Fact::StillNotReady { .. } => self.judge_late(plan, world, fact),
             Fact::DrainEnded { why, after, last } => {
                 self.judge_drain_end(plan, world.now, (why, after, last), batch)
             }

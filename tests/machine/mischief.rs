@@ -46,7 +46,8 @@ pub(super) fn overlooks(bug: Bug, orders: &[Action]) -> bool {
 /// The bug drops this action.
 pub(super) fn swallows(bug: Bug, phase: PhaseName, action: &Action) -> bool {
     match (bug, action) {
-        (Bug::StaysReady, Action::SetReady(false))
+        (Bug::NeverTellsOfLate, Action::Record(Fact::StillNotReady { .. }))
+        | (Bug::StaysReady, Action::SetReady(false))
         | (Bug::SeeksNoListeners, Action::SeekListeners)
         | (Bug::FollowsNoMainPid, Action::FollowMain(_))
         | (Bug::SuspendsNothing, Action::SuspendSelf)

@@ -193,6 +193,7 @@ fn bugs_of_readiness() -> Vec<Planted> {
         (Bug::WakesLate(PhaseName::Running), too_late(), Promise::NoLostWakeUp),
         (Bug::ForgetsTheReadyLimit, too_late(), Promise::NoLostWakeUp),
         (Bug::Overlooks(Failure::NotReady), too_late(), Promise::ReadyInTime),
+        (Bug::NeverTellsOfLate, serving::late(), Promise::Late),
         (Bug::ExitsWithZero, too_late(), Promise::ExitCode),
         (Bug::ForgetsWhyItEnded, too_late(), Promise::Reason),
         (Bug::StaysReady, too_late(), Promise::ReadyFalls),

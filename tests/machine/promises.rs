@@ -35,6 +35,7 @@ promises! {
     OnReadyInOrder: "on-ready hooks run in order, once the app is ready",
     Readiness: "the app becomes ready at once when all conditions hold, and only then",
     ReadyInTime: "an app that is not ready in time is stopped",
+    Late: "that an app is late to be ready is told once, with what is missing",
     ReadyFalls: "readiness falls for good, before anything else of a stop, and when the app ends",
     Probes: "a probe is one attempt at a time, killed at its timeout, retried until it holds",
     Seeks: "checks whether the app listens come in time and not too often, until it does",

@@ -2,9 +2,9 @@
 
 use log::Level;
 
-use super::{Line, info, warn};
+use super::{Line, debug, info, warn};
 use crate::account::incident::Incident;
-use crate::account::plan_names;
+use crate::account::{plan_names, waiting};
 use crate::machine::hooks::{HookId, HookPhase};
 
 /// The kind of a line of a hook's output.
@@ -52,6 +52,13 @@ impl Line {
             Incident::ObserverEnded { status } => {
                 let msg = format!("the observer ended with {status}; restarting it");
                 info("observer-ended", msg)
+            }
+            Incident::Awaits { waits } => debug("awaits", "what the app is not ready for")
+                .text("answers", waiting::text(waits)),
+            Incident::Answered { wait } => {
+                debug("condition-fails", "a condition does not hold: waiting")
+                    .text("condition", wait.condition.clone())
+                    .text("answer", wait.answer.clone())
             }
             Incident::Trouble { text } => warn("trouble", text.clone()),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::{Line, MADE, Took, level_name};
+use crate::account::document::Wait;
 use crate::account::incident::{Incident, Kin};
 use crate::account::journal;
 use crate::account::time::Span;
@@ -61,6 +62,7 @@ fn facts() -> Vec<Fact> {
         Fact::Listens { after },
         Fact::Ready { after },
         Fact::NotReady { after, missing: 5, ports: true },
+        Fact::StillNotReady { after, missing: 5, ports: true },
         Fact::StopsItself,
         Fact::WatchdogMissed { interval: SECOND },
         Fact::MainPid { pid: Pid(2) },
@@ -72,8 +74,9 @@ fn facts() -> Vec<Fact> {
         Fact::Acknowledged { acks: 3, after },
         Fact::StopRequested { signal, sender: Some(0), grace: Some(SECOND) },
         Fact::StopRequested { signal, sender: None, grace: None },
-        Fact::StopAgain { signal, kill: true },
-        Fact::StopAgain { signal, kill: false },
+        Fact::StopAgain { signal, kill: true, sent: None },
+        Fact::StopAgain { signal, kill: false, sent: None },
+        Fact::StopAgain { signal, kill: false, sent: Some(signal) },
         Fact::Dropped { signal },
         Fact::NoApp { signal },
         Fact::StopSignal { signal, rung: 1, of: 2, left: Some(left) },
@@ -137,6 +140,7 @@ fn incidents() -> Vec<Incident> {
     let pid = Pid(3);
     let status = Status::Code(0);
     let why = || "because".to_owned();
+    let wait = Wait { condition: "tcp:1".to_owned(), answer: why() };
     let ready = HookId::first(HookPhase::Ready, 0);
     let id = HookId::first(HookPhase::PreStop, 0);
     vec![
@@ -157,6 +161,8 @@ fn incidents() -> Vec<Incident> {
         Incident::ForeignMain { pid },
         Incident::ObserverEnded { status },
         Incident::Trouble { text: why() },
+        Incident::Awaits { waits: vec![wait.clone()] },
+        Incident::Answered { wait },
     ]
 }
 
@@ -205,6 +211,7 @@ fn place(fact: &Fact) -> usize {
         Fact::Exit { .. } => 39,
         Fact::StillDraining { .. } => 40,
         Fact::HeldDrain(_) => 41,
+        Fact::StillNotReady { .. } => 42,
     }
 }
 
@@ -223,15 +230,17 @@ fn place_of_incident(incident: &Incident) -> usize {
         Incident::ForeignMain { .. } => 10,
         Incident::ObserverEnded { .. } => 11,
         Incident::Trouble { .. } => 12,
+        Incident::Awaits { .. } => 13,
+        Incident::Answered { .. } => 14,
     }
 }
 
 fn samples() -> Vec<Line> {
     let (facts, incidents) = (facts(), incidents());
     let places: BTreeSet<usize> = facts.iter().map(place).collect();
-    assert_eq!(places, (0..42).collect(), "facts without a sample");
+    assert_eq!(places, (0..43).collect(), "facts without a sample");
     let places: BTreeSet<usize> = incidents.iter().map(place_of_incident).collect();
-    assert_eq!(places, (0..13).collect(), "incidents without a sample");
+    assert_eq!(places, (0..15).collect(), "incidents without a sample");
     let mut began = Took::NOTHING;
     let lines = facts.iter().map(|fact| Line::of(fact).took(began.take(Span(5), fact)));
     let lines = lines.chain(incidents.iter().map(Line::of_incident));

@@ -322,6 +322,7 @@ impl Source {
             }),
             phase: self.phase(),
             ready: self.number() % 2 == 0,
+            waiting: self.list(|source| Wait { condition: source.text(), answer: source.text() }),
             program: self.text(),
             began: Wall(self.number() % (1 << 50)),
             age: self.span(),
