@@ -13,6 +13,7 @@ use super::service_manager::ServiceManager;
 use super::terminal::JobControl;
 use crate::account::live::Live;
 use crate::account::{journal, plan_names, waiting};
+use crate::cli::OptionId;
 use crate::config::{Config, When};
 use crate::machine::Machine;
 use crate::machine::hooks::HookPhase;
@@ -89,7 +90,7 @@ fn prepare(
     plan_names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
     waiting::set(&awaited(&config), config.drain.is_some());
     let observer = Observer::new(listeners(&config)?, None);
-    let ready_file = config.ready_file.clone().map(ReadyFile::new).transpose()?;
+    let ready_file = ReadyFile::open(&config)?;
     let manager = ServiceManager::new(!config.plain, watchdog.is_some());
     let notify = AppNotify::open(&config, watchdog.is_some())?;
     if let Some(exposed) = config.exposed() {
@@ -138,7 +139,8 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, String> {
     let open = |address| {
         Listener::open(address).map_err(|error| {
             let why = safe_path::reason(&error).map_or_else(|| error.to_string(), str::to_owned);
-            format!("unable to listen on {address}: {why}; name another one with --listen")
+            let source = config.source_of(OptionId::Listen);
+            format!("unable to listen on {address} ({source}): {why}; name another one")
         })
     };
     config.listen.iter().map(open).collect()
