@@ -105,6 +105,7 @@ fn prepare(
         asking: Default::default(),
         deputy: Default::default(),
         survivors: Default::default(),
+        deaths: Default::default(),
         terminal: JobControl::new(terminal, config.plan.session),
         live,
         ready_file,
