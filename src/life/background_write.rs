@@ -181,7 +181,7 @@ impl BackgroundWrite {
 }
 
 /// The exit code of a child that reports an errno. No errno is above 133.
-fn exit_code(done: io::Result<()>) -> u8 {
+pub(crate) fn exit_code(done: io::Result<()>) -> u8 {
     done.map_or_else(
         |error| error.raw_os_error().and_then(|n| n.try_into().ok()).unwrap_or(1),
         |()| 0,

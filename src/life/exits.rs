@@ -99,6 +99,11 @@ impl Supervisor {
                 Some(Role::App) => self.app(now, pid),
                 Some(Role::Hook(id)) => self.hook(now, pid, id),
                 Some(Role::SurvivorScan) => self.survivor_scan(now, pid),
+                Some(Role::Deputy) => {
+                    if let Some(status) = self.helper(pid) {
+                        self.effects.deputy.ended(status);
+                    }
+                }
                 Some(Role::TerminalHolder) => drop(self.helper(pid)),
                 None => {}
             }

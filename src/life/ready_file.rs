@@ -2,17 +2,18 @@
 //! PID 1.
 
 use std::ffi::{CString, OsStr};
-use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use nix::fcntl::OFlag;
 
 use super::background_write::{BackgroundWrite, Outcome};
 use crate::account::journal;
 use crate::cli::OptionId;
 use crate::config::Config;
+use crate::sys::safe_path::{self, Last, Place};
 use crate::types::{Pid, Time};
 
 /// The file, and whether it is to exist.
@@ -35,9 +36,10 @@ impl ReadyFile {
         let child = BackgroundWrite::default();
         let file = ReadyFile { path, wanted: false, exists: false, child };
         let (shown, source) = (file.path().display(), config.source_of(OptionId::ReadyFile));
-        match fs::remove_file(file.path()) {
+        match remove(file.path()) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(format!(
-                "unable to remove {shown} ({source}): {error}; name a file that can be made and removed"
+                "unable to remove {shown} ({source}): {}; name a file that can be made and removed",
+                safe_path::reason(&error).map_or_else(|| error.to_string(), str::to_owned)
             )),
             // The name of a file alone has an empty parent: the working directory, which exists.
             Err(_)
@@ -71,7 +73,8 @@ impl ReadyFile {
         }
         self.exists = self.wanted;
         let mut child = std::mem::take(&mut self.child);
-        let work = || if self.wanted { make(self.path()) } else { fs::remove_file(self.path()) };
+        let path = self.path();
+        let work = || if self.wanted { make(path) } else { remove(path) };
         // The file must not stay because a limit of processes is reached. That the file system hangs as well is less
         // likely.
         if let Err(error) = child.start(None, &work) {
@@ -101,7 +104,8 @@ impl ReadyFile {
     fn tell(&self, done: io::Result<()>) {
         if let Err(error) = done {
             let verb = if self.exists { "make" } else { "remove" };
-            journal::warn(format!("unable to {verb} {}: {error}; going on", self.path().display()));
+            let why = safe_path::reason(&error).map_or_else(|| error.to_string(), str::to_owned);
+            journal::warn(format!("unable to {verb} {}: {why}; going on", self.path().display()));
         }
     }
 
@@ -136,8 +140,13 @@ impl ReadyFile {
     }
 }
 
-/// Never follows a link: in a directory that the app can write, a link could name any file.
+/// Never follows a link that another user may have made: in a directory that the app can write, a link could name any
+/// file.
 fn make(path: &Path) -> io::Result<()> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    OpenOptions::new().create(true).append(true).custom_flags(flags).open(path).map(drop)
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_NONBLOCK;
+    Place::find(path, Last::Keep)?.open(flags, 0o666).map(drop)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    Place::find(path, Last::Keep)?.remove()
 }
