@@ -48,7 +48,7 @@ fn leaves_with_the_app(app: &str, code: i32) -> Outcome {
         .app(app)
         .start()?;
     // The app waits for a proxy that comes later.
-    run.err.expect("pre-start hook started")?;
+    run.err.find("pre-start hook started")?;
     let mut envoy = Envoy(
         Command::new(program)
             .arg("--config-path")
