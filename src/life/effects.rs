@@ -163,7 +163,7 @@ impl Effects {
                 }
                 return Some(Event::Listening(missing.is_none()));
             }
-            Action::TellHolders => self.drain.tell_holders(),
+            Action::TellHolders { missing } => self.drain.tell_holders(missing),
             Action::TakeSample => {
                 let own = self.own_processes();
                 let moment = machine.drain_moment(now);

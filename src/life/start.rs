@@ -89,6 +89,9 @@ fn prepare(
         surroundings.jitter = u64::from_ne_bytes(process::random());
     }
     plan_names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
+    if !config.drained.is_empty() {
+        plan_names::set_words(config.drained.iter().map(|word| word.text.clone()).collect());
+    }
     waiting::set(&awaited(&config), config.drain.is_some());
     let observer = Observer::new(listeners(&config)?, None);
     let ready_file = ReadyFile::open(&config)?;

@@ -54,17 +54,30 @@ pub fn run(action: &Builtin, given: &Given) -> u8 {
             OpenOptions::new().append(true).open(path)?.write_all(text)
         }),
         Builtin::Wait(target) => wait(target, given.kill_at),
-        Builtin::Connect(_) | Builtin::Exists(_) => Err("a check of --ready only".to_owned()),
+        Builtin::Connect(_) | Builtin::Exists(_) | Builtin::Answers(_) | Builtin::Metric(_) => {
+            Err("a check of --ready or --drained only".to_owned())
+        }
     })
 }
 
-/// Checks a condition of readiness and returns the exit code of the child. The line that it prints is the reason alone:
-/// the condition is known to the reader.
+/// Checks a condition of readiness or of `--drained` and returns the exit code of the child. The line that it prints
+/// is the reason alone: the condition is known to the reader.
 pub fn probe(action: &Builtin) -> u8 {
     ended(match action {
         Builtin::Http { method, url } => match http(method, url) {
             Ok(Outcome::Good) => Ok(()),
             Ok(Outcome::Bad(answer)) => Err(answer),
+            Err(error) => Err(reason(error)),
+        },
+        Builtin::Answers(url) => match ask("GET", url) {
+            // A redirection is no answer: it would lead to a page that says anything.
+            Ok(answer) if (200..=299).contains(&answer.status) => Ok(()),
+            Ok(answer) => Err(answer.reason),
+            Err(error) => Err(reason(error)),
+        },
+        Builtin::Metric(metric) => match metrics(&metric.url) {
+            Ok((200..=299, _, text)) => metric.check(&text),
+            Ok((_, answer, _)) => Err(answer),
             Err(error) => Err(reason(error)),
         },
         Builtin::Connect(port) => connect(*port).map_err(reason),
@@ -76,7 +89,7 @@ pub fn probe(action: &Builtin) -> u8 {
         | Builtin::Touch(_)
         | Builtin::Remove(_)
         | Builtin::Wait(_)
-        | Builtin::Write(..) => Err("no check of --ready".to_owned()),
+        | Builtin::Write(..) => Err("no check".to_owned()),
     })
 }
 
@@ -171,6 +184,8 @@ fn connect(port: u16) -> io::Result<()> {
 
 /// The longest answer that is read.
 const LONGEST_ANSWER: u64 = 65_536;
+/// A service with thousands of series tells of some megabytes.
+const MOST_METRICS: u64 = 64 << 20;
 /// A longer pause in the rest of the answer ends it.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -191,6 +206,14 @@ fn http(method: &str, url: &str) -> io::Result<Outcome> {
         answer.discard(LONGEST_ANSWER);
     }
     Ok(if (200..=399).contains(&status) { Outcome::Good } else { Outcome::Bad(reason) })
+}
+
+/// The status, as a number and in words, and the body.
+fn metrics(url: &str) -> io::Result<(u16, String, String)> {
+    let answer = ask("GET", url)?;
+    let (status, reason) = (answer.status, answer.reason.clone());
+    let body = answer.body(MOST_METRICS)?;
+    Ok((status, reason, String::from_utf8_lossy(&body).into_owned()))
 }
 
 fn ask(method: &str, url: &str) -> io::Result<Answer<TcpStream>> {
