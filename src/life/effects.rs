@@ -7,6 +7,7 @@ use super::app::{self, App};
 use super::asking::{Around, Asking};
 use super::children::{Children, Role};
 use super::deaths::Deaths;
+use super::deputy::{Deputy, is_refused};
 use super::drain::Drain;
 use super::files::Files;
 use super::hooks::attempts::{self, Attempts};
@@ -31,6 +32,7 @@ use crate::machine::{Action, Event, Machine, Target};
 use crate::notify::{Family, Message};
 use crate::observer::{Observer, Snapshot};
 use crate::sys::deadman::{DeadMan, rescue};
+use crate::sys::deputy::To;
 use crate::sys::notify as socket;
 use crate::sys::{fd, process, proctree, signals, stderr, tree, tty};
 use crate::types::{Pid, Signal, Time};
@@ -51,6 +53,7 @@ pub struct Effects {
     pub(super) children: Children,
     pub(super) attempts: Attempts,
     pub(super) asking: Asking,
+    pub(super) deputy: Deputy,
     pub(super) survivors: Survivors,
     pub(super) deaths: Deaths,
     pub(super) terminal: JobControl,
@@ -133,7 +136,9 @@ impl Effects {
                 if stop {
                     rescue::asked();
                 }
-                app::warn_unsent("the app", signal, result);
+                if !(is_refused(&result) && self.deputize(signal, target, value)) {
+                    app::warn_unsent("the app", signal, result);
+                }
             }
             Action::StartHook { id, budget_end, kill_at } => {
                 let kill_at = budget_end.map_or(kill_at, |end| end.min(kill_at));
@@ -280,6 +285,33 @@ impl Effects {
         }
     }
 
+    /// Has a signal to the app sent by a child that becomes the app's user.
+    fn deputize(&mut self, signal: Signal, target: Target, value: Option<usize>) -> bool {
+        let Some(pid) = self.children.pid(Role::App) else { return false };
+        let group = self.app.group().unwrap_or(pid);
+        let to = match target {
+            Target::App | Target::Auto => To::Child(pid),
+            Target::Group if process::group_of(pid) != Some(group) => To::Child(pid),
+            Target::Group | Target::Tree => To::Group(group),
+        };
+        self.deputy.take(&self.config, to, signal, value)
+    }
+
+    /// Starts a child for the signals that graceinit may not send itself, if there are any.
+    pub(super) fn send_refused(&mut self) {
+        let refused = self.asking.refused.drain(..).chain(self.asking.leftovers.refused.drain(..));
+        for (process, signal) in refused {
+            if !self.deputy.take(&self.config, To::Found(process), signal, None) {
+                let error = io::Error::from_raw_os_error(libc::EPERM);
+                app::warn_unsent(format!("process {}", process.pid), signal, Err(error));
+            }
+        }
+        if self.deputy.has_work() {
+            let spare: Vec<Pid> = self.helpers().collect();
+            self.deputy.send(&spare, &mut self.children);
+        }
+    }
+
     fn ask_main(&mut self, now: Time, signal: Signal) -> io::Result<()> {
         let Some(main) = self.children.pid(Role::App) else {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
@@ -371,7 +403,11 @@ impl Effects {
             if signal == Signal::KILL {
                 self.deaths.kills_group(pid);
             }
-            app::warn_unsent("a hook", signal, signals::send_group(pid, signal));
+            let result = signals::send_group(pid, signal);
+            let refused = is_refused(&result);
+            if !(refused && self.deputy.take(&self.config, To::Group(pid), signal, None)) {
+                app::warn_unsent("a hook", signal, result);
+            }
         }
     }
 
@@ -381,12 +417,18 @@ impl Effects {
         let groups: Vec<Pid> =
             self.app.group().into_iter().chain(self.children.except_app()).collect();
         let spare: Vec<Pid> = self.helpers().collect();
-        // A killed process has to run once more to die.
         if let Some(app) = self.children.pid(Role::App) {
+            // A killed process has to run once more to die.
             process::hurry(Some(app));
+            if !process::is_first() {
+                // It may have left its group, and without /proc nothing else reaches it.
+                let _ = signals::send(app, Signal::KILL);
+            }
         }
         let reach = tree::kill_everything(&groups, &spare);
         self.asking.leftovers.warn_of_proc(reach);
+        self.deputy.kill_everything(&self.config, &self.children);
+        self.send_refused();
     }
 
     /// The helpers: children that are no part of the tree. A signal to all processes spares them.

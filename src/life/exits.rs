@@ -100,6 +100,11 @@ impl Supervisor {
                 Some(Role::Hook(id)) => self.hook(now, pid, id),
                 Some(Role::SurvivorScan) => self.survivor_scan(now, pid),
                 Some(Role::ReadyFileWriter) => self.ready_file_writer(pid),
+                Some(Role::Deputy) => {
+                    if let Some(status) = self.helper(pid) {
+                        self.effects.deputy.ended(status);
+                    }
+                }
                 Some(Role::TerminalHolder) => drop(self.helper(pid)),
                 None => {}
             }

@@ -266,6 +266,7 @@ impl Supervisor {
                     App::leave_directory(&self.effects.config);
                 }
                 self.handle(now, Event::AppExecuted);
+                self.effects.deputy.meet(self.effects.app.pid(), &self.effects.config);
                 self.effects.dead_man.prepare();
                 return true;
             }
@@ -277,8 +278,9 @@ impl Supervisor {
 }
 
 impl Effects {
-    /// Brings the line at the terminal, the files and the observer up to date.
+    /// Sends what was refused, and brings the line at the terminal, the files and the observer up to date.
     fn refresh(&mut self, machine: &Machine) {
+        self.send_refused();
         if let Some(live) = &mut self.live {
             let foreground = self.terminal.front(self.app.group());
             let progress = foreground.and_then(|ours| progress::of(machine, ours));

@@ -2,7 +2,7 @@
 //! killed like any other hook. Errors go to stderr, as those of a program.
 
 use std::ffi::{CStr, OsStr};
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::ffi::OsStrExt;
@@ -10,9 +10,11 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
 use crate::config::hooks::{Builtin, WaitFor};
 use crate::http_client::{self, Answer};
+use crate::sys::safe_path::{self, Last, Place};
 use crate::sys::{clock, poll};
 use crate::types::Time;
 
@@ -42,16 +44,20 @@ pub fn run(action: &Builtin, given: &Given) -> u8 {
             Err(error) => Err(format!("unable to send {signal} to the app: {error}")),
         },
         Builtin::Touch(path) => in_file("touch", path, |path| {
-            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT;
+            let file = Place::find(path, Last::Follow)?.open(flags, 0o666)?;
             file.set_modified(SystemTime::now())
         }),
-        Builtin::Remove(path) => in_file("remove", path, |path| match fs::remove_file(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
+        Builtin::Remove(path) => in_file("remove", path, |path| {
+            match Place::find(path, Last::Keep).and_then(|place| place.remove()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                done => done,
+            }
         }),
         // Not created: the file is a FIFO or a device as a rule.
         Builtin::Write(path, text) => in_file("write to", path, |path| {
-            OpenOptions::new().append(true).open(path)?.write_all(text)
+            let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
+            Place::find(path, Last::Follow)?.open(flags, 0)?.write_all(text)
         }),
         Builtin::Wait(target) => wait(target, given.kill_at),
         Builtin::Connect(_) | Builtin::Exists(_) | Builtin::Answers(_) | Builtin::Metric(_) => {
@@ -172,7 +178,10 @@ fn ended(done: Result<(), String>) -> u8 {
 
 fn in_file(verb: &str, path: &CStr, act: impl Fn(&Path) -> io::Result<()>) -> Result<(), String> {
     let path = Path::new(OsStr::from_bytes(path.to_bytes()));
-    act(path).map_err(|error| format!("unable to {verb} {}: {error}", path.display()))
+    act(path).map_err(|error| {
+        let why = safe_path::reason(&error).map_or_else(|| error.to_string(), str::to_owned);
+        format!("unable to {verb} {}: {why}", path.display())
+    })
 }
 
 /// Tries both families: an app may listen on one of them only.
