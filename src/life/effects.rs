@@ -11,6 +11,7 @@ use super::deputy::{Deputy, is_refused};
 use super::drain::Drain;
 use super::files::Files;
 use super::hooks::attempts::{self, Attempts};
+use super::hooks::builtin::Given;
 use super::hooks::environment::Moment;
 use super::notify_app::AppNotify;
 use super::ready_file::ReadyFile;
@@ -139,8 +140,9 @@ impl Effects {
                     app::warn_unsent("the app", signal, result);
                 }
             }
-            Action::StartHook { id, budget_end, kill_at: _ } => {
-                return self.start_hook(id, budget_end, now, machine);
+            Action::StartHook { id, budget_end, kill_at } => {
+                let kill_at = budget_end.map_or(kill_at, |end| end.min(kill_at));
+                return self.start_hook(id, (budget_end, kill_at), now, machine);
             }
             Action::StopHook { id, signal } => self.signal_hook(id, signal),
             Action::KillHook(id) => {
@@ -367,14 +369,14 @@ impl Effects {
     fn start_hook(
         &mut self,
         id: HookId,
-        end: Option<Time>,
+        (end, kill_at): (Option<Time>, Time),
         now: Time,
         machine: &Machine,
     ) -> Option<Event> {
         let variables = Moment { machine, id, end, now, app: self.app.pid() }.variables();
         let started = attempts::find(&self.config, id).and_then(|hook| {
             // graceinit itself sends the signal of `signal:`: only it knows that the pid is still the app's.
-            let signal = match &hook.task {
+            let signalled = match &hook.task {
                 Task::Builtin(Builtin::Signal(signal)) => {
                     if *signal == Signal::KILL {
                         self.deaths.kills_all();
@@ -384,7 +386,8 @@ impl Effects {
                 Task::Builtin(_) | Task::Command(_) => Ok(()),
             };
             let Effects { config, children, attempts, .. } = self;
-            attempts.start(config, id, &hook, variables, &signal, children)
+            let given = Given { signalled, kill_at };
+            attempts.start(config, id, &hook, variables, &given, children)
         });
         let error = started.err()?;
         if id.phase == HookPhase::Ready {

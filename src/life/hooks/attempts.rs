@@ -83,7 +83,7 @@ impl Attempts {
         self.outputs.read();
     }
 
-    /// Starts an attempt. `signal`: the result of sending the signal, for the built-in action `signal:`.
+    /// Starts an attempt. `given`: what a built-in action needs of PID 1.
     ///
     /// # Errors
     /// No process or no descriptor is left.
@@ -93,7 +93,7 @@ impl Attempts {
         id: HookId,
         hook: &Hook,
         variables: Vec<CString>,
-        signal: &io::Result<()>,
+        given: &builtin::Given,
         children: &mut Children,
     ) -> io::Result<()> {
         match &hook.task {
@@ -107,7 +107,7 @@ impl Attempts {
             hooks::Task::Builtin(action) => {
                 let call = || match id.phase {
                     HookPhase::Ready | HookPhase::Drained => builtin::probe(action),
-                    _ => builtin::run(action, signal),
+                    _ => builtin::run(action, given),
                 };
                 self.fork(config, id, hook, variables, Task::Call(&call), children)
             }
