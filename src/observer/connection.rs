@@ -48,6 +48,8 @@ enum Doing {
     Request,
     /// The next request.
     Idle,
+    /// The answer to the request that has come: the app is asked first.
+    Check,
     /// Room for the rest of an answer.
     Answer,
     /// The client's end. Its input is thrown away: closing first would reset the connection, and the client might lose
@@ -74,8 +76,8 @@ pub(super) struct Connection {
     counts: bool,
 }
 
-/// Answers a request.
-pub(super) type Handler<'a> = dyn FnMut(&Request) -> Answer + 'a;
+/// Answers a request. `None`: later, when the app was asked.
+pub(super) type Handler<'a> = dyn FnMut(&Request) -> Option<Answer> + 'a;
 
 /// The result of a turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,8 +105,17 @@ impl Connection {
 
     /// The event that it waits for.
     pub(super) fn wants(&self) -> (BorrowedFd<'_>, Want) {
-        let want = if self.doing == Doing::Answer { Want::Write } else { Want::Read };
+        let want = match self.doing {
+            Doing::Answer => Want::Write,
+            Doing::Check => Want::End,
+            Doing::Request | Doing::Idle | Doing::Farewell => Want::Read,
+        };
         (self.stream.as_fd(), want)
+    }
+
+    /// Whether it waits until the app was asked.
+    pub(super) fn waits_for_check(&self) -> bool {
+        self.doing == Doing::Check
     }
 
     /// Since when it waits.
@@ -115,6 +126,8 @@ impl Connection {
     /// When its time is over.
     pub(super) fn deadline(&self, limits: &Limits) -> Time {
         self.since.after(match self.doing {
+            // The checks have a limit of their own.
+            Doing::Check => return Time(u64::MAX),
             Doing::Request => limits.request,
             Doing::Idle => limits.idle,
             Doing::Answer => limits.answer,
@@ -143,7 +156,7 @@ impl Connection {
                     break;
                 }
             }
-            if reads == READS {
+            if reads == READS || self.doing == Doing::Check {
                 break;
             }
             match self.stream.read(&mut buffer) {
@@ -197,7 +210,12 @@ impl Connection {
                 self.last = true;
             }
             Parsed::Request(request) => {
-                let answer = handler(&request);
+                let Some(answer) = handler(&request) else {
+                    if self.doing != Doing::Check {
+                        self.change(Doing::Check, now);
+                    }
+                    return false;
+                };
                 http::write(&mut self.output, &answer, Some(&request));
                 self.counts = answer.counts;
                 self.last = request.close;

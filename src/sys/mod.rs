@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod deadman;
+pub mod dial;
 pub mod fd;
 pub mod helper;
 pub mod last_report;

@@ -297,6 +297,31 @@ pub const OPTIONS: &[Opt] = &[
         "A file that exists exactly while the app is ready (for exec probes)",
     ),
     long(
+        OptionId::Health,
+        "health",
+        "GRACEINIT_HEALTH",
+        Kind::Many(text("WHEN")),
+        Group::Ready,
+        "What /readyz, /servez and --probe ready ask the app once it is ready: http://127.0.0.1:PORT/PATH, tcp:PORT, \
+         unix:PATH, file:PATH. All must hold",
+    ),
+    long(
+        OptionId::Live,
+        "live",
+        "GRACEINIT_LIVE",
+        Kind::Many(text("WHEN")),
+        Group::Ready,
+        "What /livez and --probe live ask the app while it is ready, as --health",
+    ),
+    long(
+        OptionId::HealthTimeout,
+        "health-timeout",
+        "GRACEINIT_HEALTH_TIMEOUT",
+        Kind::One(DUR),
+        Group::Ready,
+        "The longest wait for an answer to --health and --live [default: 1s]",
+    ),
+    long(
         OptionId::Drain,
         "drain",
         "GRACEINIT_DRAIN",
