@@ -105,6 +105,7 @@ fn work_is_accepted_until_the_stop_signal(room: Room) -> Outcome {
     proc::poll("the stop signal", || {
         (serving().ok()? == (503, "not serving: stopping\n".to_string())).then_some(())
     })?;
+    run.out.expect("got TERM ")?;
     run.signal("USR1")?;
     run.exits(5)
 }
