@@ -433,9 +433,10 @@ impl Puppet {
                 file.write_all(format!("{text}\n").as_bytes()).expect(path);
             }
             "to" => {
-                // High up, so that it takes no number that the script wants to look at.
+                // High up, so that it takes no number that the script wants to look at; below the soft limit of an
+                // engine, which may be 1024.
                 let file = appending().open(value).expect(value);
-                let high = FcntlArg::F_DUPFD_CLOEXEC(1024);
+                let high = FcntlArg::F_DUPFD_CLOEXEC(1000);
                 let fd = fcntl(&file, high).expect("fcntl");
                 self.account = Some(sys::owned(fd).into());
             }

@@ -10,7 +10,6 @@ use super::drain::Drain;
 use super::files::Files;
 use super::hooks::attempts::{self, Attempts};
 use super::hooks::environment::Moment;
-use super::leftovers::Leftovers;
 use super::notify_app::AppNotify;
 use super::ready_file::ReadyFile;
 use super::service_manager::ServiceManager;
@@ -49,7 +48,6 @@ pub struct Effects {
     pub(super) app: App,
     pub(super) children: Children,
     pub(super) attempts: Attempts,
-    pub(super) leftovers: Leftovers,
     pub(super) asking: Asking,
     pub(super) survivors: Survivors,
     pub(super) terminal: JobControl,
@@ -231,7 +229,9 @@ impl Effects {
                 // The default action of this signal is to ignore it. From a shell that does (apache2ctl, with
                 // `STOPSIGNAL SIGWINCH`) it is handed down, as a stop signal is that a shell ignores.
                 let auto = self.config.plan.scope == Scope::Auto && signal == Signal::WINCH;
-                if auto && proctree::catches(pid, signal) == Some(false) {
+                let caught =
+                    || proctree::handling(pid).map(|handling| handling.caught.contains(signal));
+                if auto && caught() == Some(false) {
                     return self.signal_app(signal, Target::Group, value);
                 }
                 self.app.send(&self.children, signal, value)
@@ -239,7 +239,7 @@ impl Effects {
             Target::Group => {
                 // A forwarded signal has been received as well.
                 if signal == self.config.plan.leftover_signal() {
-                    self.leftovers.group_is_asked();
+                    self.asking.leftovers.group_is_asked();
                 }
                 let sent = signals::send_group(group, signal);
                 // The app may have left its group (setpgid); then it is sent the signal apart.
@@ -250,7 +250,7 @@ impl Effects {
             }
             Target::Tree => {
                 let own = self.own_processes();
-                if self.leftovers.signal_tree(signal, &own) {
+                if self.asking.leftovers.signal_tree(signal, &own) {
                     return Ok(());
                 }
                 signals::send_group(group, signal)
@@ -264,7 +264,7 @@ impl Effects {
         };
         let own = self.own_processes();
         let around = Around { own: &own, group: self.app.group() };
-        self.asking.ask_main(now, signal, main, around, &mut self.leftovers)
+        self.asking.ask_main(now, signal, main, around)
     }
 
     fn ask_leftovers(&mut self, now: Time, signal: Signal, machine: &Machine) {
@@ -275,7 +275,7 @@ impl Effects {
         let own = self.own_processes();
         let around = Around { own: &own, group: self.app.group() };
         let patience = machine.plan().scope != Scope::Main;
-        self.asking.ask_leftovers(now, signal, patience, around, &mut self.leftovers);
+        self.asking.ask_leftovers(now, signal, patience, around);
     }
 
     /// Asks the processes whose turn it is.
@@ -285,9 +285,7 @@ impl Effects {
         }
         let own = self.own_processes();
         let around = Around { own: &own, group: self.app.group() };
-        let signal = machine.plan().leftover_signal();
-        let main_lives = machine.ending().is_none();
-        self.asking.look(now, signal, main_lives, around, &mut self.leftovers);
+        self.asking.look(now, machine.ending().is_none(), around);
     }
 
     /// `MAINPID=`: this process is the app when the present one ends.
@@ -359,12 +357,12 @@ impl Effects {
             process::hurry(Some(app));
         }
         let reach = tree::kill_everything(&groups, &spare);
-        self.leftovers.warn_of_proc(reach);
+        self.asking.leftovers.warn_of_proc(reach);
     }
 
     /// The helpers: children that are no part of the tree. A signal to all processes spares them.
     fn helpers(&self) -> impl Iterator<Item = Pid> + '_ {
-        self.observer.pid().into_iter().chain(self.files.pids())
+        self.observer.pid().into_iter().chain(self.files.pids()).chain(self.asking.helper())
     }
 
     /// Every process that graceinit has started but the app.
@@ -410,6 +408,7 @@ impl Effects {
             .fds()
             .chain(self.attempts.pipes())
             .chain(self.survivors.fd())
+            .chain(self.asking.fd())
             .chain(self.notify.fd())
     }
 

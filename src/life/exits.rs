@@ -60,7 +60,7 @@ impl Supervisor {
     /// Reaps this orphan if it has ended.
     fn orphan(&mut self, pid: Pid) -> bool {
         let Some(status) = reap::reap(pid) else { return false };
-        self.effects.leftovers.forget(pid);
+        self.effects.asking.leftovers.forget(pid);
         self.effects.asking.reaped(pid, status);
         let warn = self.effects.config.warn_on_reap;
         journal::incident(&Incident::Reaped { kin: Kin::Orphan, pid, status, warn });
@@ -144,7 +144,7 @@ impl Supervisor {
     fn survivor_scan(&mut self, now: Time, pid: Pid) {
         if let Some(status) = self.helper(pid) {
             if !self.effects.survivors.recorded(status) {
-                self.effects.leftovers.warn_of_proc(Reach::WithoutProc);
+                self.effects.asking.leftovers.warn_of_proc(Reach::WithoutProc);
             }
             self.handle(now, Event::SurvivorsRecorded);
         }

@@ -14,6 +14,7 @@ pub mod drain;
 pub mod effects;
 pub mod exits;
 pub mod files;
+pub mod hidden;
 pub mod hooks;
 pub mod leftovers;
 pub mod main_loop;

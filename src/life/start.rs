@@ -14,6 +14,7 @@ use super::service_manager::ServiceManager;
 use super::terminal::JobControl;
 use crate::account::live::Live;
 use crate::account::{journal, plan_names, waiting};
+use crate::cli::OptionId;
 use crate::config::health::{self, Health};
 use crate::config::{Config, When};
 use crate::machine::Machine;
@@ -92,7 +93,7 @@ fn prepare(
     plan_names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
     waiting::set(&awaited(&config), config.drain.is_some());
     let observer = Observer::new(listeners(&config)?, None).with_checks(checks(&config));
-    let ready_file = config.ready_file.clone().map(ReadyFile::new).transpose()?;
+    let ready_file = ReadyFile::open(&config)?;
     let manager = ServiceManager::new(!config.plain, watchdog.is_some());
     let notify = AppNotify::open(&config, watchdog.is_some())?;
     if let Some(exposed) = config.exposed() {
@@ -104,7 +105,6 @@ fn prepare(
         app: App::new(program, signals, early),
         children: Default::default(),
         attempts: Default::default(),
-        leftovers: Default::default(),
         asking: Default::default(),
         survivors: Default::default(),
         terminal: JobControl::new(terminal, config.plan.session),
@@ -167,7 +167,8 @@ fn awaited(config: &Config) -> Vec<(&str, String)> {
 fn listeners(config: &Config) -> Result<Vec<Listener>, String> {
     let open = |address| {
         Listener::open(address).map_err(|error| {
-            format!("unable to listen on {address}: {error}; name another one with --listen")
+            let source = config.source_of(OptionId::Listen);
+            format!("unable to listen on {address} ({source}): {error}; name another one")
         })
     };
     config.listen.iter().map(open).collect()

@@ -110,8 +110,8 @@ pub enum Fact {
     StillDraining { sample: Sample, after: Duration },
     /// A stop was requested. `grace`: the length of the budget, if it has an end.
     StopRequested { signal: Signal, sender: Option<i32>, grace: Option<Duration> },
-    /// Another stop request. `kill`: it ends the budget.
-    StopAgain { signal: Signal, kill: bool },
+    /// Another stop request. `kill`: it ends the budget. `sent`: what the app is sent for it as well.
+    StopAgain { signal: Signal, kill: bool, sent: Option<Signal> },
     /// A signal was forwarded.
     Forwarded { signal: Signal, sent: Signal, scope: Scope },
     /// A signal was dropped, by `--rewrite`.

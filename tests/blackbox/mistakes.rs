@@ -122,7 +122,9 @@ fn a_bad_value_of_each_option() -> Outcome {
         ("w", "WARN_REAP", "x", NO_TRUTH),
         ("p", "PARENT_SIGNAL", "x", NO_SIGNAL),
         ("e", "EXIT_OK", "x", NO_CODE),
-        ("check", "CHECK", "lxc", "not a platform; write docker or k8s:30s"),
+        ("platform", "PLATFORM", "fly:", NO_TIME),
+        ("platform", "PLATFORM", "fly:0s", "zero is not allowed; write at least 1ms"),
+        ("check", "CHECK", "k8s:x", NO_TIME),
         (
             "config",
             "CONFIG",

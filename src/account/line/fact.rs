@@ -86,7 +86,7 @@ impl Line {
                     .span("budget", *grace)
                     .known("sender", pid.map(|pid| Value::Number(pid.into())))
             }
-            Fact::StopAgain { signal, kill } => stop_again(*signal, *kill),
+            Fact::StopAgain { signal, kill, sent } => stop_again(*signal, *kill, *sent),
             Fact::Forwarded { signal, sent, scope } => forwarded(*signal, *sent, *scope),
             Fact::Dropped { signal } => {
                 debug("dropped", "dropping a signal (--rewrite)").show("signal", signal)
@@ -278,10 +278,15 @@ pub fn sender(pid: Option<i32>) -> String {
     }
 }
 
-fn stop_again(signal: Signal, kill: bool) -> Line {
-    let line = match kill {
-        true => warn("stop-again", "second stop request: ending the budget now"),
-        false => info("stop-again", "second stop request: already stopping"),
+fn stop_again(signal: Signal, kill: bool, sent: Option<Signal>) -> Line {
+    let line = match (kill, sent) {
+        (true, _) => warn("stop-again", "second stop request: ending the budget now"),
+        (false, None) => info("stop-again", "second stop request: already stopping"),
+        (false, Some(sent)) => {
+            let text =
+                format!("second stop request: {sent} is sent as well, after the first signal");
+            info("stop-again", text)
+        }
     };
     line.show("signal", signal)
 }

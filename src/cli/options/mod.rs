@@ -118,6 +118,7 @@ pub enum OptionId {
     StopExitOk,
     ReloadOn,
     Profile,
+    Platform,
     PreStart,
     OnReady,
     OnReload,

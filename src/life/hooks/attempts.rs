@@ -9,6 +9,7 @@ use super::builtin;
 use super::output::Outputs;
 use crate::account::waiting::{self, Awaited};
 use crate::account::{journal, plan_names};
+use crate::cli::OptionId;
 use crate::config::hooks::{self, Hook};
 use crate::config::source::Source;
 use crate::config::user::User;
@@ -153,7 +154,12 @@ pub fn explain(config: &Config, id: HookId, failure: Failure) -> Option<String> 
         hooks::Task::Builtin(_) => vec![hook.text.clone().into()],
     };
     let program = Program::new(&words).ok()?;
-    let why = app::explain(&program, failure, user(config, &hook));
+    let source = match &hook.user {
+        Some(_) => hook.source.clone(),
+        None => config.source_of(OptionId::User),
+    };
+    let user = user(config, &hook).map(|ids| (ids, source));
+    let why = app::explain(&program, failure, user);
     let kind = if id.phase == HookPhase::Ready { "probe" } else { "hook" };
     let text = format!("{kind} {}: {why}", plan_names::hook(id));
     // A probe is repeated until it succeeds: one warning is enough.
