@@ -46,6 +46,11 @@ fn kept() -> MutexGuard<'static, Option<Kept>> {
     KEPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether the account is kept.
+pub fn is_kept() -> bool {
+    IS_KEPT.load(Relaxed)
+}
+
 /// Keeps the account from now on. It begins with what `account` holds already.
 pub fn keep(account: Account, began: Time) {
     *kept() = Some(Kept { account, began, changes: 1 });

@@ -127,6 +127,8 @@ fn counts(account: &Account, out: &mut Writer) {
     });
     let help = "How often SIGKILL was sent to everything because the budget was over.";
     out.family("kills", Kind::Counter, help, |family| family.sample(&[], counts.kills));
+    let help = "Processes that the kernel has killed for want of memory, as far as graceinit has seen them die.";
+    out.family("oom_kills", Kind::Counter, help, |family| family.sample(&[], counts.oom_kills));
     out.family("exit", Kind::Counter, "Ends of the app, by phase.", |family| {
         let ended = account.app.ended.as_ref().map(|ended| ended.phase.as_str());
         for phase in PhaseName::ALL.map(PhaseName::as_str) {

@@ -13,13 +13,13 @@
 //! | `phase_seconds` | `data-phase`, `data-seconds` | `phases` (the present one: until now) |
 //! | `stop_requests`, `forwarded` | `data-signal` | `counts` |
 //! | `reaped` | `data-kind` | `counts` |
-//! | `kills`, `lines_dropped` | | `counts` |
+//! | `kills`, `oom_kills`, `lines_dropped` | | `counts` |
 //! | `hook_attempts` | `data-phase`, `data-hook`, `data-outcome` | `hooks[].outcomes` |
 //! | `hook_seconds` | `data-phase`, `data-hook`, `data-count`, `data-seconds` | `hooks[].took` |
 //! | `drain_connections` | `data-state` | `drain.last` |
 //!
-//! `data-pid` is on the rows of survivors and processes, `data-fact` on those of facts, `data-cut` on what was left
-//! out. `<main>` has `data-began`, which tells lives apart, `data-exit` once there is an exit, and `data-every`: the
+//! `data-pid` is on the rows of deaths, survivors and processes, `data-fact` on those of facts, `data-cut` on what was
+//! left out. `<main>` has `data-began`, which tells lives apart, `data-exit` once there is an exit, and `data-every`: the
 //! number of milliseconds after which a live page is loaded again.
 
 mod chart;
@@ -114,6 +114,7 @@ pub fn render(account: &Account, edition: Edition) -> String {
     life::section(&mut out, account);
     hooks::section(&mut out, account);
     drain::section(&mut out, account);
+    processes::deaths(&mut out, account);
     processes::survivors(&mut out, account);
     processes::tree(&mut out, account);
     tables::troubles(&mut out, account);

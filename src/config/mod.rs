@@ -12,7 +12,7 @@ use crate::cli::persona::Persona;
 use crate::cli::{Given, OPTIONS, OptionId};
 use crate::config::user::User;
 use crate::machine::hooks::HookPhase;
-use crate::machine::plan::{ExitRules, PerPhase, Plan, Rewrite, Scope, StopAgain};
+use crate::machine::plan::{ChildOom, ExitRules, PerPhase, Plan, Rewrite, Scope, StopAgain};
 use crate::sys::listen::Address;
 use crate::sys::{fd, nested, process, stderr, tty};
 use crate::types::{Signal, SignalSet};
@@ -477,6 +477,8 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
     let stop_again =
         reader.one(OptionId::StopAgain, parse::stop_again).unwrap_or(StopAgain::Default);
     let killed = reader.one(OptionId::GraceExit, parse::code);
+    let oom = reader.one(OptionId::OomExit, parse::code);
+    let child_oom = reader.one(OptionId::ChildOom, parse::child_oom).unwrap_or(ChildOom::Note);
     let stop_ok = reader.each(OptionId::StopExitOk, parse::code);
     let always_ok = reader.each(OptionId::ExitOk, parse::code);
     let reload_on = reader.one(OptionId::ReloadOn, parse::reload_signals).unwrap_or_default();
@@ -510,6 +512,7 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
         scope,
         rewrite,
         stop_again,
+        child_oom,
         diagnose,
         reload_on: SignalSet::of(&reload_on),
         ready: about.readiness.conditions(),
@@ -517,7 +520,7 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
         probe_timeout: usual.timeout,
         drain: about.drain.plan(drain_time),
         hooks: PerPhase::each(|phase| limits(drafts.of(phase))),
-        exit: ExitRules { always_ok, stop_ok, killed, codes: reader.persona().codes() },
+        exit: ExitRules { always_ok, stop_ok, killed, oom, codes: reader.persona().codes() },
         session: drop_in::session(reader),
     };
     if !is_empty {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::Ports;
-use crate::machine::plan::{Diagnose, OnFailure, Rung, Scope, StopAgain, Wait};
+use crate::machine::plan::{ChildOom, Diagnose, OnFailure, Rung, Scope, StopAgain, Wait};
 use crate::types::Signal;
 
 /// graceinit cannot receive the first two, and uses SIGCHLD itself.
@@ -159,6 +159,14 @@ pub(super) fn stop_again(text: &str) -> Result<StopAgain, String> {
         "ignore" => Ok(StopAgain::Ignore),
         "kill" => Ok(StopAgain::Kill),
         _ => Err("not a response to a second stop request; write ignore or kill".to_owned()),
+    }
+}
+
+pub(super) fn child_oom(text: &str) -> Result<ChildOom, String> {
+    match text {
+        "note" => Ok(ChildOom::Note),
+        "stop" => Ok(ChildOom::Stop),
+        _ => Err("not a response to a process that was killed; write note or stop".to_owned()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::app::{self, App};
 use super::asking::{Around, Asking};
 use super::children::{Children, Role};
+use super::deaths::Deaths;
 use super::drain::Drain;
 use super::files::Files;
 use super::hooks::attempts::{self, Attempts};
@@ -50,6 +51,7 @@ pub struct Effects {
     pub(super) attempts: Attempts,
     pub(super) asking: Asking,
     pub(super) survivors: Survivors,
+    pub(super) deaths: Deaths,
     pub(super) terminal: JobControl,
     /// The line at the terminal.
     pub(super) live: Option<Live>,
@@ -112,7 +114,12 @@ impl Effects {
         match action {
             Action::Record(fact) => journal::record(&fact),
             Action::StartApp => return self.start_app(signals),
-            Action::SignalApp { signal, target, value, stop: _ } => {
+            Action::SignalApp { signal, target, value, stop } => {
+                if signal == Signal::KILL {
+                    self.deaths.kills_all();
+                } else if !stop && !machine.is_diagnosing(signal) {
+                    self.deaths.forwards(signal, now);
+                }
                 let result = match target {
                     Target::Auto => self.ask_main(now, signal),
                     target => self.signal_app(signal, target, value),
@@ -154,6 +161,9 @@ impl Effects {
             }
             Action::SignalLeftovers { signal, first, group_asked: _ } => {
                 // Further rounds are the business of `asking`, which knows when the tree has to be read again.
+                if signal == Signal::KILL {
+                    self.deaths.kills_all();
+                }
                 if first {
                     self.ask_leftovers(now, signal, machine);
                 }
@@ -173,6 +183,7 @@ impl Effects {
             }
             Action::PrepareReport => self.files.prepare_last_report(),
             Action::KillTree => {
+                self.deaths.kills_all();
                 self.asking.stop();
                 self.kill_tree();
             }
@@ -324,6 +335,9 @@ impl Effects {
             // graceinit itself sends the signal of `signal:`: only it knows that the pid is still the app's.
             let signal = match &hook.task {
                 Task::Builtin(Builtin::Signal(signal)) => {
+                    if *signal == Signal::KILL {
+                        self.deaths.kills_all();
+                    }
                     self.signal_app(*signal, machine.scope_target(), None)
                 }
                 Task::Builtin(_) | Task::Command(_) => Ok(()),
@@ -340,8 +354,11 @@ impl Effects {
         Some(Event::HookNotStarted(id))
     }
 
-    fn signal_hook(&self, id: HookId, signal: Signal) {
+    fn signal_hook(&mut self, id: HookId, signal: Signal) {
         if let Some(pid) = self.children.pid(Role::Hook(id)) {
+            if signal == Signal::KILL {
+                self.deaths.kills_group(pid);
+            }
             app::warn_unsent("a hook", signal, signals::send_group(pid, signal));
         }
     }

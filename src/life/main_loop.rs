@@ -117,7 +117,10 @@ impl Supervisor {
             self.inbox.read(&self.machine, now);
             let childless = self.exits(now);
             self.signals(now);
-            self.execve_result(now);
+            if self.execve_result(now) {
+                // Beside the app, which has begun to run.
+                self.effects.deaths.begin(now);
+            }
             self.effects.attempts.read_outputs();
             self.effects.survivors.read();
             self.observer(now);
@@ -230,8 +233,8 @@ impl Supervisor {
         self.effects.manager.retry(now);
     }
 
-    /// How the app's execve went, if that has become known.
-    pub(super) fn execve_result(&mut self, now: Time) {
+    /// How the app's execve went, if that has become known. Whether it has become known that it went well.
+    pub(super) fn execve_result(&mut self, now: Time) -> bool {
         match self.effects.app.execve_result() {
             Some(Started::Yes) => {
                 if !self.effects.app.is_found_anywhere() {
@@ -240,10 +243,12 @@ impl Supervisor {
                 }
                 self.handle(now, Event::AppExecuted);
                 self.effects.dead_man.prepare();
+                return true;
             }
             // The event comes when the child that tried is reaped.
             Some(Started::No(_) | Started::Pending) | None => {}
         }
+        false
     }
 }
 

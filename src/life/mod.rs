@@ -10,6 +10,7 @@ pub mod app;
 pub mod asking;
 pub mod background_write;
 pub mod children;
+pub mod deaths;
 pub mod drain;
 pub mod effects;
 pub mod exits;

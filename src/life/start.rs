@@ -107,6 +107,7 @@ fn prepare(
         attempts: Default::default(),
         asking: Default::default(),
         survivors: Default::default(),
+        deaths: Default::default(),
         terminal: JobControl::new(terminal, config.plan.session),
         live,
         ready_file,

@@ -45,6 +45,8 @@ pub enum Reason {
     Deadline,
     /// It was not ready in time.
     NotReady,
+    /// The kernel has killed it for want of memory; or another process, and `--child-oom stop` is set.
+    OutOfMemory,
 }
 
 impl Reason {
@@ -56,6 +58,7 @@ impl Reason {
             Reason::Crash => "crash",
             Reason::Deadline => "deadline",
             Reason::NotReady => "not-ready",
+            Reason::OutOfMemory => "oom",
         }
     }
 }
@@ -94,6 +97,8 @@ pub enum Fact {
     StopsItself,
     /// The app has sent no keep-alive within this interval.
     WatchdogMissed { interval: Duration },
+    /// The kernel has killed another process than the app for want of memory, so the app is stopped (`--child-oom stop`).
+    ChildOutOfMemory,
     /// The app has named another process as its main process (MAINPID).
     MainPid { pid: Pid },
     /// A drain began: the app keeps serving.

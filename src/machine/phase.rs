@@ -175,6 +175,8 @@ pub enum Failure {
     NotReady,
     /// The app has missed its watchdog.
     Watchdog,
+    /// The kernel has killed another process for want of memory (`--child-oom stop`).
+    OutOfMemory,
 }
 
 /// Whether a running app can be sent work.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::attempt::{HookId, HookPhase, Outcome, Queue, Run};
 use super::fact::Fact;
 use super::phase::{Failure, LiveHooks, Phase, Probe, Readiness, Waiting};
+use super::plan::ChildOom;
 use super::plan::Condition;
 use super::{Action, Machine, budget};
 use crate::types::{Pid, Signal, Time};
@@ -351,6 +352,15 @@ impl Machine {
         let interval = self.watchdog_interval.unwrap_or_default();
         out.push(Action::Record(Fact::WatchdogMissed { interval }));
         self.fail(now, Failure::Watchdog, out);
+    }
+
+    /// The kernel has killed another process than the app for want of memory.
+    pub(super) fn child_out_of_memory(&mut self, now: Time, out: &mut Vec<Action>) {
+        let (Phase::Starting { .. } | Phase::Running { .. }) = self.phase else { return };
+        if self.plan.child_oom == ChildOom::Stop {
+            out.push(Action::Record(Fact::ChildOutOfMemory));
+            self.fail(now, Failure::OutOfMemory, out);
+        }
     }
 
     fn warn_if_late(&mut self, now: Time, out: &mut Vec<Action>) {

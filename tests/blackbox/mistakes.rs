@@ -75,6 +75,13 @@ fn a_bad_value_of_each_option() -> Outcome {
             "not a response to a second stop request; write ignore or kill",
         ),
         ("grace-exit", "GRACE_EXIT", "256", NO_CODE),
+        ("oom-exit", "OOM_EXIT", "256", NO_CODE),
+        (
+            "child-oom",
+            "CHILD_OOM",
+            "kill",
+            "not a response to a process that was killed; write note or stop",
+        ),
         ("stop-exit-ok", "STOP_EXIT_OK", "-1", NO_CODE),
         ("reload-on", "RELOAD_ON", "RELOAD", NO_SIGNAL),
         (

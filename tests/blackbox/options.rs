@@ -108,6 +108,8 @@ const ROWS: &[(&str, &[&str], &str, &str)] = &[
     ("diagnose", &["--diagnose", "QUIT@3s"], "QUIT@3s", "diagnose = 'QUIT@3s'"),
     ("stop-again", &["--stop-again", "kill"], "kill", "stop-again = 'kill'"),
     ("grace-exit", &["--grace-exit", "9"], "9", "grace-exit = 9"),
+    ("oom-exit", &["--oom-exit", "33"], "33", "oom-exit = 33"),
+    ("child-oom", &["--child-oom", "stop"], "stop", "child-oom = 'stop'"),
     (
         "stop-exit-ok",
         &["--stop-exit-ok", "143", "--stop-exit-ok=3"],

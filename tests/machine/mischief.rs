@@ -38,6 +38,7 @@ pub(super) fn mishears(bug: Bug, event: Event) -> Event {
 pub(super) fn overlooks(bug: Bug, orders: &[Action]) -> bool {
     orders.iter().any(|order| match order {
         Action::Record(Fact::NotReady { .. }) => bug == Bug::Overlooks(Failure::NotReady),
+        Action::Record(Fact::ChildOutOfMemory) => bug == Bug::Overlooks(Failure::OutOfMemory),
         Action::Record(Fact::WatchdogMissed { .. }) => bug == Bug::Overlooks(Failure::Watchdog),
         _ => false,
     })

@@ -39,6 +39,7 @@ promises! {
     ReadyFalls: "readiness falls for good, before anything else of a stop, and when the app ends",
     Probes: "a probe is one attempt at a time, killed at its timeout, retried until it holds",
     Seeks: "checks whether the app listens come in time and not too often, until it does",
+    ChildOom: "with --child-oom stop the app is stopped when another process ran out of memory, else not",
     Watchdog: "an app that misses its watchdog is stopped, and no other",
     MainPid: "the app may name another main process while it lives",
     News: "what is recorded of readiness and drain is what happened, once",

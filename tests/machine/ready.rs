@@ -206,6 +206,7 @@ impl Ledger {
         let now = world.now;
         let (failure, promise) = match fact {
             Fact::NotReady { .. } => (Failure::NotReady, Promise::ReadyInTime),
+            Fact::ChildOutOfMemory => (Failure::OutOfMemory, Promise::ChildOom),
             _ => (Failure::Watchdog, Promise::Watchdog),
         };
         kept(batch.owed_failure.take() == Some(failure), promise, || format!("{fact:?}"))?;
@@ -216,6 +217,7 @@ impl Ledger {
                 let ports = self.readiness.seek_due.is_some();
                 Fact::NotReady { after: waited, missing, ports }
             }
+            Failure::OutOfMemory => Fact::ChildOutOfMemory,
             Failure::Watchdog => {
                 Fact::WatchdogMissed { interval: self.readiness.interval.unwrap_or_default() }
             }

@@ -40,6 +40,10 @@ impl Line {
                 error("watchdog-missed", "no WATCHDOG=1 from the app in time: stopping it")
                     .span("interval", *interval)
             }
+            Fact::ChildOutOfMemory => error(
+                "child-oom",
+                "the kernel has killed a process for want of memory: stopping the app (--child-oom)",
+            ),
             Fact::MainPid { pid } => {
                 info("main-pid", "the app names its main process").number("pid", pid.0)
             }
@@ -306,6 +310,11 @@ fn app_ended(ending: Ending) -> Line {
     match ending {
         Ending::Was(status) => {
             info("app-ended", format!("the app ended with {status}")).status(Some(status))
+        }
+        Ending::OutOfMemory => {
+            let status = Status::Signal(Signal::KILL);
+            info("app-ended", format!("the app ended with {status}: out of memory"))
+                .status(Some(status))
         }
         Ending::NotStarted(_) => info("app-ended", "the app was never started"),
         Ending::Forestalled(signal) => {

@@ -7,7 +7,7 @@ use log::LevelFilter;
 
 use super::{Line, MADE, Took, level_name};
 use crate::account::document::Wait;
-use crate::account::incident::{Incident, Kin};
+use crate::account::incident::{Incident, KilledBy, Killing, Kin};
 use crate::account::journal;
 use crate::account::time::Span;
 use crate::account::value::Value;
@@ -65,6 +65,7 @@ fn facts() -> Vec<Fact> {
         Fact::StillNotReady { after, missing: 5, ports: true },
         Fact::StopsItself,
         Fact::WatchdogMissed { interval: SECOND },
+        Fact::ChildOutOfMemory,
         Fact::MainPid { pid: Pid(2) },
         Fact::DrainBegun { delay: SECOND },
         Fact::Sampled { sample },
@@ -130,6 +131,7 @@ fn facts() -> Vec<Fact> {
             Ending::NotStarted(127),
             Ending::Forestalled(signal),
             Ending::Unkillable,
+            Ending::OutOfMemory,
         ]
         .map(|ending| Fact::AppEnded { ending }),
     );
@@ -143,7 +145,19 @@ fn incidents() -> Vec<Incident> {
     let wait = Wait { condition: "tcp:1".to_owned(), answer: why() };
     let ready = HookId::first(HookPhase::Ready, 0);
     let id = HookId::first(HookPhase::PreStop, 0);
+    let killing = |kin, name: Option<&str>, by, limit| {
+        let name = name.map(str::to_owned);
+        Incident::Killed(Box::new(Killing { kin, pid, name, by, limit, peak: limit }))
+    };
     vec![
+        killing(Kin::App, Some("python"), KilledBy::OutOfMemory, Some(512 << 20)),
+        killing(Kin::Orphan, Some("worker"), KilledBy::OutOfMemory, None),
+        killing(Kin::App, Some("python"), KilledBy::Elsewhere, None),
+        killing(Kin::Hook, None, KilledBy::Unknown(why()), None),
+        Incident::KilledUnseen { count: 1 },
+        Incident::KilledUnseen { count: 2 },
+        Incident::DumpedCore { signal: Signal::QUIT },
+        Incident::DiedOfForwarded { signal: Signal::HUP, after: Duration::from_millis(3) },
         Incident::Started { pid, name: "app".to_owned() },
         Incident::NotExecuted { why: why() },
         Incident::TookOver { pid },
@@ -212,6 +226,7 @@ fn place(fact: &Fact) -> usize {
         Fact::StillDraining { .. } => 40,
         Fact::HeldDrain(_) => 41,
         Fact::StillNotReady { .. } => 42,
+        Fact::ChildOutOfMemory => 43,
     }
 }
 
@@ -232,15 +247,19 @@ fn place_of_incident(incident: &Incident) -> usize {
         Incident::Trouble { .. } => 12,
         Incident::Awaits { .. } => 13,
         Incident::Answered { .. } => 14,
+        Incident::Killed(_) => 15,
+        Incident::KilledUnseen { .. } => 16,
+        Incident::DumpedCore { .. } => 17,
+        Incident::DiedOfForwarded { .. } => 18,
     }
 }
 
 fn samples() -> Vec<Line> {
     let (facts, incidents) = (facts(), incidents());
     let places: BTreeSet<usize> = facts.iter().map(place).collect();
-    assert_eq!(places, (0..43).collect(), "facts without a sample");
+    assert_eq!(places, (0..44).collect(), "facts without a sample");
     let places: BTreeSet<usize> = incidents.iter().map(place_of_incident).collect();
-    assert_eq!(places, (0..15).collect(), "incidents without a sample");
+    assert_eq!(places, (0..19).collect(), "incidents without a sample");
     let mut began = Took::NOTHING;
     let lines = facts.iter().map(|fact| Line::of(fact).took(began.take(Span(5), fact)));
     let lines = lines.chain(incidents.iter().map(Line::of_incident));

@@ -312,6 +312,8 @@ impl Source {
                     code: source.some(|source| source.number() as u8),
                     signal: source.some(Source::text),
                 }),
+                dumped_core: self.number() % 2 == 0,
+                forwarded: self.some(Source::span),
             },
             killed: self.some(|source| Killed {
                 at: source.span(),
@@ -340,6 +342,16 @@ impl Source {
                 took: source.some(Source::span),
             }),
             survivors: self.list(Source::survivor),
+            deaths: self.list(|source| Death {
+                at: source.span(),
+                pid: source.number() as i32,
+                kind: source.word(&["app", "orphan", "hook"]),
+                name: source.text(),
+                by: source.word(&["oom", "elsewhere", "unknown"]),
+                why: source.text(),
+                limit: source.some(Source::number),
+                peak: source.some(Source::number),
+            }),
             hooks: self.list(Source::hook),
             drain: self.some(|source| Drain {
                 at: source.span(),
@@ -358,6 +370,7 @@ impl Source {
                 forwarded: self.counts(),
                 reaped: self.counts(),
                 kills: self.number(),
+                oom_kills: self.number(),
                 lines_dropped: self.number(),
             },
             timeline: self.list(Source::entry),

@@ -115,6 +115,8 @@ pub enum OptionId {
     Diagnose,
     StopAgain,
     GraceExit,
+    OomExit,
+    ChildOom,
     StopExitOk,
     ReloadOn,
     Profile,

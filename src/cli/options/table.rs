@@ -170,6 +170,23 @@ pub const OPTIONS: &[Opt] = &[
         "Exit status when the app had to be killed [default: 137]",
     ),
     long(
+        OptionId::OomExit,
+        "oom-exit",
+        "GRACEINIT_OOM_EXIT",
+        Kind::One(number("CODE")),
+        Group::Stop,
+        "Exit status when the kernel has killed the app for want of memory [default: 137]",
+    ),
+    long(
+        OptionId::ChildOom,
+        "child-oom",
+        "GRACEINIT_CHILD_OOM",
+        Kind::One(text("note|stop")),
+        Group::Stop,
+        "When the kernel has killed another process than the app for want of memory: note warns, stop also stops the \
+         app [default: note]",
+    ),
+    long(
         OptionId::StopExitOk,
         "stop-exit-ok",
         "GRACEINIT_STOP_EXIT_OK",
