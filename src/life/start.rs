@@ -69,6 +69,7 @@ fn prepare(
     if let Some(signal) = config.parent_signal {
         ask_for_parent_death(signal, inherited.parent)?;
     }
+    super::panic::prepare(&config);
     let program = Program::new(&config.command).map_err(|word| {
         format!("unable to use the word '{}': it holds a NUL byte", word.to_string_lossy())
     })?;

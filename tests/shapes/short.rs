@@ -67,7 +67,8 @@ shapes! {
         unreadable_exec_to_tee_and_exec unreadable_exec_to_tee_and_ignored
         unreadable_trap_forwards_one_wait timeout timeout_and_a_job flock
         trap_and_app_that_ignores_int trap_and_here_document trap_and_tini
-        trap_and_reader_with_a_handler int_and_a_leftover
+        trap_and_reader_with_a_handler int_and_a_leftover trap_and_app_behind_a_pipe
+        trap_and_flock trap_and_timeout
 }
 
 #[test]

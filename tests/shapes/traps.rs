@@ -57,6 +57,30 @@ pub(super) const SHAPES: &[Shape] = &[
         ..SHAPE
     },
     Shape {
+        id: "trap_and_app_behind_a_pipe",
+        name: "bash: trap, `tail -f /dev/null \\| app`",
+        files: &[("entry", "#!/bin/bash\ntrap 'exit 0' TERM\ntail -f /dev/null | ./app.py\n")],
+        ready: &[Sign::File("ready"), Sign::Runs("tail")],
+        ..SHAPE
+    },
+    Shape {
+        id: "trap_and_flock",
+        name: "bash: trap, `flock lock app` in the foreground",
+        needs: &["/usr/bin/flock", PYTHON],
+        files: &[("entry", "#!/bin/bash\ntrap 'exit 0' TERM\nflock lock ./app.py\n")],
+        ..SHAPE
+    },
+    Shape {
+        id: "trap_and_timeout",
+        name: "bash: trap, `timeout 60 app` in the foreground",
+        needs: &["/usr/bin/timeout", PYTHON],
+        files: &[(
+            "entry",
+            "#!/bin/bash\ntrap 'exit 0' TERM\ntimeout 60 ./app.py senders=yes second=dies\n",
+        )],
+        ..SHAPE
+    },
+    Shape {
         id: "trap_and_reader_with_a_handler",
         name: "bash: trap, `app \\| reader` with a handler in each",
         files: &[

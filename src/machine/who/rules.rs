@@ -34,8 +34,10 @@ const PASSED_ON: Duration = ms(1000);
 const SHELLS: [&str; 8] = ["sh", "bash", "dash", "ash", "busybox", "ksh", "mksh", "zsh"];
 /// Programs that an entry script runs in the foreground only to stay alive.
 const IDLERS: [&str; 2] = ["sleep", "tail"];
+/// Programs that start another and wait for it, and do nothing else.
+const WAITERS: [&str; 3] = ["flock", "setsid", "time"];
 /// Programs that pass the signal on to their whole process group: not only a child, but every descendant may have got
-/// it, and the program may end before a reading.
+/// it, and the program may end before a reading. They make that group themselves.
 const RELAYS: [&str; 1] = ["timeout"];
 
 /// Inits pass every signal on. They wait in sigtimedwait(2), during which /proc shows no trace of that.
@@ -195,7 +197,8 @@ impl<'a> Look<'a> {
         let deaf = keys.any(|signal| ignores(child, signal) && !ignores(shell, signal));
         let deaf = deaf && !child.defaults(Signal::QUIT);
         let null = child.stdin().is_some_and(|stdin| &*stdin.target == "/dev/null");
-        deaf || child.group != shell.group || null && child.stdin() != shell.stdin()
+        let job = child.group != shell.group && !(child.relays() && child.group == child.pid);
+        deaf || job || null && child.stdin() != shell.stdin()
     }
 
     /// Rule 7a: `shell` waits for this child.
@@ -354,7 +357,8 @@ impl Who {
         if look.is_reader(child, self.signal) {
             return self.dry_reader(look, child, from);
         }
-        let subshell = child.is_shell() && look.has_catcher_below(child, self.signal);
+        let waits = child.is_shell() || WAITERS.contains(&&*child.program);
+        let subshell = waits && look.has_catcher_below(child, self.signal);
         // Without a handler, being asked is its end: a batch job under a trap is work too.
         let at = match child.defaults(self.signal) && !child.is_idler() && !subshell {
             true => self.half()?,
@@ -367,11 +371,15 @@ impl Who {
     /// has read all when it rests.
     fn dry_reader(&self, look: &Look<'_>, child: &Process, from: Time) -> Option<Turn> {
         let seen = look.tree.processes.iter().all(|process| process.files.is_ok());
-        if !seen || look.is_fed(child) || !child.catches(self.signal) {
+        if !seen || !child.catches(self.signal) {
             return None;
         }
         let ran = self.kin.get(&child.id()).map_or(look.now, |kin| kin.ran);
-        let at = ran.after(DRAINED).max(from).min(from.after(DONE));
+        let at = match look.is_fed(child) {
+            // Nothing tells graceinit that the others have ended.
+            true => look.now.after(DRAINED).max(from),
+            false => ran.after(DRAINED).max(from).min(from.after(DONE)),
+        };
         Some(Turn { at, why: Why::Foreground })
     }
 

@@ -574,7 +574,7 @@ fn a_here_document_makes_no_reader_of_a_pipeline() {
     // In a pipeline it reads on until the app has ended, and rests.
     let tree = vec![trap(), app(3, 2).writes(7), app(4, 2).reads(7)];
     let mut scene = Scene::stop(tree);
-    scene.until(1_000).runs(4).exit(&[3]).look();
+    scene.until(1_000).runs(4).exit(&[3]);
     scene.until(2_000).exit(&[4, 2]);
-    told(&mut scene, &["300: 3 TERM Foreground", "1200: 4 TERM Foreground"]);
+    told(&mut scene, &["300: 3 TERM Foreground", "1300: 4 TERM Foreground"]);
 }
