@@ -81,6 +81,8 @@ pub struct Config {
     pub health: Health,
     /// `--drain`; `None`: connections are not watched.
     pub drain: Option<Ports>,
+    /// The Unix sockets among them.
+    pub drain_unix: Vec<Address>,
     /// `--listen`
     pub listen: Vec<Address>,
     /// `--metrics-file`, `--report`
@@ -426,6 +428,7 @@ fn build_from(
         ready_file: about.readiness.file,
         health: about.health,
         drain: about.drain.ports,
+        drain_unix: about.drain.unix,
         listen: about.listen,
         watch: about.watch,
         tool: None,
