@@ -353,10 +353,10 @@ pub const OPTIONS: &[Opt] = &[
         OptionId::Drain,
         "drain",
         "GRACEINIT_DRAIN",
-        Kind::List(number("PORT,...|unix:PATH|auto")),
+        Kind::List(number("PORT,...|auto")),
         Group::Drain,
-        "Wait, before the stop signal, until the connections of these ports and Unix sockets are closed or idle; auto: \
-         those that the app listens on [default: off]",
+        "Wait, before the stop signal, until the connections of these ports and Unix sockets (unix:PATH) are closed or \
+         idle; auto: those that the app listens on [default: off]",
     )
     .common("wait for the connections of these ports first"),
     long(

@@ -79,6 +79,12 @@ fn a_bad_value_of_each_option() -> Outcome {
         ("ready-timeout", "READY_TIMEOUT", "0", "zero is not allowed; write at least 1ms"),
         ("drain", "DRAIN", "http", NO_PORT),
         ("drain", "DRAIN", "0", NO_PORT),
+        (
+            "drain",
+            "DRAIN",
+            "unix:run",
+            "a socket's path begins with '/'; write unix:/run/graceinit.sock",
+        ),
         ("drain", "DRAIN", "+80", NO_PORT),
         ("drain", "DRAIN", "80,65536", &format!("'65536' is {NO_PORT}")),
         (
