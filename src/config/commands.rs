@@ -1,10 +1,12 @@
 //! The command of a hook: a program with its arguments, or a built-in action, which the first word names.
 
 use std::ffi::{CString, OsString};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
+use super::address::{NO_TLS, address};
+use super::metric::Metric;
 use super::parse;
 use crate::machine::hooks::HookPhase;
 use crate::types::Signal;
@@ -38,10 +40,25 @@ pub enum Builtin {
     Remove(CString),
     /// Succeeds if a socket listens on this port of this host. (Probes only.)
     Connect(u16),
+    /// Succeeds if this URL is answered with 2xx. (Only `--drained`.)
+    Answers(String),
+    /// Succeeds if the metric is small enough. (Only `--drained`.)
+    Metric(Metric),
     /// Succeeds if the file exists. (Probes only.)
     Exists(CString),
     /// `write:PATH TEXT`, for FIFOs that take commands. `\n` in the text is the end of a line. Waits for a reader.
     Write(CString, Vec<u8>),
+    /// `wait:tcp:ADDR`, `wait:http://ADDR/PATH`: looks at an even pace until there is an answer.
+    Wait(WaitFor),
+}
+
+/// What `wait:` waits for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WaitFor {
+    /// A server that accepts a connection.
+    Tcp(SocketAddr),
+    /// An answer from 200 to 299 to a GET request.
+    Http(String),
 }
 
 /// Splits a line as a shell would, but leaves the escapes of `write:` to `write`.
@@ -113,6 +130,7 @@ pub(super) fn task(phase: HookPhase, words: Vec<Vec<u8>>) -> Result<Task, String
         b"touch" => path("touch", &args).map(Builtin::Touch),
         b"rm" => path("rm", &args).map(Builtin::Remove),
         b"write" => write(&args),
+        b"wait" => wait(&args),
         _ => return Ok(program(words)),
     };
     builtin.map(Task::Builtin)
@@ -156,7 +174,7 @@ fn signal(phase: HookPhase, args: &[&[u8]]) -> Result<Builtin, String> {
     let when = match phase {
         HookPhase::PreStart => "before the start",
         HookPhase::PostStop => "after the stop",
-        HookPhase::Ready => "by a probe",
+        HookPhase::Ready | HookPhase::Drained => "by a probe",
         HookPhase::OnReady | HookPhase::OnReload | HookPhase::PreStop | HookPhase::OnStop => {
             return match args {
                 [name] => parse::signal(&text(&[name])?).map(Builtin::Signal),
@@ -191,7 +209,22 @@ fn write(args: &[&[u8]]) -> Result<Builtin, String> {
     }
 }
 
-const NO_TLS: &str = "graceinit has no TLS";
+fn wait(args: &[&[u8]]) -> Result<Builtin, String> {
+    const EXAMPLE: &str = "wait:http://127.0.0.1:15021/healthz/ready or wait:tcp:127.0.0.1:5432";
+    let [target] = args else { return Err(format!("wait needs one target; write {EXAMPLE}")) };
+    let target = text(&[target])?;
+    let Some(place) = target.strip_prefix("tcp:") else {
+        return address(&target, EXAMPLE).map(WaitFor::Http).map(Builtin::Wait);
+    };
+    let (host, port) = place.rsplit_once(':').unwrap_or(("127.0.0.1", place));
+    let host = if host == "localhost" { "127.0.0.1" } else { host };
+    match format!("{host}:{port}").parse::<SocketAddr>() {
+        Ok(place) if place.port() > 0 => Ok(Builtin::Wait(WaitFor::Tcp(place))),
+        Ok(_) | Err(_) => {
+            Err(format!("'{place}' is not a numeric address and a port; write {EXAMPLE}"))
+        }
+    }
+}
 
 fn http(args: &[&[u8]]) -> Result<Builtin, String> {
     let words = args.iter().map(|arg| text(&[arg])).collect::<Result<Vec<_>, String>>()?;
@@ -215,48 +248,10 @@ fn http(args: &[&[u8]]) -> Result<Builtin, String> {
 
 const EXAMPLE: &str = "http://127.0.0.1:9000/drain";
 
-/// `http://ADDRESS:PORT/PATH` with the address in numbers, and the port written out. A message about another text
-/// shows `example`.
-pub(super) fn address(url: &str, example: &str) -> Result<String, String> {
-    let Some(rest) = url.strip_prefix("http://") else {
-        let why = if url.starts_with("https://") { NO_TLS } else { "not an http:// address" };
-        return Err(format!("{why}; write {example}"));
-    };
-    if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("a space or a non-ASCII character in the URL; write a space as %20".to_owned());
-    }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let path = path.split('#').next().unwrap_or_default();
-    let slash = if path.starts_with('/') { "" } else { "/" };
-    let (host, port) = match authority.rsplit_once(':') {
-        // The colons of an IPv6 address without a port.
-        Some(_) if authority.ends_with(']') => (authority, None),
-        Some((host, port)) => (host, Some(port)),
-        None => (authority, None),
-    };
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let ip = match (bare, host) {
-        (Some(bare), _) => bare.parse().ok().map(IpAddr::V6),
-        (None, "localhost") => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        (None, host) => host.parse().ok().map(IpAddr::V4),
-    };
-    let Some(ip) = ip else {
-        return Err(format!(
-            "'{host}' is not a numeric address, and graceinit resolves no names; write \
-             127.0.0.1, [::1] or localhost"
-        ));
-    };
-    let port = match port.map(str::parse::<u16>) {
-        None => 80,
-        Some(Ok(port)) if port > 0 => port,
-        Some(_) => return Err("not a port; write a number from 1 to 65535".to_owned()),
-    };
-    Ok(format!("http://{}{slash}{path}", std::net::SocketAddr::new(ip, port)))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     fn read(line: &str) -> Result<Task, String> {
@@ -283,6 +278,13 @@ mod tests {
             (r#"write:/run/fifo "a\tb\r\n""#, Builtin::Write(c("/run/fifo"), b"a\tb\r\n".to_vec())),
             (r"write:/run/fifo a\\n", Builtin::Write(c("/run/fifo"), br"a\n".to_vec())),
             (r"write:/run/fifo a\ \ b", Builtin::Write(c("/run/fifo"), b"a  b".to_vec())),
+            ("wait:tcp:localhost:5432", Builtin::Wait(WaitFor::Tcp(([127, 0, 0, 1], 5432).into()))),
+            ("wait:tcp:80", Builtin::Wait(WaitFor::Tcp(([127, 0, 0, 1], 80).into()))),
+            ("wait:tcp:[::1]:80", Builtin::Wait(WaitFor::Tcp((Ipv6Addr::LOCALHOST, 80).into()))),
+            (
+                "wait:http://localhost:15021/healthz/ready",
+                Builtin::Wait(WaitFor::Http("http://127.0.0.1:15021/healthz/ready".into())),
+            ),
             ("http:http://127.0.0.1:9000/a?b=1", http("GET", "http://127.0.0.1:9000/a?b=1")),
             ("http:POST http://localhost/x", http("POST", "http://127.0.0.1:80/x")),
             ("http:PUT http://[::1]:81#top", http("PUT", "http://[::1]:81/")),
@@ -311,6 +313,16 @@ mod tests {
             ("rm:a b", "rm takes one path; write a path with spaces in quotes"),
             ("write:/a", "write needs a path and a text; write write:/run/app.fifo q"),
             ("write:", "write needs a path and a text; write write:/run/app.fifo q"),
+            (
+                "wait:",
+                "wait needs one target; write wait:http://127.0.0.1:15021/healthz/ready or \
+                 wait:tcp:127.0.0.1:5432",
+            ),
+            (
+                "wait:tcp:db:5432",
+                "'db:5432' is not a numeric address and a port; write \
+                 wait:http://127.0.0.1:15021/healthz/ready or wait:tcp:127.0.0.1:5432",
+            ),
             (
                 "http:",
                 "http needs a URL, optionally after a method; write http:POST \

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::commands;
+use super::address;
 use super::parse;
 use super::reader::Reader;
 use super::source::Found;
@@ -127,7 +127,7 @@ fn look(text: &OsStr) -> Result<Look, String> {
         b"unix" => Address::parse(&words(all)?).map(Look::Unix),
         b"http" | b"https" => {
             let example = "http://127.0.0.1:8080/health";
-            let url = commands::address(&words(all)?, example)?;
+            let url = address::address(&words(all)?, example)?;
             let rest = url.strip_prefix("http://").unwrap_or(&url);
             let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             let address = address.parse().map_err(|_| format!("no address; write {example}"))?;

@@ -21,7 +21,7 @@ use crate::sys::launch::spawn::{
 };
 use crate::sys::notify::{Line, ReadyPipe};
 use crate::sys::signals::{Disposition, Mask};
-use crate::sys::{deadman, process, reap, signals, tree, tty};
+use crate::sys::{deadman, fd, process, reap, signals, tree, tty};
 use crate::types::{Pid, Signal};
 
 /// What graceinit was started with and the app is to get as it was.
@@ -147,6 +147,9 @@ impl App {
         let not_started = |error: io::Error| {
             format!("unable to start {name}: {error}; is a limit of processes or memory reached?")
         };
+        if let Some(user) = &config.user {
+            give_stdio(user.uid);
+        }
         let parted = terminal.part(children).map_err(not_started)?;
         let variable: Vec<CString> = notify_socket.into_iter().collect();
         let child = spawn::spawn_app(
@@ -245,6 +248,21 @@ impl App {
     pub fn leave_directory(config: &Config) {
         if !config.needs_directory() {
             process::leave_directory();
+        }
+    }
+}
+
+/// Lets the app's user open /dev/stdin, /dev/stdout and /dev/stderr. A terminal is given only by PID 1: elsewhere it is
+/// the terminal of a session that goes on.
+fn give_stdio(uid: u32) {
+    let names = ["/dev/stdin", "/dev/stdout", "/dev/stderr"];
+    for (name, given) in names.into_iter().zip(fd::give_stdio(uid, process::is_first())) {
+        if let fd::Given::Refused(errno) = given {
+            log::info!(
+                "unable to give {name} to user {uid}: {}; the app cannot open it, but can use the inherited \
+                 descriptor",
+                errno.desc()
+            );
         }
     }
 }

@@ -13,6 +13,8 @@ pub enum Role {
     Hook(HookId),
     /// Records the processes that are still there (`survivors`).
     SurvivorScan,
+    /// Sends signals as another user (`deputy`).
+    Deputy,
     /// Makes or removes the ready file.
     ReadyFileWriter,
     /// Was in the terminal's foreground while graceinit gave the terminal up. Ends at once.

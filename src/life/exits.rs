@@ -6,7 +6,7 @@ use super::main_loop::Supervisor;
 use crate::account::incident::{Incident, Kin};
 use crate::account::journal;
 use crate::machine::Event;
-use crate::machine::hooks::HookId;
+use crate::machine::hooks::{HookId, HookPhase};
 use crate::machine::phase::PhaseName;
 use crate::reaper::Finding;
 use crate::sys::tree::Reach;
@@ -100,6 +100,11 @@ impl Supervisor {
                 Some(Role::Hook(id)) => self.hook(now, pid, id),
                 Some(Role::SurvivorScan) => self.survivor_scan(now, pid),
                 Some(Role::ReadyFileWriter) => self.ready_file_writer(pid),
+                Some(Role::Deputy) => {
+                    if let Some(status) = self.helper(pid) {
+                        self.effects.deputy.ended(status);
+                    }
+                }
                 Some(Role::TerminalHolder) => drop(self.helper(pid)),
                 None => {}
             }
@@ -175,8 +180,11 @@ impl Supervisor {
         reap::reap(pid);
         self.effects.children.forget(pid);
         // Its last lines are recorded before its end.
-        let failure = self.effects.attempts.ended(id);
+        let (failure, said) = self.effects.attempts.ended(id);
         record(Kin::Hook, pid, status);
+        if id.phase == HookPhase::Drained {
+            self.effects.drain.looked(id.index, status, said);
+        }
         let why = failure.and_then(|it| attempts::explain(&self.effects.config, id, it));
         if self.machine.awaits_probe(id) && !(failure.is_none() && status.success()) {
             attempts::probe_ended(&self.effects.config, id, status, why);

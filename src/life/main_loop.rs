@@ -42,6 +42,8 @@ struct Inbox {
     source: Source,
     waiter: Waiter,
     incoming: Vec<Incoming>,
+    /// The last wait has shown that the signalfd can be read.
+    readable: bool,
     /// When a signal last skipped the batch read.
     skipped: Time,
 }
@@ -50,6 +52,7 @@ impl Inbox {
     /// Waits for a descriptor or until `until`. Where only signals can come, waiting and reading are one system call.
     fn wait(&mut self, effects: &Effects, until: Option<Time>) {
         self.incoming.clear();
+        self.readable = false;
         let now = clock::now();
         let read = effects.pipes().chain(effects.files.fds()).map(|fd| (fd, Want::Read));
         let mut others = read.chain(effects.observer.fds()).peekable();
@@ -60,6 +63,7 @@ impl Inbox {
         }
         deadman::round_ends();
         self.waiter.wait(others.chain([(self.source.as_fd(), Want::Read)]), until, now);
+        self.readable = self.waiter.is_last_ready();
         // A life with nothing but signals does nothing that could hang, and saves the system calls.
         effects.dead_man.watch_round(clock::now());
     }
@@ -69,7 +73,12 @@ impl Inbox {
         if !self.incoming.first().is_some_and(|only| skips_the_batch(only, machine))
             || now.since(self.skipped) <= ALONE
         {
-            return self.source.read(&mut self.incoming);
+            self.source.read(&mut self.incoming);
+            if self.readable && self.incoming.is_empty() {
+                // read(2) was refused.
+                self.incoming.extend(self.source.wait(Some(now), now));
+            }
+            return;
         }
         self.skipped = now;
     }
@@ -94,7 +103,7 @@ impl Supervisor {
             machine,
             effects,
             reaper: Reaper::default(),
-            inbox: Inbox { source, waiter: Waiter::default(), incoming, skipped },
+            inbox: Inbox { source, waiter: Waiter::default(), incoming, readable: false, skipped },
             actions: Vec::with_capacity(BATCH),
         }
     }
@@ -257,6 +266,7 @@ impl Supervisor {
                     App::leave_directory(&self.effects.config);
                 }
                 self.handle(now, Event::AppExecuted);
+                self.effects.deputy.meet(self.effects.app.pid(), &self.effects.config);
                 self.effects.dead_man.prepare();
                 return true;
             }
@@ -268,8 +278,9 @@ impl Supervisor {
 }
 
 impl Effects {
-    /// Brings the line at the terminal, the files and the observer up to date.
+    /// Sends what was refused, and brings the line at the terminal, the files and the observer up to date.
     fn refresh(&mut self, machine: &Machine) {
+        self.send_refused();
         if let Some(live) = &mut self.live {
             let foreground = self.terminal.front(self.app.group());
             let progress = foreground.and_then(|ours| progress::of(machine, ours));

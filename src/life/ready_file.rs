@@ -2,13 +2,12 @@
 //! PID 1.
 
 use std::ffi::{CString, OsStr};
-use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
 use super::background_write::exit_code;
 use super::children::{Children, Role};
@@ -16,6 +15,7 @@ use crate::account::journal;
 use crate::cli::OptionId;
 use crate::config::Config;
 use crate::sys::launch::spawn::{self, Setup, Task};
+use crate::sys::safe_path::{self, Last, Place};
 use crate::types::Status;
 
 /// The file, and whether it is to exist.
@@ -36,9 +36,10 @@ impl ReadyFile {
         let Some(path) = config.ready_file.clone() else { return Ok(None) };
         let file = ReadyFile { path, wanted: false, exists: false };
         let (shown, source) = (file.path().display(), config.source_of(OptionId::ReadyFile));
-        match fs::remove_file(file.path()) {
+        match remove(file.path()) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(format!(
-                "unable to remove {shown} ({source}): {error}; name a file that can be made and removed"
+                "unable to remove {shown} ({source}): {}; name a file that can be made and removed",
+                safe_path::reason(&error).map_or_else(|| error.to_string(), str::to_owned)
             )),
             // The name of a file alone has an empty parent: the working directory, which exists.
             Err(_)
@@ -72,7 +73,7 @@ impl ReadyFile {
         }
         self.exists = self.wanted;
         let (path, wanted) = (self.path(), self.wanted);
-        let call = || exit_code(if wanted { make(path) } else { fs::remove_file(path) });
+        let call = || exit_code(if wanted { make(path) } else { remove(path) });
         match spawn::spawn(Task::Call(&call), &Setup::CLEAN) {
             Ok(child) => children.add(child.pid, Role::ReadyFileWriter),
             // The file must not stay because a limit of processes is reached. That the file system hangs as
@@ -93,7 +94,9 @@ impl ReadyFile {
             Status::Code(0) => {}
             Status::Code(errno) => {
                 let verb = if self.exists { "make" } else { "remove" };
-                let why = Errno::from_raw(i32::from(errno)).desc();
+                let errno = i32::from(errno);
+                let why = safe_path::reason(&io::Error::from_raw_os_error(errno))
+                    .unwrap_or(Errno::from_raw(errno).desc());
                 let path = self.path().display();
                 journal::warn(format!("unable to {verb} {path}: {why}; going on"));
             }
@@ -104,8 +107,13 @@ impl ReadyFile {
     }
 }
 
-/// Never follows a link: in a directory that the app can write, a link could name any file.
+/// Never follows a link that another user may have made: in a directory that the app can write, a link could name any
+/// file.
 fn make(path: &Path) -> io::Result<()> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    OpenOptions::new().create(true).append(true).custom_flags(flags).open(path).map(drop)
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_NONBLOCK;
+    Place::find(path, Last::Keep)?.open(flags, 0o666).map(drop)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    Place::find(path, Last::Keep)?.remove()
 }

@@ -26,7 +26,7 @@ use crate::sys::launch::spawn::Program;
 use crate::sys::launch::{EarlyApp, Inherited};
 use crate::sys::notify::watchdog_from_environment;
 use crate::sys::signals::{Disposition, Source};
-use crate::sys::{fd, process, signals, tty};
+use crate::sys::{fd, process, safe_path, signals, tty};
 use crate::types::{Pid, Signal};
 
 /// Runs the app to its end, and graceinit with it.
@@ -92,6 +92,9 @@ fn prepare(
         surroundings.jitter = u64::from_ne_bytes(process::random());
     }
     plan_names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
+    if !config.drained.is_empty() {
+        plan_names::set_words(config.drained.iter().map(|word| word.text.clone()).collect());
+    }
     waiting::set(&awaited(&config), config.drain.is_some());
     let observer = Observer::new(listeners(&config)?, None).with_checks(checks(&config));
     let ready_file = ReadyFile::open(&config)?;
@@ -107,6 +110,7 @@ fn prepare(
         children: Default::default(),
         attempts: Default::default(),
         asking: Default::default(),
+        deputy: Default::default(),
         survivors: Default::default(),
         deaths: Default::default(),
         terminal: JobControl::new(terminal, config.plan.session),
@@ -169,8 +173,9 @@ fn awaited(config: &Config) -> Vec<(&str, String)> {
 fn listeners(config: &Config) -> Result<Vec<Listener>, String> {
     let open = |address| {
         Listener::open(address).map_err(|error| {
+            let why = safe_path::reason(&error).map_or_else(|| error.to_string(), str::to_owned);
             let source = config.source_of(OptionId::Listen);
-            format!("unable to listen on {address} ({source}): {error}; name another one")
+            format!("unable to listen on {address} ({source}): {why}; name another one")
         })
     };
     config.listen.iter().map(open).collect()

@@ -197,7 +197,10 @@ fn run(helpers: &[Pid]) -> u8 {
             return 1;
         }
     }
-    if found.len() > MOST && writeln!(out, "+{}", found.len() - MOST).is_err() {
+    // Of a hidden process there is nothing to record, but it is there.
+    let hidden = found.iter().take(MOST).filter(|process| process.started == tree::HIDDEN);
+    let more = hidden.count() + found.len().saturating_sub(MOST);
+    if more > 0 && writeln!(out, "+{more}").is_err() {
         return 1;
     }
     0

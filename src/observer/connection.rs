@@ -41,6 +41,11 @@ impl Default for Limits {
     }
 }
 
+/// The answer to a request that names another host.
+const FOREIGN_HOST: &str = "this address answers only requests whose Host is localhost or a loopback address, so that no \
+                            web page can read it by DNS rebinding; set the header to Host: localhost, or choose \
+                            another address with --listen\n";
+
 /// What the connection is waiting for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Doing {
@@ -61,6 +66,8 @@ enum Doing {
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,
+    /// It came in through an address that only this host can reach, so only requests for this host are answered.
+    local: bool,
     doing: Doing,
     /// Since when. One more byte of a slow client does not change it.
     since: Time,
@@ -89,9 +96,10 @@ pub(super) struct Turn {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, now: Time) -> Connection {
+    pub(super) fn new(stream: Stream, local: bool, now: Time) -> Connection {
         Connection {
             stream,
+            local,
             doing: Doing::Request,
             since: now,
             input: Vec::new(),
@@ -210,7 +218,10 @@ impl Connection {
                 self.last = true;
             }
             Parsed::Request(request) => {
-                let Some(answer) = handler(&request) else {
+                let refused = self.local && !request.for_this_host;
+                let answer =
+                    if refused { Some(http::text(403, FOREIGN_HOST)) } else { handler(&request) };
+                let Some(answer) = answer else {
                     if self.doing != Doing::Check {
                         self.change(Doing::Check, now);
                     }

@@ -30,10 +30,10 @@ use health::Checks;
 use crate::account::document::Account;
 use crate::account::incident::Incident;
 use crate::account::{journal, report};
-use crate::sys::clock;
 use crate::sys::fd::Read;
-use crate::sys::helper::{End, Given, Helper, Sent};
+use crate::sys::helper::{self, End, Given, Helper, Sent};
 use crate::sys::poll::Want;
+use crate::sys::{clock, process, safe_path};
 use crate::types::{Pid, Time};
 
 /// The time between two starts, doubled each time an observer dies young.
@@ -56,6 +56,9 @@ const UNTAKEN: usize = 4096;
 /// The size of a document that fits into any socket's buffer.
 const SHORT: usize = 2048;
 
+/// The message of an observer that could not give up the user root.
+const STILL_ROOT: [u8; 1] = [0];
+
 /// PID 1's side: starts the observer, sends it the state, and restarts it. Never waits, never fails.
 pub struct Observer {
     listeners: Vec<Listener>,
@@ -75,6 +78,8 @@ pub struct Observer {
     pause: Duration,
     /// A failed start was logged.
     warned: bool,
+    /// It was logged that the observer could not change its user.
+    warned_of_root: bool,
     /// The "not ready" answers that former observers counted, and those of the present one.
     answered: (u32, u32),
 }
@@ -118,6 +123,7 @@ impl Observer {
             earliest: Time::default(),
             pause: PAUSE,
             warned: false,
+            warned_of_root: false,
             answered: (0, 0),
         }
     }
@@ -189,7 +195,11 @@ impl Observer {
             // read /proc.
             files: (self.limits.connections + self.checks.count() + keep.len() + 6) as u64,
         };
+        let was_root = process::own_uid() == 0;
         let work = || {
+            if was_root && process::own_uid() == 0 {
+                theirs.send(&STILL_ROOT);
+            }
             let account = journal::read(Account::clone).unwrap_or_default();
             serve(
                 &self.listeners,
@@ -316,7 +326,7 @@ impl Observer {
         let State::Up { link, stale, .. } = &self.state else { return None };
         let stale = *stale;
         let before = self.answered;
-        let mut ended = false;
+        let (mut ended, mut still_root) = (false, false);
         let mut message = [0; 5];
         for _ in 0..ROUND {
             match link.receive(&mut message) {
@@ -325,6 +335,7 @@ impl Observer {
                     let [a, b, c, d, _] = message;
                     self.answered.1 = u32::from_ne_bytes([a, b, c, d]);
                 }
+                Read::Bytes(1) if message[..1] == STILL_ROOT => still_root = true,
                 Read::Bytes(_) => {}
                 Read::Empty => break,
                 Read::End => {
@@ -332,6 +343,18 @@ impl Observer {
                     break;
                 }
             }
+        }
+        if still_root && !self.warned_of_root {
+            self.warned_of_root = true;
+            let why = if safe_path::is_mapped(helper::NOBODY.0) {
+                "the change was refused. Is CAP_SETUID missing?"
+            } else {
+                "this user namespace has no such user; map more users into it."
+            };
+            journal::warn(format!(
+                "unable to run the observer as user {}: {why} It keeps user 0, without capabilities",
+                helper::NOBODY.0
+            ));
         }
         let changed = self.answered != before;
         if ended {

@@ -206,6 +206,14 @@ pub fn exists(pid: Pid) -> bool {
     is_there(pid.0)
 }
 
+/// Whether this process may signal `pid`. True if there is no such process.
+pub fn may_signal(pid: Pid) -> bool {
+    // Signal 0 only checks.
+    // SAFETY: plain numbers.
+    let result = unsafe { libc::kill(pid.0, 0) };
+    result == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EPERM)
+}
+
 /// Whether a process is in this process group, zombies included.
 pub fn group_exists(group: Pid) -> bool {
     is_there(-group.0)

@@ -1,7 +1,9 @@
 //! Faults of graceinit itself, which builds for development make on request: a panic, memory that is refused, a main
 //! loop that hangs. The app is asked to stop, has its time, and its exit code counts.
 
-use crate::support::{Fault, Launch, Outcome, Room, Run, sys};
+use std::process::Command;
+
+use crate::support::{Fault, Launch, Outcome, Room, Run, need, proc, sys};
 use crate::{both_rooms, ensure, ensure_eq};
 
 /// graceinit with this fault.
@@ -149,6 +151,28 @@ fn a_log_beyond_the_limit_of_file_sizes(room: Room) -> Outcome {
     Ok(())
 }
 
+/// The signals are read all the same.
+fn a_signalfd_that_cannot_be_read(room: Room) -> Outcome {
+    if !need::program("/usr/bin/strace") {
+        return Ok(());
+    }
+    // With a descriptor besides the signalfd: the loop waits with ppoll(2).
+    let launch = Launch::graceinit(room).flags("--grace 20s --grace-max 30s");
+    let mut run = launch.app("block ready echo=TERM:3").start()?;
+    run.ready()?;
+    let pid = run.init()?;
+    let mut tracer = Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "-e", "inject=read:error=EAGAIN", "-p", &pid.to_string()])
+        .spawn()?;
+    proc::poll("the tracer", || (proc::status_field(pid, "TracerPid")? != "0").then_some(()))?;
+    run.signal("USR1")?;
+    run.out.expect("got USR1 ")?;
+    run.signal("TERM")?;
+    run.exits(3)?;
+    tracer.wait()?;
+    Ok(())
+}
+
 /// The heap may not grow any more, while an account is kept.
 fn a_heap_that_cannot_grow(room: Room) -> Outcome {
     for limit in [libc::RLIMIT_DATA, libc::RLIMIT_AS] {
@@ -178,9 +202,8 @@ fn a_heap_that_cannot_grow(room: Room) -> Outcome {
 fn no_more_memory(run: &Run, resource: libc::__rlimit_resource_t) -> Outcome {
     let option = if resource == libc::RLIMIT_AS { "--as" } else { "--data" };
     let pid = run.init()?.to_string();
-    let status = std::process::Command::new("prlimit")
-        .args(["--pid", &pid, &format!("{option}=4096:")])
-        .status()?;
+    let status =
+        Command::new("prlimit").args(["--pid", &pid, &format!("{option}=4096:")]).status()?;
     match status.success() {
         true => Ok(()),
         false => Err(Fault::new(format!("prlimit: {status}"))),
@@ -196,5 +219,6 @@ both_rooms!(
     a_loop_that_hangs_when_a_stop_is_requested,
     memory_that_never_comes,
     a_log_beyond_the_limit_of_file_sizes,
+    a_signalfd_that_cannot_be_read,
     a_heap_that_cannot_grow,
 );

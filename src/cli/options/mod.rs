@@ -143,6 +143,7 @@ pub enum OptionId {
     DrainMax,
     DrainQuiet,
     DrainOwed,
+    Drained,
     Listen,
     MetricsFile,
     Report,
