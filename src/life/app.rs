@@ -137,16 +137,17 @@ impl App {
         let dispositions = [(Signal::CHLD, self.signals.child_signal)];
         let (pipe, line) = match ready_number(config) {
             Some(number) => {
-                let (pipe, line) = ReadyPipe::open()
-                    .map_err(|error| format!("unable to make a pipe for --ready fd: {error}"))?;
+                let (pipe, line) = ReadyPipe::open().map_err(|error| {
+                    let hint = limit_hint(&error);
+                    format!("unable to make a pipe for --ready fd: {error}{hint}")
+                })?;
                 (Some(pipe), Some((line, number)))
             }
             None => (None, None),
         };
         self.ready_pipe = pipe;
-        let not_started = |error: io::Error| {
-            format!("unable to start {name}: {error}; is a limit of processes or memory reached?")
-        };
+        let not_started =
+            |error: io::Error| format!("unable to start {name}: {error}{}", limit_hint(&error));
         if let Some(user) = &config.user {
             give_stdio(user.uid);
         }
@@ -273,6 +274,19 @@ fn ready_number(config: &Config) -> Option<i32> {
         When::Fd(number) => Some(number),
         When::Notify | When::Signal(_) | When::After(_) | When::Probe(_) => None,
     })
+}
+
+/// Which limit a failed start has met, and what to do.
+pub fn limit_hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => "; raise the limit of open files (ulimit -n, RLIMIT_NOFILE)",
+        Some(libc::ENFILE) => "; raise the system's limit of open files (fs.file-max)",
+        Some(libc::EAGAIN) => "; raise the limit of processes (ulimit -u, pids.max of the cgroup)",
+        Some(libc::ENOMEM) => {
+            "; memory or its limit is used up (memory.max of the cgroup, ulimit -v)"
+        }
+        _ => "",
+    }
 }
 
 /// Logs that a signal could not be sent.

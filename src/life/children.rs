@@ -15,8 +15,6 @@ pub enum Role {
     SurvivorScan,
     /// Sends signals as another user (`deputy`).
     Deputy,
-    /// Makes or removes the ready file.
-    ReadyFileWriter,
     /// Was in the terminal's foreground while graceinit gave the terminal up. Ends at once.
     TerminalHolder,
 }

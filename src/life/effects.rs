@@ -156,7 +156,7 @@ impl Effects {
             }
             Action::SetReady(ready) => {
                 if let Some(file) = &mut self.ready_file {
-                    file.set(ready, &mut self.children);
+                    file.set(ready);
                 }
                 self.manager.set_ready(ready, now);
             }
@@ -396,7 +396,8 @@ impl Effects {
             let awaited = Awaited::Condition(id.index);
             journal::answered(awaited, &format!("unable to start the probe: {error}"));
         }
-        journal::warn(format!("unable to start the hook {}: {error}", plan_names::hook(id)));
+        let hint = app::limit_hint(&error);
+        journal::warn(format!("unable to start the hook {}: {error}{hint}", plan_names::hook(id)));
         Some(Event::HookNotStarted(id))
     }
 
@@ -435,8 +436,13 @@ impl Effects {
 
     /// The helpers: children that are no part of the tree. A signal to all processes spares them.
     fn helpers(&self) -> impl Iterator<Item = Pid> + '_ {
+        let ready_file = self.ready_file.as_ref().and_then(ReadyFile::pid);
         let helpers = self.observer.pid().into_iter().chain(stderr::helper());
-        helpers.chain(self.files.pids()).chain(self.notify.pids()).chain(self.asking.helper())
+        helpers
+            .chain(self.files.pids())
+            .chain(self.notify.pids())
+            .chain(self.asking.helper())
+            .chain(ready_file)
     }
 
     /// Every process that graceinit has started but the app.
@@ -495,6 +501,7 @@ impl Effects {
             .chain(self.files.owned())
             .chain(self.notify.owned())
             .chain(stderr::own())
+            .chain(self.ready_file.as_ref().and_then(ReadyFile::owned))
             .chain(self.manager.socket().map(AsFd::as_fd))
     }
 
@@ -502,8 +509,10 @@ impl Effects {
     pub(super) fn next_wakeup(&self) -> Option<Time> {
         let live = self.live.as_ref().and_then(Live::due);
         let asking = self.asking.next_wakeup();
+        let ready_file = self.ready_file.as_ref().and_then(ReadyFile::due);
         let (observer, manager) = (self.observer.due(), self.manager.next_wakeup());
-        let dues = [observer, manager, self.files.due(), self.notify.due(), live, asking];
+        let dues =
+            [observer, manager, self.files.due(), self.notify.due(), live, asking, ready_file];
         dues.into_iter().flatten().min()
     }
 }

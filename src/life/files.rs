@@ -290,6 +290,8 @@ struct Kept<C> {
     next: Option<Time>,
     /// The warning that it cannot be written has been logged.
     complained: bool,
+    /// No child could be started for the last write.
+    childless: bool,
 }
 
 impl<C: Content> Kept<C> {
@@ -301,6 +303,7 @@ impl<C: Content> Kept<C> {
             last,
             next: None,
             complained: false,
+            childless: false,
         }
     }
 
@@ -319,8 +322,12 @@ impl<C: Content> Kept<C> {
     fn begin(&mut self, now: Time) {
         (self.last, self.next) = (now, None);
         let file = &self.file;
-        if let Err(error) = self.write_process.start(file.fd(), &|| file.write()) {
-            self.complain(Some(reason(&error)));
+        let started = self.write_process.start(file.fd(), &|| file.write());
+        self.childless = started.is_err();
+        if let Err(error) = started {
+            log::debug!("unable to start the child that writes {}: {error}", shown(file.path()));
+            // No write is lost while the app runs: the next change writes all of it.
+            self.want(now.after(PAUSE));
         }
     }
 
@@ -370,6 +377,12 @@ impl<C: Content> Kept<C> {
         if self.write_process.is_busy() {
             self.complain(Some("the write takes too long".to_owned()));
             self.write_process.abandon();
+        }
+        if self.childless {
+            // A limit of processes is reached. That the file system hangs as well is less likely, and the dead-man
+            // timer of the stop ends the wait.
+            let done = self.file.write();
+            self.complain(done.err().map(|error| reason(&error)));
         }
     }
 

@@ -184,7 +184,7 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, String> {
 /// Takes charge of signals and of orphans. Returns how SIGCHLD was handled before.
 fn take_charge() -> Result<(Source, Disposition), String> {
     let source = Source::open().map_err(|error| {
-        format!("unable to open a signalfd: {error}; raise the limit of open files")
+        format!("unable to open a signalfd: {error}; raise the limit of open files (ulimit -n)")
     })?;
     // With SIGCHLD inherited as ignored, the kernel would discard every exit status.
     let child_signal = signals::set_disposition(Signal::CHLD, Disposition::Default);

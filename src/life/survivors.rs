@@ -2,7 +2,7 @@
 //! child a moment before SIGKILL. PID 1 must not read this itself: reading /proc/PID/cmdline waits for a lock of that
 //! process, and a process that hangs may hold it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -256,7 +256,7 @@ fn one_line(words: &[u8]) -> String {
 
 /// The inodes of the TCP connections in each network namespace.
 #[derive(Default)]
-struct Sockets(HashMap<Option<PathBuf>, Option<HashSet<u64>>>);
+struct Sockets(BTreeMap<Option<PathBuf>, Option<BTreeSet<u64>>>);
 
 impl Sockets {
     /// The number of a process's open TCP connections; `None` without permission to see them.
@@ -285,8 +285,8 @@ impl Sockets {
 }
 
 /// proc_pid_net(5): the fourth column is the state (0A: listening), the tenth the inode.
-fn connections(dir: &std::path::Path) -> Option<HashSet<u64>> {
-    let mut found = HashSet::new();
+fn connections(dir: &std::path::Path) -> Option<BTreeSet<u64>> {
+    let mut found = BTreeSet::new();
     for table in ["net/tcp", "net/tcp6"] {
         // Without IPv6 the second table does not exist.
         let text = match fs::read_to_string(dir.join(table)) {

@@ -44,6 +44,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(900);
 const ADULT: Duration = Duration::from_secs(10);
 /// Its socket closes a moment before it can be reaped. The time until the next attempt to reap it, doubled each time.
 const DYING: Duration = Duration::from_millis(1);
+/// An observer that has not taken its messages for this long hangs.
+const HANGS: Duration = Duration::from_secs(5);
 /// The longest wait for its end when graceinit exits.
 const LEAVING: Duration = Duration::from_millis(100);
 /// The most messages that are taken in one round. There is at most one per answered probe.
@@ -94,6 +96,8 @@ enum State {
         since: Time,
         /// The last snapshot found no room.
         stale: bool,
+        /// When the oldest message was sent that it may not have taken.
+        sent: Option<Time>,
     },
     /// It was killed or has exited, and is not reaped yet.
     Dying { child: Helper, next: Time, pause: Duration },
@@ -165,7 +169,7 @@ impl Observer {
                 self.sent = journal::changes();
                 self.next = now.after(BETWEEN);
                 self.longest = copy::LONGEST;
-                self.state = State::Up { child, link, since: now, stale: false };
+                self.state = State::Up { child, link, since: now, stale: false, sent: None };
             }
             Err(error) => {
                 if !self.warned {
@@ -239,9 +243,13 @@ impl Observer {
     }
 
     fn send(&mut self) {
-        if let State::Up { child, link, stale, .. } = &mut self.state {
+        self.notice_hang();
+        if let State::Up { child, link, stale, sent, .. } = &mut self.state {
             match link.send(&self.snapshot.message()) {
-                Sent::Yes => *stale = false,
+                Sent::Yes => {
+                    *stale = false;
+                    sent.get_or_insert_with(clock::now);
+                }
                 Sent::Full => *stale = true,
                 // The next observer begins with this snapshot.
                 Sent::Lost | Sent::TooLong => child.kill(),
@@ -249,8 +257,35 @@ impl Observer {
         }
     }
 
+    /// Kills an observer that has taken no message for long, which `read` then notices: it runs in circles, or waits in
+    /// the kernel. Looked at when the loop is awake anyway, so it costs no wake-up; at the latest the first message
+    /// of a stop finds it out.
+    fn notice_hang(&mut self) {
+        let State::Up { child, link, sent: sent @ Some(_), .. } = &mut self.state else { return };
+        let now = clock::now();
+        if !sent.is_some_and(|sent| now.since(sent) >= HANGS) {
+            return;
+        }
+        if link.untaken() == 0 {
+            *sent = None;
+            return;
+        }
+        journal::warn("the observer does not take its messages: killing it; a new one is started");
+        child.kill();
+        // Once is enough.
+        *sent = None;
+    }
+
+    /// PID 1 did not run for a while, and the observer may not have run either.
+    pub fn stood_still(&mut self, now: Time) {
+        if let State::Up { sent: Some(sent), .. } = &mut self.state {
+            *sent = now;
+        }
+    }
+
     /// Sends the account, if it has changed and its time has come. Called once per round of the main loop, at the end.
     pub fn feed(&mut self) {
+        self.notice_hang();
         let changes = journal::changes();
         if changes == self.sent || !matches!(self.state, State::Up { .. }) {
             return;
@@ -281,10 +316,13 @@ impl Observer {
         if self.is_behind() {
             return false;
         }
-        let State::Up { link, .. } = &self.state else { return true };
+        let State::Up { link, sent, .. } = &mut self.state else { return true };
         document.insert(0, copy::KIND);
         match link.send(&document) {
-            Sent::Yes => true,
+            Sent::Yes => {
+                sent.get_or_insert(now);
+                true
+            }
             // `read` notices that it has exited; a lack of memory may pass.
             Sent::Full | Sent::Lost => false,
             // net.core.wmem_max may be small: send as much as fits.

@@ -4,7 +4,7 @@
 //! /proc/PID/task/TID/children would be quicker, but needs CONFIG_PROC_CHILDREN, which not every kernel has. It shows
 //! what the list of /proc hides, and is used for that.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::io::Write;
 use std::mem::MaybeUninit;
@@ -187,8 +187,8 @@ pub fn descendants(except: &[Pid]) -> Option<Vec<Process>> {
 
 /// The same for another process.
 pub fn descendants_of(root: Pid, except: &[Pid]) -> Option<Vec<Process>> {
-    let mut children: HashMap<Pid, Vec<Process>> = HashMap::new();
-    let mut seen = HashSet::new();
+    let mut children: BTreeMap<Pid, Vec<Process>> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     let listed = scan(|process| {
         seen.insert(process.pid);
         children.entry(process.parent).or_default().push(process);
@@ -223,8 +223,8 @@ pub const HIDDEN: u64 = 0;
 /// (CONFIG_PROC_CHILDREN).
 fn add_unlisted(
     root: Pid,
-    children: &mut HashMap<Pid, Vec<Process>>,
-    seen: &mut HashSet<Pid>,
+    children: &mut BTreeMap<Pid, Vec<Process>>,
+    seen: &mut BTreeSet<Pid>,
 ) -> Option<()> {
     let proc = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY)?;
     if !is_our_proc(proc.0) {

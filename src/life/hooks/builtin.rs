@@ -58,6 +58,12 @@ pub fn run(action: &Builtin, given: &Given) -> u8 {
         Builtin::Write(path, text) => in_file("write to", path, |path| {
             let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
             Place::find(path, Last::Follow)?.open(flags, 0)?.write_all(text)
+        })
+        .map_err(|error| match fs::metadata(OsStr::from_bytes(path.to_bytes())) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+                format!("{error}; write: creates no file, make it before (touch:PATH makes an empty one)")
+            }
+            Ok(_) | Err(_) => error,
         }),
         Builtin::Wait(target) => wait(target, given.kill_at),
         Builtin::Connect(_) | Builtin::Exists(_) | Builtin::Answers(_) | Builtin::Metric(_) => {
