@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::account::document;
-use crate::account::text::{cut, printable};
+use crate::account::text::cut;
 use crate::sys::dial;
 use crate::sys::listen::{Address, Stream};
 use crate::sys::poll::Want;
 use crate::types::Time;
+use crate::types::text::printable;
 
 /// An answer is given to all clients that ask within this time.
 const SHARED: Duration = Duration::from_secs(1);

@@ -330,8 +330,7 @@ pub const OPTIONS: &[Opt] = &[
         "GRACEINIT_HEALTH",
         Kind::Many(text("WHEN")),
         Group::Ready,
-        "What /readyz, /servez and --probe ready ask the app once it is ready: http://127.0.0.1:PORT/PATH, tcp:PORT, \
-         unix:PATH, file:PATH. All must hold",
+        "What /readyz and /servez ask an app that is ready: http://127.0.0.1:PORT/PATH, tcp:PORT, unix:PATH, file:PATH",
     ),
     long(
         OptionId::Live,
@@ -355,8 +354,7 @@ pub const OPTIONS: &[Opt] = &[
         "GRACEINIT_DRAIN",
         Kind::List(number("PORT,...|auto")),
         Group::Drain,
-        "Wait, before the stop signal, until the connections of these ports and Unix sockets (unix:PATH) are closed or \
-         idle; auto: those that the app listens on [default: off]",
+        "Wait until the connections of these ports and Unix sockets (unix:PATH) are idle; auto: all that the app has",
     )
     .common("wait for the connections of these ports first"),
     long(
