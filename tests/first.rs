@@ -131,6 +131,8 @@ fn an_app_that_cannot_be_executed_ends_graceinit_with_the_reason() -> Outcome {
     let library = place.file("library", b"\x7fELF\0", 0o755);
     let script_line = format!("{} a b c\n", script.display());
     let no_directory = format!("{}/app", data.display());
+    let windows = place.file("windows", "#!/bin/sh\r\nexit 3\r\n", 0o755).display().to_string();
+    let foreign = place.file("foreign", "#!/nowhere/sh\nexit 3\n", 0o755).display().to_string();
     for build in builds() {
         for (app, code, stdout, stderr) in [
             (script.to_str().unwrap_or_default(), 0, script_line.as_str(), ""),
@@ -138,6 +140,8 @@ fn an_app_that_cannot_be_executed_ends_graceinit_with_the_reason() -> Outcome {
             (data.to_str().unwrap_or_default(), 126, "", "Permission denied"),
             (library.to_str().unwrap_or_default(), 126, "", "Exec format error"),
             ("/nowhere/app", 127, "", "No such file"),
+            (&windows, 127, "", "windows ends in CR LF"),
+            (&foreign, 127, "", "foreign is there, but not the interpreter"),
             ("nowhere", 127, "", "it is in no directory of PATH"),
             (no_directory.as_str(), 127, "", "Not a directory"),
         ] {

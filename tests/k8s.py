@@ -32,7 +32,7 @@ def schema_faults(document):
 
 
 def templates(documents):
-    return [d["spec"]["template"] for d in documents if d["kind"] in ("Deployment", "StatefulSet")]
+    return [d["spec"]["template"] for d in documents if d["kind"] in ("Deployment", "StatefulSet", "Job")]
 
 
 def variables(container):
@@ -104,6 +104,33 @@ def selectors(documents):
                 yield f"Service {service['metadata']['name']}: no port {port['targetPort']}"
 
 
+def exit_codes(documents):
+    """What the API server demands of rules about exit codes, and no schema knows (kubernetes.io, "Jobs: Pod failure
+    policy", "Pod Lifecycle: Individual container restart policy and rules")."""
+    for job in (d for d in documents if "podFailurePolicy" in d.get("spec", {})):
+        pod = job["spec"]["template"]["spec"]
+        if pod.get("restartPolicy") != "Never":
+            yield "a podFailurePolicy needs a pod with restartPolicy: Never"
+        names = {container["name"] for container in pod["containers"]}
+        for rule in job["spec"]["podFailurePolicy"]["rules"]:
+            if rule["action"] not in ("FailJob", "FailIndex", "Ignore", "Count"):
+                yield f"podFailurePolicy: {rule['action']} is no action"
+            named = rule.get("onExitCodes", {}).get("containerName")
+            if named not in names | {None}:
+                yield f"podFailurePolicy: there is no container {named}"
+    for container in (c for t in templates(documents) for c in t["spec"]["containers"]):
+        rules = container.get("restartPolicyRules", [])
+        if rules and "restartPolicy" not in container:
+            yield f"{container['name']}: restartPolicyRules need a restartPolicy of the container"
+        # graceinit's own codes, and the one that it was told.
+        env = variables(container)
+        told = {int(env[name]) for name in ("GRACEINIT_GRACE_EXIT", "GRACEINIT_OOM_EXIT") if name in env}
+        policies = [d["spec"].get("podFailurePolicy", {}).get("rules", []) for d in documents if "spec" in d]
+        codes = [r["exitCodes"] for r in rules] + [r["onExitCodes"] for p in policies for r in p if "onExitCodes" in r]
+        for code in {value for code in codes for value in code["values"]} - {124, 125, 126, 127, 137} - told:
+            yield f"{container['name']}: {code} is not a code of graceinit"
+
+
 def faults(documents):
     for document in documents:
         yield from schema_faults(document)
@@ -111,6 +138,7 @@ def faults(documents):
 
 def misfits(documents):
     yield from selectors(documents)
+    yield from exit_codes(documents)
     for template in templates(documents):
         yield from scrapes(template)
     for pod in (t["spec"] for t in templates(documents)):

@@ -46,7 +46,7 @@ fn manifests() -> Outcome<Vec<(String, String)>> {
         let path = entry?.path();
         all.push((path.display().to_string(), fs::read_to_string(&path)?));
     }
-    ensure!(all.len() >= 3, "where are they: {all:?}");
+    ensure!(all.len() >= 4, "where are they: {all:?}");
     // The blocks that are whole; the others are fragments.
     let doc = fs::read_to_string(root().join("docs/kubernetes.md"))?;
     let blocks = doc.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
@@ -140,7 +140,32 @@ fn a_wrong_manifest_is_refused() -> Outcome {
         return Ok(());
     }
     let place = Place::new();
-    let whole = fs::read_to_string(root().join("packaging/k8s/web.yaml"))?;
+    let web = fs::read_to_string(root().join("packaging/k8s/web.yaml"))?;
+    let job = fs::read_to_string(root().join("packaging/k8s/job.yaml"))?;
+    for (right, wrong, complaint) in [
+        ("restartPolicyRules:", "restartPolicyRule:", "'restartPolicyRule' was unexpected"),
+        ("exitCodes: { operator", "exitCodes: { operators", "operator"),
+        (
+            "      restartPolicy: Never\n      terminationGrace",
+            "      terminationGrace",
+            "needs a pod with",
+        ),
+        (
+            "          restartPolicy: Never\n          restartPolicyRules",
+            "          restartPolicyRules",
+            "need a restartPolicy",
+        ),
+        ("action: FailJob", "action: FailJobs", "FailJobs"),
+        ("containerName: import", "containerName: export", "no container export"),
+        ("values: [124]", "values: [123]", "123 is not a code of graceinit"),
+        ("value: \"99\"", "value: \"98\"", "99 is not a code of graceinit"),
+    ] {
+        ensure!(job.contains(right), "job.yaml has no {right:?}");
+        let judged = judge(&place, &job.replace(right, wrong))?;
+        let err = text(&judged.stderr);
+        ensure_eq!(judged.status.code(), Some(1), "{wrong}: {err}");
+        ensure!(err.contains(complaint), "{wrong}: no {complaint:?} in {err}");
+    }
     for (right, wrong, complaint) in [
         ("readinessProbe:", "readynessProbe:", "'readynessProbe' was unexpected"),
         ("maxSurge: 1", "maxSurge: [1]", "maxSurge"),
@@ -155,8 +180,8 @@ fn a_wrong_manifest_is_refused() -> Outcome {
         ("value: /dev/termination-log", "value: /dev/termination", "the kubelet looks at"),
         ("FallbackToLogsOnError", "File", "before any report"),
     ] {
-        ensure!(whole.contains(right), "web.yaml has no {right:?}");
-        let judged = judge(&place, &whole.replace(right, wrong))?;
+        ensure!(web.contains(right), "web.yaml has no {right:?}");
+        let judged = judge(&place, &web.replace(right, wrong))?;
         let err = text(&judged.stderr);
         ensure_eq!(judged.status.code(), Some(1), "{wrong}: {err}");
         ensure!(err.contains(complaint), "{wrong}: no {complaint:?} in {err}");

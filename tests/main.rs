@@ -14,6 +14,7 @@ mod footprint;
 mod k8s;
 mod machine;
 mod packaging;
+mod platforms;
 mod proctree;
 mod pty;
 mod rollout;

@@ -33,7 +33,7 @@ impl Script {
     /// The tree, once it shows the script and so many children of it by their names.
     fn tree(&self, children: &[&str]) -> Outcome<(Tree, Vec<Process>)> {
         proc::poll("the script's children", || {
-            let tree = proctree::read(&[], Signal::TERM)?;
+            let (tree, _) = proctree::read(&[], Signal::TERM)?;
             let find = |name: &&str| {
                 let own = |p: &&Process| p.parent == self.pid() && *p.program == **name;
                 tree.processes.iter().find(own).cloned()
@@ -107,7 +107,8 @@ fn both_ends_of_a_pipe_and_a_fifo_are_seen() -> Outcome {
 fn what_is_excepted_is_left_out_with_all_below_it() -> Outcome {
     let script = Script::start("sleep 1000; :")?;
     script.tree(&["sleep"])?;
-    let tree = proctree::read(&[script.pid()], Signal::TERM).ok_or_else(|| Fault::new("/proc"))?;
+    let read = proctree::read(&[script.pid()], Signal::TERM);
+    let (tree, _) = read.ok_or_else(|| Fault::new("/proc"))?;
     let of_script =
         |process: &Process| process.pid == script.pid() || process.parent == script.pid();
     ensure!(!tree.processes.iter().any(of_script), "the script is there");

@@ -124,6 +124,7 @@ impl Puppet {
             "kill" | "queue" | "flood" => self.send(verb, value),
             "read" | "write" | "append" | "stdin" | "lines" | "to" => self.files(verb, value),
             "say" => self.line(value),
+            "eat" => eat(number(value)),
             "complain" => drop(sys::write(2, format!("{value}\n").as_bytes())),
             "name" => self.name = format!("{value}: "),
             "close" => sys::close(number(value) as i32),
@@ -433,9 +434,10 @@ impl Puppet {
                 file.write_all(format!("{text}\n").as_bytes()).expect(path);
             }
             "to" => {
-                // High up, so that it takes no number that the script wants to look at.
+                // High up, so that it takes no number that the script wants to look at; below the soft limit of an
+                // engine, which may be 1024.
                 let file = appending().open(value).expect(value);
-                let high = FcntlArg::F_DUPFD_CLOEXEC(1024);
+                let high = FcntlArg::F_DUPFD_CLOEXEC(1000);
                 let fd = fcntl(&file, high).expect("fcntl");
                 self.account = Some(sys::owned(fd).into());
             }
@@ -582,4 +584,11 @@ fn from_hex(text: &str) -> Vec<u8> {
         .chunks(2)
         .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).expect("hex"))
         .collect()
+}
+
+/// Takes so many MiB of memory, and writes to each page.
+fn eat(mebibytes: u64) {
+    for _ in 0..mebibytes {
+        std::mem::forget(vec![1u8; 1 << 20]);
+    }
 }

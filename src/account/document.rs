@@ -42,6 +42,9 @@ pub struct Account {
     pub phase: String,
     /// Whether the app can be sent work.
     pub ready: bool,
+    /// What the app was not ready for last: the conditions of readiness that do not hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Wait>,
     /// `graceinit 0.1.0`
     pub program: String,
     /// The beginning of the account.
@@ -56,6 +59,9 @@ pub struct Account {
     /// The processes that were still there before SIGKILL.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub survivors: Vec<Survivor>,
+    /// The processes that died of a SIGKILL which graceinit did not send, the last ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deaths: Vec<Death>,
     /// The hooks, in the order of a life.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<Hook>,
@@ -89,7 +95,7 @@ pub struct Exit {
     pub at: Span,
     /// The exit code.
     pub code: u8,
-    /// Why the app ended: `signal`, `exit`, `crash`, `deadline`, `not-ready`.
+    /// Why the app ended: `signal`, `exit`, `crash`, `deadline`, `not-ready`, `oom`.
     pub reason: String,
     /// The loop was stuck, and the dead-man timer has ended graceinit.
     #[serde(skip_serializing_if = "is_false")]
@@ -129,6 +135,12 @@ pub struct App {
     /// Its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
+    /// It has dumped core.
+    #[serde(skip_serializing_if = "is_false")]
+    pub dumped_core: bool,
+    /// The signal that ended it was forwarded so long before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<Span>,
 }
 
 /// The end of the app.
@@ -147,6 +159,42 @@ pub struct Ended {
     /// The signal that ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
+}
+
+/// A process that died of a SIGKILL which graceinit did not send.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Death {
+    /// When graceinit found it.
+    pub at: Span,
+    /// Its pid.
+    pub pid: i32,
+    /// Its role: `app`, `hook`, `orphan`.
+    pub kind: String,
+    /// Its name; empty: not known.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// `oom`: the kernel, for want of memory; `elsewhere`: neither the kernel for that nor graceinit; `unknown`.
+    pub by: String,
+    /// Why it is unknown.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// The limit of the memory of its control group, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// The most memory that its control group has used, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak: Option<u64>,
+}
+
+/// A condition of readiness that does not hold.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wait {
+    /// As it was written, or the option that it comes from; cut.
+    pub condition: String,
+    /// What the last look at it said; cut.
+    pub answer: String,
 }
 
 /// SIGKILL to everything that was left.
@@ -396,6 +444,9 @@ pub struct Counts {
     pub reaped: BTreeMap<String, u64>,
     /// How often SIGKILL was sent to everything because the budget was over.
     pub kills: u64,
+    /// Processes that the kernel has killed for want of memory, as far as graceinit has seen them die.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub oom_kills: u64,
     /// Lines of the log that were dropped.
     pub lines_dropped: u64,
 }

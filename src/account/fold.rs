@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::document::{
-    Account, Attempt, Drain, DrainSample, Ended, Entry, Exit, Held, Hook, Killed, Said, Stop,
-    Stretch, Survivor,
+    Account, Attempt, Death, Drain, DrainSample, Ended, Entry, Exit, Held, Hook, Killed, Said,
+    Stop, Stretch, Survivor,
 };
-use super::incident::Incident;
+use super::incident::{Incident, KilledBy, Killing, Kin};
 use super::line::{self, Line, level_name};
 use super::plan_names;
 use super::text::cut;
@@ -17,13 +17,15 @@ use crate::machine::fact::{self, DrainEnd, Fact};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
 use crate::machine::phase::PhaseName;
 use crate::machine::plan::Ending;
-use crate::types::Status;
+use crate::types::{Signal, Status};
 
 /// How many entries of the time line are kept from the beginning, and how many from the end.
 const FIRST: usize = 60;
 const LAST: usize = 140;
 /// How many troubles, attempts of a hook and lines of its output are kept.
 const TROUBLES: usize = 20;
+/// How many processes that died of SIGKILL are kept.
+const DEATHS: usize = 20;
 const ATTEMPTS: usize = 8;
 const OUTPUT: usize = 10;
 /// How many samples of the drain are kept. When there are more, every second one is removed.
@@ -106,6 +108,9 @@ impl Account {
             }
             Incident::TookOver { pid } => self.app.pid = Some(pid.0),
             Incident::Reaped { kin, .. } => count(&mut self.counts.reaped, kin.as_str()),
+            Incident::Killed(killing) => self.killing(at, killing),
+            Incident::DumpedCore { .. } => self.app.dumped_core = true,
+            Incident::DiedOfForwarded { after, .. } => self.app.forwarded = Some((*after).into()),
             Incident::HookSaid { id, stderr, text } => {
                 let stream = if *stderr { "stderr" } else { "stdout" }.to_owned();
                 if id.phase != HookPhase::Ready {
@@ -113,9 +118,34 @@ impl Account {
                     push(&mut self.hook(*id).output, said, OUTPUT);
                 }
             }
+            Incident::Awaits { waits } => self.waiting = waits.clone(),
+            Incident::Answered { wait } => {
+                let known = self.waiting.iter_mut().find(|one| one.condition == wait.condition);
+                if let Some(known) = known {
+                    *known = wait.clone();
+                }
+            }
             // Only in the time line.
             _ => {}
         }
+    }
+
+    fn killing(&mut self, at: Span, killing: &Killing) {
+        let Killing { kin, pid, name, by, limit, peak } = killing;
+        if *by == KilledBy::OutOfMemory {
+            self.counts.oom_kills += 1;
+        }
+        let why = match by {
+            KilledBy::Unknown(why) => why.clone(),
+            KilledBy::OutOfMemory | KilledBy::Elsewhere => String::new(),
+        };
+        let (kind, by) = (kin.as_str().to_owned(), by.as_str().to_owned());
+        let (name, limit, peak) = (name.clone().unwrap_or_default(), *limit, *peak);
+        if self.deaths.len() >= DEATHS {
+            let of_another = self.deaths.iter().position(|death| death.kind != Kin::App.as_str());
+            self.deaths.remove(of_another.unwrap_or(0));
+        }
+        self.deaths.push(Death { at, pid: pid.0, kind, name, by, why, limit, peak });
     }
 
     /// Adds a line to the time line, and to the troubles if it is one.
@@ -259,6 +289,7 @@ impl Account {
         let (how, code, signal) = match ending {
             Ending::Was(Status::Code(code)) => ("exited", Some(code), None),
             Ending::Was(Status::Signal(signal)) => ("signalled", None, Some(signal)),
+            Ending::OutOfMemory => ("signalled", None, Some(Signal::KILL)),
             Ending::NotStarted(code) => ("not-started", Some(code), None),
             Ending::Forestalled(signal) => ("forestalled", None, Some(signal)),
             Ending::Unkillable => ("unkillable", None, None),

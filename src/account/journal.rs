@@ -9,8 +9,10 @@ use super::document::Account;
 use super::incident::Incident;
 use super::line::{Line, Took};
 use super::time::Span;
+use super::waiting::{self, Awaited};
 use super::{json, log as account_log};
 use crate::machine::fact::Fact;
+use crate::machine::hooks::HookPhase;
 use crate::machine::plan::Ending;
 use crate::sys::clock;
 use crate::types::Time;
@@ -42,6 +44,11 @@ impl Kept {
 
 fn kept() -> MutexGuard<'static, Option<Kept>> {
     KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the account is kept.
+pub fn is_kept() -> bool {
+    IS_KEPT.load(Relaxed)
 }
 
 /// Keeps the account from now on. It begins with what `account` holds already.
@@ -100,8 +107,14 @@ pub fn incident(incident: &Incident) {
     let least_level = match incident {
         Incident::Reaped { warn: false, .. } => LevelFilter::Trace,
         Incident::Started { .. } => LevelFilter::Info,
+        Incident::Awaits { .. } | Incident::Answered { .. } => LevelFilter::Debug,
         _ => LevelFilter::Error,
     };
+    if let Incident::HookSaid { id, text, .. } = incident {
+        if id.phase == HookPhase::Ready {
+            waiting::said(*id, text);
+        }
+    }
     match incident {
         // Written at every level: it is the reason why there is no app.
         Incident::NotExecuted { why } => account_log::fatal_fact("not-executed", why),
@@ -111,6 +124,19 @@ pub fn incident(incident: &Incident) {
     if IS_KEPT.load(Relaxed) {
         let at = at();
         change(|account| account.take_incident(at, incident));
+    }
+}
+
+/// Records what the app is not ready for now. `missing`: a bit for each condition of the plan; `ports`: the ports of
+/// `--drain`.
+pub fn awaits(missing: u64, ports: bool) {
+    incident(&Incident::Awaits { waits: waiting::list(missing, ports) });
+}
+
+/// Records the answer of the last look at a condition, if it has changed.
+pub fn answered(awaited: Awaited, answer: &str) {
+    if let Some(wait) = waiting::answer(awaited, answer) {
+        incident(&Incident::Answered { wait });
     }
 }
 

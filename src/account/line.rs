@@ -58,7 +58,8 @@ pub(super) fn is_said(fact: &str, field: &str) -> bool {
         ("entered", "phase") => false,
         (_, "phase" | "outcome" | "why" | "sender") => true,
         ("hook-ended" | "app-ended" | "reaped", "code" | "signal") => true,
-        ("reaped", "pid" | "kind") => true,
+        ("reaped" | "killed", "pid" | "kind") => true,
+        ("killed", "by") => true,
         _ => false,
     }
 }

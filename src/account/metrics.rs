@@ -59,6 +59,12 @@ fn state(account: &Account, out: &mut Writer) {
     out.family("ready", Kind::Gauge, "Whether the app can be sent work.", |family| {
         family.sample(&[], u8::from(account.ready));
     });
+    let help = "What the app is not ready for, and what the last look at it said; always 1.";
+    out.family("waiting", Kind::Gauge, help, |family| {
+        for wait in &account.waiting {
+            family.sample(&[("condition", &*wait.condition), ("answer", &*wait.answer)], 1);
+        }
+    });
     let help = "When the app was started, since the Unix epoch.";
     out.family("app_start_time_seconds", Kind::Gauge, help, |family| {
         if let Some(started) = account.app.started {
@@ -109,6 +115,8 @@ fn counts(account: &Account, out: &mut Writer) {
     });
     let help = "How often SIGKILL was sent to everything because the budget was over.";
     out.family("kills", Kind::Counter, help, |family| family.sample(&[], counts.kills));
+    let help = "Processes that the kernel has killed for want of memory, as far as graceinit has seen them die.";
+    out.family("oom_kills", Kind::Counter, help, |family| family.sample(&[], counts.oom_kills));
     out.family("exit", Kind::Counter, "Ends of the app, by phase.", |family| {
         let ended = account.app.ended.as_ref().map(|ended| ended.phase.as_str());
         for phase in PhaseName::ALL.map(PhaseName::as_str) {

@@ -18,5 +18,6 @@ pub mod text;
 pub mod time;
 pub mod timeline;
 pub mod value;
+pub mod waiting;
 
 pub use json::set_trace;

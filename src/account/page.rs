@@ -13,13 +13,13 @@
 //! | `phase_seconds` | `data-phase`, `data-seconds` | `phases` (the present one: until now) |
 //! | `stop_requests`, `forwarded` | `data-signal` | `counts` |
 //! | `reaped` | `data-kind` | `counts` |
-//! | `kills`, `lines_dropped` | | `counts` |
+//! | `kills`, `oom_kills`, `lines_dropped` | | `counts` |
 //! | `hook_attempts` | `data-phase`, `data-hook`, `data-outcome` | `hooks[].outcomes` |
 //! | `hook_seconds` | `data-phase`, `data-hook`, `data-count`, `data-seconds` | `hooks[].took` |
 //! | `drain_connections` | `data-state` | `drain.last` |
 //!
-//! `data-pid` is on the rows of survivors and processes, `data-fact` on those of facts, `data-cut` on what was left
-//! out. `<main>` has `data-began`, which tells lives apart, `data-exit` once there is an exit, and `data-every`: the
+//! `data-pid` is on the rows of deaths, survivors and processes, `data-fact` on those of facts, `data-cut` on what was
+//! left out. `<main>` has `data-began`, which tells lives apart, `data-exit` once there is an exit, and `data-every`: the
 //! number of milliseconds after which a live page is loaded again.
 
 mod chart;
@@ -37,6 +37,7 @@ use html::Html;
 use super::document::{Account, Ended};
 use super::summary;
 use super::time::Span;
+use super::waiting;
 
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");
@@ -113,6 +114,7 @@ pub fn render(account: &Account, edition: Edition) -> String {
     life::section(&mut out, account);
     hooks::section(&mut out, account);
     drain::section(&mut out, account);
+    processes::deaths(&mut out, account);
     processes::survivors(&mut out, account);
     processes::tree(&mut out, account);
     tables::troubles(&mut out, account);
@@ -253,6 +255,13 @@ fn head(out: &mut Html, account: &Account, state: State) {
     vital(out, "lived", |out| {
         out.text(html::span(end(account)));
     });
+    if !account.waiting.is_empty() {
+        // Once a stop has begun, this is what it waited for last.
+        let name = if before_stop(account) { "waits for" } else { "waited for" };
+        vital(out, name, |out| {
+            out.text(waiting::text(&account.waiting));
+        });
+    }
     if let Some(ended) = &account.app.ended {
         vital(out, "app ended", |out| {
             out.text(how_ended(ended)).raw(" <span class=\"dim\">in ");
@@ -266,6 +275,11 @@ fn head(out: &mut Html, account: &Account, state: State) {
         });
     }
     out.raw("</dl>\n</header>\n");
+}
+
+/// Whether neither a stop has begun nor the app has ended.
+fn before_stop(account: &Account) -> bool {
+    account.stop.is_none() && account.app.ended.is_none() && account.exit.is_none()
 }
 
 fn vital(out: &mut Html, name: &'static str, value: impl FnOnce(&mut Html)) {

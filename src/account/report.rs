@@ -41,7 +41,7 @@ pub fn fit(account: &Account, longest: usize) -> Vec<u8> {
 }
 
 /// What is left out, in this order.
-const STEPS: [fn(&mut Cut); 19] = [
+const STEPS: [fn(&mut Cut); 23] = [
     |cut| cut.pop("processes", 0, |account| &mut account.processes),
     |cut| cut.shift("timeline", FIRST, FIRST + LAST, |account| &mut account.timeline),
     Cut::defaults,
@@ -54,12 +54,16 @@ const STEPS: [fn(&mut Cut); 19] = [
     |cut| cut.long_texts(120),
     |cut| cut.shift("troubles", 0, 3, |account| &mut account.troubles),
     |cut| cut.pop("survivors", 5, |account| &mut account.survivors),
+    |cut| cut.shift("deaths", 0, 2, |account| &mut account.deaths),
+    |cut| cut.pop("waiting", 4, |account| &mut account.waiting),
     Cut::idle_hooks,
     Cut::counts,
     |cut| cut.shift("troubles", 0, 0, |account| &mut account.troubles),
+    |cut| cut.pop("waiting", 0, |account| &mut account.waiting),
     |cut| cut.pop("hooks", 0, |account| &mut account.hooks),
     |cut| cut.shift("phases", 0, 0, |account| &mut account.phases),
     |cut| cut.pop("survivors", 0, |account| &mut account.survivors),
+    |cut| cut.shift("deaths", 0, 0, |account| &mut account.deaths),
     Cut::drain_and_words,
 ];
 
@@ -330,9 +334,11 @@ impl io::Write for Counter {
 /// Rounds all times to the millisecond: a report has a hundred of them.
 fn round(account: &mut Account) {
     let Account { exit, stop, app, killed, age, phases, survivors, .. } = account;
-    let Account { hooks, drain, troubles, timeline, processes, .. } = account;
+    let Account { hooks, drain, troubles, timeline, processes, deaths, .. } = account;
+    deaths.iter_mut().for_each(|death| to_millis(&mut death.at));
     let ended = app.ended.iter_mut().map(|ended| &mut ended.at);
-    let of_app = app.started.iter_mut().chain(&mut app.ready_after).chain(ended);
+    let of_app = app.started.iter_mut().chain(&mut app.ready_after).chain(&mut app.forwarded);
+    let of_app = of_app.chain(ended);
     let of_stop =
         stop.iter_mut().flat_map(|stop| [&mut stop.at].into_iter().chain(&mut stop.budget));
     let of_exit = exit.iter_mut().map(|exit| &mut exit.at);

@@ -1,8 +1,11 @@
 //! The account in one or two sentences: why the stop took as long as it did, and what was lost.
 
-use super::document::{Account, Drain, Hook, Survivor};
+use super::document::{Account, Death, Drain, Hook, Survivor};
+use super::incident::Kin;
+use super::text::{in_one_line, size};
 use super::time::Span;
 use super::value::Value;
+use super::waiting;
 use crate::machine::phase::PhaseName;
 
 /// A shorter phase is not mentioned.
@@ -91,23 +94,59 @@ fn ended(account: &Account, at: Span, code: u8, reason: &str) -> String {
     }
 }
 
+/// The kernel has killed it for want of memory.
+const OOM: &str = "oom";
 const KILLED: &str = "Killed at the deadline";
 const KILLED_TOO: &str = ", killed at the deadline";
 
 /// There was no stop request.
 fn by_itself(account: &Account, code: u8, reason: &str) -> String {
     let end = account.app.ended.as_ref();
+    let death = account.deaths.iter().find(|death| death.kind == Kin::App.as_str());
+    let other = account.deaths.iter().rev().find(|death| death.by == OOM);
+    match (death.filter(|death| death.by == OOM), other) {
+        (Some(death), _) => return format!("{}, exit {code}.", out_of_memory(death)),
+        (None, Some(other)) if reason == OOM => {
+            return format!(
+                "Stopped because of --child-oom, exit {code}{}.",
+                if account.killed.is_some() { KILLED_TOO } else { "" }
+            ) + &format!(" {}.", out_of_memory(other));
+        }
+        (None, _) => {}
+    }
     let lived = end.map_or(Span(0), |end| end.at.since(account.app.started.unwrap_or_default()));
     let lived = span(lived);
     let text = match end.map(|end| (end.code, end.signal.as_deref())) {
         Some((Some(own), _)) => format!("The app ended by itself with code {own} after {lived}"),
-        Some((None, Some(signal))) => format!("The app was ended by {signal} after {lived}"),
+        Some((None, Some(signal))) => {
+            let cause = cause(account, death);
+            format!("The app was ended by {signal}{cause} after {lived}")
+        }
         _ => format!("The app ended after {lived}"),
     };
     let own = end.and_then(|end| end.code);
     let exit = if own == Some(code) { String::new() } else { format!(", exit {code}") };
     let crash = if reason == "crash" { ": a crash" } else { "" };
     format!("{text}{exit}{crash}.")
+}
+
+/// What is known of the signal that ended the app.
+fn cause(account: &Account, death: Option<&Death>) -> &'static str {
+    match death.map(|death| death.by.as_str()) {
+        Some("elsewhere") => ", which neither graceinit nor the kernel's OOM killer has sent,",
+        Some(_) => ", which graceinit has not sent,",
+        None if account.app.forwarded.is_some() => ", which was forwarded just before,",
+        None => "",
+    }
+}
+
+/// `python (pid 42) was killed by the kernel: out of memory, limit 512 MiB`
+fn out_of_memory(death: &Death) -> String {
+    let Death { name, pid, kind, limit, peak, .. } = death;
+    let who = if name.is_empty() { format!("the {kind}") } else { in_one_line(name).into_owned() };
+    let limit = limit.map_or(String::new(), |limit| format!(", limit {}", size(limit)));
+    let peak = peak.map_or(String::new(), |peak| format!(", peak {}", size(peak)));
+    format!("{who} (pid {pid}) was killed by the kernel: out of memory{limit}{peak}")
 }
 
 /// The last error has the reason: what could not be executed, or the hook that failed.
@@ -129,7 +168,9 @@ fn missing(account: &Account) -> String {
         Some(Value::Text(text)) if !text.is_empty() => Some(text),
         _ => None,
     });
-    missing.map_or(String::new(), |missing| format!(", {missing} is missing"))
+    let answers = waiting::text(&account.waiting);
+    let answers = if answers.is_empty() { answers } else { format!(" ({answers})") };
+    missing.map_or(String::new(), |missing| format!(", {missing} is missing{answers}"))
 }
 
 /// When the budget began: with the stop request, or with the first phase of the stop.
@@ -219,6 +260,15 @@ fn survivor(survivor: &Survivor) -> String {
 /// What was lost: one sentence each, and not too many.
 fn losses(account: &Account) -> Vec<String> {
     let mut all: Vec<String> = account.drain.iter().filter_map(cut_off).collect();
+    // The process that has stopped the app, and the app itself, are in the first sentence.
+    let told = usize::from(account.exit.as_ref().is_some_and(|exit| exit.reason == OOM));
+    let others = |death: &&Death| death.by == OOM && death.kind != Kin::App.as_str();
+    let app = account.deaths.iter().any(|death| death.by == OOM && death.kind == Kin::App.as_str());
+    let others = account.deaths.iter().rev().filter(others).skip(if app { 0 } else { told });
+    all.extend(others.take(3).map(|death| format!("{}.", out_of_memory(death))));
+    if account.app.dumped_core {
+        all.push("It has dumped core.".to_owned());
+    }
     all.extend(account.hooks.iter().filter_map(hook).take(3));
     if account.killed.as_ref().is_some_and(|killed| killed.unkillable) {
         all.push("A process has survived SIGKILL.".to_owned());

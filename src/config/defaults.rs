@@ -1,48 +1,66 @@
 //! The defaults of options, as texts in the notation of the command line.
 
-use super::Place;
+use std::time::Duration;
+
+use super::platform::Contract;
+use super::source::{Found, Source};
+use super::{Place, parse};
 use crate::cli::OptionId;
 use crate::cli::persona::Persona;
 
-/// The default of an option, and why the default is what it is where that depends on the place or the name.
-pub(super) fn default(id: OptionId, place: Place) -> Option<(&'static str, &'static str)> {
-    let reason = match place {
-        Place { kubernetes: true, .. } => "in Kubernetes",
-        Place { container: true, .. } => "in Docker or Podman",
-        Place { .. } => "outside containers",
-    };
-    // Docker and Podman kill PID 1 ten seconds after `stop`: 7 s and a reserve of 2 s fit.
-    let short = place.container && !place.kubernetes;
-    let replaces = place.persona != Persona::Graceinit;
-    match id {
-        OptionId::Grace => Some((if short { "7s" } else { "15s" }, reason)),
-        OptionId::PostStopTimeout => Some((if short { "2s" } else { "5s" }, reason)),
+/// The default of an option.
+pub(super) fn default(id: OptionId, place: Place, contract: Contract) -> Option<Found> {
+    let persona = place.persona;
+    let replaces = persona != Persona::Graceinit;
+    let platform = contract.platform;
+    let on = || Source::Platform(format!("on {}", platform.name).into());
+    let plain = |value: &str| Found::new(Source::Default(""), value);
+    let time =
+        |time: Duration| Found::new(Source::Platform(contract.to_string().into()), text(time));
+    Some(match id {
+        OptionId::Grace => time(contract.grace()),
+        OptionId::PostStopTimeout => time(contract.post_stop()),
         // The replaced programs are quiet everywhere unless something is wrong.
-        OptionId::LogLevel if replaces => Some(("warn", place.persona.reason())),
-        OptionId::LogLevel => Some((if place.kubernetes { "info" } else { "warn" }, reason)),
-        OptionId::LogFormat => Some(match place {
-            Place { kubernetes: true, terminal: false, .. } => ("json", "in Kubernetes"),
-            Place { .. } => ("text", ""),
-        }),
-        OptionId::StopOn => Some(("TERM,INT", "")),
-        OptionId::ReloadOn => Some(("HUP", "")),
-        OptionId::Scope => Some((place.persona.scope(), place.persona.reason())),
-        OptionId::HookTimeout => Some(("5s", "")),
-        OptionId::HookBackoff => Some(("200ms", "")),
-        _ => None,
+        OptionId::LogLevel if replaces => Found::new(Source::Default(persona.reason()), "warn"),
+        OptionId::LogLevel if platform.logs_json => Found::new(on(), "info"),
+        OptionId::LogLevel => plain("warn"),
+        OptionId::LogFormat if platform.logs_json && !place.terminal => Found::new(on(), "json"),
+        OptionId::LogFormat => plain("text"),
+        OptionId::StopOn if platform.stops.is_empty() => plain(STOP_ON),
+        OptionId::StopOn => Found::new(on(), format!("{STOP_ON},{}", platform.stops)),
+        OptionId::ReloadOn => plain("HUP"),
+        OptionId::Scope => Found::new(Source::Default(persona.reason()), persona.scope()),
+        OptionId::HookTimeout => plain("5s"),
+        OptionId::HookBackoff => plain("200ms"),
+        _ => return None,
+    })
+}
+
+/// The signals that begin a stop on every platform.
+const STOP_ON: &str = "TERM,INT";
+
+/// Writes a time as most defaults are, without the larger functions that write any time.
+fn text(time: Duration) -> String {
+    match (time.as_secs(), time.subsec_nanos()) {
+        (seconds @ 0..60, 0) => format!("{seconds}s"),
+        _ => parse::written(time),
     }
 }
 
 /// How a default that is not a single value is described.
-pub(super) fn description(id: OptionId) -> Option<(&'static str, &'static str)> {
-    match id {
-        OptionId::GraceMax => Some(("as --grace", "")),
-        OptionId::StopSignal => Some(("as received", "")),
-        OptionId::StopAgain => Some(("ignore", "(kill for a Ctrl-C typed at the terminal)")),
-        OptionId::GraceExit => Some(("137", "")),
-        OptionId::Ready => Some(("started", "")),
-        OptionId::Drain => Some(("off", "")),
-        OptionId::HookRetries => Some(("0", "(3 for on-stop)")),
-        _ => None,
-    }
+pub(super) fn description(id: OptionId, contract: Contract) -> Option<(String, &'static str)> {
+    let (value, reason) = match id {
+        OptionId::GraceMax => ("as --grace", ""),
+        OptionId::StopSignal if !contract.platform.stops.is_empty() => {
+            return Some((format!("TERM for {}", contract.platform.stops), "(else as received)"));
+        }
+        OptionId::StopSignal => ("as received", ""),
+        OptionId::StopAgain => ("ignore", "(kill for a Ctrl-C typed at the terminal)"),
+        OptionId::GraceExit => ("137", ""),
+        OptionId::Ready => ("started", ""),
+        OptionId::Drain => ("off", ""),
+        OptionId::HookRetries => ("0", "(3 for on-stop)"),
+        _ => return None,
+    };
+    Some((value.to_owned(), reason))
 }

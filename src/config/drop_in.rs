@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
+use super::parse;
 use super::reader::Reader;
 use super::source::{Found, Source};
-use super::{defaults, parse};
 use crate::cli::persona::Persona;
 use crate::cli::{Group, OPTIONS, OptionId};
 use crate::machine::budget::ENDLESS;
 use crate::machine::plan::Plan;
 use crate::types::Signal;
 
-/// Options that the replaced programs have too, or that concern the log only: they ask for nothing that an init that
-/// forwards signals does not do.
-const PLAIN: [OptionId; 5] = [
+/// Options that the replaced programs have too, that concern the log only, or that only choose defaults: they ask for
+/// nothing that an init that forwards signals does not do.
+const PLAIN: [OptionId; 6] = [
+    OptionId::Platform,
     OptionId::Scope,
     OptionId::Rewrite,
     OptionId::Verbosity,
@@ -47,8 +48,7 @@ pub(super) fn grace(reader: &mut Reader<'_>) -> Duration {
 /// The time for leftovers where there is no deadline: graceinit's default. After the app has exited by itself, leftovers
 /// must not keep the container running for ever.
 pub(super) fn leftovers(reader: &Reader<'_>) -> Duration {
-    let default = defaults::default(OptionId::Grace, reader.lookup.place);
-    default.and_then(|(text, _)| parse::duration(text).ok()).unwrap_or_default()
+    reader.lookup.contract.grace()
 }
 
 /// `--stop-on`; a plain init begins no stop.
@@ -58,6 +58,11 @@ pub(super) fn stop_on(reader: &mut Reader<'_>, is_plain: bool) -> Vec<Signal> {
         return Vec::new();
     }
     reader.one(OptionId::StopOn, parse::stop_signals).unwrap_or_default()
+}
+
+/// The signals by which only the platform asks for a stop: no app has a handler for them, and without one they end it.
+pub(super) fn stops_of_platform(reader: &Reader<'_>) -> impl Iterator<Item = Signal> + use<> {
+    reader.lookup.contract.platform.stops.split(',').filter_map(Signal::parse)
 }
 
 /// Refuses options that need a deadline where there is none.

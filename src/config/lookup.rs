@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::defaults;
 use super::file::{Contents, File};
+use super::platform::Contract;
 use super::profiles::Chosen;
 use super::source::{Found, Source};
 use super::{GRACE_EXIT_TIMEOUT, Place, Variables};
@@ -20,13 +21,18 @@ pub(super) struct Lookup<'a> {
     pub(super) profile: Option<Chosen>,
     /// The defaults depend on it.
     pub(super) place: Place,
+    /// The platform whose defaults count.
+    pub(super) contract: Contract,
+    /// For `--check`: the platform as a run has it.
+    pub(super) usual: Option<Contract>,
 }
 
 impl<'a> Lookup<'a> {
     /// Has neither a file nor a profile yet.
     pub(super) fn new(given: &'a Given, variables: &'a Variables<'a>, place: Place) -> Self {
         let (file, contents, profile) = (None, Contents::default(), None);
-        Lookup { given, variables, file, contents, profile, place }
+        let (contract, usual) = (Contract::default(), None);
+        Lookup { given, variables, file, contents, profile, place, contract, usual }
     }
 
     /// Whether there is no setting at all: every option has its default.
@@ -39,13 +45,16 @@ impl<'a> Lookup<'a> {
         if let Some(found) = self.above_file(id).or_else(|| self.in_file(id).map(<[_]>::to_vec)) {
             return found;
         }
-        let found = self.in_profile(id);
+        let mut found = self.in_profile(id);
+        let stops = self.contract.platform.stops;
+        if let (OptionId::StopOn, Some(found), false) = (id, found.last_mut(), stops.is_empty()) {
+            // A profile knows the server, not the platform.
+            found.value.push(format!(",{stops}"));
+        }
         if !found.is_empty() {
             return found;
         }
-        let default = defaults::default(id, self.place);
-        let default = default.map(|(value, reason)| Found::new(Source::Default(reason), value));
-        default.into_iter().collect()
+        defaults::default(id, self.place, self.contract).into_iter().collect()
     }
 
     /// The values of the flag, else of the variable.
@@ -91,7 +100,7 @@ impl<'a> Lookup<'a> {
     }
 
     /// An empty variable counts as unset: templates leave such variables behind.
-    fn variable(&self, name: &str) -> Option<&[u8]> {
+    pub(super) fn variable(&self, name: &str) -> Option<&[u8]> {
         let found = self.variables.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| *value).filter(|value| !value.trim_ascii().is_empty())
     }

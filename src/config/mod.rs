@@ -12,7 +12,7 @@ use crate::cli::persona::Persona;
 use crate::cli::{Given, OPTIONS, OptionId};
 use crate::config::user::User;
 use crate::machine::hooks::HookPhase;
-use crate::machine::plan::{ExitRules, PerPhase, Plan, Rewrite, Scope, StopAgain};
+use crate::machine::plan::{ChildOom, ExitRules, PerPhase, Plan, Rewrite, Scope, StopAgain};
 use crate::sys::listen::Address;
 use crate::sys::{fd, nested, process, stderr, tty};
 use crate::types::{Signal, SignalSet};
@@ -28,6 +28,7 @@ mod listen;
 mod lookup;
 pub mod outputs;
 mod parse;
+pub mod platform;
 pub mod profiles;
 mod reader;
 mod ready;
@@ -37,9 +38,10 @@ pub mod user;
 use drain::Drain;
 use hooks::{Draft, Hook, Task, Usual};
 use outputs::{Tool, Watch};
+use platform::{Contract, Detected, Platform, choice};
 use reader::Reader;
 use ready::Readiness;
-use source::Source;
+use source::{Found, Source};
 
 /// The configuration of a life.
 #[derive(Debug)]
@@ -83,6 +85,10 @@ pub struct Config {
     pub tool: Option<Tool>,
     /// `--check`: nothing is started, and there may be no command.
     pub check: Option<Check>,
+    /// The platform whose defaults are in force.
+    pub contract: Contract,
+    /// For `--check`: the platform as a run has it, which knows nothing of the time that `--check` names.
+    pub usual: Option<Contract>,
     /// The values in force, in the order of [`crate::cli::OPTIONS`], without the hooks. Empty where neither the log nor
     /// an output shows them.
     pub settings: Vec<Setting>,
@@ -145,6 +151,12 @@ impl Config {
         hooks || !self.ready.is_empty() || self.ready_file.is_some() || self.is_watched()
     }
 
+    /// Which setting has the value of an option, for a message about the value.
+    pub fn source_of(&self, option: OptionId) -> Source {
+        let setting = self.settings.iter().find(|setting| setting.option == option);
+        setting.map_or(Source::Flag(option), |setting| setting.source.clone())
+    }
+
     /// What clients on other hosts can read at `--listen`; `None`: no address can be reached from other hosts.
     pub fn exposed(&self) -> Option<String> {
         let open: Vec<String> = self
@@ -179,19 +191,20 @@ pub struct Refusal {
 pub enum Check {
     /// Nothing.
     Plain,
-    /// The ten seconds of `docker stop`.
-    Docker,
-    /// terminationGracePeriodSeconds of a pod.
-    Kubernetes(Duration),
+    /// The time that a platform gives.
+    Limit {
+        /// The platform; `None`: that of `--platform`.
+        platform: Option<&'static Platform>,
+        /// The time; `None`: the usual one of the platform.
+        time: Option<Duration>,
+    },
 }
 
 /// The place where graceinit runs, as far as defaults depend on it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Place {
-    /// KUBERNETES_SERVICE_HOST is set.
-    pub kubernetes: bool,
-    /// /.dockerenv or /run/.containerenv exists.
-    pub container: bool,
+    /// The platform that was found.
+    pub detected: Detected,
     /// stderr is a terminal.
     pub terminal: bool,
     /// The program whose name graceinit was called by.
@@ -203,11 +216,9 @@ pub struct Place {
 impl Place {
     /// Finds out. Must be called before graceinit opens any descriptor itself.
     pub fn here(persona: Persona) -> Place {
-        let kubernetes = process::variable("KUBERNETES_SERVICE_HOST").is_some();
-        let container = !kubernetes
-            && (process::exists(c"/.dockerenv") || process::exists(c"/run/.containerenv"));
+        let detected = Detected::find(process::own_pid(), process::variable, process::exists);
         let terminal = tty::is_terminal(stderr::NUMBER);
-        Place { kubernetes, container, terminal, persona, is_open: Some(fd::is_open) }
+        Place { detected, terminal, persona, is_open: Some(fd::is_open) }
     }
 }
 
@@ -222,7 +233,8 @@ pub fn our_variables(persona: Persona) -> Vec<(&'static str, &'static [u8])> {
             let end = entry.iter().position(|byte| *byte == b'=')?;
             let name = std::str::from_utf8(&entry[..end]).ok()?;
             let ours = name.starts_with("GRACEINIT_") || name == GRACE_EXIT_TIMEOUT;
-            (ours || persona.reads(name)).then_some((name, &entry[end + 1..]))
+            (ours || choice::VARIABLES.contains(&name) || persona.reads(name))
+                .then_some((name, &entry[end + 1..]))
         })
         .collect()
 }
@@ -255,8 +267,13 @@ pub fn foreign_variables(persona: Persona) -> Option<String> {
 const LOGGING: [&str; 3] = ["GRACEINIT_LOG", "GRACEINIT_LOG_FORMAT", "GRACEINIT_VERBOSITY"];
 
 /// Variables that set the budget.
-const BUDGET: [&str; 4] =
-    ["GRACEINIT_GRACE", "GRACEINIT_GRACE_MAX", "GRACEINIT_POST_STOP_TIMEOUT", GRACE_EXIT_TIMEOUT];
+const BUDGET: [&str; 5] = [
+    "GRACEINIT_GRACE",
+    "GRACEINIT_GRACE_MAX",
+    "GRACEINIT_POST_STOP_TIMEOUT",
+    "GRACEINIT_PLATFORM",
+    GRACE_EXIT_TIMEOUT,
+];
 
 /// Takes out the variables that another graceinit above this one acts on (`docker run --init` and an image whose entry
 /// point is graceinit too): hooks must run once, and only one process can listen on an address. Returns the sentence
@@ -348,6 +365,7 @@ fn build_from(
         return build_tool(&given, variables);
     }
     let mut reader = Reader::new(&given, variables, place);
+    choice::choose(&mut reader);
     let plain = drop_in::is_plain(&reader);
     let (plan, hooks, about) = plan(&mut reader, plain);
     let user = reader.one(OptionId::User, user::read);
@@ -356,7 +374,7 @@ fn build_from(
     let warn_on_reap = reader.one(OptionId::WarnReap, parse::truth).unwrap_or(false);
     let level = level(&mut reader);
     let log_format = outputs::log_format(&mut reader);
-    let check = reader.one(OptionId::Check, parse::check).flatten();
+    let check = reader.one(OptionId::Check, choice::check).flatten();
     if given.command.is_empty() && check.is_none() {
         reader.wrong_at_all(format!(
             "there is no command to run; write {} [OPTIONS] -- COMMAND [ARG]...",
@@ -364,17 +382,23 @@ fn build_from(
         ));
     }
     warn_of_unknown_variables(&mut reader);
+    if !plain {
+        choice::warn(&mut reader, plan.drain.is_some());
+    }
     // Few lives log or report their settings, so only those pay for the texts.
     let with_settings = with_settings
         || about.watch.writes_files()
         || !about.listen.is_empty()
+        || about.readiness.file.is_some()
+        || user.is_some()
         || check.is_some()
         || level >= LevelFilter::Info;
     let settings = if with_settings { reader.settings() } else { Vec::new() };
     let mistakes = reader.mistakes();
     let unused = reader.lookup.profile.is_none() && place.persona == Persona::Graceinit;
     let hint = given.command.first().filter(|_| unused).and_then(|word| profiles::hint(word));
-    let Reader { warnings, .. } = reader;
+    let Reader { lookup, warnings, .. } = reader;
+    let (contract, usual) = (lookup.contract, lookup.usual);
     if !mistakes.is_empty() {
         let is_check = check.is_some() || given.has(OptionId::Check);
         let format = if is_check { Format::Text } else { log_format };
@@ -401,6 +425,8 @@ fn build_from(
         watch: about.watch,
         tool: None,
         check,
+        contract,
+        usual,
         settings,
     })
 }
@@ -435,6 +461,9 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
     conflicts::two_scopes(reader);
     let scope = reader.one(OptionId::Scope, parse::scope).unwrap_or(Scope::Auto);
     let mut rewrite = Rewrite::default();
+    for signal in drop_in::stops_of_platform(reader).filter(|signal| stop_on.contains(signal)) {
+        rewrite.set(signal, Some(Signal::TERM));
+    }
     for (from, to) in reader.each(OptionId::Rewrite, parse::rewrite_rule) {
         rewrite.set(from, to);
     }
@@ -442,6 +471,8 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
     let stop_again =
         reader.one(OptionId::StopAgain, parse::stop_again).unwrap_or(StopAgain::Default);
     let killed = reader.one(OptionId::GraceExit, parse::code);
+    let oom = reader.one(OptionId::OomExit, parse::code);
+    let child_oom = reader.one(OptionId::ChildOom, parse::child_oom).unwrap_or(ChildOom::Note);
     let stop_ok = reader.each(OptionId::StopExitOk, parse::code);
     let always_ok = reader.each(OptionId::ExitOk, parse::code);
     let reload_on = reader.one(OptionId::ReloadOn, parse::reload_signals).unwrap_or_default();
@@ -474,6 +505,7 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
         scope,
         rewrite,
         stop_again,
+        child_oom,
         diagnose,
         reload_on: SignalSet::of(&reload_on),
         ready: about.readiness.conditions(),
@@ -481,7 +513,7 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
         probe_timeout: usual.timeout,
         drain: about.drain.plan(drain_time),
         hooks: PerPhase::each(|phase| limits(drafts.of(phase))),
-        exit: ExitRules { always_ok, stop_ok, killed, codes: reader.persona().codes() },
+        exit: ExitRules { always_ok, stop_ok, killed, oom, codes: reader.persona().codes() },
         session: drop_in::session(reader),
     };
     if !is_empty {
@@ -501,7 +533,13 @@ fn level(reader: &mut Reader<'_>) -> LevelFilter {
     let base = reader.one(OptionId::LogLevel, parse::level).unwrap_or(LevelFilter::Warn);
     let step = if reader.persona() == Persona::DumbInit { 2 } else { 1 };
     let more = step * reader.one(OptionId::Verbosity, parse::count).unwrap_or(0) as usize;
-    LevelFilter::iter().nth((base as usize).saturating_add(more)).unwrap_or(LevelFilter::Trace)
+    let level =
+        LevelFilter::iter().nth((base as usize).saturating_add(more)).unwrap_or(LevelFilter::Trace);
+    if let Some(found) = reader.asked(OptionId::Verbosity).filter(|_| level != base) {
+        let found = Found::new(found.source.clone(), level.as_str().to_ascii_lowercase());
+        reader.record(OptionId::LogLevel, found);
+    }
+    level
 }
 
 fn warn_of_unknown_variables(reader: &mut Reader<'_>) {

@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::platform::choice;
 use super::reader::Reader;
 use super::source::{Found, Source};
 use super::{Place, Variables, defaults, listen, parse};
@@ -188,8 +189,9 @@ pub(super) fn tool(
 
 /// `--log-format`; the default where the value cannot be read.
 pub(super) fn log_format(reader: &mut Reader<'_>) -> Format {
-    let default = defaults::default(OptionId::LogFormat, reader.lookup.place);
-    let default = default.and_then(|(text, _)| format(text).ok()).unwrap_or_default();
+    let default =
+        defaults::default(OptionId::LogFormat, reader.lookup.place, reader.lookup.contract);
+    let default = default.and_then(|found| format(&found.text()).ok()).unwrap_or_default();
     reader.one(OptionId::LogFormat, format).unwrap_or(default)
 }
 
@@ -199,7 +201,8 @@ pub(super) fn log_format(reader: &mut Reader<'_>) -> Format {
 pub fn format_of_mistakes(variables: &Variables<'_>, place: Place) -> Format {
     let nothing = Given::default();
     let mut reader = Reader::new(&nothing, variables, place);
-    match reader.one(OptionId::Check, parse::check).flatten() {
+    choice::choose(&mut reader);
+    match reader.one(OptionId::Check, choice::check).flatten() {
         Some(_) => Format::Text,
         None => log_format(&mut reader),
     }

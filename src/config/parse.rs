@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::{Check, Ports};
-use crate::machine::plan::{Diagnose, OnFailure, Rung, Scope, StopAgain, Wait};
+use super::Ports;
+use crate::machine::plan::{ChildOom, Diagnose, OnFailure, Rung, Scope, StopAgain, Wait};
 use crate::types::Signal;
 
 /// graceinit cannot receive the first two, and uses SIGCHLD itself.
@@ -16,9 +16,6 @@ pub(super) const NEVER_SEEN: [Signal; 3] = [Signal::KILL, Signal::STOP, Signal::
 
 /// The lead of `--diagnose` where none is written.
 const USUAL_LEAD: Duration = Duration::from_secs(2);
-
-/// The default of terminationGracePeriodSeconds in Kubernetes.
-const USUAL_POD: Duration = Duration::from_secs(30);
 
 /// `15s`, `200ms`, `15`: the form of all defaults and of most values. They are read without the larger parsers, whose
 /// pages a life without settings would have to load.
@@ -42,7 +39,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         let digits = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
         digits.then(|| text.parse::<f64>().ok()).flatten()
     };
-    if let Some(seconds) = number(text) {
+    if let Some(seconds) = number(text.strip_suffix('s').unwrap_or(text)) {
         return Duration::try_from_secs_f64(seconds)
             .map_err(|_| "too long; write a shorter time".to_owned());
     }
@@ -165,6 +162,14 @@ pub(super) fn stop_again(text: &str) -> Result<StopAgain, String> {
     }
 }
 
+pub(super) fn child_oom(text: &str) -> Result<ChildOom, String> {
+    match text {
+        "note" => Ok(ChildOom::Note),
+        "stop" => Ok(ChildOom::Stop),
+        _ => Err("not a response to a process that was killed; write note or stop".to_owned()),
+    }
+}
+
 pub(super) fn on_failure(text: &str) -> Result<OnFailure, String> {
     match text {
         "warn" => Ok(OnFailure::Warn),
@@ -226,21 +231,6 @@ pub(super) fn truth(text: &str) -> Result<bool, String> {
         "1" | "true" | "yes" | "on" => Ok(true),
         "0" | "false" | "no" | "off" => Ok(false),
         _ => Err("not a boolean; write 1 or 0".to_owned()),
-    }
-}
-
-pub(super) fn check(text: &str) -> Result<Option<Check>, String> {
-    let wrong = || "not a platform; write docker or k8s:30s".to_owned();
-    match text.split_once(':') {
-        None if text.is_empty() || text == "plain" => Ok(Some(Check::Plain)),
-        None if text == "docker" => Ok(Some(Check::Docker)),
-        None if text == "k8s" => Ok(Some(Check::Kubernetes(USUAL_POD))),
-        None => match truth(text) {
-            Ok(yes) => Ok(yes.then_some(Check::Plain)),
-            Err(_) => Err(wrong()),
-        },
-        Some(("k8s", period)) => Ok(Some(Check::Kubernetes(some_time(period)?))),
-        Some(_) => Err(wrong()),
     }
 }
 

@@ -103,13 +103,9 @@ const fn profile(name: &'static str, settings: &'static [(OptionId, &'static str
 pub const PROFILES: &[Profile] = &[
     profile(
         "nginx",
-        &[
-            (OptionId::StopOn, "TERM,INT,QUIT"),
-            (OptionId::StopSignal, "QUIT:90%,TERM"),
-            (OptionId::Scope, "main"),
-        ],
+        &[(OptionId::StopOn, "TERM,INT,QUIT"), (OptionId::StopSignal, "QUIT:90%,TERM")],
     ),
-    profile("httpd", &[(OptionId::StopSignal, "WINCH:75%,TERM"), (OptionId::Scope, "main")]),
+    profile("httpd", &[(OptionId::StopSignal, "WINCH:75%,TERM")]),
     profile(
         "php-fpm",
         &[
@@ -120,11 +116,7 @@ pub const PROFILES: &[Profile] = &[
     ),
     profile(
         "haproxy",
-        &[
-            (OptionId::StopOn, "TERM,INT,USR1"),
-            (OptionId::StopSignal, "USR1:90%,TERM"),
-            (OptionId::Scope, "main"),
-        ],
+        &[(OptionId::StopOn, "TERM,INT,USR1"), (OptionId::StopSignal, "USR1:90%,TERM")],
     ),
     Profile {
         name: "uwsgi",
@@ -136,34 +128,14 @@ pub const PROFILES: &[Profile] = &[
         argument: Some("/run/uwsgi.fifo"),
     },
     profile("postgres", &[(OptionId::StopSignal, "TERM:10s,INT:5s"), (OptionId::Scope, "main")]),
-    profile("pgbouncer", &[(OptionId::StopSignal, "INT:90%,TERM"), (OptionId::Scope, "main")]),
-    profile("mysql", &[(OptionId::StopSignal, "TERM"), (OptionId::Scope, "main")]),
-    profile("redis", &[(OptionId::StopSignal, "TERM"), (OptionId::Scope, "main")]),
-    profile(
-        "unicorn",
-        &[
-            (OptionId::StopOn, "TERM,INT,QUIT"),
-            (OptionId::StopSignal, "QUIT"),
-            (OptionId::Scope, "main"),
-        ],
-    ),
-    profile("gunicorn", &[(OptionId::StopSignal, "TERM"), (OptionId::Scope, "main")]),
-    profile(
-        "uvicorn",
-        &[(OptionId::StopSignal, "TERM"), (OptionId::Scope, "main"), (OptionId::StopExitOk, "143")],
-    ),
-    profile(
-        "puma",
-        &[(OptionId::StopSignal, "TERM"), (OptionId::Scope, "main"), (OptionId::StopExitOk, "143")],
-    ),
-    profile(
-        "sidekiq",
-        &[
-            (OptionId::PreStop, "signal:TSTP"),
-            (OptionId::StopSignal, "TERM"),
-            (OptionId::Scope, "main"),
-        ],
-    ),
+    profile("pgbouncer", &[(OptionId::StopSignal, "INT:90%,TERM")]),
+    profile("mysql", &[(OptionId::StopSignal, "TERM")]),
+    profile("redis", &[(OptionId::StopSignal, "TERM")]),
+    profile("unicorn", &[(OptionId::StopOn, "TERM,INT,QUIT"), (OptionId::StopSignal, "QUIT")]),
+    profile("gunicorn", &[(OptionId::StopSignal, "TERM")]),
+    profile("uvicorn", &[(OptionId::StopSignal, "TERM"), (OptionId::StopExitOk, "143")]),
+    profile("puma", &[(OptionId::StopSignal, "TERM"), (OptionId::StopExitOk, "143")]),
+    profile("sidekiq", &[(OptionId::PreStop, "signal:TSTP"), (OptionId::StopSignal, "TERM")]),
     profile(
         "resque",
         &[

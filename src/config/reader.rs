@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
                 let why = format!("its {key} is '{}': {why}", found.text());
                 return self.mistake(OptionId::Profile.name(), &chosen.found, &why);
             }
-            (Source::Default(_), ..) => {
+            (source, ..) if source.is_default() => {
                 format!("unable to use --{key} '{}' ({}): {why}", found.text(), found.source)
             }
             _ => format!("unable to use {} '{}': {why}", found.source, found.text()),
@@ -237,6 +237,12 @@ impl<'a> Reader<'a> {
         self.found.push((id, vec![Found::new(Source::Default(reason), value)]));
     }
 
+    /// Records the value in force in place of what was read.
+    pub(super) fn record(&mut self, id: OptionId, found: Found) {
+        self.found.retain(|(known, _)| *known != id);
+        self.found.push((id, vec![found]));
+    }
+
     // ---- what was read -----------------------------------------------------------------------
 
     /// Whether a value of the option could not be read.
@@ -262,7 +268,7 @@ impl<'a> Reader<'a> {
 
     /// The value in force, unless it is a default.
     pub(super) fn asked(&self, id: OptionId) -> Option<&Found> {
-        self.known(id).filter(|found| !matches!(found.source, Source::Default(_)))
+        self.known(id).filter(|found| !found.source.is_default())
     }
 
     /// The values in force, one entry for each option; hooks are listed elsewhere.
@@ -276,8 +282,8 @@ impl<'a> Reader<'a> {
                     let texts: Vec<String> = found.iter().map(Found::text).collect();
                     Some((texts.join(", "), first.source.clone()))
                 }
-                None => defaults::description(opt.id)
-                    .map(|(value, reason)| (value.to_owned(), Source::Default(reason))),
+                None => defaults::description(opt.id, self.lookup.contract)
+                    .map(|(value, reason)| (value, Source::Default(reason))),
             };
             if let Some((value, source)) = entry.filter(|_| opt.id != OptionId::Check) {
                 settings.push(Setting { option: opt.id, value, source });

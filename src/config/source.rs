@@ -20,6 +20,20 @@ pub enum Source {
     Profile(&'static str),
     /// The default; the text says why the default is what it is, if that depends on anything.
     Default(&'static str),
+    /// The default on this platform; the text says which and why.
+    Platform(Box<str>),
+    /// The platform, found by this marker.
+    Marker(&'static str),
+}
+
+impl Source {
+    /// Whether no setting has the value.
+    pub fn is_default(&self) -> bool {
+        match self {
+            Source::Default(_) | Source::Platform(_) | Source::Marker(_) => true,
+            Source::Flag(_) | Source::Variable(_) | Source::File(..) | Source::Profile(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for Source {
@@ -32,6 +46,8 @@ impl fmt::Display for Source {
             Source::Profile(name) => write!(f, "profile {name}"),
             Source::Default("") => f.write_str("default"),
             Source::Default(reason) => write!(f, "default {reason}"),
+            Source::Platform(reason) => write!(f, "default {reason}"),
+            Source::Marker(name) => write!(f, "found by {name}"),
         }
     }
 }
@@ -73,7 +89,9 @@ impl Found {
             Source::Variable(name) => format!("{name}={text}"),
             Source::File(..) => format!("{option} {text} at {}", self.source),
             Source::Profile(name) => format!("{option} {text} of the profile {name}"),
-            Source::Default(_) => format!("{option} {text}, {}", self.source),
+            Source::Default(_) | Source::Platform(_) | Source::Marker(_) => {
+                format!("{option} {text}, {}", self.source)
+            }
         }
     }
 }

@@ -42,17 +42,140 @@ fn a_flag_counts_more_than_its_variable_and_grace_exit_timeout_least() {
     assert_eq!(grace("app", &[("GRACEINIT_GRACE", " "), all[1]]), secs(30));
 }
 
+fn on(name: &str) -> Place {
+    let platform = platform::by_name(name).expect(name);
+    Place { detected: Detected { platform, by: "a marker", is_first: false }, ..Place::default() }
+}
+
 #[test]
-fn defaults_depend_on_the_place() {
-    let times = |kubernetes, container| {
-        let config =
-            with("app", &[], Place { kubernetes, container, ..Place::default() }).expect("fine");
-        (config.plan.grace, config.plan.post_stop_timeout, config.level)
+fn defaults_depend_on_the_platform() {
+    let times = |line: &str, place| {
+        let config = with(line, &[], place).expect("fine");
+        let Plan { grace, post_stop_timeout, .. } = *config.plan;
+        (grace.as_millis(), post_stop_timeout.as_millis(), config.level)
     };
-    assert_eq!(times(false, false), (secs(15), secs(5), LevelFilter::Warn));
-    assert_eq!(times(false, true), (secs(7), secs(2), LevelFilter::Warn));
-    assert_eq!(times(true, false), (secs(15), secs(5), LevelFilter::Info));
-    assert_eq!(times(true, true), (secs(15), secs(5), LevelFilter::Info));
+    let nowhere = Place::default();
+    let first = Place {
+        detected: Detected::find(crate::types::Pid(1), |_| None, |_| false),
+        ..Place::default()
+    };
+    assert_eq!(times("app", nowhere), (15_000, 5_000, LevelFilter::Warn));
+    assert_eq!(times("app", first), (7_000, 2_000, LevelFilter::Warn));
+    assert_eq!(times("app", on("docker")), (7_000, 2_000, LevelFilter::Warn));
+    assert_eq!(times("app", on("kubernetes")), (15_000, 5_000, LevelFilter::Info));
+    assert_eq!(times("app", on("fly")), (3_500, 1_000, LevelFilter::Warn));
+    // The option counts more than what was found.
+    assert_eq!(times("--platform ecs app", on("docker")).0, 22_000);
+    assert_eq!(times("--platform ecs:45s app", on("docker")).0, 33_000);
+    assert_eq!(times("--platform auto app", on("docker")).0, 7_000);
+    assert_eq!(times("--platform auto:20s app", on("docker")).0, 14_000);
+    assert_eq!(times("--platform none app", on("docker")).0, 15_000);
+    assert_eq!(times("--platform none app", first).0, 7_000);
+    assert_eq!(times("--platform none:20s app", nowhere).0, 14_000);
+    // A setting counts more than a platform.
+    assert_eq!(times("--grace 9s --platform fly app", nowhere).0, 9_000);
+    let unknown = mistakes("--platform mars --check=venus:3s app", &[]);
+    let names = "not a platform; write auto, none or one of lambda, fly, railway, ";
+    assert!(unknown[0].starts_with(&format!("unable to use --platform 'mars': {names}")));
+    assert!(
+        unknown[1].starts_with("unable to use --check 'venus:3s': not a platform; write a time")
+    );
+    let never = "unable to use --platform 'fly:never': not a duration; write 10s, 1m 30s, 250ms or a number of seconds";
+    assert_eq!(mistakes("--platform fly:never app", &[]), [never]);
+}
+
+/// The defaults that are drawn are those of the place that `--check` names, wherever it runs.
+#[test]
+fn a_check_draws_the_defaults_of_the_place_that_it_names() {
+    let grace = |line: &str, place| {
+        let config = with(line, &[], place).expect("fine");
+        let usual = config.usual.map(|usual| usual.grace().as_millis());
+        (config.plan.grace.as_millis(), usual)
+    };
+    assert_eq!(grace("--check", on("docker")), (7_000, None));
+    assert_eq!(grace("--check=k8s", on("docker")), (15_000, Some(15_000)));
+    assert_eq!(grace("--check=docker", on("kubernetes")), (7_000, Some(7_000)));
+    assert_eq!(grace("--check=ecs:45s", on("docker")), (33_000, Some(22_000)));
+    assert_eq!(grace("--check=45s", on("ecs")), (33_000, Some(22_000)));
+    assert_eq!(grace("--check=20s", Place::default()), (14_000, Some(15_000)));
+    // A run knows the time that --platform names.
+    assert_eq!(grace("--platform ecs:45s --check=ecs", on("docker")), (33_000, Some(33_000)));
+    assert_eq!(grace("--platform ecs:45s --check=ecs:50s", on("docker")), (33_000, Some(33_000)));
+    assert_eq!(grace("--platform ecs:45s --check=fly", on("docker")), (3_500, Some(3_500)));
+}
+
+/// Some platforms have a variable for their time. It is not graceinit's, so a mistake in it is a warning.
+#[test]
+fn the_variable_of_a_platform_says_the_time() {
+    let told = |platform: &str, variables: &[(&str, &str)]| {
+        let config = with("app", variables, on(platform)).expect("fine");
+        (config.plan.grace.as_millis(), config.plan.post_stop_timeout.as_millis(), config.warnings)
+    };
+    let railway = "RAILWAY_DEPLOYMENT_DRAINING_SECONDS";
+    let at_once = format!(
+        "Railway kills the container at once: set {railway} to the seconds that a stop may take"
+    );
+    assert_eq!(told("railway", &[]), (1_000, 500, vec![at_once.clone()]));
+    assert_eq!(told("railway", &[(railway, "0")]), (1_000, 500, vec![at_once.clone()]));
+    assert_eq!(told("railway", &[(railway, " 60 ")]), (42_000, 6_000, vec![]));
+    let wrong = format!(
+        "{railway} '1m' is not a whole number of seconds; 0s until SIGKILL are assumed (Railway's default)"
+    );
+    assert_eq!(told("railway", &[(railway, "1m")]), (1_000, 500, vec![wrong, at_once]));
+    assert_eq!(told("docker", &[(railway, "60")]), (7_000, 2_000, vec![]));
+    let azure = "WEBSITES_CONTAINER_STOP_TIME_LIMIT";
+    assert_eq!(told("azure-app-service", &[]), (3_500, 1_000, vec![]));
+    assert_eq!(told("azure-app-service", &[(azure, "100")]), (70_000, 20_000, vec![]));
+    let most = format!(
+        "{azure} '1800' is more than Azure App Service allows; 2m until SIGKILL are assumed"
+    );
+    assert_eq!(told("azure-app-service", &[(azure, "1800")]), (84_000, 24_000, vec![most]));
+}
+
+#[test]
+fn signals_by_which_only_the_platform_asks_for_a_stop_reach_the_app_as_term() {
+    let signal = |text| Signal::parse(text).expect(text);
+    let sent = |line: &str, name: &str, text| {
+        let plan = with(line, &[], on(name)).expect("fine").plan;
+        let stops = plan.stop_on.contains(signal(text));
+        (stops, plan.rewrite.apply(signal(text)).map(|sent| sent.to_string()))
+    };
+    let is = |text: &str| Some(text.to_owned());
+    for name in ["lxc", "incus"] {
+        assert_eq!(sent("app", name, "PWR"), (true, is("TERM")));
+        assert_eq!(sent("app", name, "RTMIN+3"), (true, is("TERM")));
+        assert_eq!(sent("app", name, "INT"), (true, is("INT")));
+    }
+    assert_eq!(sent("app", "nspawn", "RTMIN+4"), (true, is("TERM")));
+    assert_eq!(sent("app", "podman", "RTMIN+3"), (true, is("TERM")));
+    assert_eq!(sent("app", "podman", "PWR"), (false, is("PWR")));
+    assert_eq!(sent("app", "docker", "RTMIN+3"), (false, is("RTMIN+3")));
+    // A profile knows the server, not the platform.
+    assert_eq!(sent("--profile nginx app", "lxc", "PWR"), (true, is("TERM")));
+    // A setting counts more.
+    assert_eq!(sent("--stop-on TERM app", "lxc", "PWR"), (false, is("PWR")));
+    assert_eq!(sent("-r PWR:QUIT app", "lxc", "PWR"), (true, is("QUIT")));
+    let tini = Place { persona: Persona::Tini, ..on("lxc") };
+    let plan = with("app", &[("GRACEINIT_PLATFORM", "lxc")], tini).expect("fine");
+    assert!(plan.plain && plan.plan.stop_on == SignalSet::default(), "as quiet as tini");
+    assert_eq!(plan.plan.rewrite.apply(signal("PWR")), Some(signal("PWR")));
+}
+
+#[test]
+fn what_a_platform_cannot_promise_is_a_warning() {
+    let warnings = |line: &str, name: &str| with(line, &[], on(name)).expect("fine").warnings;
+    let begins = |warnings: Vec<String>, text: &str| {
+        assert!(warnings.len() == 1 && warnings[0].starts_with(text), "{warnings:?}");
+    };
+    begins(warnings("app", "lambda"), "Lambda gives a stop 0.3 s");
+    assert_eq!(warnings("app", "heroku"), [""; 0]);
+    begins(warnings("--drain 80 app", "heroku"), "Heroku sends TERM to every process");
+    assert_eq!(warnings("app", "systemd"), [""; 0]);
+    begins(warnings("--drain 80 app", "systemd"), "systemd sends TERM to every process");
+    begins(
+        warnings("--platform render:400s app", "docker"),
+        "Render gives a stop at most 5m, not 6m 40s",
+    );
 }
 
 #[test]
@@ -61,6 +184,9 @@ fn durations_are_read_in_every_notation() {
         ("5", Some(secs(5))),
         ("0", Some(Duration::ZERO)),
         ("1.5", Some(Duration::from_millis(1500))),
+        ("1.5s", Some(Duration::from_millis(1500))),
+        ("s", None),
+        (".s", None),
         ("250ms", Some(Duration::from_millis(250))),
         ("1m 30s", Some(secs(90))),
         ("", None),
@@ -198,10 +324,12 @@ fn another_name_has_no_deadline_unless_one_is_set() {
         assert_eq!(grace("-t 9 app", &[]), (false, secs(9)));
     }
     assert!(!config("app").plain, "under its own name graceinit is never plain");
-    let place = |container| Place { container, persona: Persona::Tini, ..Place::default() };
-    let leftovers = |container| with("app", &[], place(container)).expect("fine").plan.leftovers;
+    let leftovers = |place: Place| {
+        let place = Place { persona: Persona::Tini, ..place };
+        with("app", &[], place).expect("fine").plan.leftovers
+    };
     assert_eq!(
-        (leftovers(true), leftovers(false)),
+        (leftovers(on("docker")), leftovers(Place::default())),
         (secs(7), secs(15)),
         "the same as graceinit's default deadline"
     );
@@ -246,7 +374,7 @@ fn a_name_selects_levels_and_codes() {
     assert_eq!(level(Persona::Catatonit, "app", &[("CATATONIT_DEBUG", "")]), Debug);
     let told = [("TINI_VERBOSITY", "4"), ("GRACEINIT_LOG", "error")];
     assert_eq!(level(Persona::Tini, "app", &told), Error);
-    let kubernetes = Place { kubernetes: true, persona: Persona::Tini, ..Place::default() };
+    let kubernetes = Place { persona: Persona::Tini, ..on("kubernetes") };
     assert_eq!(with("app", &[], kubernetes).expect("fine").level, Warn, "as quiet as tini");
     let codes = |persona| {
         let codes = called(persona, "app", &[]).plan.exit.codes;
@@ -312,6 +440,8 @@ fn an_app_is_started_early_only_where_every_setting_has_its_default() {
     let environments: &[&[&str]] = &[
         &[],
         &["PATH=/bin", "HOME=/root", "GR=1", "=", "WATCHDOG=1", "LISTEN=1"],
+        // A platform selects other times and stop signals, which matter later only.
+        &["FLY_APP_NAME=a", "container=lxc", "GR=1"],
         &["PATH=/bin", "GRACEINIT_GRACE=3s"],
         &["GRACE_EXIT_TIMEOUT=3"],
         &["KUBERNETES_SERVICE_HOST=10.0.0.1"],
@@ -338,7 +468,7 @@ fn an_app_is_started_early_only_where_every_setting_has_its_default() {
             assert!(variables.is_empty() || variables.contains(&"GR=1"), "{variables:?}");
         }
     }
-    // In the first two environments: the six lines with an app and without an option, by graceinit's name and by a
+    // In the first three environments: the six lines with an app and without an option, by graceinit's name and by a
     // name that is not one of another program.
-    assert_eq!(early, 2 * 7);
+    assert_eq!(early, 3 * 7);
 }

@@ -2,13 +2,16 @@
 
 use std::ffi::CString;
 use std::fmt::Display;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::children::{Children, Role};
 use super::terminal::JobControl;
 use crate::account::incident::{Incident, Kin};
 use crate::account::journal;
+use crate::cli::OptionId;
+use crate::config::source::Source;
 use crate::config::user::User;
 use crate::config::{Config, When};
 use crate::exit;
@@ -174,7 +177,9 @@ impl App {
 
     /// Logs why it was not executed. graceinit's exit code for that.
     pub fn explain(&self, failure: Failure, config: &Config) -> u8 {
-        let why = explain(self.program, failure, config.user.as_ref().map(User::ids));
+        let user = config.user.as_ref().map(User::ids);
+        let source = config.source_of(OptionId::User);
+        let why = explain(self.program, failure, user.map(|ids| (ids, source)));
         journal::incident(&Incident::NotExecuted { why });
         let codes = config.plan.exit.codes;
         match failure.step {
@@ -183,20 +188,13 @@ impl App {
         }
     }
 
-    /// Whether it has written its newline.
-    pub fn wrote_newline(&mut self) -> bool {
-        match self.ready_pipe.as_mut().map(ReadyPipe::read) {
-            None | Some(Line::Pending) => false,
-            Some(Line::Ready) => {
-                self.ready_pipe = None;
-                true
-            }
-            Some(Line::Closed) => {
-                self.ready_pipe = None;
-                journal::warn("the app has closed the descriptor of --ready fd without a newline");
-                false
-            }
+    /// What has become of its newline.
+    pub fn newline(&mut self) -> Line {
+        let line = self.ready_pipe.as_mut().map_or(Line::Pending, ReadyPipe::read);
+        if line != Line::Pending {
+            self.ready_pipe = None;
         }
+        line
     }
 
     /// Sends a signal to its process.
@@ -263,16 +261,29 @@ pub fn warn_unsent(whom: impl Display, signal: Signal, result: io::Result<()>) {
     }
 }
 
+/// The uid, the gid and the further groups of a user.
+type Ids<'a> = (u32, u32, &'a [u32]);
+
+/// Whether the file is a script whose first line ends in CR LF, as an editor of Windows writes it.
+fn ends_in_cr_lf(file: &str) -> bool {
+    // The kernel has just read the same bytes; it reads no more of the line (BINPRM_BUF_SIZE).
+    let mut bytes = [0; 256];
+    let length = File::open(file).and_then(|mut file| file.read(&mut bytes)).unwrap_or(0);
+    let first = bytes[..length].split(|byte| *byte == b'\n').next().unwrap_or_default();
+    first.starts_with(b"#!") && first.ends_with(b"\r")
+}
+
 /// Why a program was not executed, and what to do.
-pub fn explain(program: &Program, failure: Failure, user: Option<(u32, u32, &[u32])>) -> String {
+pub fn explain(program: &Program, failure: Failure, user: Option<(Ids<'_>, Source)>) -> String {
     let reason = nix::errno::Errno::from_raw(failure.errno).desc();
     let name = program.name().to_string_lossy();
     match failure.step {
         Step::User => {
-            let (uid, gid, _) = user.unwrap_or((0, 0, &[]));
+            let ((uid, gid, _), source) =
+                user.unwrap_or(((0, 0, &[]), Source::Flag(OptionId::User)));
             format!(
-                "unable to become user {uid} and group {gid}: {reason}; start graceinit as root, or \
-                 leave --user out"
+                "unable to become user {uid} and group {gid} ({source}): {reason}; start graceinit as root, \
+                 or leave the user out"
             )
         }
         Step::Stdio => format!("unable to redirect the output of {name}: {reason}"),
@@ -283,6 +294,10 @@ pub fn explain(program: &Program, failure: Failure, user: Option<(u32, u32, &[u3
         Step::Execute => {
             let file = program.file().map(|file| file.to_string_lossy().into_owned());
             let advice = match (failure.errno, file) {
+                (libc::ENOENT, Some(file)) if ends_in_cr_lf(&file) => format!(
+                    "; the first line of {file} ends in CR LF, and the kernel takes the CR for a part of the \
+                     interpreter's name: write the file with LF alone (sed -i 's/\\r$//' {file})"
+                ),
                 (libc::ENOENT, Some(file)) => format!(
                     "; {file} is there, but not the interpreter that its first line names, or its \
                      dynamic loader"

@@ -1,14 +1,16 @@
 //! Asks processes to stop: reads the process tree when `machine::who` wants to see it, and sends what that answers.
 
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use super::hidden::{self, Hidden};
 use super::leftovers::{Leftovers, signal_process};
 use crate::account::incident::Incident;
 use crate::account::journal;
-use crate::machine::who::{Answer, Ask, Manner, SHELLS, Who, Why};
+use crate::machine::who::{self, Answer, Ask, Manner, Who, Why};
 use crate::sys::tree::{self, Reach};
 use crate::sys::{clock, process, proctree, reap, signals};
-use crate::types::process::Tree;
+use crate::types::process::{Handling, Id, Tree};
 use crate::types::{Pid, Signal, Status, Time};
 
 /// An app that is no shell and ends this soon after its stop signal is mostly the only process: the tree is read
@@ -19,6 +21,9 @@ const QUICK: Duration = Duration::from_millis(1);
 #[derive(Debug, Default)]
 pub struct Asking {
     state: State,
+    /// What was sent otherwise: to a group, to the whole tree.
+    pub leftovers: Leftovers,
+    hidden: Hidden,
     /// When the tree is read next without news.
     next: Option<Time>,
     /// A child was reaped since the tree was read.
@@ -38,10 +43,23 @@ enum State {
     /// No process is asked.
     #[default]
     Idle,
-    /// The main process was asked, and the tree is read at `next`.
-    Main(Pid, Signal),
-    /// The tree was read.
+    /// The main process was asked, and the others are judged at `next`.
+    Main(Main),
+    /// The others are judged.
     Tree(Box<Who>),
+}
+
+/// The main process that was asked.
+#[derive(Debug)]
+struct Main {
+    pid: Pid,
+    signal: Signal,
+    /// What it did with signals before, unless the tree was read then.
+    handling: Option<Handling>,
+    /// The first reading, of which something was hidden.
+    snapshot: Option<Tree>,
+    /// What it was sent besides, since then.
+    further: Vec<Signal>,
 }
 
 /// The processes that are asked beside the app, as far as they are known without `who`.
@@ -52,6 +70,9 @@ pub struct Around<'a> {
     /// The id of the app's process group.
     pub group: Option<Pid>,
 }
+
+/// A reading, and of which processes something was refused; `None`: /proc cannot be read.
+type Reading = Option<(Tree, Vec<Id>)>;
 
 impl Asking {
     /// The budget ends at `end`.
@@ -64,13 +85,35 @@ impl Asking {
 
     /// When the tree is to be read next.
     pub fn next_wakeup(&self) -> Option<Time> {
+        if let Some(until) = self.hidden.until() {
+            return Some(until);
+        }
         let wanted = if self.news { Some(Time::default()) } else { self.next };
         let reads = !matches!(self.state, State::Idle);
         wanted.filter(|_| reads).map(|wanted| wanted.max(self.paused.0))
     }
 
+    /// Whether the tree is to be read now.
+    pub fn is_due(&mut self, now: Time) -> bool {
+        if self.hidden.until().is_some() {
+            return self.hidden.is_over(now);
+        }
+        self.next_wakeup().is_some_and(|next| next <= now)
+    }
+
+    /// The pipe to wait for.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.hidden.fd()
+    }
+
+    /// The pid of the helper that reads.
+    pub fn helper(&self) -> Option<Pid> {
+        self.hidden.pid()
+    }
+
     /// Every process is killed: no process is asked any more.
     pub fn stop(&mut self) {
+        self.hidden.stop();
         (self.state, self.next, self.news, self.all_asked) = (State::Idle, None, false, false);
     }
 
@@ -93,130 +136,125 @@ impl Asking {
         signal: Signal,
         main: Pid,
         around: Around<'_>,
-        leftovers: &mut Leftovers,
     ) -> std::io::Result<()> {
+        if let State::Main(asked) = &mut self.state {
+            // The others are not judged yet.
+            if self.hidden.until().is_some() {
+                asked.further.push(signal);
+                return signals::send(main, signal);
+            }
+            self.look(now, true, around);
+        }
         match &self.state {
-            State::Idle => {
+            State::Idle | State::Main(_) => {
                 self.from = now;
                 // A shell may start processes at once, in its trap. They must not be taken for those that were
                 // there before, so the tree of a shell is read first.
-                let tree = if is_shell(main) { self.read(around.own, signal) } else { None };
+                let first = is_read_first(main);
+                let reading = if first { self.read(around.own, signal) } else { None };
+                let handling = if first { None } else { proctree::handling(main) };
                 let sent = signals::send(main, signal);
-                match tree {
-                    Some(tree) => self.begin(now, signal, main, &tree, around, leftovers),
-                    None => {
-                        self.state = State::Main(main, signal);
-                        self.next = Some(now.after(QUICK));
-                    }
+                let asked =
+                    Main { pid: main, signal, handling, snapshot: None, further: Vec::new() };
+                self.state = State::Main(asked);
+                self.next = Some(now.after(QUICK));
+                if reading.is_some() {
+                    self.judge(now, reading, true, around);
                 }
                 sent
             }
-            State::Main(asked, first) => {
-                let (asked, first) = (*asked, *first);
-                let tree = self.read(around.own, first).unwrap_or_else(empty);
-                self.begin(now, first, asked, &tree, around, leftovers);
-                self.ask_main(now, signal, main, around, leftovers)
-            }
             State::Tree(_) => {
-                let tree = self.read(around.own, signal);
+                let reading = self.read(around.own, signal);
                 let State::Tree(who) = &mut self.state else { return Ok(()) };
-                let Some(tree) = tree else { return signals::send(main, signal) };
-                let answer = who.step(now, signal, &tree);
+                let Some((tree, _)) = &reading else { return signals::send(main, signal) };
+                let answer = who.step(now, signal, tree);
                 self.perform(&answer);
+                self.judge(now, reading, true, around);
                 Ok(())
             }
         }
     }
 
-    fn begin(
-        &mut self,
-        now: Time,
-        signal: Signal,
-        main: Pid,
-        tree: &Tree,
-        around: Around<'_>,
-        leftovers: &mut Leftovers,
-    ) {
-        let (who, answer) = Who::begin(now, self.end, Manner::Auto, signal, main, tree);
-        self.state = State::Tree(Box::new(who));
-        self.perform(&answer);
-        if tree.processes.is_empty() {
-            self.without_proc(now, true, around, leftovers);
-        }
-    }
-
     /// The main process has ended: asks what it has left behind. `patience`: near the end of the budget every process
     /// is asked. Under `--scope auto` the asking that has begun goes on.
-    pub fn ask_leftovers(
-        &mut self,
-        now: Time,
-        signal: Signal,
-        patience: bool,
-        around: Around<'_>,
-        leftovers: &mut Leftovers,
-    ) {
+    pub fn ask_leftovers(&mut self, now: Time, signal: Signal, patience: bool, around: Around<'_>) {
         // Mostly nothing is left, and to read the tree would be half of what the whole stop costs.
         if !reap::is_any_alive() {
             self.next = None;
             return;
         }
-        if !matches!(self.state, State::Tree(_)) {
+        if let State::Idle = self.state {
             self.from = now;
-            let mut who = Who::leftovers(now, self.end, patience, signal);
-            if let Some(tree) = self.read(around.own, signal) {
-                let heard = |process: &_| leftovers.has_heard(process, signal, around.group);
-                who.mark_asked(now, &tree, heard);
-                let answer = who.look(now, &tree);
-                self.state = State::Tree(Box::new(who));
-                return self.perform(&answer);
-            }
-            self.state = State::Tree(Box::new(who));
+            self.state = State::Tree(Box::new(Who::leftovers(now, self.end, patience, signal)));
         }
-        self.look(now, signal, false, around, leftovers);
-    }
-
-    /// Whether the tree is to be read now.
-    pub fn is_due(&self, now: Time) -> bool {
-        self.next_wakeup().is_some_and(|next| next <= now)
+        if self.hidden.until().is_none() {
+            self.look(now, false, around);
+        }
     }
 
     /// Reads the tree and asks the processes whose turn it is.
-    pub fn look(
-        &mut self,
-        now: Time,
-        signal: Signal,
-        main_lives: bool,
-        around: Around<'_>,
-        leftovers: &mut Leftovers,
-    ) {
+    pub fn look(&mut self, now: Time, main_lives: bool, around: Around<'_>) {
         (self.news, self.next) = (false, None);
         // A reading must be over when the budget ends.
         if self.end.is_some_and(|end| end < now.after(self.paused.1 * 2)) {
             return;
         }
-        let tree = self.read(around.own, signal);
-        match (&mut self.state, tree) {
-            (State::Idle, _) => {}
-            (State::Main(main, signal), tree) => {
-                let (main, signal) = (*main, *signal);
-                self.begin(now, signal, main, &tree.unwrap_or_else(empty), around, leftovers);
+        let signal = match &self.state {
+            State::Idle => return,
+            State::Main(main) => main.signal,
+            State::Tree(who) => who.signal(),
+        };
+        let reading = self.read(around.own, signal);
+        self.judge(now, reading, main_lives, around);
+    }
+
+    fn judge(&mut self, now: Time, reading: Reading, main_lives: bool, around: Around<'_>) {
+        let Some((mut tree, refused)) = reading else {
+            self.begin(None);
+            return self.without_proc(now, main_lives, around);
+        };
+        let Some(revealed) = self.hidden.answer(now, &refused) else {
+            if let State::Main(main) = &mut self.state {
+                main.snapshot.get_or_insert(tree);
             }
-            (State::Tree(who), Some(tree)) => {
-                let answer = who.look(now, &tree);
-                self.perform(&answer);
-            }
-            (State::Tree(_), None) => self.without_proc(now, main_lives, around, leftovers),
+            return;
+        };
+        hidden::fill(&mut tree, &revealed);
+        if let State::Main(Main { snapshot: Some(snapshot), .. }) = &mut self.state {
+            hidden::fill(snapshot, &revealed);
         }
+        self.begin(Some(&tree));
+        let State::Tree(who) = &mut self.state else { return };
+        if who.is_new() {
+            let (signal, group) = (who.signal(), around.group);
+            let heard = |process: &_| self.leftovers.has_heard(process, signal, group);
+            who.mark_asked(now, &tree, heard);
+        }
+        let answer = who.look(now, &tree);
+        self.perform(&answer);
+    }
+
+    /// From here on the others are judged as well.
+    fn begin(&mut self, tree: Option<&Tree>) {
+        let State::Main(main) = &self.state else { return };
+        let (manner, whom) = (Manner::Auto, (main.pid, main.handling));
+        let snapshot = main.snapshot.as_ref().or(tree);
+        let mut who = Who::begin(self.from, self.end, manner, main.signal, whom, snapshot);
+        for signal in &main.further {
+            // The answer is the main process, which was sent the signal.
+            let _ = snapshot.map(|tree| who.step(self.from, *signal, tree));
+        }
+        self.state = State::Tree(Box::new(who));
     }
 
     /// A reading costs as much as the machine has processes, so readings take a twentieth of the time at most.
-    fn read(&mut self, own: &[Pid], signal: Signal) -> Option<Tree> {
+    fn read(&mut self, own: &[Pid], signal: Signal) -> Reading {
         let begun = clock::now();
-        let tree = proctree::read(own, signal);
+        let reading = proctree::read(own, signal);
         let ended = clock::now();
         let cost = ended.since(begun);
         self.paused = (ended.after(cost * 20), cost);
-        tree
+        reading
     }
 
     fn perform(&mut self, answer: &Answer) {
@@ -245,13 +283,7 @@ impl Asking {
     }
 
     /// Without /proc one signal goes to all, once, when little of the budget is left.
-    fn without_proc(
-        &mut self,
-        now: Time,
-        main_lives: bool,
-        around: Around<'_>,
-        leftovers: &mut Leftovers,
-    ) {
+    fn without_proc(&mut self, now: Time, main_lives: bool, around: Around<'_>) {
         let State::Tree(who) = &mut self.state else { return };
         let signal = if main_lives {
             let (signal, next) = who.without_proc(now, true);
@@ -265,28 +297,23 @@ impl Asking {
         };
         let Some(signal) = signal else { return };
         self.all_asked = true;
-        leftovers.warn_of_proc(Reach::WithoutProc);
+        self.leftovers.warn_of_proc(Reach::WithoutProc);
         for signal in [signal, Signal::CONT] {
             if process::is_first() {
                 // ESRCH: there is no other process.
                 let _ = signals::send_all(signal);
-            } else if let Some(group) = around.group.filter(|_| !leftovers.was_group_asked()) {
+            } else if let Some(group) = around.group.filter(|_| !self.leftovers.was_group_asked()) {
                 tree::signal_groups(&[group], signal);
             }
         }
     }
 }
 
-fn empty() -> Tree {
-    let root = process::own_pid();
-    Tree { root, ticks: clock::boot_ticks(), stdin: None, processes: Vec::new() }
-}
-
-/// Whether the process is a shell. A process whose program may not be read is taken for one; without a /proc there is
-/// nothing to read at all.
-fn is_shell(pid: Pid) -> bool {
+/// Whether the tree is read before the main process is asked. A program that may not be read may be a shell; without a
+/// /proc there is nothing to read at all.
+fn is_read_first(pid: Pid) -> bool {
     match proctree::program(pid) {
-        Some(name) => SHELLS.contains(&name.as_str()),
+        Some(name) => who::is_read_first(&name),
         None => proctree::program(process::own_pid()).is_some(),
     }
 }

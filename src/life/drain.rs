@@ -34,9 +34,9 @@ impl Drain {
         }
     }
 
-    /// Whether the app listens on the ports.
-    pub fn is_listening(&mut self, config: &Config, own: &[Pid]) -> bool {
-        self.with_sampler(config, |sampler| sampler.is_listening(own)).unwrap_or(true)
+    /// Which of the ports the app does not listen on, in words; `None`: it listens on all of them.
+    pub fn missing(&mut self, config: &Config, own: &[Pid]) -> Option<String> {
+        self.with_sampler(config, |sampler| sampler.missing(own)).flatten()
     }
 
     /// Uses the sampler, and logs what it warns of: one warning for each life, since the sampler is made anew for the

@@ -6,11 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::app::{self, App};
 use super::asking::{Around, Asking};
 use super::children::{Children, Role};
+use super::deaths::Deaths;
 use super::drain::Drain;
 use super::files::Files;
 use super::hooks::attempts::{self, Attempts};
 use super::hooks::environment::Moment;
-use super::leftovers::Leftovers;
 use super::notify_app::AppNotify;
 use super::ready_file::ReadyFile;
 use super::service_manager::ServiceManager;
@@ -18,11 +18,12 @@ use super::survivors::Survivors;
 use super::terminal::JobControl;
 use crate::account::incident::Incident;
 use crate::account::live::Live;
+use crate::account::waiting::Awaited;
 use crate::account::{journal, plan_names};
 use crate::config::Config;
 use crate::config::hooks::{Builtin, Task};
 use crate::config::user::User;
-use crate::machine::hooks::HookId;
+use crate::machine::hooks::{HookId, HookPhase};
 use crate::machine::phase::PhaseName;
 use crate::machine::plan::Scope;
 use crate::machine::{Action, Event, Machine, Target};
@@ -48,9 +49,9 @@ pub struct Effects {
     pub(super) app: App,
     pub(super) children: Children,
     pub(super) attempts: Attempts,
-    pub(super) leftovers: Leftovers,
     pub(super) asking: Asking,
     pub(super) survivors: Survivors,
+    pub(super) deaths: Deaths,
     pub(super) terminal: JobControl,
     /// The line at the terminal.
     pub(super) live: Option<Live>,
@@ -62,6 +63,8 @@ pub struct Effects {
     pub(super) observer: Observer,
     /// What the observer was told last.
     pub(super) published: Option<(bool, PhaseName)>,
+    /// The conditions that the account was told last: a bit for each, and whether the app has to listen.
+    pub(super) awaited: (u64, bool),
     pub(super) files: Files,
     /// Set by [`Action::Exit`]: the loop ends.
     pub(super) leave: Option<Leave>,
@@ -109,7 +112,12 @@ impl Effects {
         match action {
             Action::Record(fact) => journal::record(&fact),
             Action::StartApp => return self.start_app(signals),
-            Action::SignalApp { signal, target, value, stop: _ } => {
+            Action::SignalApp { signal, target, value, stop } => {
+                if signal == Signal::KILL {
+                    self.deaths.kills_all();
+                } else if !stop && !machine.is_diagnosing(signal) {
+                    self.deaths.forwards(signal, now);
+                }
                 let result = match target {
                     Target::Auto => self.ask_main(now, signal),
                     target => self.signal_app(signal, target, value),
@@ -120,7 +128,13 @@ impl Effects {
                 return self.start_hook(id, budget_end, now, machine);
             }
             Action::StopHook { id, signal } => self.signal_hook(id, signal),
-            Action::KillHook(id) => self.signal_hook(id, Signal::KILL),
+            Action::KillHook(id) => {
+                // Otherwise its answer has no use any more.
+                if id.phase == HookPhase::Ready && machine.is_waiting() {
+                    attempts::probe_timed_out(id, machine.plan().probe_timeout);
+                }
+                self.signal_hook(id, Signal::KILL);
+            }
             Action::SetReady(ready) => {
                 if let Some(file) = &mut self.ready_file {
                     file.set(ready, &mut self.children);
@@ -131,7 +145,11 @@ impl Effects {
             Action::TellMoreTime(span) => self.manager.send(now, &Message::MoreTime(span)),
             Action::SeekListeners => {
                 let own = self.own_processes();
-                return Some(Event::Listening(self.drain.is_listening(&self.config, &own)));
+                let missing = self.drain.missing(&self.config, &own);
+                if let Some(answer) = &missing {
+                    journal::answered(Awaited::Ports, answer);
+                }
+                return Some(Event::Listening(missing.is_none()));
             }
             Action::TellHolders => self.drain.tell_holders(),
             Action::TakeSample => {
@@ -141,6 +159,9 @@ impl Effects {
             }
             Action::SignalLeftovers { signal, first, group_asked: _ } => {
                 // Further rounds are the business of `asking`, which knows when the tree has to be read again.
+                if signal == Signal::KILL {
+                    self.deaths.kills_all();
+                }
                 if first {
                     self.ask_leftovers(now, signal, machine);
                 }
@@ -160,6 +181,7 @@ impl Effects {
             }
             Action::PrepareReport => self.files.prepare_last_report(),
             Action::KillTree => {
+                self.deaths.kills_all();
                 self.asking.stop();
                 self.kill_tree();
             }
@@ -216,7 +238,9 @@ impl Effects {
                 // The default action of this signal is to ignore it. From a shell that does (apache2ctl, with
                 // `STOPSIGNAL SIGWINCH`) it is handed down, as a stop signal is that a shell ignores.
                 let auto = self.config.plan.scope == Scope::Auto && signal == Signal::WINCH;
-                if auto && proctree::catches(pid, signal) == Some(false) {
+                let caught =
+                    || proctree::handling(pid).map(|handling| handling.caught.contains(signal));
+                if auto && caught() == Some(false) {
                     return self.signal_app(signal, Target::Group, value);
                 }
                 self.app.send(&self.children, signal, value)
@@ -224,7 +248,7 @@ impl Effects {
             Target::Group => {
                 // A forwarded signal has been received as well.
                 if signal == self.config.plan.leftover_signal() {
-                    self.leftovers.group_is_asked();
+                    self.asking.leftovers.group_is_asked();
                 }
                 let sent = signals::send_group(group, signal);
                 // The app may have left its group (setpgid); then it is sent the signal apart.
@@ -235,7 +259,7 @@ impl Effects {
             }
             Target::Tree => {
                 let own = self.own_processes();
-                if self.leftovers.signal_tree(signal, &own) {
+                if self.asking.leftovers.signal_tree(signal, &own) {
                     return Ok(());
                 }
                 signals::send_group(group, signal)
@@ -249,7 +273,7 @@ impl Effects {
         };
         let own = self.own_processes();
         let around = Around { own: &own, group: self.app.group() };
-        self.asking.ask_main(now, signal, main, around, &mut self.leftovers)
+        self.asking.ask_main(now, signal, main, around)
     }
 
     fn ask_leftovers(&mut self, now: Time, signal: Signal, machine: &Machine) {
@@ -260,7 +284,7 @@ impl Effects {
         let own = self.own_processes();
         let around = Around { own: &own, group: self.app.group() };
         let patience = machine.plan().scope != Scope::Main;
-        self.asking.ask_leftovers(now, signal, patience, around, &mut self.leftovers);
+        self.asking.ask_leftovers(now, signal, patience, around);
     }
 
     /// Asks the processes whose turn it is.
@@ -270,9 +294,7 @@ impl Effects {
         }
         let own = self.own_processes();
         let around = Around { own: &own, group: self.app.group() };
-        let signal = machine.plan().leftover_signal();
-        let main_lives = machine.ending().is_none();
-        self.asking.look(now, signal, main_lives, around, &mut self.leftovers);
+        self.asking.look(now, machine.ending().is_none(), around);
     }
 
     /// `MAINPID=`: this process is the app when the present one ends.
@@ -311,6 +333,9 @@ impl Effects {
             // graceinit itself sends the signal of `signal:`: only it knows that the pid is still the app's.
             let signal = match &hook.task {
                 Task::Builtin(Builtin::Signal(signal)) => {
+                    if *signal == Signal::KILL {
+                        self.deaths.kills_all();
+                    }
                     self.signal_app(*signal, machine.scope_target(), None)
                 }
                 Task::Builtin(_) | Task::Command(_) => Ok(()),
@@ -319,12 +344,19 @@ impl Effects {
             attempts.start(config, id, &hook, variables, &signal, children)
         });
         let error = started.err()?;
+        if id.phase == HookPhase::Ready {
+            let awaited = Awaited::Condition(id.index);
+            journal::answered(awaited, &format!("unable to start the probe: {error}"));
+        }
         journal::warn(format!("unable to start the hook {}: {error}", plan_names::hook(id)));
         Some(Event::HookNotStarted(id))
     }
 
-    fn signal_hook(&self, id: HookId, signal: Signal) {
+    fn signal_hook(&mut self, id: HookId, signal: Signal) {
         if let Some(pid) = self.children.pid(Role::Hook(id)) {
+            if signal == Signal::KILL {
+                self.deaths.kills_group(pid);
+            }
             app::warn_unsent("a hook", signal, signals::send_group(pid, signal));
         }
     }
@@ -340,12 +372,12 @@ impl Effects {
             process::hurry(Some(app));
         }
         let reach = tree::kill_everything(&groups, &spare);
-        self.leftovers.warn_of_proc(reach);
+        self.asking.leftovers.warn_of_proc(reach);
     }
 
     /// The helpers: children that are no part of the tree. A signal to all processes spares them.
     fn helpers(&self) -> impl Iterator<Item = Pid> + '_ {
-        self.observer.pid().into_iter().chain(self.files.pids())
+        self.observer.pid().into_iter().chain(self.files.pids()).chain(self.asking.helper())
     }
 
     /// Every process that graceinit has started but the app.
@@ -358,6 +390,10 @@ impl Effects {
     /// Publishes phase and readiness to the observer. The loop does this before it performs the actions of an event:
     /// after a stop request no traffic may be routed to the app.
     pub fn publish(&mut self, machine: &Machine) {
+        if let Some(missing) = machine.missing().filter(|missing| *missing != self.awaited) {
+            self.awaited = missing;
+            journal::awaits(missing.0, missing.1);
+        }
         let (ready, name) = (machine.ready(), machine.phase().name());
         if self.published == Some((ready, name)) {
             return;
@@ -384,6 +420,7 @@ impl Effects {
             .fds()
             .chain(self.attempts.pipes())
             .chain(self.survivors.fd())
+            .chain(self.asking.fd())
             .chain(self.notify.fd())
     }
 

@@ -11,7 +11,9 @@ use crate::machine::phase::PhaseName;
 use crate::reaper::Finding;
 use crate::sys::tree::Reach;
 use crate::sys::{deadman, reap};
-use crate::types::{Pid, Signal, Status, Time};
+use crate::types::{Pid, Signal, SignalSet, Status, Time};
+
+const KILLED: Status = Status::Signal(Signal::KILL);
 
 fn record(kin: Kin, pid: Pid, status: Status) {
     journal::incident(&Incident::Reaped { kin, pid, status, warn: false });
@@ -20,16 +22,16 @@ fn record(kin: Kin, pid: Pid, status: Status) {
 impl Supervisor {
     /// Reaps every child that has ended. Returns whether no child is left.
     pub(super) fn exits(&mut self, now: Time) -> bool {
-        let named: Vec<Pid> = self
+        let named: Vec<(Pid, bool)> = self
             .incoming()
             .iter()
             .filter(|incoming| incoming.signal == Signal::CHLD)
-            .map(|incoming| incoming.pid)
+            .map(|incoming| (incoming.pid, incoming.killed))
             .collect();
         // The pid that a SIGCHLD names is asked for first: that costs the same however many children there are.
-        for pid in named.iter().copied().filter(|pid| pid.0 > 0) {
+        for (pid, killed) in named.iter().copied().filter(|(pid, _)| pid.0 > 0) {
             if self.effects.children.role(pid).is_none() {
-                self.orphan(pid);
+                self.orphan(pid, killed);
             }
         }
         if !named.is_empty() {
@@ -47,20 +49,43 @@ impl Supervisor {
                     self.own_children(now);
                 }
                 Finding::Ended(pid) => {
-                    if self.orphan(pid) {
+                    let killed = reap::peek(pid) == Some(KILLED);
+                    if self.orphan(pid, killed) {
                         self.reaper.reaped(pid);
                     }
                 }
-                Finding::NoChild => return true,
+                Finding::NoChild => {
+                    self.judge_deaths(now);
+                    return true;
+                }
             }
         }
+        self.judge_deaths(now);
         false
     }
 
-    /// Reaps this orphan if it has ended.
-    fn orphan(&mut self, pid: Pid) -> bool {
+    /// Says why processes died of a SIGKILL that graceinit did not send. Whether that was the app, and the kernel has
+    /// killed it for want of memory.
+    fn judge_deaths(&mut self, now: Time) -> bool {
+        let mut app = false;
+        for kin in self.effects.deaths.judge(now) {
+            match kin {
+                Kin::App => app = true,
+                Kin::Orphan => self.handle(now, Event::ChildOutOfMemory),
+                Kin::Hook | Kin::Helper => {}
+            }
+        }
+        app
+    }
+
+    /// Reaps this orphan if it has ended. `killed`: of SIGKILL.
+    fn orphan(&mut self, pid: Pid, killed: bool) -> bool {
+        if killed && reap::peek(pid) == Some(KILLED) {
+            // As long as it is not reaped, its name and its size can be read.
+            self.effects.deaths.killed(Kin::Orphan, pid);
+        }
         let Some(status) = reap::reap(pid) else { return false };
-        self.effects.leftovers.forget(pid);
+        self.effects.asking.leftovers.forget(pid);
         self.effects.asking.reaped(pid, status);
         let warn = self.effects.config.warn_on_reap;
         journal::incident(&Incident::Reaped { kin: Kin::Orphan, pid, status, warn });
@@ -105,6 +130,7 @@ impl Supervisor {
             Some(failure) => {
                 Event::AppNotExecuted(self.effects.app.explain(failure, &self.effects.config))
             }
+            None if self.ran_out_of_memory(now, pid, status) => Event::AppOutOfMemory,
             None => Event::AppExited(status),
         };
         self.effects.asking.reaped(pid, status);
@@ -116,17 +142,47 @@ impl Supervisor {
         deadman::app_reaped(self.machine.exit_code());
     }
 
+    /// Says what is known of the end of the app, which is not reaped yet. Whether the kernel has killed it for want of
+    /// memory.
+    fn ran_out_of_memory(&mut self, now: Time, pid: Pid, status: Status) -> bool {
+        let effects = &mut self.effects;
+        match status {
+            KILLED => {
+                effects.deaths.killed(Kin::App, pid);
+                return self.judge_deaths(now);
+            }
+            // A plain life does not look: the app has ended well, or was asked to.
+            Status::Code(code) => {
+                let failed = code != 0 && self.machine.stop_request().is_none();
+                if failed || journal::is_kept() {
+                    effects.deaths.look_for_unseen();
+                }
+            }
+            // Under the names of other inits every signal is forwarded, a stop request too.
+            Status::Signal(signal) if effects.config.plan.stop_on != SignalSet::default() => {
+                effects.deaths.app_died(pid, signal, now);
+            }
+            Status::Signal(_) => {}
+        }
+        false
+    }
+
     fn hook(&mut self, now: Time, pid: Pid, id: HookId) {
-        let Some(status) = reap::reap(pid) else { return };
+        let Some(status) = reap::peek(pid) else { return };
+        if status == KILLED {
+            self.effects.deaths.killed(Kin::Hook, pid);
+        }
+        reap::reap(pid);
         self.effects.children.forget(pid);
         // Its last lines are recorded before its end.
         let failure = self.effects.attempts.ended(id);
         record(Kin::Hook, pid, status);
+        let why = failure.and_then(|it| attempts::explain(&self.effects.config, id, it));
+        if self.machine.awaits_probe(id) && !(failure.is_none() && status.success()) {
+            attempts::probe_ended(&self.effects.config, id, status, why);
+        }
         let event = match failure {
-            Some(failure) => {
-                attempts::explain(&self.effects.config, id, failure);
-                Event::HookNotStarted(id)
-            }
+            Some(_) => Event::HookNotStarted(id),
             None => Event::HookExited(id, status),
         };
         self.handle(now, event);
@@ -143,7 +199,7 @@ impl Supervisor {
     fn survivor_scan(&mut self, now: Time, pid: Pid) {
         if let Some(status) = self.helper(pid) {
             if !self.effects.survivors.recorded(status) {
-                self.effects.leftovers.warn_of_proc(Reach::WithoutProc);
+                self.effects.asking.leftovers.warn_of_proc(Reach::WithoutProc);
             }
             self.handle(now, Event::SurvivorsRecorded);
         }

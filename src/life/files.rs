@@ -17,7 +17,7 @@ use crate::account::log::Format;
 use crate::account::metrics::{self, Form};
 use crate::account::time::{Span, Wall};
 use crate::account::{journal, report, set_trace, text};
-use crate::cli::VERSION;
+use crate::cli::{OptionId, VERSION};
 use crate::config::Config;
 use crate::config::hooks::Hook;
 use crate::life::background_write::{BackgroundWrite, Outcome};
@@ -121,8 +121,9 @@ impl Files {
         if let Some(path) = &config.watch.report {
             let report = Report::open(path).map_err(|error| {
                 format!(
-                    "unable to open {}: {}; name a file that can be written with --report",
+                    "unable to open {} ({}): {}; name a file that can be written",
                     shown(path),
+                    config.source_of(OptionId::Report),
                     reason(&error)
                 )
             })?;
@@ -137,9 +138,9 @@ impl Files {
             let file = Metrics::new(path);
             file.write().map_err(|error| {
                 format!(
-                    "unable to write {}: {}; name a file in a directory that can be written with \
-                     --metrics-file",
+                    "unable to write {} ({}): {}; name a file in a directory that can be written",
                     shown(path),
+                    config.source_of(OptionId::MetricsFile),
                     reason(&error)
                 )
             })?;

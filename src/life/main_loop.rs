@@ -8,10 +8,13 @@ use super::app::App;
 use super::children::Role;
 use super::effects::{Effects, Leave};
 use super::progress;
+use crate::account::journal;
+use crate::account::waiting::Awaited;
 use crate::machine::plan::Condition;
 use crate::machine::{Action, Event, Machine, Origin, Received};
 use crate::reaper::Reaper;
 use crate::sys::launch::spawn::Started;
+use crate::sys::notify::Line;
 use crate::sys::poll::{Waiter, Want};
 use crate::sys::signals::{Incoming, Source};
 use crate::sys::{clock, deadman, process};
@@ -114,7 +117,10 @@ impl Supervisor {
             self.inbox.read(&self.machine, now);
             let childless = self.exits(now);
             self.signals(now);
-            self.execve_result(now);
+            if self.execve_result(now) {
+                // Beside the app, which has begun to run.
+                self.effects.deaths.begin(now);
+            }
             self.effects.attempts.read_outputs();
             self.effects.survivors.read();
             self.observer(now);
@@ -200,11 +206,21 @@ impl Supervisor {
             // Not before: a barrier means that all messages before it were handled.
             drop(answered);
         }
-        if self.effects.app.wrote_newline() {
-            let conditions = &self.machine.plan().ready;
-            let index = conditions.iter().position(|condition| *condition == Condition::Newline);
-            if let Some(index) = index {
-                self.handle(now, Event::ConditionHolds(index));
+        let line = self.effects.app.newline();
+        let conditions = &self.machine.plan().ready;
+        let index = || conditions.iter().position(|condition| *condition == Condition::Newline);
+        match line {
+            Line::Pending => {}
+            Line::Ready => {
+                if let Some(index) = index() {
+                    self.handle(now, Event::ConditionHolds(index));
+                }
+            }
+            Line::Closed => {
+                journal::warn("the app has closed the descriptor of --ready fd without a newline");
+                if let Some(index) = index() {
+                    journal::answered(Awaited::Condition(index), "closed without a line end");
+                }
             }
         }
     }
@@ -217,8 +233,8 @@ impl Supervisor {
         self.effects.manager.retry(now);
     }
 
-    /// How the app's execve went, if that has become known.
-    pub(super) fn execve_result(&mut self, now: Time) {
+    /// How the app's execve went, if that has become known. Whether it has become known that it went well.
+    pub(super) fn execve_result(&mut self, now: Time) -> bool {
         match self.effects.app.execve_result() {
             Some(Started::Yes) => {
                 if !self.effects.app.is_found_anywhere() {
@@ -227,10 +243,12 @@ impl Supervisor {
                 }
                 self.handle(now, Event::AppExecuted);
                 self.effects.dead_man.prepare();
+                return true;
             }
             // The event comes when the child that tried is reaped.
             Some(Started::No(_) | Started::Pending) | None => {}
         }
+        false
     }
 }
 

@@ -13,6 +13,8 @@ use nix::errno::Errno;
 use super::background_write::exit_code;
 use super::children::{Children, Role};
 use crate::account::journal;
+use crate::cli::OptionId;
+use crate::config::Config;
 use crate::sys::launch::spawn::{self, Setup, Task};
 use crate::types::Status;
 
@@ -26,19 +28,31 @@ pub struct ReadyFile {
 }
 
 impl ReadyFile {
-    /// Removes the file of an earlier life. The app does not run yet, so this may fail.
+    /// Removes the file of an earlier life, if there is to be a file. The app does not run yet, so this may fail.
     ///
     /// # Errors
-    /// The file cannot be removed, and what to do.
-    pub fn new(path: CString) -> Result<ReadyFile, String> {
+    /// The file cannot be removed, or its directory does not exist, and what to do.
+    pub fn open(config: &Config) -> Result<Option<ReadyFile>, String> {
+        let Some(path) = config.ready_file.clone() else { return Ok(None) };
         let file = ReadyFile { path, wanted: false, exists: false };
+        let (shown, source) = (file.path().display(), config.source_of(OptionId::ReadyFile));
         match fs::remove_file(file.path()) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(format!(
-                "unable to remove {}: {error}; name a file that can be made and removed with \
-                 --ready-file",
-                file.path().display()
+                "unable to remove {shown} ({source}): {error}; name a file that can be made and removed"
             )),
-            Ok(()) | Err(_) => Ok(file),
+            // The name of a file alone has an empty parent: the working directory, which exists.
+            Err(_)
+                if file
+                    .path()
+                    .parent()
+                    .is_some_and(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()) =>
+            {
+                Err(format!(
+                    "unable to make {shown} ({source}): its directory does not exist; create it, or name a file in \
+                     another directory"
+                ))
+            }
+            Ok(()) | Err(_) => Ok(Some(file)),
         }
     }
 

@@ -12,8 +12,9 @@ use super::ready_file::ReadyFile;
 use super::service_manager::ServiceManager;
 use super::terminal::JobControl;
 use crate::account::live::Live;
-use crate::account::{journal, plan_names};
-use crate::config::Config;
+use crate::account::{journal, plan_names, waiting};
+use crate::cli::OptionId;
+use crate::config::{Config, When};
 use crate::machine::Machine;
 use crate::machine::hooks::HookPhase;
 use crate::machine::plan::{PerPhase, Surroundings};
@@ -87,8 +88,9 @@ fn prepare(
         surroundings.jitter = u64::from_ne_bytes(process::random());
     }
     plan_names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
+    waiting::set(&awaited(&config), config.drain.is_some());
     let observer = Observer::new(listeners(&config)?, None);
-    let ready_file = config.ready_file.clone().map(ReadyFile::new).transpose()?;
+    let ready_file = ReadyFile::open(&config)?;
     let manager = ServiceManager::new(!config.plain, watchdog.is_some());
     let notify = AppNotify::open(&config, watchdog.is_some())?;
     if let Some(exposed) = config.exposed() {
@@ -100,9 +102,9 @@ fn prepare(
         app: App::new(program, signals, early),
         children: Default::default(),
         attempts: Default::default(),
-        leftovers: Default::default(),
         asking: Default::default(),
         survivors: Default::default(),
+        deaths: Default::default(),
         terminal: JobControl::new(terminal, config.plan.session),
         live,
         ready_file,
@@ -112,6 +114,7 @@ fn prepare(
         dead_man: DeadManTimer::default(),
         observer,
         published: None,
+        awaited: (0, false),
         files: std::mem::take(files),
         leave: None,
         config,
@@ -120,10 +123,23 @@ fn prepare(
     Ok(Box::new(Supervisor::new(Machine::new(plan, surroundings), effects, source)))
 }
 
+/// The conditions of readiness, and what is known of each before the first look.
+fn awaited(config: &Config) -> Vec<(&str, String)> {
+    let first = |when: &When| match when {
+        When::Notify => "no READY=1 came".to_owned(),
+        When::Fd(_) => "no line end came".to_owned(),
+        When::Signal(signal) => format!("no {signal} came"),
+        When::After(_) => "the time is not over".to_owned(),
+        When::Probe(_) => "no answer yet".to_owned(),
+    };
+    config.ready.iter().map(|ready| (ready.text.as_str(), first(&ready.when))).collect()
+}
+
 fn listeners(config: &Config) -> Result<Vec<Listener>, String> {
     let open = |address| {
         Listener::open(address).map_err(|error| {
-            format!("unable to listen on {address}: {error}; name another one with --listen")
+            let source = config.source_of(OptionId::Listen);
+            format!("unable to listen on {address} ({source}): {error}; name another one")
         })
     };
     config.listen.iter().map(open).collect()

@@ -82,32 +82,43 @@ impl Machine {
             StopAgain::Default => signal == Signal::INT && origin == Origin::Kernel,
         };
         let kill = wanted && self.budget_runs();
-        out.push(Action::Record(Fact::StopAgain { signal, kill }));
+        let sent = self.escalation(signal).filter(|_| !kill);
+        out.push(Action::Record(Fact::StopAgain { signal, kill, sent }));
         if kill {
             self.hurry(now, out);
-        } else {
-            self.escalate(signal, out);
+        } else if let Some(sent) = sent {
+            self.escalate(signal, sent, out);
         }
     }
 
     /// A further request with another signal is the platform escalating (GitHub Actions and Fly send INT, then TERM). The
     /// app may know only the second one, so it is sent as well; it starts no new clock. A ladder of `--stop-signal`
-    /// says itself what the app is sent.
-    fn escalate(&mut self, signal: Signal, out: &mut Vec<Action>) {
-        let Some(sent) = self.plan.rewrite.apply(signal) else { return };
-        if !self.plan.ladder.is_empty() {
-            return;
-        }
+    /// says itself what the app is sent. `None`: nothing is sent.
+    fn escalation(&self, signal: Signal) -> Option<Signal> {
+        let sent = self.plan.rewrite.apply(signal).filter(|_| self.plan.ladder.is_empty())?;
+        let stop = self.stop.as_ref()?;
+        let first = stop.request.and_then(|request| self.plan.rewrite.apply(request.signal));
+        let known = match self.phase {
+            Phase::PreStop { .. } | Phase::Drain(_) | Phase::OnStop(_) => first == Some(sent),
+            Phase::Stopping { .. } => stop.sent.contains(sent),
+            Phase::PreStart { .. }
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => true,
+        };
+        (!known).then_some(sent)
+    }
+
+    /// Sends it, after the first stop signal.
+    fn escalate(&mut self, signal: Signal, sent: Signal, out: &mut Vec<Action>) {
         match self.phase {
             Phase::PreStop { .. } | Phase::Drain(_) | Phase::OnStop(_) => {
                 self.stop.get_or_insert_default().escalation = Some(signal);
             }
-            Phase::Stopping { .. } => {
-                let known = self.stop.as_ref().is_some_and(|stop| stop.sent.contains(sent));
-                if !known {
-                    self.send_escalation(signal, sent, out);
-                }
-            }
+            Phase::Stopping { .. } => self.send_escalation(signal, sent, out),
             Phase::PreStart { .. }
             | Phase::Starting { .. }
             | Phase::Running { .. }

@@ -45,6 +45,8 @@ pub enum Reason {
     Deadline,
     /// It was not ready in time.
     NotReady,
+    /// The kernel has killed it for want of memory; or another process, and `--child-oom stop` is set.
+    OutOfMemory,
 }
 
 impl Reason {
@@ -56,6 +58,7 @@ impl Reason {
             Reason::Crash => "crash",
             Reason::Deadline => "deadline",
             Reason::NotReady => "not-ready",
+            Reason::OutOfMemory => "oom",
         }
     }
 }
@@ -88,10 +91,14 @@ pub enum Fact {
     /// The app is not ready after `--ready-timeout`. `missing`: a bit for each condition that does not hold;
     /// `ports`: it does not listen on the ports that are to be drained.
     NotReady { after: Duration, missing: u64, ports: bool },
+    /// The app was not ready for a while. The fields are those of `NotReady`.
+    StillNotReady { after: Duration, missing: u64, ports: bool },
     /// The app has announced that it ends by itself (STOPPING=1).
     StopsItself,
     /// The app has sent no keep-alive within this interval.
     WatchdogMissed { interval: Duration },
+    /// The kernel has killed another process than the app for want of memory, so the app is stopped (`--child-oom stop`).
+    ChildOutOfMemory,
     /// The app has named another process as its main process (MAINPID).
     MainPid { pid: Pid },
     /// A drain began: the app keeps serving.
@@ -108,8 +115,8 @@ pub enum Fact {
     StillDraining { sample: Sample, after: Duration },
     /// A stop was requested. `grace`: the length of the budget, if it has an end.
     StopRequested { signal: Signal, sender: Option<i32>, grace: Option<Duration> },
-    /// Another stop request. `kill`: it ends the budget.
-    StopAgain { signal: Signal, kill: bool },
+    /// Another stop request. `kill`: it ends the budget. `sent`: what the app is sent for it as well.
+    StopAgain { signal: Signal, kill: bool, sent: Option<Signal> },
     /// A signal was forwarded.
     Forwarded { signal: Signal, sent: Signal, scope: Scope },
     /// A signal was dropped, by `--rewrite`.

@@ -71,6 +71,10 @@ pub enum Event {
     /// The app has exited. It is reaped after the actions of this event were performed, so that its pid
     /// and its process group can still be signalled.
     AppExited(Status),
+    /// As [`Event::AppExited`]; the kernel has killed the app for want of memory.
+    AppOutOfMemory,
+    /// The kernel has killed another process than the app for want of memory.
+    ChildOutOfMemory,
     /// `signal` has stopped the app. `ours`: graceinit's process group is in the foreground of the
     /// terminal, so graceinit can hand the terminal over.
     AppStopped {
@@ -257,6 +261,12 @@ impl Machine {
         }
     }
 
+    /// Whether a signal that the app is sent now makes it say what it is doing (`--diagnose`).
+    pub fn is_diagnosing(&self, signal: Signal) -> bool {
+        let diagnose = self.plan.diagnose.map(|diagnose| diagnose.signal);
+        diagnose == Some(signal) && self.budget_runs()
+    }
+
     /// The attempts of hooks that the present phase waits for.
     pub fn running_hooks(&self) -> impl Iterator<Item = HookId> + '_ {
         let hook = |run: &&Run| !run.killed && run.id.phase != HookPhase::Ready;
@@ -312,6 +322,8 @@ impl Machine {
             Event::AppExecuted => self.app_executed(now, out),
             Event::AppNotExecuted(code) => self.app_ended(now, Ending::NotStarted(code), out),
             Event::AppExited(status) => self.app_ended(now, Ending::Was(status), out),
+            Event::AppOutOfMemory => self.app_ended(now, Ending::OutOfMemory, out),
+            Event::ChildOutOfMemory => self.child_out_of_memory(now, out),
             Event::AppStopped { signal, ours } => self.app_stopped(now, signal, ours, out),
             Event::Signal(received) => self.signal(now, received, out),
             Event::HookExited(id, status) => self.hook_exited(now, id, status, out),

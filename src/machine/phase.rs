@@ -175,6 +175,8 @@ pub enum Failure {
     NotReady,
     /// The app has missed its watchdog.
     Watchdog,
+    /// The kernel has killed another process for want of memory (`--child-oom stop`).
+    OutOfMemory,
 }
 
 /// Whether a running app can be sent work.
@@ -203,6 +205,8 @@ pub struct Waiting {
     pub next_listen_check: Option<Time>,
     /// The conditions that probes check.
     pub probes: Vec<Probe>,
+    /// The warning that the app is still not ready was given.
+    pub warned: bool,
 }
 
 /// A condition that a child process checks, again and again.

@@ -36,6 +36,15 @@ pub enum StopAgain {
     Default,
 }
 
+/// What happens when the kernel kills another process than the app for want of memory (`--child-oom`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ChildOom {
+    /// It is recorded.
+    Note,
+    /// The app is stopped.
+    Stop,
+}
+
 /// One step of `--stop-signal`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Rung {
@@ -185,6 +194,9 @@ pub struct ExitRules {
     pub stop_ok: Vec<u8>,
     /// The code when graceinit had to kill the app (`--grace-exit`); `None`: 137.
     pub killed: Option<u8>,
+    /// The code when the kernel has killed the app for want of memory, or another process with `--child-oom stop`
+    /// (`--oom-exit`); `None`: 137, or the app's own.
+    pub oom: Option<u8>,
     /// graceinit's own codes.
     pub codes: Codes,
 }
@@ -195,6 +207,10 @@ impl ExitRules {
         let code = match (app, self.killed) {
             (Ending::Was(Status::Signal(Signal::KILL)), Some(code)) if killed => return code,
             (Ending::Unkillable, Some(code)) => return code,
+            (Ending::OutOfMemory, _) => match self.oom {
+                Some(code) => return code,
+                None => Status::Signal(Signal::KILL).shell_code(),
+            },
             (Ending::Was(status), _) => status.shell_code(),
             (Ending::NotStarted(code), _) => return code,
             (Ending::Forestalled(signal), _) => Status::Signal(signal).shell_code(),
@@ -211,6 +227,8 @@ impl ExitRules {
 pub enum Ending {
     /// It exited with this status.
     Was(Status),
+    /// The kernel has killed it for want of memory.
+    OutOfMemory,
     /// Its execve or a pre-start hook has failed; graceinit's own code for that.
     NotStarted(u8),
     /// This signal requested a stop before the app was started.
@@ -242,6 +260,8 @@ pub struct Plan {
     pub stop_again: StopAgain,
     /// `--diagnose`.
     pub diagnose: Option<Diagnose>,
+    /// `--child-oom`.
+    pub child_oom: ChildOom,
     /// `--reload-on`: signals that are forwarded only after the on-reload hooks.
     pub reload_on: SignalSet,
     /// `--ready`; none: the app is ready when it was executed (and listens on the ports to be drained).
@@ -327,9 +347,16 @@ mod tests {
         let chosen = ExitRules { killed: Some(9), ..ExitRules::default() };
         assert_eq!(chosen.code(Ending::Was(Status::Signal(Signal::KILL)), true, true), 9);
         assert_eq!(chosen.code(Ending::Unkillable, true, true), 9);
-        // SIGKILL from elsewhere (the kernel's OOM killer) keeps its code, and so does an app that exited
-        // just before graceinit's SIGKILL arrived.
+        // SIGKILL from elsewhere keeps its code, and so does an app that exited just before graceinit's SIGKILL
+        // arrived.
         assert_eq!(chosen.code(Ending::Was(Status::Signal(Signal::KILL)), true, false), 137);
         assert_eq!(chosen.code(Ending::Was(Status::Code(0)), true, true), 0);
+        // `-e 137` and `--stop-exit-ok 137` count for the kernel's SIGKILL, but not for a code of its own.
+        assert_eq!(chosen.code(Ending::OutOfMemory, false, false), 137);
+        let forgiving = ExitRules { always_ok: vec![137, 33], ..ExitRules::default() };
+        assert_eq!(forgiving.code(Ending::OutOfMemory, false, false), 0);
+        let chosen = ExitRules { oom: Some(33), ..forgiving };
+        assert_eq!(chosen.code(Ending::OutOfMemory, true, false), 33);
+        assert_eq!(chosen.code(Ending::Was(Status::Signal(Signal::KILL)), false, false), 0);
     }
 }

@@ -6,9 +6,13 @@ use std::time::Duration;
 use super::attempt::{HookId, HookPhase, Outcome, Queue, Run};
 use super::fact::Fact;
 use super::phase::{Failure, LiveHooks, Phase, Probe, Readiness, Waiting};
+use super::plan::ChildOom;
 use super::plan::Condition;
 use super::{Action, Machine, budget};
 use crate::types::{Pid, Signal, Time};
+
+/// An app that is not ready after this time is warned of.
+const LATE: Duration = Duration::from_secs(10);
 
 /// A notification of the app (sd_notify(3)), as far as the machine needs it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -46,7 +50,52 @@ impl Machine {
             .filter(|(_, condition)| **condition == Condition::Probe)
             .map(|(index, _)| Probe { index, attempt: 1, start: Some(now) })
             .collect();
-        Waiting { since: now, missing, next_listen_check: samples.then_some(now), probes }
+        let next_listen_check = samples.then_some(now);
+        Waiting { since: now, missing, next_listen_check, probes, warned: false }
+    }
+
+    /// What the app has to meet before it counts as ready: a bit for each condition, and whether it has to listen on
+    /// the ports to be drained. `None` before the app runs and from the stop on.
+    pub fn missing(&self) -> Option<(u64, bool)> {
+        match &self.phase {
+            Phase::Running { readiness: Readiness::Waiting(waiting), .. } => {
+                Some((waiting.missing, waiting.next_listen_check.is_some()))
+            }
+            Phase::Running { readiness: Readiness::Ready | Readiness::Over { .. }, .. } => {
+                Some((0, false))
+            }
+            Phase::PreStart { .. }
+            | Phase::Starting { .. }
+            | Phase::PreStop { .. }
+            | Phase::Drain(_)
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => None,
+        }
+    }
+
+    /// Whether the end of this attempt says something about its condition: it is a probe's, and was not killed.
+    pub fn awaits_probe(&self, id: HookId) -> bool {
+        let runs = || self.runs.iter().any(|run| run.id == id && !run.killed);
+        id.phase == HookPhase::Ready && self.is_waiting() && runs()
+    }
+
+    /// Whether the app runs and is not ready yet.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Running { readiness: Readiness::Waiting(_), .. })
+    }
+
+    /// When the warning is due that the app is still not ready: conditions that need only time are not worth one.
+    fn late(&self, waiting: &Waiting) -> Option<Time> {
+        let conditions = self.plan.ready.iter().enumerate();
+        let worth = conditions
+            .filter(|(_, condition)| !matches!(condition, Condition::After(_)))
+            .any(|(index, _)| waiting.missing & 1 << index != 0);
+        let worth = (worth || waiting.next_listen_check.is_some()) && !waiting.warned;
+        worth.then(|| waiting.since.after(LATE))
     }
 
     /// When `--ready-timeout` ends.
@@ -94,8 +143,8 @@ impl Machine {
             }
         });
         let probes = waiting.probes.iter().filter_map(|probe| probe.start);
-        let timeout_end = self.ready_timeout_end(waiting);
-        after.chain(probes).chain(waiting.next_listen_check).chain(timeout_end).min()
+        let ends = [waiting.next_listen_check, self.ready_timeout_end(waiting), self.late(waiting)];
+        after.chain(probes).chain(ends.into_iter().flatten()).min()
     }
 
     pub(super) fn running_tick(&mut self, now: Time, out: &mut Vec<Action>) {
@@ -107,6 +156,8 @@ impl Machine {
             self.enter_ready_if_complete(now, out);
             if timeout_end.is_some_and(|end| end <= now) {
                 self.not_ready(now, out);
+            } else {
+                self.warn_if_late(now, out);
             }
         } else if pause.is_some_and(|pause| pause <= now) {
             self.run_queue(now, out);
@@ -293,6 +344,31 @@ impl Machine {
         let interval = self.watchdog_interval.unwrap_or_default();
         out.push(Action::Record(Fact::WatchdogMissed { interval }));
         self.fail(now, Failure::Watchdog, out);
+    }
+
+    /// The kernel has killed another process than the app for want of memory.
+    pub(super) fn child_out_of_memory(&mut self, now: Time, out: &mut Vec<Action>) {
+        let (Phase::Starting { .. } | Phase::Running { .. }) = self.phase else { return };
+        if self.plan.child_oom == ChildOom::Stop {
+            out.push(Action::Record(Fact::ChildOutOfMemory));
+            self.fail(now, Failure::OutOfMemory, out);
+        }
+    }
+
+    fn warn_if_late(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Phase::Running { readiness: Readiness::Waiting(waiting), .. } = &self.phase else {
+            return;
+        };
+        if self.late(waiting).is_none_or(|late| now < late) {
+            return;
+        }
+        let Phase::Running { readiness: Readiness::Waiting(waiting), .. } = &mut self.phase else {
+            return;
+        };
+        waiting.warned = true;
+        let (missing, ports) = (waiting.missing, waiting.next_listen_check.is_some());
+        let after = now.since(waiting.since);
+        out.push(Action::Record(Fact::StillNotReady { after, missing, ports }));
     }
 
     fn not_ready(&mut self, now: Time, out: &mut Vec<Action>) {

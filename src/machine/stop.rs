@@ -398,6 +398,7 @@ impl Machine {
         let code = self.exit_code();
         let by = match self.ending().unwrap_or(Ending::Unkillable) {
             Ending::Was(Status::Signal(signal)) | Ending::Forestalled(signal) => Some(signal),
+            Ending::OutOfMemory => Some(Signal::KILL),
             Ending::Was(Status::Code(_)) | Ending::NotStarted(_) | Ending::Unkillable => None,
         };
         // Exit rules may have given the death by a signal another code.
@@ -417,6 +418,12 @@ impl Machine {
             Some(Failure::NotReady) => exit::NOT_READY,
             // A missed watchdog is a failure even if the app then exits with 0.
             Some(Failure::Watchdog) if code == 0 => exit::NOT_READY,
+            // The failure is told even by an app that could end in an orderly way.
+            Some(Failure::OutOfMemory) => match self.plan.exit.oom {
+                Some(oom) => oom,
+                None if code == 0 => exit::KILLED,
+                None => code,
+            },
             Some(Failure::Watchdog) | None => code,
         }
     }
@@ -426,9 +433,11 @@ impl Machine {
         match self.failure() {
             Some(Failure::NotReady) => return Reason::NotReady,
             Some(Failure::Watchdog) => return Reason::Crash,
+            Some(Failure::OutOfMemory) => return Reason::OutOfMemory,
             None => {}
         }
         match (self.app_was_killed(), self.was_requested(), self.ending()) {
+            (_, _, Some(Ending::OutOfMemory)) => Reason::OutOfMemory,
             (true, _, _) => Reason::Deadline,
             (false, true, _) => Reason::Signal,
             (false, false, Some(Ending::Was(Status::Code(0)))) => Reason::Exit,

@@ -12,7 +12,7 @@
 //!
 //! ```text
 //! tree is read → the main process is sent the signal, then SIGCONT → Who::begin
-//!                Who::look  at Answer::next and whenever a child of graceinit has ended
+//!                Who::look  at once, at Answer::next and whenever a child of graceinit has ended
 //!                Who::step  for the next step of --stop-signal, or another stop signal from outside
 //! ```
 
@@ -21,10 +21,10 @@ mod rules;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::types::process::{Activity, Id, Process, Tree};
+use crate::types::process::{Activity, Handling, Id, Process, Tree};
 use crate::types::{Pid, Signal, Status, Time};
 use rules::Look;
-pub use rules::SHELLS;
+pub use rules::is_read_first;
 
 /// Which processes are this module's business.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -110,10 +110,15 @@ struct Asked {
     /// Every signal that it was sent. None is sent twice.
     told: Vec<Signal>,
     name: Box<str>,
-    shell: bool,
-    /// It had a handler when it was asked last.
+    /// `None`: its program could not be read.
+    shell: Option<bool>,
+    /// It sends what it gets to its whole process group.
+    relays: bool,
+    /// It is in the foreground of a shell that waits for it with a trap.
+    nested: bool,
+    /// It had a handler before it was asked last.
     caught: bool,
-    /// It ignored the signal when it was asked last.
+    /// It ignored the signal before it was asked last.
     ignored: bool,
     /// How it ended, if graceinit has reaped it.
     status: Option<Status>,
@@ -165,23 +170,27 @@ pub struct Who {
 }
 
 impl Who {
-    /// A stop begins: `tree` was read just before the main process was sent `signal`, alone, and SIGCONT
-    /// after it (rule 2).
+    /// A stop has begun: the main process was sent `signal` at `now`, alone, and SIGCONT after it (rule 2).
+    /// `snapshot` was read just before that or soon after, `before` just before it: what a process did with
+    /// the signal counts as it was before the signal came (timeout(1) ignores what it has passed on).
+    /// No snapshot: /proc cannot be read.
     pub fn begin(
         now: Time,
         end: Option<Time>,
         manner: Manner,
         signal: Signal,
-        main: Pid,
-        tree: &Tree,
-    ) -> (Who, Answer) {
+        (main, before): (Pid, Option<Handling>),
+        snapshot: Option<&Tree>,
+    ) -> Who {
         let mut who = Who::new(now, end, manner, signal);
+        let Some(tree) = snapshot else { return who };
         if let Some(process) = tree.processes.iter().find(|process| process.pid == main) {
             who.main = Some(process.id());
-            who.note(now, process, signal);
+            let handling = before.or(process.handling);
+            who.note(now, &Process { handling, ..process.clone() }, signal);
         }
-        let answer = who.look(now, tree);
-        (who, answer)
+        who.observe(now, tree);
+        who
     }
 
     /// The main process has ended before any signal was sent: the app has ended by itself, or what a
@@ -215,6 +224,11 @@ impl Who {
         }
     }
 
+    /// No tree was looked at yet.
+    pub fn is_new(&self) -> bool {
+        !self.snapshot
+    }
+
     /// The present step's signal.
     pub fn signal(&self) -> Signal {
         self.signal
@@ -235,7 +249,8 @@ impl Who {
 
     /// Rule 9: the next step of `--stop-signal`, or a stop signal from outside that is not the one
     /// before (GitHub Actions and Fly send INT, then TERM). It goes to all that were asked and live,
-    /// and the rules go on with it; the clock does not begin anew.
+    /// and the rules go on with it; the clock does not begin anew. The answer has these only: what follows
+    /// for others is the next [`Who::look`]'s.
     pub fn step(&mut self, now: Time, signal: Signal, tree: &Tree) -> Answer {
         self.signal = signal;
         self.stirred = now;
@@ -246,10 +261,7 @@ impl Who {
                 again.push(self.ask(now, process, signal, Why::Again));
             }
         }
-        let mut answer = self.look(now, tree);
-        again.append(&mut answer.asks);
-        answer.asks = again;
-        answer
+        Answer { asks: again, next: Some(now), warn: Vec::new() }
     }
 
     /// Rule 10: /proc cannot be read. All but the main process are asked at the first moment of
@@ -360,18 +372,26 @@ impl Who {
     fn ask(&mut self, now: Time, process: &Process, signal: Signal, why: Why) -> Ask {
         let instead_of = if why == Why::Topmost { self.died_of_it(&process.id()) } else { None };
         self.note(now, process, signal);
+        if let Some(asked) = self.asked.get_mut(&process.id()) {
+            asked.nested |= why == Why::Foreground;
+        }
         let name = process.title.clone();
         Ask { id: process.id(), parent: process.parent, name, signal, why, instead_of }
     }
 
     fn note(&mut self, at: Time, process: &Process, signal: Signal) {
-        let mut told = self.asked.remove(&process.id()).map(|asked| asked.told).unwrap_or_default();
+        let before = self.asked.remove(&process.id());
+        let shell = process.shell().or(before.as_ref().and_then(|before| before.shell));
+        let nested = before.as_ref().is_some_and(|before| before.nested);
+        let mut told = before.map(|before| before.told).unwrap_or_default();
         told.push(signal);
         let asked = Asked {
             at,
             told,
             name: process.title.clone(),
-            shell: process.is_shell(),
+            shell,
+            relays: process.relays(),
+            nested,
             caught: process.catches(signal),
             ignored: process.ignores(signal),
             status: None,

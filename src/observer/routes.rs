@@ -6,6 +6,7 @@ use super::http::{Answer, text};
 use super::snapshot::Snapshot;
 use crate::account::metrics::{self, Form};
 use crate::account::page::{self, Edition};
+use crate::account::waiting;
 use crate::types::Time;
 
 /// What an answer may depend on.
@@ -67,10 +68,19 @@ fn ready(view: &mut View<'_>) -> Answer {
     match now.ready {
         true => text(200, "ready\n"),
         false => {
-            let answer = text(503, format!("not ready: {}\n", now.phase));
+            let answer = text(503, format!("not ready: {}{}\n", now.phase, missing(view)));
             Answer { counts: now.stopping, ..answer }
         }
     }
+}
+
+/// What an app that has not been ready yet waits for, as the rest of a line.
+fn missing(view: &mut View<'_>) -> String {
+    if view.snapshot.stopping {
+        return String::new();
+    }
+    let waits = waiting::text(&view.copy.account(view.now).waiting);
+    if waits.is_empty() { waits } else { format!(": {waits}") }
 }
 
 /// Liveness is not readiness: it holds while the app starts and stops, because a container that is restarted in the

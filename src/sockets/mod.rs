@@ -102,13 +102,19 @@ impl Sampler {
         std::mem::take(&mut self.source.warnings)
     }
 
-    /// Whether the app listens on each of the ports (a datagram socket will do); with `auto`, whether it listens on any
-    /// TCP port. True where that cannot be known: readiness must not wait for something that never comes. `helpers`:
-    /// children of graceinit that are not the app's.
+    /// Whether the app listens on all that is drained.
     pub fn is_listening(&mut self, helpers: &[Pid]) -> bool {
+        self.missing(helpers).is_none()
+    }
+
+    /// Which of the ports the app does not listen on (a datagram socket will do), in words; with `auto`, that it listens
+    /// on no TCP port. `None`: it listens on all. Also where that cannot be known: readiness must not wait for something
+    /// that never comes. `helpers`: children of graceinit that are not the app's.
+    pub fn missing(&mut self, helpers: &[Pid]) -> Option<String> {
         if self.auto {
             self.search(helpers);
-            return self.is_blind() || self.refused || !self.ports.is_empty();
+            let listens = self.is_blind() || self.refused || !self.ports.is_empty();
+            return (!listens).then(|| "no process of the app listens on a TCP port".to_owned());
         }
         let Sampler { source, ports, .. } = self;
         let mut listeners = Vec::new();
@@ -116,7 +122,12 @@ impl Sampler {
             None => listeners.clear(),
             Some(socket) => listeners.push(socket.port),
         });
-        self.is_blind() || self.all_listen(&listeners)
+        let missing = self.not_listening(&listeners);
+        if self.is_blind() || missing.is_empty() {
+            return None;
+        }
+        let missing: Vec<String> = missing.iter().map(u16::to_string).collect();
+        Some(format!("nothing listens on {}", missing.join(", ")))
     }
 
     fn is_blind(&self) -> bool {
@@ -172,18 +183,22 @@ impl Sampler {
             sample.over = moment.delay_left.is_zero();
         }
         sample.listening = self.is_blind()
-            || if self.auto { !listeners.is_empty() } else { self.all_listen(&listeners) };
+            || if self.auto {
+                !listeners.is_empty()
+            } else {
+                self.not_listening(&listeners).is_empty()
+            };
         sample
     }
 
-    /// Whether each of the ports is among these listeners or has a datagram socket.
-    fn all_listen(&self, listeners: &[u16]) -> bool {
+    /// The ports that are not among these listeners and have no datagram socket.
+    fn not_listening(&self, listeners: &[u16]) -> Vec<u16> {
         let mut missing: Vec<u16> =
             self.ports.iter().filter(|port| !listeners.contains(port)).copied().collect();
         if !missing.is_empty() && self.datagrams != Datagrams::None {
             self.each_datagram_socket(|port, _| missing.retain(|one| *one != port));
         }
-        missing.is_empty()
+        missing
     }
 
     /// Calls `each` with the port of every datagram socket and the number of bytes waiting in it.

@@ -24,7 +24,7 @@ pub struct Given<'a> {
     pub name: &'a CStr,
     /// Its user and group; `None`: [`NOBODY`].
     pub user: Option<(u32, u32)>,
-    /// The helper keeps the user, the rights and the working directory of graceinit. Only for a helper that reads no
+    /// The helper keeps the user, the rights and the working directory of graceinit. Only for a helper that parses no
     /// input of other processes.
     pub trusted: bool,
     /// The descriptors that it keeps.

@@ -2,6 +2,7 @@
 //! the vocabulary of `types`, and the grammar of sd_notify in `notify`, and no other room.
 #![allow(unsafe_code)]
 
+pub mod cgroup;
 pub mod clock;
 pub mod deadman;
 pub mod fd;

@@ -20,6 +20,16 @@ pub fn own_uid() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// Takes on a user and a group for the access to files (setfsuid(2)), as far as this process may. Only for a helper:
+/// PID 1 would lose its own access.
+pub fn act_as_for_files(user: u32, group: u32) {
+    // The group first: without the user's rights it could not be changed.
+    // SAFETY: setfsgid takes a plain number.
+    unsafe { libc::setfsgid(group) };
+    // SAFETY: setfsuid takes a plain number.
+    unsafe { libc::setfsuid(user) };
+}
+
 /// The pid of the parent; 0 if the parent is outside this pid namespace.
 pub fn parent() -> Pid {
     // SAFETY: getppid takes nothing and cannot fail.

@@ -7,20 +7,19 @@
 //! is left out, or the fact is.
 //!
 //! Refused by rule are exe, fd and fdinfo of another user's process (root without CAP_SYS_PTRACE, as in
-//! Docker, after gosu or `--user`): such a process is marked [`Unreadable`] and named by its title. A
-//! helper that has set its fsuid and fsgid to that process's own (setfsuid(2), fsgid first; PID 1 must not:
-//! a signal or a file of its own would be refused meanwhile) reads them by [`fill_in`]; where that fails
-//! too, the name is that of argv\[0\], which only a helper may read.
+//! Docker, after gosu or `--user`): such a process is marked [`Unreadable`] and named by its title. A helper
+//! reads them with [`reveal`]: it takes on the user and group of that process for files (setfsuid(2)). PID 1
+//! must not: a signal or a file of its own would be refused meanwhile.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use super::{clock, process, tree};
 use crate::types::process::{
-    Activity, Files, Handling, Opened, PipeEnd, Process, Tree, Unreadable,
+    Activity, Files, Handling, Id, Opened, PipeEnd, Process, Tree, Unreadable,
 };
 use crate::types::{Pid, Signal, SignalSet};
 
@@ -38,8 +37,8 @@ const LOCAL: [&str; 9] =
     ["overlay", "tmpfs", "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "ramfs"];
 
 /// Every live process below us, those in `except` and all below them left out. `signal`: the one that they
-/// may be asked with. `None` without a usable /proc.
-pub fn read(except: &[Pid], signal: Signal) -> Option<Tree> {
+/// may be asked with. With those of which something was refused. `None` without a usable /proc.
+pub fn read(except: &[Pid], signal: Signal) -> Option<(Tree, Vec<Id>)> {
     let ticks = clock::boot_ticks();
     let found = tree::descendants(except)?;
     // A plain app has no other process whose input could matter.
@@ -53,19 +52,44 @@ pub fn read(except: &[Pid], signal: Signal) -> Option<Tree> {
             processes.push(unread(process));
         }
     }
+    // Who holds the other end of a pipe counts only if it is the input of a process.
+    let own = stdin.as_ref().map(|stdin| &stdin.target);
+    let reads = |stdin: &Opened| stdin.pipe && Some(&stdin.target) != own;
+    let stdins = processes.iter().filter_map(|process| process.files.as_ref().ok()?.stdin.as_ref());
+    reading.readers = stdins.into_iter().any(reads);
     let below = below_traps(&processes, signal);
     for process in processes.iter_mut().take(MOST_PROCESSES) {
         reading.pipes_and_activity(process, below.contains(&process.pid), signal);
     }
-    Some(Tree { root: process::own_pid(), ticks, stdin, processes })
+    let tree = Tree { root: process::own_pid(), ticks, stdin, processes };
+    Some((tree, reading.refused))
 }
 
-/// For a helper that has the credentials of this process: what was refused.
-pub fn fill_in(process: &mut Process, signal: Signal) {
+/// What the kernel shows of a process only to its own user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Revealed {
+    /// The process.
+    pub id: Id,
+    /// The file name of its executable, or else of argv\[0\].
+    pub program: Box<str>,
+    /// What it has open.
+    pub files: Result<Files, Unreadable>,
+}
+
+/// For a helper, since it changes the credentials of this process: what was refused of these.
+pub fn reveal(refused: &[Id]) -> Vec<Revealed> {
     let mut reading = Reading::default();
-    let pid = process.pid.to_string();
-    reading.links(&pid, process);
-    reading.pipes_and_activity(process, false, signal);
+    let lives = |id: &&Id| tree::look_up(id.0).is_some_and(|found| found.started == id.1);
+    let mut revealed: Vec<Revealed> =
+        refused.iter().filter(lives).map(|id| reading.reveal(*id)).collect();
+    // Not before: a FIFO counts if it is the standard input of any process.
+    for Revealed { id, files, .. } in &mut revealed {
+        if let Ok(files) = files {
+            reading.take_on_credentials(id.0);
+            files.pipes = reading.pipes(&id.0.to_string());
+        }
+    }
+    revealed
 }
 
 fn unread(found: &tree::Process) -> Process {
@@ -92,8 +116,9 @@ fn below_traps(processes: &[Process], signal: Signal) -> BTreeSet<Pid> {
             below.insert(process.pid);
         }
         let caught = process.handling.is_some_and(|handling| handling.caught.contains(signal));
-        // ash, dash, bash; `machine::who` has the list.
-        if caught && (process.program.ends_with("sh") || &*process.program == "busybox") {
+        // ash, dash, bash; `machine::who` has the lists. What is refused may be one.
+        let shell = process.program.ends_with("sh") || process.files.is_err();
+        if caught && (shell || ["busybox", "timeout"].contains(&&*process.program)) {
             traps.insert(process.pid);
         }
     }
@@ -102,24 +127,36 @@ fn below_traps(processes: &[Process], signal: Signal) -> BTreeSet<Pid> {
 
 /// The file name of a process's executable; `None`: it has ended, or may not be traced.
 pub fn program(pid: Pid) -> Option<String> {
-    let link = fs::read_link(Path::new("/proc").join(pid.to_string()).join("exe")).ok()?;
-    let name = link.file_name()?.to_string_lossy().into_owned();
-    Some(name.strip_suffix(" (deleted)").map(str::to_owned).unwrap_or(name))
+    program_of(&pid.to_string()).ok()
 }
 
-/// Whether a process has a handler for `signal`; `None`: it has ended, or may not be read.
-pub fn catches(pid: Pid, signal: Signal) -> Option<bool> {
-    let mut reading = Reading::default();
-    let status = reading.file(&pid.to_string(), "status").map(Status::parse)?;
-    Some(status.handling.caught.contains(signal))
+fn program_of(pid: &str) -> io::Result<String> {
+    let link = fs::read_link(Path::new("/proc").join(pid).join("exe"))?;
+    let name = link.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // The file was replaced by a newer one since.
+    Ok(name.strip_suffix(" (deleted)").map(str::to_owned).unwrap_or(name))
+}
+
+/// What a process does with signals; `None`: it has ended, or /proc cannot be read.
+pub fn handling(pid: Pid) -> Option<Handling> {
+    let mut file = File::open(Path::new("/proc").join(pid.to_string()).join("status")).ok()?;
+    let mut text = [0; 4096];
+    // What is wanted comes first, but for hundreds of supplementary groups.
+    let length = file.read(&mut text).ok()?;
+    let text = String::from_utf8_lossy(&text[..length]);
+    field(&text, "SigCgt:").map(|_| Status::parse(&text).handling)
 }
 
 /// The buffers of one reading, and what it has found out once for all.
 #[derive(Default)]
 struct Reading {
     text: Vec<u8>,
+    /// Processes of which something was refused.
+    refused: Vec<Id>,
     /// There is one process.
     alone: bool,
+    /// There is a process that reads what others write.
+    readers: bool,
     /// The mounts whose open files can be looked at without waiting.
     local_mounts: Option<Vec<u64>>,
     /// The paths of FIFOs that are the standard input of a process.
@@ -156,13 +193,47 @@ impl Reading {
 
     /// What only those may read who may trace the process.
     fn links(&mut self, pid: &str, process: &mut Process) {
-        let Ok(program) = fs::read_link(Path::new("/proc").join(pid).join("exe")) else { return };
-        let name = program.file_name().map(|name| name.to_string_lossy().into_owned());
-        let name = name.unwrap_or_default();
-        // The file was replaced by a newer one since.
-        process.program = name.strip_suffix(" (deleted)").unwrap_or(&name).into();
+        match program_of(pid) {
+            Ok(program) => process.program = program.into(),
+            Err(error) => {
+                if error.kind() == ErrorKind::PermissionDenied {
+                    self.refused.push(process.id());
+                }
+                return;
+            }
+        }
         let stdin = if self.alone { Ok(None) } else { self.stdin(pid) };
         process.files = stdin.map(|stdin| Files { stdin, pipes: Vec::new() });
+    }
+
+    fn reveal(&mut self, id: Id) -> Revealed {
+        let pid = id.0.to_string();
+        // A name that only a helper reads: the kernel waits for a lock of the process.
+        let words = fs::read(Path::new("/proc").join(&pid).join("cmdline")).unwrap_or_default();
+        let first = words.split(|byte| *byte == 0).next().unwrap_or_default();
+        let first = String::from_utf8_lossy(first);
+        let called = first.rsplit('/').next().unwrap_or_default();
+        self.take_on_credentials(id.0);
+        let program = program_of(&pid);
+        let stdin = if program.is_ok() { self.stdin(&pid) } else { Err(Unreadable) };
+        let files = stdin.map(|stdin| Files { stdin, pipes: Vec::new() });
+        // A login shell is called "-bash".
+        let called = || called.strip_prefix('-').unwrap_or(called).to_owned();
+        Revealed { id, program: program.unwrap_or_else(|_| called()).into(), files }
+    }
+
+    /// Takes on the user and group of a process for files. The kernel compares with all of its ids but the file
+    /// system's.
+    fn take_on_credentials(&mut self, pid: Pid) {
+        let text = self.file(&pid.to_string(), "status").unwrap_or_default();
+        // Real, effective, saved, of the file system.
+        let id = |name| {
+            let ids = field(text, name)?;
+            ids.split_whitespace().nth(1)?.parse::<u32>().ok()
+        };
+        if let (Some(user), Some(group)) = (id("Uid:"), id("Gid:")) {
+            process::act_as_for_files(user, group);
+        }
     }
 
     /// The standard input; `None`: it is closed.
@@ -211,7 +282,7 @@ impl Reading {
             return;
         };
         let by_stdin = files.stdin.as_ref().is_some_and(|stdin| stdin.pipe);
-        if !self.alone && (by_stdin || !known) {
+        if !self.alone && (self.readers || by_stdin || !known) {
             files.pipes = self.pipes(&pid);
         }
         let reads = by_stdin || files.pipes.iter().any(|end| end.reads);

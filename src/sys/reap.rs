@@ -41,6 +41,25 @@ pub fn peek(pid: Pid) -> Option<Status> {
     wait(libc::P_PID, pid.0, libc::WEXITED | libc::WNOWAIT).ok().flatten().and_then(|i| i.ended)
 }
 
+/// What the kernel knows of a child that a signal has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Remains {
+    /// It has dumped core.
+    pub dumped_core: bool,
+    /// The most memory that it had in RAM, in bytes; more if one of the children that it has waited for had more.
+    pub peak: u64,
+}
+
+/// The remains of a child that has ended. It stays a zombie.
+pub fn remains(pid: Pid) -> Option<Remains> {
+    // SAFETY: rusage is plain numbers; all zeroes is a value of it.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let info = wait_usage(libc::P_PID, pid.0, libc::WEXITED | libc::WNOWAIT, Some(&mut usage));
+    let info = info.ok().flatten()?;
+    let kilobytes = u64::try_from(usage.ru_maxrss).unwrap_or(0);
+    Some(Remains { dumped_core: info.dumped_core, peak: kilobytes << 10 })
+}
+
 /// Whether this is a child that has not ended.
 pub fn is_alive(pid: Pid) -> bool {
     matches!(wait(libc::P_PID, pid.0, libc::WEXITED | libc::WNOWAIT), Ok(None))
@@ -79,15 +98,26 @@ struct Info {
     pid: Pid,
     ended: Option<Status>,
     stopped: Option<Signal>,
+    dumped_core: bool,
 }
 
 fn wait(kind: libc::idtype_t, id: i32, options: i32) -> io::Result<Option<Info>> {
+    wait_usage(kind, id, options, None)
+}
+
+fn wait_usage(
+    kind: libc::idtype_t,
+    id: i32,
+    options: i32,
+    usage: Option<&mut libc::rusage>,
+) -> io::Result<Option<Info>> {
+    let usage = usage.map_or(std::ptr::null_mut(), std::ptr::from_mut);
     // SAFETY: siginfo_t is plain numbers; all zeroes is a value of it.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // The raw system call, because the C library's function is a cancellation point.
-    // SAFETY: the pointer is to a live siginfo_t; all else is plain numbers.
+    // SAFETY: the pointers are to a live siginfo_t and to a live rusage or to nothing; all else is plain numbers.
     let result = unsafe {
-        libc::syscall(libc::SYS_waitid, kind, id, &raw mut info, options | libc::WNOHANG, 0usize)
+        libc::syscall(libc::SYS_waitid, kind, id, &raw mut info, options | libc::WNOHANG, usage)
     };
     if result != 0 {
         return Err(io::Error::last_os_error());
@@ -104,7 +134,8 @@ fn wait(kind: libc::idtype_t, id: i32, options: i32) -> io::Result<Option<Info>>
         _ => None,
     };
     let stopped = (info.si_code == libc::CLD_STOPPED).then(|| Signal::new(status)).flatten();
-    Ok(Some(Info { pid: Pid(pid), ended, stopped }))
+    let dumped_core = info.si_code == libc::CLD_DUMPED;
+    Ok(Some(Info { pid: Pid(pid), ended, stopped, dumped_core }))
 }
 
 #[cfg(test)]

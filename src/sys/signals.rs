@@ -65,6 +65,8 @@ pub struct Incoming {
     pub by_process: bool,
     /// The value of sigqueue(3).
     pub value: Option<usize>,
+    /// For SIGCHLD: SIGKILL has ended the child.
+    pub killed: bool,
 }
 
 /// The signalfd that all signals are read from.
@@ -124,6 +126,7 @@ impl Source {
                 pid: Pid(info.si_pid()),
                 by_process: is_by_process(info.si_code),
                 value: by_queue.then(|| info.si_value().sival_ptr as usize),
+                killed: info.si_code == libc::CLD_KILLED && info.si_status() == libc::SIGKILL,
             })
         }
     }
@@ -158,6 +161,7 @@ fn incoming(info: &libc::signalfd_siginfo) -> Option<Incoming> {
         pid: Pid(info.ssi_pid as i32),
         by_process: is_by_process(info.ssi_code),
         value: (info.ssi_code == libc::SI_QUEUE).then_some(info.ssi_ptr as usize),
+        killed: info.ssi_code == libc::CLD_KILLED && info.ssi_status == libc::SIGKILL,
     })
 }
 

@@ -16,6 +16,10 @@ pub struct Stat<'a> {
     pub parent: Pid,
     /// The process group.
     pub group: Pid,
+    /// The page faults of the process.
+    pub faults: u64,
+    /// The page faults of the children that it has waited for.
+    pub faults_of_children: u64,
     /// The number of threads.
     pub threads: u32,
     /// When the process started, in hundredths of a second since boot.
@@ -33,14 +37,20 @@ impl<'a> Stat<'a> {
         let mut fields = line.get(close + 2..)?.split(|byte| *byte == b' ');
         let mut field = |skip: usize| fields.nth(skip);
         let pid = |text| decimal(text).and_then(|number| i32::try_from(number).ok()).map(Pid);
+        // Field 3 of the manual page, and so on.
+        let state = field(0)?.first().copied().map(char::from)?;
+        let (parent, group) = (pid(field(0)?)?, pid(field(0)?)?);
+        let (minor, minor_of_children) = (decimal(field(4)?)?, decimal(field(0)?)?);
+        let (major, major_of_children) = (decimal(field(0)?)?, decimal(field(0)?)?);
         Some(Stat {
             pid: pid(line.get(..open)?.trim_ascii_end())?,
             name: line.get(open + 1..close)?,
-            // Field 3 of the manual page, and so on.
-            state: field(0)?.first().copied().map(char::from)?,
-            parent: pid(field(0)?)?,
-            group: pid(field(0)?)?,
-            threads: decimal(field(14)?)?.try_into().ok()?,
+            state,
+            parent,
+            group,
+            faults: minor.saturating_add(major),
+            faults_of_children: minor_of_children.saturating_add(major_of_children),
+            threads: decimal(field(6)?)?.try_into().ok()?,
             started: decimal(field(1)?)?,
             resident: decimal(field(1)?)?,
         })
@@ -76,6 +86,7 @@ mod tests {
         assert_eq!((stat.pid, stat.name, stat.state), (Pid(42), &b"a) S (b"[..], 'R'));
         assert_eq!((stat.parent, stat.group, stat.threads), (Pid(7), Pid(40), 3));
         assert_eq!((stat.started, stat.resident, stat.is_zombie()), (987_654, 2, false));
+        assert_eq!((stat.faults, stat.faults_of_children), (1 + 3, 2 + 4));
     }
 
     #[test]

@@ -115,14 +115,45 @@ pub fn look_up(pid: Pid) -> Option<Process> {
     if is_our_proc(proc.0) { read_stat(proc.0, pid) } else { None }
 }
 
+/// A process that has ended, as long as it is not reaped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// Its name: at most 15 bytes.
+    pub name: String,
+    /// Its process group.
+    pub group: Pid,
+    /// Its page faults.
+    pub faults: u64,
+    /// The page faults of the children that it has waited for.
+    pub faults_of_children: u64,
+}
+
+/// Looks a process up that has ended.
+pub fn look_up_ended(pid: Pid) -> Option<Ended> {
+    let proc = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY)?;
+    if !is_our_proc(proc.0) {
+        return None;
+    }
+    with_stat(proc.0, pid, |stat| Ended {
+        name: String::from_utf8_lossy(stat.name).into_owned(),
+        group: stat.group,
+        faults: stat.faults,
+        faults_of_children: stat.faults_of_children,
+    })
+}
+
 fn read_stat(proc: i32, pid: Pid) -> Option<Process> {
+    with_stat(proc, pid, |stat| stat.into())
+}
+
+fn with_stat<T>(proc: i32, pid: Pid, make: impl FnOnce(Stat<'_>) -> T) -> Option<T> {
     let mut path = [0u8; 24];
     write!(&mut path[..23], "{pid}/stat").ok()?;
     let file = open(proc, CStr::from_bytes_until_nul(&path).ok()?, 0)?;
     let mut text = [0u8; 512];
     // SAFETY: the buffer is live and its size is what is passed on.
     let bytes = unsafe { libc::read(file.0, text.as_mut_ptr().cast(), text.len()) };
-    Stat::parse(text.get(..usize::try_from(bytes).ok()?)?).map(Process::from)
+    Stat::parse(text.get(..usize::try_from(bytes).ok()?)?).map(make)
 }
 
 /// All descendants of this process that have not ended, without `except` and their descendants. Parents come before

@@ -8,19 +8,22 @@ use super::plan_drawing::{self, LongestStop, hook_name};
 use crate::account::timeline::{Marker, seconds};
 use crate::cli::OptionId;
 use crate::config::hooks::Task;
+use crate::config::platform::Contract;
 use crate::config::source::Source;
 use crate::config::{Check, Config, Ports, Setting, When};
 use crate::machine::fact::Fact;
 use crate::machine::hooks::HookPhase;
-use crate::machine::plan::OnFailure;
+use crate::machine::plan::{OnFailure, Plan};
 use crate::sys::launch::spawn::Program;
 use crate::sys::{stderr, tty};
 use crate::types::SignalSet;
 
-/// The time between TERM and KILL of Docker and Podman.
-const DOCKER: Duration = Duration::from_secs(10);
-/// The time that the dead-man timer adds in the worst case (docs/shutdown.md).
-const SLACK: Duration = Duration::from_millis(500);
+/// The time that the dead-man timer adds in the worst case (docs/shutdown.md). Of a short time a tenth is enough: what
+/// it gives for a stop is not worth more.
+fn slack(kill: Duration) -> Duration {
+    Duration::from_millis(500).min(kill / 10)
+}
+
 /// How much is drawn of a stop without a deadline, if `--check` names no limit.
 const HORIZON: Duration = Duration::from_secs(30);
 
@@ -36,9 +39,10 @@ fn render_in(config: &Config, columns: usize) -> (String, bool) {
     settings(&mut text, config);
     hooks(&mut text, config);
     readiness(&mut text, config);
-    let kill = config.check.and_then(kill);
+    let kill = kill(config);
     let horizon = kill.as_ref().map_or(HORIZON, |kill| kill.at);
-    let stop = plan_drawing::longest_stop(config, horizon);
+    let stop = plan_drawing::longest_stop(config, &config.plan, horizon);
+    let (mut warnings, mut notes) = (Vec::new(), Vec::new());
     // Without stop signals there is no stop that could be too long.
     let mut fits = true;
     if config.plan.stop_on == SignalSet::default() {
@@ -51,17 +55,27 @@ fn render_in(config: &Config, columns: usize) -> (String, bool) {
         );
         text.push_str(&stop.draw(config, kill.as_ref(), columns));
         let ends = config.plan.budget().is_some();
-        fits = kill.as_ref().is_none_or(|kill| ends && stop.end + SLACK <= kill.at);
+        let fits_in = |end: Duration| {
+            kill.as_ref().is_none_or(|kill| ends && end + slack(kill.at) <= kill.at)
+        };
+        fits = fits_in(stop.end);
+        if !fits {
+            warnings.extend(kill.as_ref().map(|kill| too_long(config, &stop, kill)));
+        } else if let (Some(plan), Some(kill)) = (usual_plan(config), &kill) {
+            fits = fits_in(plan_drawing::longest_stop(config, &plan, horizon).end);
+            let text = unknown_to_a_run(config, &plan, kill);
+            if fits { notes.push(text) } else { warnings.push(text) }
+        }
         if !ends {
             let _ = writeln!(text, "\n{}", no_end(config));
         }
     }
-    let warnings = warnings(config, &stop, kill.as_ref().filter(|_| !fits));
+    warnings.extend(other_warnings(config, &stop));
     for warning in warnings.iter().chain(&config.warnings).chain(&config.hint) {
         let _ = writeln!(text, "\nwarning: {warning}");
     }
-    if let Some(exposed) = config.exposed() {
-        let _ = writeln!(text, "\nnote: {exposed}");
+    for note in notes.iter().chain(&config.exposed()) {
+        let _ = writeln!(text, "\nnote: {note}");
     }
     (text, fits)
 }
@@ -69,9 +83,14 @@ fn render_in(config: &Config, columns: usize) -> (String, bool) {
 /// The settings that are not the general defaults, for the log.
 pub fn in_one_line(config: &Config) -> String {
     let special = |setting: &&Setting| match setting.source {
-        // The reason of a default says "in" a place or "as" another program.
-        Source::Default(why) => why.starts_with("in ") || why.starts_with("as "),
-        Source::Flag(_) | Source::Variable(_) | Source::File(..) | Source::Profile(_) => true,
+        // The reason of a default may say "as" another program.
+        Source::Default(why) => why.starts_with("as "),
+        Source::Platform(_) => config.contract != Contract::default(),
+        Source::Flag(_)
+        | Source::Variable(_)
+        | Source::File(..)
+        | Source::Profile(_)
+        | Source::Marker(_) => true,
     };
     let special = config.settings.iter().filter(special);
     special
@@ -148,15 +167,12 @@ fn readiness(text: &mut String, config: &Config) {
 }
 
 /// When the stop is cut off from outside.
-fn kill(check: Check) -> Option<Marker> {
-    match check {
+fn kill(config: &Config) -> Option<Marker> {
+    match config.check? {
         Check::Plain => None,
-        Check::Docker => {
-            Some(Marker { at: DOCKER, name: "Docker and Podman kill PID 1".to_owned() })
-        }
-        Check::Kubernetes(grace) => Some(Marker {
-            at: grace,
-            name: "the kubelet kills the container (terminationGracePeriodSeconds)".to_owned(),
+        Check::Limit { time, .. } => Some(Marker {
+            at: time.or(config.contract.kill)?,
+            name: config.contract.platform.killer.to_owned(),
         }),
     }
 }
@@ -183,18 +199,57 @@ fn no_end(config: &Config) -> String {
     )
 }
 
-/// `kill`: when the stop is cut off, if it does not end before.
-fn warnings(config: &Config, stop: &LongestStop, kill: Option<&Marker>) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if let Some(Marker { at, name }) = kill {
-        let takes = match config.plan.budget() {
-            Some(_) => format!("may take {}", seconds(stop.end)),
-            None => "has no deadline".to_owned(),
-        };
-        let advice = advice(config, stop.end, *at);
-        let at = seconds(*at);
-        warnings.push(format!("this plan {takes}, but after {at} {name}: {advice}"));
+/// The plan takes longer than the platform gives.
+fn too_long(config: &Config, stop: &LongestStop, kill: &Marker) -> String {
+    let takes = match config.plan.budget() {
+        Some(_) => format!("may take {}", seconds(stop.end)),
+        None => "has no deadline".to_owned(),
+    };
+    let advice = advice(config, stop.end, kill.at);
+    format!("this plan {takes}, but after {} {}: {advice}", seconds(kill.at), kill.name)
+}
+
+/// The plan of a run, if it differs from what is drawn: a run does not know the time that `--check` names.
+fn usual_plan(config: &Config) -> Option<Plan> {
+    let usual = config.usual.filter(|usual| *usual != config.contract)?;
+    let is_default = |option| {
+        let setting = config.settings.iter().find(|setting| setting.option == option);
+        setting.is_some_and(|setting| matches!(setting.source, Source::Platform(_)))
+    };
+    let mut plan = (*config.plan).clone();
+    if is_default(OptionId::Grace) {
+        plan.grace_max = plan.grace_max.max(usual.grace());
+        plan.grace = usual.grace();
     }
+    if is_default(OptionId::PostStopTimeout) {
+        plan.post_stop_timeout = usual.post_stop();
+    }
+    (plan != *config.plan).then_some(plan)
+}
+
+/// How a run gets the defaults that are drawn.
+fn unknown_to_a_run(config: &Config, plan: &Plan, kill: &Marker) -> String {
+    let name = match config.check {
+        Some(Check::Limit { platform: Some(platform), .. }) => platform.name,
+        _ => "auto",
+    };
+    let times = [
+        ("--grace", plan.grace, config.plan.grace),
+        ("--post-stop-timeout", plan.post_stop_timeout, config.plan.post_stop_timeout),
+    ];
+    let differs = times.iter().filter(|(_, usual, drawn)| usual != drawn);
+    let takes: Vec<String> =
+        differs.map(|(option, usual, _)| format!("{option} {}", seconds(*usual))).collect();
+    format!(
+        "a run does not know of these {time}: it takes {} unless GRACEINIT_PLATFORM={name}:{time} is set where \
+         it runs",
+        takes.join(" and "),
+        time = seconds(kill.at).replace(' ', ""),
+    )
+}
+
+fn other_warnings(config: &Config, stop: &LongestStop) -> Vec<String> {
+    let mut warnings = Vec::new();
     let begun = |fact: &Fact| matches!(fact, Fact::StopSignal { .. } | Fact::NoStopSignal { .. });
     let steps = stop.facts().filter(|fact| begun(fact)).count();
     if config.plan.budget().is_none() && (1..config.plan.ladder.len()).contains(&steps) {
@@ -203,6 +258,17 @@ fn warnings(config: &Config, stop: &LongestStop, kill: Option<&Marker>) -> Vec<S
              no deadline"
                 .to_owned(),
         );
+    }
+    // The drain ends at the same time with and without these hooks.
+    let drain = stop.drain().filter(|_| config.plan.budget().is_some());
+    if let Some((left, whole)) = drain.filter(|(left, whole)| *left * 2 < *whole) {
+        warnings.push(format!(
+            "the pre-stop hooks may take {}, which leaves {} of {} for the drain: shorten their timeouts, or \
+             lengthen --grace",
+            seconds(whole - left),
+            seconds(left),
+            seconds(whole)
+        ));
     }
     for fact in stop.facts() {
         if let Fact::HookSkipped { id } = fact {
@@ -220,8 +286,8 @@ fn warnings(config: &Config, stop: &LongestStop, kill: Option<&Marker>) -> Vec<S
 
 /// Settings that fit, and what to change outside instead.
 fn advice(config: &Config, end: Duration, kill: Duration) -> String {
-    // One second less, since the TERM comes later than the timer outside begins.
-    let room = kill.saturating_sub(Duration::from_secs(1));
+    // One second less, since the stop signal comes later than the timer outside begins.
+    let room = kill.saturating_sub(Duration::from_secs(1).min(kill / 5));
     let quarter = room / 4;
     // In whole seconds if it is at least one.
     let quarter = quarter - Duration::from_nanos(quarter.subsec_nanos().into());
@@ -232,20 +298,15 @@ fn advice(config: &Config, end: Duration, kill: Duration) -> String {
         let (grace, reserve) = (seconds(room - reserve), seconds(reserve));
         return format!("set GRACEINIT_GRACE={grace} GRACEINIT_POST_STOP_TIMEOUT={reserve}");
     }
-    let outside = Duration::from_secs(end.as_secs() + 2);
-    let outside = match config.check {
-        Some(Check::Kubernetes(_)) => {
-            format!("terminationGracePeriodSeconds: {}", outside.as_secs())
-        }
-        Some(Check::Docker | Check::Plain) | None => {
-            format!("docker stop -t {} (stop_grace_period in Compose)", outside.as_secs())
-        }
-    };
-    format!(
-        "set --grace {} --post-stop-timeout {}, or {outside}",
-        seconds(room - reserve),
-        seconds(reserve)
-    )
+    let outside = config.contract.longer(Duration::from_secs(end.as_secs() + 2));
+    let inside = (!room.is_zero()).then(|| {
+        format!("--grace {} --post-stop-timeout {}", seconds(room - reserve), seconds(reserve))
+    });
+    match (inside, outside) {
+        (Some(inside), Some(outside)) => format!("set {inside}, or {outside}"),
+        (Some(one), None) | (None, Some(one)) => format!("set {one}"),
+        (None, None) => "nothing can be done in this stop".to_owned(),
+    }
 }
 
 /// Programs that are missing now. A pre-start hook may still install them.

@@ -11,7 +11,7 @@ use crate::machine::connections::Sample;
 use crate::machine::fact::Fact;
 use crate::machine::hooks::{HookId, HookPhase};
 use crate::machine::phase::{Phase, PhaseName};
-use crate::machine::plan::Surroundings;
+use crate::machine::plan::{Plan, Surroundings};
 use crate::machine::{Action, Event, Machine, Origin, Received};
 use crate::types::{Signal, Status, Time};
 
@@ -28,8 +28,8 @@ pub(super) struct LongestStop {
 
 /// Works out a stop in which hooks hang, except the built-in actions that end by themselves, connections stay busy and
 /// the app does not end. `least`: how far it is drawn at least if it has no end.
-pub(super) fn longest_stop(config: &Config, least: Duration) -> LongestStop {
-    let mut plan = (*config.plan).clone();
+pub(super) fn longest_stop(config: &Config, plan: &Plan, least: Duration) -> LongestStop {
+    let mut plan = plan.clone();
     // Only the stop matters.
     plan.hooks.pre_start.clear();
     plan.hooks.on_ready.clear();
@@ -148,6 +148,14 @@ impl LongestStop {
     /// The facts in their order.
     pub(super) fn facts(&self) -> impl Iterator<Item = &Fact> {
         self.facts.iter().map(|(_, fact)| fact)
+    }
+
+    /// How long the drain lasts, and when it ends; `None`: there is none.
+    pub(super) fn drain(&self) -> Option<(Duration, Duration)> {
+        let at = |wanted: fn(&Fact) -> bool| self.facts.iter().find(|(_, fact)| wanted(fact));
+        let (begin, _) = at(|fact| *fact == Fact::Entered(PhaseName::Drain))?;
+        let (end, _) = at(|fact| matches!(fact, Fact::DrainEnded { .. }))?;
+        Some((*end - *begin, *end))
     }
 
     /// The drawing. `kill`: when the stop is cut off from outside. `columns`: the width.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::account::document::Account;
 use crate::account::time::Span;
+use crate::account::waiting;
 use crate::config::outputs::Question;
 use crate::http_client;
 use crate::sys::clock;
@@ -22,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest answer.
 const LONGEST: u64 = 1 << 20;
 /// The longest line that is printed: it may come from another program.
-const LONGEST_LINE: usize = 200;
+const LONGEST_LINE: usize = 1100;
 
 /// Returns the text to print and the exit code: 0 for yes (for `status`: for any answer), else 1.
 pub fn run(question: Question, addresses: &[Address]) -> (String, u8) {
@@ -164,6 +165,9 @@ fn status(account: &Account) -> String {
         (false, ..) => "no".to_owned(),
     };
     line(&mut out, "ready", &ready);
+    if account.stop.is_none() && !account.ready && !account.waiting.is_empty() {
+        line(&mut out, "waits for", &waiting::text(&account.waiting));
+    }
     let app = match (account.app.pid, started, &account.app.ended) {
         (_, _, Some(ended)) => format!("{} {} ago", ended.how, ago(ended.at)),
         (Some(pid), Some(at), None) => format!("pid {pid}, started {} ago", ago(at)),

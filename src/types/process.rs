@@ -102,7 +102,7 @@ pub struct PipeEnd {
 }
 
 /// The kernel shows exe, fd and fdinfo of another user's process only to a process with
-/// CAP_SYS_PTRACE or with that user's fsuid and fsgid. A helper that takes these on can fill in what is
+/// CAP_SYS_PTRACE or with that user's fsuid and fsgid. A helper that takes these on can read what is
 /// missing; PID 1 does not change its own credentials for it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Unreadable;

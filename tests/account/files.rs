@@ -145,7 +145,10 @@ fn not_ready(room: Room) -> Outcome {
         .app("block ready echo=TERM:0")
         .start()?;
     let account = ends(run, &place, 124, "not-ready")?;
-    says(&account, &["Not ready after 0.", &format!("file:{file} is missing"), "exit 124"])
+    says(&account, &["Not ready after 0.", &format!("file:{file} is missing"), "exit 124"])?;
+    let waits: Vec<_> = account.waiting.iter().map(|wait| wait.answer.as_str()).collect();
+    ensure_eq!(waits, ["no such file"], "what the last look said");
+    says(&account, &[&format!("(file:{file}: no such file)")])
 }
 
 /// Before there is an app an error is fatal, and the report says which.
@@ -164,15 +167,31 @@ fn a_fatal_error(room: Room) -> Outcome {
 fn files_that_cannot_be_written(room: Room) -> Outcome {
     let place = Place::new();
     let no = place.text("no/file");
-    for (flag, path, what) in
-        [("--report", &no, "unable to open"), ("--metrics-file", &no, "unable to write")]
-    {
-        let mut run = Launch::graceinit(room).flag(flag, path).app("ready").start()?;
-        run.exits(125)?;
-        let line = run.err.find(&format!("graceinit: fatal: {what} {path}: "))?;
-        ensure!(line.0.ends_with(flag), "no advice: {}", line.0);
-        ensure_eq!(run.out.count("ready"), 0, "an app");
+    for (name, what) in [
+        ("report", "unable to open"),
+        ("metrics-file", "unable to write"),
+        ("ready-file", "unable to make"),
+    ] {
+        // What is wrong is said with the name of what said it.
+        let variable = format!("GRACEINIT_{}", name.to_uppercase().replace('-', "_"));
+        let toml = place.file("graceinit.toml", format!("{name} = '{no}'"), 0o644);
+        let key = format!("{}:1:{}", toml.display(), name.len() + 4);
+        let flag = format!("--{name}");
+        let launch = || Launch::graceinit(room).app("ready");
+        for (launch, source) in [
+            (launch().flag(&flag, &no), &flag),
+            (launch().env(&variable, &no), &variable),
+            (launch().env("GRACEINIT_CONFIG", &toml), &key),
+        ] {
+            let mut run = launch.start()?;
+            run.exits(125)?;
+            run.err.find(&format!("graceinit: fatal: {what} {no} ({source}): "))?;
+            ensure_eq!(run.out.count("ready"), 0, "an app");
+        }
     }
+    // A name without a directory is one in the working directory.
+    let mut run = Launch::graceinit(room).flag("--ready-file", "there").app("ready").start()?;
+    run.exits(0)?;
     // The report says what is wrong with the other file.
     let mut run = launch(room, &place).flag("--metrics-file", &no).app("ready").start()?;
     run.exits(125)?;
@@ -447,7 +466,10 @@ fn a_file_that_is_read_only() -> Outcome {
         .app("ready")
         .start()?;
     run.exits(125)?;
-    let said = format!("graceinit: fatal: unable to open {}: Permission denied; ", path.display());
+    let said = format!(
+        "graceinit: fatal: unable to open {} (--report): Permission denied; ",
+        path.display()
+    );
     ensure_eq!(run.err.count(&said), 1, "what is said");
     Ok(())
 }

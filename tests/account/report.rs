@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use graceinit::account::document::{
-    Account, App, Attempt, Counts, Drain, DrainSample, Ended, Entry, Exit, Held, Histogram, Hook,
-    Killed, Process, Said, Setting, Stop, Stretch, Survivor, VERSION,
+    Account, App, Attempt, Counts, Death, Drain, DrainSample, Ended, Entry, Exit, Held, Histogram,
+    Hook, Killed, Process, Said, Setting, Stop, Stretch, Survivor, VERSION, Wait,
 };
 use graceinit::account::time::{Span, Wall};
 use graceinit::account::value::Value;
@@ -148,7 +148,7 @@ fn head() -> impl Strategy<Value = Account> {
     let app = (text(), option::of(any::<i32>()), option::of(span()), option::of(span()))
         .prop_map(|(command, pid, started, ready_after)| (command, pid, started, ready_after));
     let app = (app, option::of(ended)).prop_map(|((command, pid, started, ready_after), ended)| {
-        App { command, pid, started, ready_after, ended }
+        App { command, pid, started, ready_after, ended, ..App::default() }
     });
     let killed = (span(), any::<[bool; 3]>(), any::<u64>()).prop_map(
         |(at, [early, unseen, unkillable], more)| Killed { at, early, unseen, more, unkillable },
@@ -192,24 +192,38 @@ fn account() -> impl Strategy<Value = Account> {
         },
     );
     let map = || btree_map(word(), any::<u64>(), 0..30);
-    let counts = (map(), map(), map(), any::<u64>(), any::<u64>()).prop_map(
-        |(stop_requests, forwarded, reaped, kills, lines_dropped)| Counts {
+    let counts = (map(), map(), map(), any::<[u64; 2]>(), any::<u64>()).prop_map(
+        |(stop_requests, forwarded, reaped, [kills, oom_kills], lines_dropped)| Counts {
             stop_requests,
             forwarded,
             reaped,
             kills,
+            oom_kills,
             lines_dropped,
         },
     );
     let first =
         (vec(stretch, 0..9), vec(survivor(), 0..12), vec(hook(), 0..6), option::of(drain()));
     let rest = (vec(entry(), 0..20), counts, vec(entry(), 0..60), vec(setting, 0..40));
-    (head(), first, rest, vec(process, 0..5)).prop_map(|(head, first, rest, processes)| {
+    let death = (any::<i32>(), [word(), word(), word()], text(), option::of(any::<u64>()), span())
+        .prop_map(|(pid, [kind, name, by], why, limit, at)| Death {
+            at,
+            pid,
+            kind,
+            name,
+            by,
+            why,
+            limit,
+            peak: limit,
+        });
+    let last = (vec(process, 0..5), vec(death, 0..20));
+    (head(), first, rest, last).prop_map(|(head, first, rest, (processes, deaths))| {
         let (phases, survivors, hooks, drain) = first;
         let (troubles, counts, timeline, settings) = rest;
         Account {
             phases,
             survivors,
+            deaths,
             hooks,
             drain,
             troubles,
@@ -393,10 +407,13 @@ fn full() -> Account {
                 code: Some(1),
                 signal: Some(text("KILL")),
             }),
+            dumped_core: true,
+            forwarded: Some(at),
         },
         killed: Some(Killed { at, early: true, unseen: true, more: 3, unkillable: true }),
         phase: text("exit"),
         ready: true,
+        waiting: vec![Wait { condition: text("tcp:80"), answer: text("Connection refused") }],
         program: text("graceinit 0.1.0"),
         began: Wall(1_700_000_000_000_000),
         age: at,
@@ -412,6 +429,16 @@ fn full() -> Account {
             threads: 48,
             connections: Some(3),
             unread: text("wchan"),
+        }],
+        deaths: vec![Death {
+            at,
+            pid: 7,
+            kind: text("app"),
+            name: text("java"),
+            by: text("unknown"),
+            why: text("the count of its control group cannot be read"),
+            limit: Some(512 << 20),
+            peak: Some(512 << 20),
         }],
         hooks: vec![Hook {
             phase: text("pre-stop"),
@@ -456,6 +483,7 @@ fn full() -> Account {
             forwarded: [(text("TERM"), 1)].into(),
             reaped: [(text("app"), 1)].into(),
             kills: 1,
+            oom_kills: 1,
             lines_dropped: 2,
         },
         timeline: vec![entry],

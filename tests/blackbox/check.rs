@@ -82,10 +82,11 @@ fn a_plan_that_does_not_fit_is_an_exit_code() -> Outcome {
         ensure_eq!(output.status.code(), Some(code), "{words:?}");
     }
     // `docker run --init` leaves no room for a flag.
-    let output = check(&[("GRACEINIT_CHECK", "docker")], &["--", "true"], here)?;
+    let variables = [("GRACEINIT_CHECK", "docker"), ("GRACEINIT_GRACE", "15s")];
+    let output = check(&variables, &["--", "true"], here)?;
     ensure_eq!(output.status.code(), Some(1), "15 s in Docker's 10");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let warning = "warning: this plan may take 15s, but after 10s Docker and Podman kill PID 1: set \
+    let warning = "warning: this plan may take 15s, but after 10s Docker kills PID 1: set \
                    --grace 7s --post-stop-timeout 2s, or docker stop -t 17";
     ensure!(text.contains(warning), "{text}");
     Ok(())
@@ -103,10 +104,8 @@ fn a_plan_without_a_deadline_has_no_end() -> Outcome {
             vec![hooks],
             "--check=docker",
             1,
-            &[
-                "\nwarning: this plan has no deadline, but after 10s Docker and Podman kill PID 1: set \
-               GRACEINIT_GRACE=7s GRACEINIT_POST_STOP_TIMEOUT=2s\n",
-            ],
+            &["\nwarning: this plan has no deadline, but after 10s Docker kills PID 1: set \
+               GRACEINIT_GRACE=7s GRACEINIT_POST_STOP_TIMEOUT=2s\n"],
         ),
         (vec![hooks, ("GRACEINIT_GRACE", "7s")], "--check", 0, &["SIGKILL to all"]),
         (
@@ -143,6 +142,71 @@ fn a_plan_without_a_deadline_has_no_end() -> Outcome {
         ensure_eq!(killed, told.contains(&"SIGKILL to all"), "SIGKILL in {text}");
         ensure!(!text.contains("year"), "{text}");
     }
+    Ok(())
+}
+
+/// Hooks that hang take the time of the drain.
+#[test]
+fn hooks_that_may_eat_the_drain_are_a_warning() -> Outcome {
+    let here = std::path::Path::new("/");
+    let hook = ["--pre-stop", "true"];
+    let warning = "warning: the pre-stop hooks may take 5s, which leaves 250ms of 5.25s for the drain: \
+                   shorten their timeouts, or lengthen --grace";
+    for (words, told) in [
+        (vec!["--check=docker", "--drain=80", hook[0], hook[1]], true),
+        (vec!["--check=docker", "--drain=80", hook[0], hook[1], "--hook-timeout=2s"], false),
+        (vec!["--check=docker", "--drain=80"], false),
+        (vec!["--check=docker", hook[0], hook[1]], false),
+        (vec!["--check=k8s", "--drain=80", hook[0], hook[1]], false),
+    ] {
+        let words = [&words[..], &["--", "true"]].concat();
+        let output = check(&[], &words, here)?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure_eq!(text.contains(warning), told, "{words:?}: {text}");
+    }
+    Ok(())
+}
+
+/// Where `--check` runs has no effect on what it draws of another place.
+#[test]
+fn a_check_of_another_place_draws_its_defaults() -> Outcome {
+    let here = std::path::Path::new("/");
+    let drawn =
+        |word: &str, variables: &[(&str, &str)]| -> Outcome<(String, Option<i32>, String)> {
+            let output = check(variables, &[&format!("--check={word}"), "--", "true"], here)?;
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let grace = text.lines().find(|line| line.starts_with("  grace "));
+            let words = grace.unwrap_or_default().split_whitespace().skip(1);
+            Ok((words.collect::<Vec<_>>().join(" "), output.status.code(), text))
+        };
+    let elsewhere = [("FLY_APP_NAME", "a"), ("ECS_CONTAINER_METADATA_URI_V4", "http://x")];
+    for (word, grace) in [
+        ("k8s", "15s default on kubernetes: Kubernetes kills after 30s"),
+        ("docker", "7s default on docker: Docker kills after 10s"),
+        ("fly", "3s 500ms default on fly: Fly.io kills after 5s"),
+        ("ecs:45s", "33s default on ecs: Amazon ECS kills after 45s"),
+        ("lxc", "45s default on lxc: LXC kills after 1m"),
+    ] {
+        for variables in [&[][..], &elsewhere] {
+            let (got, code, text) = drawn(word, variables)?;
+            ensure_eq!((&got[..], code), (grace, Some(0)), "{word}: {text}");
+        }
+    }
+    // A time alone is that of the place where it runs.
+    let (got, code, _) = drawn("45s", &elsewhere)?;
+    ensure_eq!(
+        (&got[..], code),
+        ("31s 500ms default on fly: Fly.io kills after 45s", Some(0)),
+        "45s"
+    );
+    // A run knows nothing of the time that only --check names.
+    let (_, code, text) = drawn("k8s:10s", &[])?;
+    ensure_eq!(code, Some(1), "{text}");
+    let warning = "warning: a run does not know of these 10s: it takes --grace 15s and --post-stop-timeout 5s \
+                   unless GRACEINIT_PLATFORM=kubernetes:10s is set where it runs";
+    ensure!(text.contains(warning), "{text}");
+    let (_, code, text) = drawn("k8s:10s", &[("GRACEINIT_PLATFORM", "kubernetes:10s")])?;
+    ensure_eq!((code, text.contains("warning")), (Some(0), false), "{text}");
     Ok(())
 }
 

@@ -75,6 +75,13 @@ fn a_bad_value_of_each_option() -> Outcome {
             "not a response to a second stop request; write ignore or kill",
         ),
         ("grace-exit", "GRACE_EXIT", "256", NO_CODE),
+        ("oom-exit", "OOM_EXIT", "256", NO_CODE),
+        (
+            "child-oom",
+            "CHILD_OOM",
+            "kill",
+            "not a response to a process that was killed; write note or stop",
+        ),
         ("stop-exit-ok", "STOP_EXIT_OK", "-1", NO_CODE),
         ("reload-on", "RELOAD_ON", "RELOAD", NO_SIGNAL),
         (
@@ -122,7 +129,9 @@ fn a_bad_value_of_each_option() -> Outcome {
         ("w", "WARN_REAP", "x", NO_TRUTH),
         ("p", "PARENT_SIGNAL", "x", NO_SIGNAL),
         ("e", "EXIT_OK", "x", NO_CODE),
-        ("check", "CHECK", "lxc", "not a platform; write docker or k8s:30s"),
+        ("platform", "PLATFORM", "fly:", NO_TIME),
+        ("platform", "PLATFORM", "fly:0s", "zero is not allowed; write at least 1ms"),
+        ("check", "CHECK", "k8s:x", NO_TIME),
         (
             "config",
             "CONFIG",

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use graceinit::account::log::Format;
 use graceinit::cli::persona::Persona;
 use graceinit::cli::{self, Given, Instead, OPTIONS, OptionId};
+use graceinit::config::platform::{self, Detected};
 use graceinit::config::source::Source;
 use graceinit::config::{self, Config, Place as Where};
 
@@ -107,6 +108,8 @@ const ROWS: &[(&str, &[&str], &str, &str)] = &[
     ("diagnose", &["--diagnose", "QUIT@3s"], "QUIT@3s", "diagnose = 'QUIT@3s'"),
     ("stop-again", &["--stop-again", "kill"], "kill", "stop-again = 'kill'"),
     ("grace-exit", &["--grace-exit", "9"], "9", "grace-exit = 9"),
+    ("oom-exit", &["--oom-exit", "33"], "33", "oom-exit = 33"),
+    ("child-oom", &["--child-oom", "stop"], "stop", "child-oom = 'stop'"),
     (
         "stop-exit-ok",
         &["--stop-exit-ok", "143", "--stop-exit-ok=3"],
@@ -115,6 +118,7 @@ const ROWS: &[(&str, &[&str], &str, &str)] = &[
     ),
     ("reload-on", &["--reload-on", "USR2"], "USR2", "reload-on = 'USR2'"),
     ("profile", &["--profile", "nginx"], "nginx", "profile = 'nginx'"),
+    ("platform", &["--platform", "ecs:45s"], "ecs:45s", "platform = 'ecs:45s'"),
     ("pre-start", &["--pre-start", "a 'b c'"], "a 'b c'", "pre-start = \"a 'b c'\""),
     ("on-ready", &["--on-ready", "touch:/x"], "touch:/x", "on-ready = ['touch:/x']"),
     ("on-reload", &["--on-reload", "a", "--on-reload", "b"], "a\nb", "on-reload = ['a', 'b']"),
@@ -242,10 +246,10 @@ fn setting(said: &Said<'_>, name: &str) -> (String, String) {
     (source, setting.value)
 }
 
-fn of_nginx(name: &str) -> &'static str {
+fn of_php_fpm(name: &str) -> &'static str {
     let mut profiles = graceinit::config::profiles::PROFILES.iter();
-    let nginx = profiles.find(|profile| profile.name == "nginx").expect("nginx");
-    nginx.settings.iter().find(|(known, _)| known.name() == name).expect("a setting").1
+    let php_fpm = profiles.find(|profile| profile.name == "php-fpm").expect("php-fpm");
+    php_fpm.settings.iter().find(|(known, _)| known.name() == name).expect("a setting").1
 }
 
 /// Of each pair of sources the one further to the left counts: all sixteen cases.
@@ -256,14 +260,14 @@ fn flag_then_variable_then_file_then_profile_then_default() -> Outcome {
         (
             "stop-signal",
             "stop-signal = 'HUP:1s,INT'",
-            ["USR1", "USR2", "HUP:1s,INT", of_nginx("stop-signal"), "as received"],
-            ["--stop-signal", "GRACEINIT_STOP_SIGNAL", "file 1:15", "profile nginx", "default"],
+            ["USR1", "USR2", "HUP:1s,INT", of_php_fpm("stop-signal"), "as received"],
+            ["--stop-signal", "GRACEINIT_STOP_SIGNAL", "file 1:15", "profile php-fpm", "default"],
         ),
         (
             "scope",
             "\n  scope = 'mixed'",
             ["tree", "group", "mixed", "main", "auto"],
-            ["--scope", "GRACEINIT_SCOPE", "file 2:11", "profile nginx", "default"],
+            ["--scope", "GRACEINIT_SCOPE", "file 2:11", "profile php-fpm", "default"],
         ),
     ] {
         for bits in 0..16 {
@@ -278,7 +282,7 @@ fn flag_then_variable_then_file_then_profile_then_default() -> Outcome {
                 said.variables.push((&variable, values[1]));
             }
             if has(3) {
-                said.variables.push(("GRACEINIT_PROFILE", "nginx"));
+                said.variables.push(("GRACEINIT_PROFILE", "php-fpm"));
             }
             let first = (0..4).find(|source| has(*source)).unwrap_or(4);
             let want = (sources[first].to_owned(), values[first].to_owned());
@@ -327,17 +331,48 @@ fn the_second_variable_of_the_grace_counts_more_than_the_file() -> Outcome {
 
 #[test]
 fn defaults_name_their_place() -> Outcome {
-    for (kubernetes, container, why, values) in [
-        (false, false, "default outside containers", ["15s", "5s", "warn"]),
-        (false, true, "default in Docker or Podman", ["7s", "2s", "warn"]),
-        (true, false, "default in Kubernetes", ["15s", "5s", "info"]),
-        (true, true, "default in Kubernetes", ["15s", "5s", "info"]),
+    for (name, why, level, values) in [
+        ("none", "default outside containers", "default", ["15s", "5s", "warn"]),
+        ("docker", "default on docker: Docker kills after 10s", "default", ["7s", "2s", "warn"]),
+        (
+            "kubernetes",
+            "default on kubernetes: Kubernetes kills after 30s",
+            "default on kubernetes",
+            ["15s", "5s", "info"],
+        ),
     ] {
-        let said =
-            Said { place: Where { kubernetes, container, ..Where::default() }, ..Said::default() };
-        for (name, value) in ["grace", "post-stop-timeout", "log-level"].iter().zip(values) {
+        let said = Said { place: on(name), ..Said::default() };
+        for (name, value) in ["grace", "post-stop-timeout"].iter().zip(values) {
             ensure_eq!(setting(&said, name), (why.to_owned(), value.to_owned()), "{name}");
         }
+        ensure_eq!(setting(&said, "log-level"), (level.to_owned(), values[2].to_owned()), "level");
+    }
+    let said = Said { place: on("docker"), ..Said::default() };
+    let found = ("found by /.dockerenv".to_owned(), "docker".to_owned());
+    ensure_eq!(setting(&said, "platform"), found, "what was found");
+    Ok(())
+}
+
+/// A place where this platform is found.
+pub(super) fn on(name: &str) -> Where {
+    let Some(platform) = platform::by_name(name) else { return Where::default() };
+    let by = "/.dockerenv";
+    Where { detected: Detected { platform, by, is_first: false }, ..Where::default() }
+}
+
+/// The level that counts is shown, with what has raised it.
+#[test]
+fn the_settings_show_the_level_in_force() -> Outcome {
+    for (flags, source, level) in [
+        (vec![], "default", "warn"),
+        (vec!["-v"], "-v", "info"),
+        (vec!["-vv", "--log-level=error"], "-v", "info"),
+        (vec!["-vvvv"], "-v", "trace"),
+        (vec!["--log-level=debug"], "--log-level", "debug"),
+    ] {
+        let said = Said { flags: flags.clone(), ..Said::default() };
+        let got = setting(&said, "log-level");
+        ensure_eq!((&got.0[..], &got.1[..]), (source, level), "{flags:?}");
     }
     Ok(())
 }
@@ -415,13 +450,19 @@ fn a_check_needs_no_command() -> Outcome {
         let variables = vec![("GRACEINIT_CHECK", value)];
         Said { flags, variables, ..Said::default() }.run(&[]).map(|config| config.check)
     };
-    let pod = |n| Check::Kubernetes(std::time::Duration::from_secs(n));
+    let limit = |name, time: Option<u64>| Check::Limit {
+        platform: platform::by_name(name),
+        time: time.map(std::time::Duration::from_secs),
+    };
     for (flags, variable, want) in [
         (vec!["--check"], "", Check::Plain),
         (vec![], "1", Check::Plain),
-        (vec!["--check=docker"], "1", Check::Docker),
-        (vec![], "k8s:45s", pod(45)),
-        (vec!["--check=k8s"], "", pod(30)),
+        (vec!["--check=docker"], "1", limit("docker", None)),
+        (vec![], "k8s:45s", limit("kubernetes", Some(45))),
+        (vec!["--check=k8s"], "", limit("kubernetes", None)),
+        (vec!["--check=fly"], "", limit("fly", None)),
+        (vec!["--check=45s"], "", limit("", Some(45))),
+        (vec!["--check=45"], "", limit("", Some(45))),
     ] {
         ensure_eq!(check(flags, variable), Ok(Some(want)), "{variable}");
     }

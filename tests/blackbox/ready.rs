@@ -2,6 +2,7 @@
 //! not come. (The notify socket has tests of its own.)
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::support::files::Place;
 use crate::support::init::{puppet, puppet_line};
@@ -214,9 +215,71 @@ fn an_app_that_does_not_get_ready(room: Room) -> Outcome {
     run.exits(124)?;
     let line = run.err.find("graceinit: error: the app is not ready in time: stopping it")?;
     ensure!(line.0.contains("missing=file:/nowhere, signal:USR2"), "what is missing: {}", line.0);
+    let answers = "answers=file:/nowhere: no such file; signal:USR2: no USR2 came";
+    ensure!(line.0.contains(answers), "why it is missing: {}", line.0);
     ensure_eq!(run.out.count("got TERM"), 1, "it was asked to stop");
     ensure_eq!(place.expect("notes")?, "not-ready\n", "the reason, and no on-ready hook");
     Ok(())
+}
+
+/// Each kind of probe tells what its last look said.
+fn why_it_does_not_get_ready(room: Room) -> Outcome {
+    let place = Place::new();
+    let port = free_port()?;
+    let fails =
+        place.file("fails", "#!/bin/sh\necho one; echo no such database >&2; exit 3\n", 0o755);
+    let hangs = place.file("hangs", "#!/bin/sh\necho hm; exec sleep 60\n", 0o755);
+    let mut run = launch(room, &place)
+        .flags(&format!("--ready tcp:{port} --ready http://127.0.0.1:{port}/up --drain {port}"))
+        .flag("--ready", format!("exec:{}", fails.display()))
+        .flag("--ready", format!("exec:{}", hangs.display()))
+        .flags("--ready exec:/no/such/program --log-level debug --hook-timeout 2s")
+        .app("block ready echo=TERM:3")
+        .start()?;
+    run.ready()?;
+    for (condition, answer) in [
+        (format!("tcp:{port}"), "Connection refused"),
+        (format!("http://127.0.0.1:{port}/up"), "Connection refused"),
+        (format!("exec:{}", fails.display()), "exit code 3: no such database"),
+        ("exec:/no/such/program".to_owned(), "unable to execute /no/such/program: No such file"),
+        ("--drain".to_owned(), &format!("nothing listens on {port}")),
+        (format!("exec:{}", hangs.display()), "no answer within 2s: hm"),
+    ] {
+        run.err.find(&format!(
+            "graceinit: debug: a condition does not hold: waiting condition={condition} answer={answer}"
+        ))?;
+    }
+    stops(&mut run)
+}
+
+/// After ten seconds a warning says what is missing; the endpoints and the status say the same.
+fn an_app_that_is_late_is_warned_of(room: Room) -> Outcome {
+    let place = Place::new();
+    let (port, listen) = (free_port()?, format!("unix:{}", place.text("sock")));
+    let script = "#!/bin/sh\nprintf 'no\\033[2J\\nnever\\n'; exit 1\n";
+    let never = place.file("never", script, 0o755);
+    let mut run = launch(room, &place)
+        .flags(&format!("--drain {port} --listen {listen}"))
+        .flag("--ready", format!("exec:{}", never.display()))
+        .app("block ready echo=TERM:3")
+        .patience(Duration::from_secs(60))
+        .start()?;
+    let line = run.err.until("graceinit: warn: the app is not ready yet: still waiting")?.0;
+    let answers = format!(
+        "exec:{}: exit code 1: never; nothing listens on {port} (--drain)",
+        never.display()
+    );
+    ensure!(line.contains(&format!("answers={answers}")), "why: {line}");
+    let ask = |question: &str| {
+        let mut probe = std::process::Command::new(env!("CARGO_BIN_EXE_graceinit"));
+        let output = probe.args(["--probe", question, "--listen", &listen]).output()?;
+        Ok::<_, crate::support::Fault>(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    ensure_eq!(ask("ready")?, format!("not ready: running: {answers}\n"), "the endpoint");
+    let status = ask("status")?;
+    ensure!(status.contains(&format!("waits for    {answers}\n")), "the status: {status}");
+    ensure_eq!(run.err.count("graceinit: warn: the app is not ready yet"), 1, "warned once");
+    stops(&mut run)
 }
 
 /// A stop that comes earlier is a stop like any other.
@@ -285,6 +348,8 @@ both_rooms!(
     the_ready_file,
     the_ready_file_goes_with_the_app,
     an_app_that_does_not_get_ready,
+    why_it_does_not_get_ready,
+    an_app_that_is_late_is_warned_of,
     a_stop_before_it_is_ready,
     reloads_wait_for_readiness,
     a_probe_that_hangs,

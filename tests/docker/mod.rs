@@ -9,6 +9,7 @@ mod dropin;
 mod engine;
 mod lack;
 mod life;
+mod oom;
 mod plain;
 mod podman;
 mod stop;

@@ -86,8 +86,8 @@ fn a_plan_is_printed_and_nothing_started() -> Outcome {
         engine.try_docker(&[&run.concat()[..], &["/server", "8080"]].concat())
     };
     let docker = "GRACEINIT_CHECK=docker";
-    let kills = "10s: Docker and Podman kill PID 1";
-    let too_long = "warning: this plan may take 20s, but after 10s Docker and Podman kill PID 1";
+    let kills = "10s: Docker kills PID 1";
+    let too_long = "warning: this plan may take 20s, but after 10s Docker kills PID 1";
     for (pairs, code, expected) in [
         (&[docker][..], 0, kills),
         (&[docker, "GRACEINIT_GRACE=20s"], 1, too_long),

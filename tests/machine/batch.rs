@@ -152,6 +152,7 @@ impl Batch {
     /// A failure has to be acted on.
     pub(super) fn judge_failures(&self) -> Kept {
         kept(self.owed_failure != Some(Failure::NotReady), Promise::ReadyInTime, || "no stop")?;
+        kept(self.owed_failure != Some(Failure::OutOfMemory), Promise::ChildOom, || "no stop")?;
         kept(self.owed_failure.is_none(), Promise::Watchdog, || "no stop")
     }
 

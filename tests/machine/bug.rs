@@ -107,6 +107,7 @@ pub(super) enum Bug {
     IgnoresAcknowledgements,
     IgnoresSignsOfLife,
     Overlooks(Failure),
+    NeverTellsOfLate,
     StaysReady,
     SeeksNoListeners,
     FollowsNoMainPid,

@@ -13,6 +13,8 @@ pub(super) enum Choice {
     Executed,
     NotExecuted,
     AppEnds(Status),
+    /// The kernel kills it for want of memory.
+    AppRunsOutOfMemory,
     AppStops(Signal, bool),
     /// The first of the fresh attempts runs.
     HookRuns,

@@ -46,6 +46,7 @@ impl Ledger {
         let ended_by = match ending {
             Ending::Was(Status::Signal(signal)) => Some(signal),
             Ending::Forestalled(signal) => Some(signal),
+            Ending::OutOfMemory => Some(Signal::KILL),
             Ending::Was(_) | Ending::NotStarted(_) | Ending::Unkillable => None,
         };
         let right = self.exit_code(plan, ending);
@@ -61,13 +62,22 @@ impl Ledger {
             return NOT_READY;
         }
         let code = self.code_of_the_app(plan, ending);
-        if failure == Some(Failure::Watchdog) && code == 0 { NOT_READY } else { code }
+        match (failure, plan.exit.oom) {
+            (Some(Failure::Watchdog), _) if code == 0 => NOT_READY,
+            (Some(Failure::OutOfMemory), Some(chosen)) => chosen,
+            (Some(Failure::OutOfMemory), None) if code == 0 => 137,
+            _ => code,
+        }
     }
 
     fn code_of_the_app(&self, plan: &Plan, ending: Ending) -> u8 {
         let ours = matches!(ending, Ending::Was(Status::Signal(Signal::KILL))) && self.app_killed;
         let app = match ending {
             Ending::NotStarted(code) => return code,
+            Ending::OutOfMemory => match plan.exit.oom {
+                Some(chosen) => return chosen,
+                None => 137,
+            },
             Ending::Unkillable => plan.exit.killed.unwrap_or(137),
             Ending::Was(_) if ours => plan.exit.killed.unwrap_or(137),
             Ending::Was(Status::Code(code)) => code,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::io::Write;
 
-use graceinit::machine::plan::{Scope, StopAgain};
+use graceinit::machine::plan::{ChildOom, Scope, StopAgain};
 use graceinit::types::Signal;
 
 use super::bug::Bug;
@@ -264,6 +264,9 @@ explored! {
     no_time_for_post_stop: setups::no_post_stop_time(), 5_000;
     rewritten: setups::rewritten(), 5_000;
     exit_rules: setups::exit_rules(), 500;
+    out_of_memory: setups::out_of_memory(ChildOom::Note, None), 500;
+    out_of_memory_stops: setups::out_of_memory(ChildOom::Stop, None), 500;
+    out_of_memory_has_a_code: setups::out_of_memory(ChildOom::Stop, Some(33)), 500;
     pre_start: setups::pre_start(), 100_000;
     held: setups::held(), 50_000;
     reload: setups::reload(), 200_000;
@@ -279,6 +282,7 @@ explored! {
     jittered: setups::jittered(), 100_000;
     conditions: serving::conditions(), 10_000;
     too_late: serving::too_late(), 10_000;
+    late: serving::late(), 300;
     ready_before_the_start: serving::ready_before_the_start(), 5_000;
     probes: serving::probes(), 10_000;
     slow_probe: serving::slow_probe(), 5_000;

@@ -9,7 +9,7 @@ use graceinit::machine::fact::{Fact, Reason};
 use graceinit::machine::hooks::{HookId, HookPhase, Outcome};
 use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
-use graceinit::machine::plan::{Ending, Plan, Surroundings};
+use graceinit::machine::plan::{ChildOom, Ending, Plan, Surroundings};
 use graceinit::machine::{Action, Event, Received};
 use graceinit::types::{Signal, Status, Time};
 
@@ -184,6 +184,15 @@ impl Ledger {
             Event::AppExited(status) => {
                 self.app_leaves(plan, batch);
                 self.app_ended(plan, now, Ending::Was(status), batch);
+            }
+            Event::AppOutOfMemory => {
+                self.app_leaves(plan, batch);
+                self.app_ended(plan, now, Ending::OutOfMemory, batch);
+            }
+            Event::ChildOutOfMemory => {
+                let lives = self.started && !self.begun && self.ended.is_none();
+                let stops = lives && plan.child_oom == ChildOom::Stop;
+                batch.owed_failure = stops.then_some(Failure::OutOfMemory);
             }
             Event::AppNotExecuted(code) => {
                 self.app_leaves(plan, batch);
@@ -397,9 +406,10 @@ impl Ledger {
                 Ok(())
             }
             Fact::Suspended { .. } => Ok(()),
-            Fact::NotReady { .. } | Fact::WatchdogMissed { .. } => {
+            Fact::NotReady { .. } | Fact::WatchdogMissed { .. } | Fact::ChildOutOfMemory => {
                 self.judge_failure(plan, world, fact, batch)
             }
+            Fact::StillNotReady { .. } => self.judge_late(plan, world, fact),
             Fact::DrainEnded { why, after, last } => {
                 self.judge_drain_end(plan, world.now, (why, after, last), batch)
             }
@@ -483,6 +493,8 @@ impl Ledger {
         let right = match self.ended {
             _ if self.readiness.failure == Some(Failure::NotReady) => Reason::NotReady,
             _ if self.readiness.failure == Some(Failure::Watchdog) => Reason::Crash,
+            _ if self.readiness.failure == Some(Failure::OutOfMemory) => Reason::OutOfMemory,
+            Some((Ending::OutOfMemory, _)) => Reason::OutOfMemory,
             _ if self.app_killed => Reason::Deadline,
             _ if self.asked_in_life => Reason::Signal,
             Some((Ending::Was(Status::Code(0)), _)) => Reason::Exit,

@@ -38,6 +38,7 @@ pub(super) fn mishears(bug: Bug, event: Event) -> Event {
 pub(super) fn overlooks(bug: Bug, orders: &[Action]) -> bool {
     orders.iter().any(|order| match order {
         Action::Record(Fact::NotReady { .. }) => bug == Bug::Overlooks(Failure::NotReady),
+        Action::Record(Fact::ChildOutOfMemory) => bug == Bug::Overlooks(Failure::OutOfMemory),
         Action::Record(Fact::WatchdogMissed { .. }) => bug == Bug::Overlooks(Failure::Watchdog),
         _ => false,
     })
@@ -46,7 +47,8 @@ pub(super) fn overlooks(bug: Bug, orders: &[Action]) -> bool {
 /// The bug drops this action.
 pub(super) fn swallows(bug: Bug, phase: PhaseName, action: &Action) -> bool {
     match (bug, action) {
-        (Bug::StaysReady, Action::SetReady(false))
+        (Bug::NeverTellsOfLate, Action::Record(Fact::StillNotReady { .. }))
+        | (Bug::StaysReady, Action::SetReady(false))
         | (Bug::SeeksNoListeners, Action::SeekListeners)
         | (Bug::FollowsNoMainPid, Action::FollowMain(_))
         | (Bug::SuspendsNothing, Action::SuspendSelf)

@@ -3,7 +3,7 @@
 use graceinit::machine::hooks::HookPhase;
 use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
-use graceinit::machine::plan::{Scope, StopAgain};
+use graceinit::machine::plan::{ChildOom, Scope, StopAgain};
 
 use super::bug::Bug;
 use super::explore::{LIMIT, explore, report, tell};
@@ -184,6 +184,7 @@ fn bugs_of_readiness() -> Vec<Planted> {
     let too_late = serving::too_late;
     let watchdog = serving::watchdog;
     let seeks = serving::slow_probe;
+    let oom = || setups::out_of_memory(ChildOom::Stop, None);
     vec![
         (Bug::ReadyAtOnce, conditions(), Promise::Readiness),
         (Bug::ReadyTwice, conditions(), Promise::ReadyFalls),
@@ -193,6 +194,7 @@ fn bugs_of_readiness() -> Vec<Planted> {
         (Bug::WakesLate(PhaseName::Running), too_late(), Promise::NoLostWakeUp),
         (Bug::ForgetsTheReadyLimit, too_late(), Promise::NoLostWakeUp),
         (Bug::Overlooks(Failure::NotReady), too_late(), Promise::ReadyInTime),
+        (Bug::NeverTellsOfLate, serving::late(), Promise::Late),
         (Bug::ExitsWithZero, too_late(), Promise::ExitCode),
         (Bug::ForgetsWhyItEnded, too_late(), Promise::Reason),
         (Bug::StaysReady, too_late(), Promise::ReadyFalls),
@@ -209,6 +211,9 @@ fn bugs_of_readiness() -> Vec<Planted> {
         (Bug::ForgetsTheWatchdog, watchdog(), Promise::Watchdog),
         (Bug::Overlooks(Failure::Watchdog), watchdog(), Promise::Watchdog),
         (Bug::IgnoresSignsOfLife, watchdog(), Promise::NoLostWakeUp),
+        (Bug::Overlooks(Failure::OutOfMemory), oom(), Promise::ChildOom),
+        (Bug::ForgetsWhyItEnded, oom(), Promise::Reason),
+        (Bug::ExitsWithZero, oom(), Promise::ExitCode),
         (Bug::NeverDiagnoses, watchdog(), Promise::Diagnose),
         (Bug::DiagnosesTheAppAlone, watchdog(), Promise::Diagnose),
         (Bug::ExitsWithZero, watchdog(), Promise::ExitCode),

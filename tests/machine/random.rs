@@ -8,8 +8,8 @@ use graceinit::machine::fact::DrainEnd;
 use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{
-    Condition, Diagnose, Ending, ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung,
-    Scope, StopAgain, Surroundings, Wait,
+    ChildOom, Condition, Diagnose, Ending, ExitRules, HookLimits, OnFailure, PerPhase, Plan,
+    Rewrite, Rung, Scope, StopAgain, Surroundings, Wait,
 };
 use graceinit::machine::ready::Notice;
 use graceinit::machine::{Event, Origin, Received};
@@ -120,10 +120,17 @@ fn plan() -> impl Strategy<Value = (Plan, Surroundings)> {
     let scopes = vec![Scope::Auto, Scope::Group, Scope::Main, Scope::Mixed, Scope::Tree];
     let again = vec![StopAgain::Ignore, StopAgain::Kill, StopAgain::Default];
     let codes = || vec(prop::sample::select(vec![0u8, 1, 3, 137, 143]), 0..2);
-    let exit =
-        (codes(), codes(), option::of(Just(9u8))).prop_map(|(always_ok, stop_ok, killed)| {
-            ExitRules { always_ok, stop_ok, killed, ..ExitRules::default() }
-        });
+    let exit = (codes(), codes(), option::of(Just(9u8)), option::of(Just(33u8))).prop_map(
+        |(always_ok, stop_ok, killed, oom)| ExitRules {
+            always_ok,
+            stop_ok,
+            killed,
+            oom,
+            ..ExitRules::default()
+        },
+    );
+    let child_oom = prop::sample::select(vec![ChildOom::Note, ChildOom::Stop]);
+    let exit = (exit, child_oom);
     let times = (span(20_000), span(60_000), span(5000), span(9000));
     let taste = (prop::sample::select(scopes), prop::sample::select(again), any::<(bool, bool)>());
     let endless = prop::bool::weighted(0.2);
@@ -164,7 +171,8 @@ fn plan() -> impl Strategy<Value = (Plan, Surroundings)> {
                 diagnose: sending.3,
                 reload_on: sending.2,
                 hooks: hooks.0,
-                exit,
+                exit: exit.0,
+                child_oom: exit.1,
                 session,
             };
             (plan, surroundings)
@@ -183,7 +191,11 @@ fn said() -> impl Strategy<Value = Event> {
         1 => Just(Notice::MainPid(Pid(9))),
     ];
     let holds = (0..4usize).prop_map(Event::ConditionHolds);
-    prop_oneof![3 => notice.prop_map(Event::Notice), 1 => holds]
+    prop_oneof![
+        12 => notice.prop_map(Event::Notice),
+        4 => holds,
+        1 => Just(Event::ChildOutOfMemory),
+    ]
 }
 
 fn conditions() -> impl Strategy<Value = Vec<Condition>> {
@@ -266,6 +278,7 @@ fn setup() -> impl Strategy<Value = Setup> {
                 newcomers,
                 lingers: 0,
                 fork_fails: true,
+                out_of_memory: true,
             }
         },
     )
@@ -295,7 +308,9 @@ fn dice() -> impl Strategy<Value = Dice> {
 
 fn pick(life: &Life, setup: &Setup, dice: Dice) -> Option<Choice> {
     let mut choices = life.choices(setup);
-    let fatal = |choice: &Choice| matches!(choice, Choice::AppEnds(_) | Choice::NotExecuted);
+    let fatal = |choice: &Choice| {
+        matches!(choice, Choice::AppEnds(_) | Choice::AppRunsOutOfMemory | Choice::NotExecuted)
+    };
     if !dice.fatal && !choices.iter().all(fatal) {
         choices.retain(|choice| !fatal(choice));
     }
@@ -311,7 +326,7 @@ fn pick(life: &Life, setup: &Setup, dice: Dice) -> Option<Choice> {
 }
 
 /// The features that random lives have to cover, by name.
-fn features(life: &Life, plan: &Plan) -> [(&'static str, bool); 22] {
+fn features(life: &Life, plan: &Plan) -> [(&'static str, bool); 24] {
     let Life { ledger, world, .. } = life;
     let waits = |turn: &Turn| matches!(turn, Turn::Running(_));
     let aborted = [&ledger.pre_start, &ledger.on_ready, &ledger.on_reload, &ledger.on_stop];
@@ -331,6 +346,8 @@ fn features(life: &Life, plan: &Plan) -> [(&'static str, bool); 22] {
         ("ready", ledger.readiness.was_ready && !plan.ready.is_empty()),
         ("not ready", ledger.readiness.failure == Some(Failure::NotReady)),
         ("hung", ledger.readiness.failure == Some(Failure::Watchdog)),
+        ("out of memory", matches!(ledger.ended, Some((Ending::OutOfMemory, _)))),
+        ("child out of memory", ledger.readiness.failure == Some(Failure::OutOfMemory)),
         ("stops itself", ledger.readiness.over),
         ("quiet", ledger.drain.ended == Some(DrainEnd::Quiet)),
         ("delayed", ledger.drain.ended == Some(DrainEnd::Delay)),
@@ -366,7 +383,7 @@ impl Features {
 }
 
 /// Performs the random choices, then only lets time pass. The features of that life.
-fn live(setup: &Setup, dice: &[Dice]) -> Result<[(&'static str, bool); 22], Broken> {
+fn live(setup: &Setup, dice: &[Dice]) -> Result<[(&'static str, bool); 24], Broken> {
     let mut life = Life::new(setup, None);
     let mut seen = features(&life, &setup.plan);
     let mut story = Vec::new();

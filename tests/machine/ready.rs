@@ -35,6 +35,8 @@ pub(super) struct Readiness {
     /// When the next check comes whether the app listens; `None`: it does, or need not.
     seek_due: Option<Time>,
     probes: Vec<Probe>,
+    /// It was warned that the app is late.
+    warned: bool,
     /// It has been ready.
     pub(super) was_ready: bool,
     /// It has announced that it ends by itself.
@@ -59,6 +61,7 @@ impl Readiness {
             missing: Vec::new(),
             seek_due: None,
             probes: Vec::new(),
+            warned: false,
             was_ready: false,
             over: false,
             announced: None,
@@ -203,21 +206,18 @@ impl Ledger {
         let now = world.now;
         let (failure, promise) = match fact {
             Fact::NotReady { .. } => (Failure::NotReady, Promise::ReadyInTime),
+            Fact::ChildOutOfMemory => (Failure::OutOfMemory, Promise::ChildOom),
             _ => (Failure::Watchdog, Promise::Watchdog),
         };
         kept(batch.owed_failure.take() == Some(failure), promise, || format!("{fact:?}"))?;
         let waited = self.waited(now);
-        let time = plan.ready.iter().enumerate().filter_map(|(index, condition)| match condition {
-            Condition::After(span) if waited < *span => Some(index),
-            _ => None,
-        });
-        let missing = self.readiness.missing.iter().copied().chain(time);
-        let missing = missing.fold(0, |bits, index| bits | 1u64 << index);
+        let missing = self.missing(plan, now);
         let right = match failure {
             Failure::NotReady => {
                 let ports = self.readiness.seek_due.is_some();
                 Fact::NotReady { after: waited, missing, ports }
             }
+            Failure::OutOfMemory => Fact::ChildOutOfMemory,
             Failure::Watchdog => {
                 Fact::WatchdogMissed { interval: self.readiness.interval.unwrap_or_default() }
             }
@@ -230,6 +230,36 @@ impl Ledger {
         self.owe_stopped_hooks(plan, batch);
         self.stop_begins(plan, now, batch);
         Ok(())
+    }
+
+    /// When the app counts as late, if that was not told and something but time is missing.
+    fn late(&self) -> Option<Time> {
+        let Readiness { since, ref missing, seek_due, warned, .. } = self.readiness;
+        let worth = (!missing.is_empty() || seek_due.is_some()) && !warned;
+        since.filter(|_| worth).map(|since| since.after(ms(10_000)))
+    }
+
+    /// It was recorded that the app is late.
+    pub(super) fn judge_late(&mut self, plan: &Plan, world: &World, fact: &Fact) -> Kept {
+        let (promise, now) = (Promise::Late, world.now);
+        kept(self.is_waiting() && !self.suspended, promise, || "it is not waited for")?;
+        kept(self.late().is_some_and(|late| late <= now), promise, || format!("{fact:?}"))?;
+        let (missing, ports) = (self.missing(plan, now), self.readiness.seek_due.is_some());
+        let right = Fact::StillNotReady { after: self.waited(now), missing, ports };
+        kept(*fact == right, promise, || format!("{fact:?}, not {right:?}"))?;
+        self.readiness.warned = true;
+        Ok(())
+    }
+
+    /// The conditions that do not hold, as bits.
+    fn missing(&self, plan: &Plan, now: Time) -> u64 {
+        let waited = self.waited(now);
+        let time = plan.ready.iter().enumerate().filter_map(|(index, condition)| match condition {
+            Condition::After(span) if waited < *span => Some(index),
+            _ => None,
+        });
+        let missing = self.readiness.missing.iter().copied().chain(time);
+        missing.fold(0, |bits, index| bits | 1u64 << index)
     }
 
     pub(super) fn judge_ready(&mut self, plan: &Plan, world: &World, batch: &mut Batch) -> Kept {
@@ -349,13 +379,15 @@ impl Ledger {
             kept(probe.due.is_none_or(|due| now < due), Promise::Probes, || format!("{probe:?}"))?;
         }
         kept(!self.all_holds(plan, now), Promise::Readiness, || "nothing is missing")?;
+        let late = self.late();
+        kept(late.is_none_or(|late| now < late), Promise::Late, || "it is late, and not told")?;
         let since = since.unwrap_or_default();
         let spans = plan.ready.iter().filter_map(|condition| match condition {
             Condition::After(span) => Some(*span),
             _ => None,
         });
         let limits = spans.chain(plan.ready_timeout).map(|span| since.after(span));
-        let due = limits.filter(|limit| now < *limit).chain(seek_due).chain(alive_due);
+        let due = limits.filter(|limit| now < *limit).chain(seek_due).chain(alive_due).chain(late);
         Ok(due.chain(probes.iter().filter_map(|probe| probe.due)).min())
     }
 

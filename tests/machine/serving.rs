@@ -80,6 +80,19 @@ pub(super) fn too_late() -> Setup {
     }
 }
 
+/// An app that is ready after more than ten seconds, or never.
+pub(super) fn late() -> Setup {
+    Setup {
+        signals: vec![from_process(Signal::TERM)],
+        says: vec![notice(Notice::Ready)],
+        ..app_alone(Plan {
+            ready: vec![Condition::Notify, Condition::After(ms(11_000))],
+            ready_timeout: Some(ms(12_000)),
+            ..plain()
+        })
+    }
+}
+
 /// The signal and the notification of readiness arrive before the app is started.
 pub(super) fn ready_before_the_start() -> Setup {
     Setup {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use graceinit::machine::plan::{
-    Diagnose, ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung, Scope, StopAgain,
-    Surroundings,
+    ChildOom, Diagnose, ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung, Scope,
+    StopAgain, Surroundings,
 };
 use graceinit::machine::ready::Notice;
 use graceinit::machine::{Event, Received};
@@ -30,6 +30,7 @@ pub(super) fn plain() -> Plan {
         rewrite: Rewrite::default(),
         stop_again: StopAgain::Default,
         grace_max: ms(100),
+        child_oom: ChildOom::Note,
         diagnose: None,
         reload_on: SignalSet::default(),
         hooks: PerPhase::default(),
@@ -60,6 +61,7 @@ pub(super) fn setup(plan: Plan) -> Setup {
         newcomers: 0,
         lingers: 0,
         fork_fails: false,
+        out_of_memory: false,
     }
 }
 
@@ -334,6 +336,25 @@ pub(super) fn exit_rules() -> Setup {
                 stop_ok: vec![143, 1],
                 killed: Some(9),
                 ..ExitRules::default()
+            },
+            ..plain()
+        })
+    }
+}
+
+/// The kernel kills the app, or another process, for want of memory.
+pub(super) fn out_of_memory(child_oom: ChildOom, code: Option<u8>) -> Setup {
+    Setup {
+        endings: vec![Status::Code(0), Status::Code(3)],
+        says: vec![Event::ChildOutOfMemory, Event::ChildOutOfMemory],
+        out_of_memory: true,
+        ..setup(Plan {
+            child_oom,
+            exit: ExitRules { always_ok: vec![137], oom: code, ..ExitRules::default() },
+            hooks: PerPhase {
+                pre_stop: vec![hook(0)],
+                post_stop: vec![hook(0)],
+                ..PerPhase::default()
             },
             ..plain()
         })

@@ -222,22 +222,23 @@ impl Ledger {
     }
 
     /// A platform escalates: the app is sent the other signal as well, unless a ladder says what it is sent.
-    fn escalates(&mut self, plan: &Plan, signal: Signal, batch: &mut Batch) {
-        let Some(sent) = plan.rewrite.apply(signal).filter(|_| plan.ladder.is_empty()) else {
-            return;
+    fn escalation_of(&self, plan: &Plan, signal: Signal) -> Option<Signal> {
+        let sent = plan.rewrite.apply(signal).filter(|_| plan.ladder.is_empty())?;
+        let first = self.asked.and_then(|asked| plan.rewrite.apply(asked.signal));
+        let new = match self.phase {
+            PhaseName::PreStop | PhaseName::Drain | PhaseName::OnStop => first != Some(sent),
+            PhaseName::Stopping => !self.stop_signals.contains(&sent),
+            _ => false,
         };
-        if self.ended.is_some() {
-            return;
-        }
-        match self.phase {
-            PhaseName::PreStop | PhaseName::Drain | PhaseName::OnStop => {
-                self.escalation = Some((signal, sent));
-            }
-            PhaseName::Stopping if !self.stop_signals.contains(&sent) => {
-                batch.owed_facts.push(Fact::Forwarded { signal, sent, scope: plan.scope });
-                batch.owed_escalation = Some(sent);
-            }
-            _ => {}
+        (new && self.ended.is_none()).then_some(sent)
+    }
+
+    fn escalates(&mut self, plan: &Plan, signal: Signal, sent: Signal, batch: &mut Batch) {
+        if self.phase == PhaseName::Stopping {
+            batch.owed_facts.push(Fact::Forwarded { signal, sent, scope: plan.scope });
+            batch.owed_escalation = Some(sent);
+        } else {
+            self.escalation = Some((signal, sent));
         }
     }
 
@@ -250,9 +251,13 @@ impl Ledger {
             StopAgain::Default => typed,
         };
         let kill = wanted && self.budget_runs();
-        batch.owed_facts.push(Fact::StopAgain { signal, kill });
+        let sent = self.escalation_of(plan, signal).filter(|_| !kill);
+        batch.owed_facts.push(Fact::StopAgain { signal, kill, sent });
         if !kill {
-            return self.escalates(plan, signal, batch);
+            if let Some(sent) = sent {
+                self.escalates(plan, signal, sent, batch);
+            }
+            return;
         }
         self.hurried = true;
         // Time for the scan of the survivors, if it was not begun yet.

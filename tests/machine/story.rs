@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use graceinit::machine::attempt::{HookId, HookPhase};
+use graceinit::machine::fact::Fact;
 use graceinit::machine::plan::{Plan, Surroundings};
 use graceinit::machine::ready::Notice;
 use graceinit::machine::{Action, Event, Machine, Received, Target};
@@ -121,6 +122,7 @@ impl Story {
 fn word(action: &Action) -> Option<String> {
     let hook = |id: &HookId| format!("{} {}", id.phase.as_str(), id.index);
     Some(match action {
+        Action::Record(Fact::StillNotReady { .. }) => "warn that it is late".to_owned(),
         Action::Record(_) | Action::PrepareReport | Action::ArmDeadMan(_) => return None,
         Action::StartApp => "start the app".to_owned(),
         Action::SignalApp { signal, target, .. } => {

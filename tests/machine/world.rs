@@ -72,6 +72,8 @@ pub(super) struct Setup {
     pub(super) lingers: u8,
     /// fork may fail, and so may the execve of a hook.
     pub(super) fork_fails: bool,
+    /// The kernel may kill the app for want of memory.
+    pub(super) out_of_memory: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -324,6 +326,9 @@ impl World {
             out.push(Choice::AppEnds(Status::Code(0)));
             return;
         }
+        if setup.out_of_memory {
+            out.push(Choice::AppRunsOutOfMemory);
+        }
         if self.app == App::Forked {
             out.push(Choice::Executed);
             out.push(Choice::NotExecuted);
@@ -372,6 +377,10 @@ impl World {
             Choice::AppEnds(status) => {
                 self.app = App::Ended;
                 Some(Event::AppExited(status))
+            }
+            Choice::AppRunsOutOfMemory => {
+                self.app = App::Ended;
+                Some(Event::AppOutOfMemory)
             }
             Choice::AppStops(signal, ours) => {
                 self.stops_left -= 1;

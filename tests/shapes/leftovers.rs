@@ -1,7 +1,7 @@
 //! A shell that does not exec and dies of TERM, or a helper that has gone its own way: what they leave.
 
 use super::shape::Proof::{Answer, File, Line};
-use super::shape::{Request, SHAPE, Shape, Sign};
+use super::shape::{Request, SHAPE, Shape, Sign, Step};
 
 const GUNICORN: &str = "/usr/bin/gunicorn";
 const CELERY: &str = "/usr/bin/celery";
@@ -43,6 +43,17 @@ pub(super) const SHAPES: &[Shape] = &[
         )],
         ready: &[Sign::File("ready-a"), Sign::File("ready-b"), Sign::Runs("tail")],
         saved: &[File("saved-a"), File("saved-b")],
+        ..SHAPE
+    },
+    Shape {
+        id: "int_and_a_leftover",
+        name: "an app that saves on INT beside `exec sleep infinity`, which ends at once: INT",
+        files: &[(
+            "entry",
+            "#!/bin/sh\nsetsid --fork ./app.py catch=INT second=dies\nexec sleep infinity\n",
+        )],
+        ready: &[Sign::File("ready"), Sign::Runs("sleep")],
+        send: &[Step::Send("INT")],
         ..SHAPE
     },
     Shape {

@@ -2,7 +2,7 @@
 //! together are one.
 
 use super::shape::Proof::{Answer, File, Gone, Line, Text};
-use super::shape::{Request, SHAPE, Shape, Sign};
+use super::shape::{Request, SHAPE, Shape, Sign, Step};
 
 const NODE: &str = "/usr/bin/node";
 const JAVA: &str = "/usr/bin/java";
@@ -31,6 +31,63 @@ pub(super) const SHAPES: &[Shape] = &[
             ("entry", "#!/bin/bash\ntrap 'exit 0' TERM\n./inner\n"),
             ("inner", "#!/bin/bash\ntrap 'exit 0' TERM\n./app.py\n"),
         ],
+        ..SHAPE
+    },
+    Shape {
+        id: "trap_and_app_that_ignores_int",
+        name: "bash: trap, an app in the foreground that ignores INT: INT, 1 s, TERM",
+        files: &[("entry", "#!/bin/bash\ntrap 'exit 0' INT TERM\n./app.py ignore=INT\n")],
+        send: &[Step::Send("INT"), Step::Until(None, 1000), Step::Send("TERM")],
+        ..SHAPE
+    },
+    Shape {
+        id: "trap_and_here_document",
+        name: "bash: trap, `app <<END` in the foreground",
+        files: &[("entry", "#!/bin/bash\ntrap 'exit 0' TERM\n./app.py <<END\nsettings\nEND\n:\n")],
+        ..SHAPE
+    },
+    Shape {
+        id: "trap_and_tini",
+        name: "bash: trap, `tini -s -- app` in the foreground",
+        needs: &["/usr/bin/tini", PYTHON],
+        files: &[(
+            "entry",
+            "#!/bin/bash\ntrap 'exit 0' TERM\ntini -s -- ./app.py second=dies\n:\n",
+        )],
+        ..SHAPE
+    },
+    Shape {
+        id: "trap_and_app_behind_a_pipe",
+        name: "bash: trap, `tail -f /dev/null \\| app`",
+        files: &[("entry", "#!/bin/bash\ntrap 'exit 0' TERM\ntail -f /dev/null | ./app.py\n")],
+        ready: &[Sign::File("ready"), Sign::Runs("tail")],
+        ..SHAPE
+    },
+    Shape {
+        id: "trap_and_flock",
+        name: "bash: trap, `flock lock app` in the foreground",
+        needs: &["/usr/bin/flock", PYTHON],
+        files: &[("entry", "#!/bin/bash\ntrap 'exit 0' TERM\nflock lock ./app.py\n")],
+        ..SHAPE
+    },
+    Shape {
+        id: "trap_and_timeout",
+        name: "bash: trap, `timeout 60 app` in the foreground",
+        needs: &["/usr/bin/timeout", PYTHON],
+        files: &[(
+            "entry",
+            "#!/bin/bash\ntrap 'exit 0' TERM\ntimeout 60 ./app.py senders=yes second=dies\n",
+        )],
+        ..SHAPE
+    },
+    Shape {
+        id: "trap_and_reader_with_a_handler",
+        name: "bash: trap, `app \\| reader` with a handler in each",
+        files: &[
+            ("entry", "#!/bin/bash\ntrap 'exit 0' TERM\n./app.py talk=yes | ./reader\n"),
+            ("reader", READER),
+        ],
+        saved: &[File("saved"), Text("log", "last words")],
         ..SHAPE
     },
     Shape {
@@ -190,6 +247,15 @@ pub(super) const SHAPES: &[Shape] = &[
         ..SHAPE
     },
 ];
+
+/// Its handler ends it at once.
+const READER: &str = "#!/usr/bin/python3 -IS
+import os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: os._exit(1))
+for line in sys.stdin:
+    with open('log', 'a') as log:
+        log.write(line)
+";
 
 /// The installation is no part of the shape, but the work of a first start.
 const MYSQLD_SAFE: &str = "#!/bin/sh

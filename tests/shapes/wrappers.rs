@@ -71,6 +71,26 @@ pub(super) const SHAPES: &[Shape] = &[
         ..UNREADABLE
     },
     Shape {
+        id: "unreadable_exec_to_tee_and_ignored",
+        name: "gosu, bash: `exec > >(tee log); trap '' TERM; app`; no CAP_SYS_PTRACE",
+        files: &[(
+            "entry",
+            "#!/bin/bash\nexec > >(tee log) 2>&1\ntrap '' TERM\n./app.py talk=yes\n:\n",
+        )],
+        saved: &[File("saved"), Text("log", "last words")],
+        ..UNREADABLE
+    },
+    Shape {
+        id: "unreadable_trap_forwards_one_wait",
+        name: "gosu, bash: trap that forwards, one `wait`; no CAP_SYS_PTRACE",
+        files: &[(
+            "entry",
+            "#!/bin/bash\n./app.py second=dies & p=$!\ntrap 'kill -TERM $p' TERM\n: >set\nwait $p\n",
+        )],
+        ready: &[Sign::File("ready"), Sign::File("set")],
+        ..UNREADABLE
+    },
+    Shape {
         id: "npm",
         name: "npm start",
         needs: &["/usr/bin/npm", "/usr/bin/node"],
@@ -108,7 +128,21 @@ pub(super) const SHAPES: &[Shape] = &[
         id: "timeout",
         name: "`timeout 60 app`",
         needs: &["/usr/bin/timeout", PYTHON],
-        command: &["timeout", "60", "./app.py", "second=dies"],
+        command: &["timeout", "60", "./app.py", "senders=yes", "second=dies"],
+        ..SHAPE
+    },
+    Shape {
+        id: "timeout_and_a_job",
+        name: "`timeout 60 sh -c 'app & wait'`",
+        needs: &["/usr/bin/timeout", PYTHON],
+        command: &["timeout", "60", "sh", "-c", "./app.py senders=yes second=dies & wait"],
+        ..SHAPE
+    },
+    Shape {
+        id: "flock",
+        name: "`flock lock app`",
+        needs: &["/usr/bin/flock", PYTHON],
+        command: &["flock", "@D@/lock", "./app.py"],
         ..SHAPE
     },
     Shape {

@@ -61,8 +61,8 @@ fn readiness_falls_with_the_stop_with_the_apps_word_and_with_its_end() {
 #[test]
 fn the_first_stop_request_is_the_reason_and_all_are_counted() {
     let mut account = stopped();
-    account.take(at(1100), &Fact::StopAgain { signal: Signal::INT, kill: false });
-    account.take(at(1200), &Fact::StopAgain { signal: Signal::TERM, kill: true });
+    account.take(at(1100), &Fact::StopAgain { signal: Signal::INT, kill: false, sent: None });
+    account.take(at(1200), &Fact::StopAgain { signal: Signal::TERM, kill: true, sent: None });
     let stop = account.stop.clone().expect("a stop");
     assert_eq!((stop.signal.as_str(), stop.from.as_str(), stop.at), ("TERM", "outside", at(1000)));
     let counts: Vec<_> = account.counts.stop_requests.into_iter().collect();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use log::Level;
 
 use super::{Line, debug, error, info, warn};
-use crate::account::plan_names;
 use crate::account::value::Value;
+use crate::account::{plan_names, waiting};
 use crate::machine::connections::{Holder, Sample, Visibility};
 use crate::machine::fact::{DrainEnd, Fact, Survivor};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
@@ -27,12 +27,23 @@ impl Line {
                 debug("listens", "the app listens on the drained ports").span("after", *after)
             }
             Fact::Ready { after } => info("ready", "the app is ready").span("after", *after),
-            Fact::NotReady { after, missing, ports } => not_ready(*after, *missing, *ports),
+            Fact::NotReady { after, missing, ports } => {
+                let msg = "the app is not ready in time: stopping it";
+                not_ready(error("not-ready", msg), *after, *missing, *ports)
+            }
+            Fact::StillNotReady { after, missing, ports } => {
+                let line = warn("still-not-ready", "the app is not ready yet: still waiting");
+                not_ready(line, *after, *missing, *ports)
+            }
             Fact::StopsItself => info("stops-itself", "the app says that it is stopping"),
             Fact::WatchdogMissed { interval } => {
                 error("watchdog-missed", "no WATCHDOG=1 from the app in time: stopping it")
                     .span("interval", *interval)
             }
+            Fact::ChildOutOfMemory => error(
+                "child-oom",
+                "the kernel has killed a process for want of memory: stopping the app (--child-oom)",
+            ),
             Fact::MainPid { pid } => {
                 info("main-pid", "the app names its main process").number("pid", pid.0)
             }
@@ -79,7 +90,7 @@ impl Line {
                     .span("budget", *grace)
                     .known("sender", pid.map(|pid| Value::Number(pid.into())))
             }
-            Fact::StopAgain { signal, kill } => stop_again(*signal, *kill),
+            Fact::StopAgain { signal, kill, sent } => stop_again(*signal, *kill, *sent),
             Fact::Forwarded { signal, sent, scope } => forwarded(*signal, *sent, *scope),
             Fact::Dropped { signal } => {
                 debug("dropped", "dropping a signal (--rewrite)").show("signal", signal)
@@ -157,13 +168,12 @@ fn entered(phase: PhaseName) -> Line {
     Line::new(level, "entered", "entering").text("phase", phase.as_str())
 }
 
-fn not_ready(after: Duration, missing: u64, ports: bool) -> Line {
+fn not_ready(line: Line, after: Duration, missing: u64, ports: bool) -> Line {
+    let answers = waiting::text(&waiting::list(missing, ports));
     let names = (0..64).filter(|index| missing & 1 << index != 0).map(plan_names::condition);
     let ports = ports.then_some("listening on the ports of --drain");
     let missing = names.chain(ports).collect::<Vec<_>>().join(", ");
-    error("not-ready", "the app is not ready in time: stopping it")
-        .span("after", after)
-        .text("missing", missing)
+    line.span("after", after).text("missing", missing).text("answers", answers)
 }
 
 fn drain_ended(why: DrainEnd, after: Duration, last: Option<&Sample>) -> Line {
@@ -272,10 +282,15 @@ pub fn sender(pid: Option<i32>) -> String {
     }
 }
 
-fn stop_again(signal: Signal, kill: bool) -> Line {
-    let line = match kill {
-        true => warn("stop-again", "second stop request: ending the budget now"),
-        false => info("stop-again", "second stop request: already stopping"),
+fn stop_again(signal: Signal, kill: bool, sent: Option<Signal>) -> Line {
+    let line = match (kill, sent) {
+        (true, _) => warn("stop-again", "second stop request: ending the budget now"),
+        (false, None) => info("stop-again", "second stop request: already stopping"),
+        (false, Some(sent)) => {
+            let text =
+                format!("second stop request: {sent} is sent as well, after the first signal");
+            info("stop-again", text)
+        }
     };
     line.show("signal", signal)
 }
@@ -295,6 +310,11 @@ fn app_ended(ending: Ending) -> Line {
     match ending {
         Ending::Was(status) => {
             info("app-ended", format!("the app ended with {status}")).status(Some(status))
+        }
+        Ending::OutOfMemory => {
+            let status = Status::Signal(Signal::KILL);
+            info("app-ended", format!("the app ended with {status}: out of memory"))
+                .status(Some(status))
         }
         Ending::NotStarted(_) => info("app-ended", "the app was never started"),
         Ending::Forestalled(signal) => {

@@ -2,9 +2,11 @@
 
 use log::Level;
 
-use super::{Line, info, warn};
-use crate::account::incident::Incident;
-use crate::account::plan_names;
+use super::{Line, debug, info, warn};
+use crate::account::incident::{Incident, KilledBy, Killing, Kin};
+use crate::account::text::size;
+use crate::account::value::Value;
+use crate::account::{plan_names, waiting};
 use crate::machine::hooks::{HookId, HookPhase};
 
 /// The kind of a line of a hook's output.
@@ -28,6 +30,26 @@ impl Line {
                     .number("pid", pid.0)
                     .text("kind", kin.as_str())
                     .status(Some(*status))
+            }
+            Incident::Killed(killing) => killed(killing),
+            Incident::KilledUnseen { count } => {
+                let (them, which) =
+                    if *count == 1 { ("a process", "which") } else { ("processes", "which ones") };
+                let msg = format!(
+                    "the kernel has killed {them} in graceinit's control group for want of memory; graceinit has \
+                     not seen {which}"
+                );
+                warn("killed-unseen", msg).number("processes", *count)
+            }
+            Incident::DumpedCore { signal } => {
+                warn("dumped-core", format!("the app has dumped core, because of {signal}"))
+                    .show("signal", signal)
+            }
+            Incident::DiedOfForwarded { signal, after } => {
+                let millis = after.as_millis();
+                let msg =
+                    format!("the app ended by {signal}, which was forwarded {millis} ms before");
+                warn("died-of-forwarded", msg).show("signal", signal).span("after", *after)
             }
             Incident::LeftoversAsked { signal, processes } => {
                 info("leftovers-asked", "asking the leftovers to stop")
@@ -53,9 +75,51 @@ impl Line {
                 let msg = format!("the observer ended with {status}; restarting it");
                 info("observer-ended", msg)
             }
+            Incident::Awaits { waits } => debug("awaits", "what the app is not ready for")
+                .text("answers", waiting::text(waits)),
+            Incident::Answered { wait } => {
+                debug("condition-fails", "a condition does not hold: waiting")
+                    .text("condition", wait.condition.clone())
+                    .text("answer", wait.answer.clone())
+            }
             Incident::Trouble { text } => warn("trouble", text.clone()),
         }
     }
+}
+
+/// At debug if it was no app: a supervisor may kill what it has started.
+fn killed(killing: &Killing) -> Line {
+    let Killing { kin, pid, name, by, limit, peak } = killing;
+    let who = match (name, kin) {
+        (Some(name), Kin::App) => format!("{name} (pid {pid})"),
+        (Some(name), kin) => format!("{name} ({}, pid {pid})", kin.as_str()),
+        (None, kin) => format!("the {} (pid {pid})", kin.as_str()),
+    };
+    let level = if *kin == Kin::App { Level::Warn } else { Level::Debug };
+    let (level, msg) = match by {
+        KilledBy::OutOfMemory => {
+            let limit = limit.map_or(String::new(), |limit| format!(", limit {}", size(limit)));
+            (Level::Warn, format!("{who} was killed by the kernel: out of memory{limit}"))
+        }
+        KilledBy::Elsewhere => (
+            level,
+            format!(
+                "{who} was ended by a SIGKILL that neither graceinit nor the kernel's OOM killer has sent"
+            ),
+        ),
+        KilledBy::Unknown(why) => (
+            level,
+            format!(
+                "{who} was ended by a SIGKILL that graceinit has not sent; whether it was the kernel, for want of \
+                 memory, is unknown: {why}"
+            ),
+        ),
+    };
+    let number = |bytes: &u64| Value::Number(i64::try_from(*bytes).unwrap_or(i64::MAX));
+    let line = Line::new(level, "killed", msg);
+    let line = line.number("pid", pid.0).text("kind", kin.as_str()).text("by", by.as_str());
+    let line = limit.iter().fold(line, |line, bytes| line.known("limit", Some(number(bytes))));
+    peak.iter().fold(line, |line, bytes| line.known("peak", Some(number(bytes))))
 }
 
 /// At info if the hook wrote the line to stdout, at warn for stderr. At debug for a probe: that an app is not ready yet

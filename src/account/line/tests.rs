@@ -6,7 +6,8 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::{Line, MADE, Took, level_name};
-use crate::account::incident::{Incident, Kin};
+use crate::account::document::Wait;
+use crate::account::incident::{Incident, KilledBy, Killing, Kin};
 use crate::account::journal;
 use crate::account::time::Span;
 use crate::account::value::Value;
@@ -61,8 +62,10 @@ fn facts() -> Vec<Fact> {
         Fact::Listens { after },
         Fact::Ready { after },
         Fact::NotReady { after, missing: 5, ports: true },
+        Fact::StillNotReady { after, missing: 5, ports: true },
         Fact::StopsItself,
         Fact::WatchdogMissed { interval: SECOND },
+        Fact::ChildOutOfMemory,
         Fact::MainPid { pid: Pid(2) },
         Fact::DrainBegun { delay: SECOND },
         Fact::Sampled { sample },
@@ -72,8 +75,9 @@ fn facts() -> Vec<Fact> {
         Fact::Acknowledged { acks: 3, after },
         Fact::StopRequested { signal, sender: Some(0), grace: Some(SECOND) },
         Fact::StopRequested { signal, sender: None, grace: None },
-        Fact::StopAgain { signal, kill: true },
-        Fact::StopAgain { signal, kill: false },
+        Fact::StopAgain { signal, kill: true, sent: None },
+        Fact::StopAgain { signal, kill: false, sent: None },
+        Fact::StopAgain { signal, kill: false, sent: Some(signal) },
         Fact::Dropped { signal },
         Fact::NoApp { signal },
         Fact::StopSignal { signal, rung: 1, of: 2, left: Some(left) },
@@ -127,6 +131,7 @@ fn facts() -> Vec<Fact> {
             Ending::NotStarted(127),
             Ending::Forestalled(signal),
             Ending::Unkillable,
+            Ending::OutOfMemory,
         ]
         .map(|ending| Fact::AppEnded { ending }),
     );
@@ -137,9 +142,22 @@ fn incidents() -> Vec<Incident> {
     let pid = Pid(3);
     let status = Status::Code(0);
     let why = || "because".to_owned();
+    let wait = Wait { condition: "tcp:1".to_owned(), answer: why() };
     let ready = HookId::first(HookPhase::Ready, 0);
     let id = HookId::first(HookPhase::PreStop, 0);
+    let killing = |kin, name: Option<&str>, by, limit| {
+        let name = name.map(str::to_owned);
+        Incident::Killed(Box::new(Killing { kin, pid, name, by, limit, peak: limit }))
+    };
     vec![
+        killing(Kin::App, Some("python"), KilledBy::OutOfMemory, Some(512 << 20)),
+        killing(Kin::Orphan, Some("worker"), KilledBy::OutOfMemory, None),
+        killing(Kin::App, Some("python"), KilledBy::Elsewhere, None),
+        killing(Kin::Hook, None, KilledBy::Unknown(why()), None),
+        Incident::KilledUnseen { count: 1 },
+        Incident::KilledUnseen { count: 2 },
+        Incident::DumpedCore { signal: Signal::QUIT },
+        Incident::DiedOfForwarded { signal: Signal::HUP, after: Duration::from_millis(3) },
         Incident::Started { pid, name: "app".to_owned() },
         Incident::NotExecuted { why: why() },
         Incident::TookOver { pid },
@@ -157,6 +175,8 @@ fn incidents() -> Vec<Incident> {
         Incident::ForeignMain { pid },
         Incident::ObserverEnded { status },
         Incident::Trouble { text: why() },
+        Incident::Awaits { waits: vec![wait.clone()] },
+        Incident::Answered { wait },
     ]
 }
 
@@ -205,6 +225,8 @@ fn place(fact: &Fact) -> usize {
         Fact::Exit { .. } => 39,
         Fact::StillDraining { .. } => 40,
         Fact::HeldDrain(_) => 41,
+        Fact::StillNotReady { .. } => 42,
+        Fact::ChildOutOfMemory => 43,
     }
 }
 
@@ -223,15 +245,21 @@ fn place_of_incident(incident: &Incident) -> usize {
         Incident::ForeignMain { .. } => 10,
         Incident::ObserverEnded { .. } => 11,
         Incident::Trouble { .. } => 12,
+        Incident::Awaits { .. } => 13,
+        Incident::Answered { .. } => 14,
+        Incident::Killed(_) => 15,
+        Incident::KilledUnseen { .. } => 16,
+        Incident::DumpedCore { .. } => 17,
+        Incident::DiedOfForwarded { .. } => 18,
     }
 }
 
 fn samples() -> Vec<Line> {
     let (facts, incidents) = (facts(), incidents());
     let places: BTreeSet<usize> = facts.iter().map(place).collect();
-    assert_eq!(places, (0..42).collect(), "facts without a sample");
+    assert_eq!(places, (0..44).collect(), "facts without a sample");
     let places: BTreeSet<usize> = incidents.iter().map(place_of_incident).collect();
-    assert_eq!(places, (0..13).collect(), "incidents without a sample");
+    assert_eq!(places, (0..19).collect(), "incidents without a sample");
     let mut began = Took::NOTHING;
     let lines = facts.iter().map(|fact| Line::of(fact).took(began.take(Span(5), fact)));
     let lines = lines.chain(incidents.iter().map(Line::of_incident));

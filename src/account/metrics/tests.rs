@@ -58,6 +58,7 @@ fn small() -> Account {
     account.counts.forwarded = BTreeMap::from([("HUP".into(), 7), ("RTMIN+3".into(), 1)]);
     account.counts.reaped = BTreeMap::from([("orphan".into(), 9)]);
     account.counts.lines_dropped = 4;
+    account.counts.oom_kills = 2;
     account
 }
 

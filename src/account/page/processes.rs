@@ -3,8 +3,44 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::super::document::{Account, Process, Survivor};
+use super::super::text::size;
 use super::html::{self, Html};
-use super::{ROWS, first, more, table};
+use super::{ROWS, first, more, offset, table};
+
+/// The section of the processes that died of a SIGKILL which graceinit did not send, if there are any.
+pub(super) fn deaths(out: &mut Html, account: &Account) {
+    if account.deaths.is_empty() {
+        return;
+    }
+    out.raw("<section id=\"deaths\"><h2>Killed, but not by graceinit</h2>\n");
+    table(
+        out,
+        "deaths",
+        "Processes that died of SIGKILL",
+        &["at", "pid", "name", "role", "killed by"],
+    );
+    for death in first(&account.deaths) {
+        out.raw("<tr class=\"death\"").attr("data-pid", death.pid).raw("><td class=\"n\">");
+        offset(out, account, death.at);
+        out.raw("</td><td class=\"n\">").text(death.pid).raw("</td><td>").text(&death.name);
+        out.raw("</td><td>").text(&death.kind).raw("</td><td>");
+        match death.by.as_str() {
+            "oom" => out.raw("<b class=\"bad\">the kernel: out of memory</b>"),
+            "elsewhere" => out.raw("neither graceinit nor the kernel's OOM killer"),
+            _ => out.raw("unknown: ").text(&death.why),
+        };
+        let sizes = [("limit", death.limit), ("peak", death.peak)];
+        for (name, bytes) in sizes {
+            if let Some(bytes) = bytes.filter(|_| death.by == "oom") {
+                out.raw(", ").raw(name).raw(" ").text(size(bytes));
+            }
+        }
+        out.raw("</td></tr>\n");
+    }
+    out.raw("</table></div>\n");
+    more(out, account.deaths.len(), "processes");
+    out.raw("</section>\n");
+}
 
 /// The section, if SIGKILL was sent.
 pub(super) fn survivors(out: &mut Html, account: &Account) {

@@ -83,6 +83,7 @@ pub(super) fn counts(out: &mut Html, account: &Account) {
     }
     let singles = [
         ("kills at the end of the budget", "kills", counts.kills),
+        ("processes killed by the kernel: out of memory", "oom_kills", counts.oom_kills),
         ("log lines dropped", "lines_dropped", counts.lines_dropped),
     ];
     for (name, metric, count) in singles {

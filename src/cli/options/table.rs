@@ -82,7 +82,7 @@ pub const OPTIONS: &[Opt] = &[
         Kind::One(DUR),
         Group::Stop,
         "Total budget, from the stop request to SIGKILL; every other limit lies inside it [default: 15s; in Docker \
-         or Podman 7s]. GRACE_EXIT_TIMEOUT is read too",
+         or Podman 7s, elsewhere as --platform says]. GRACE_EXIT_TIMEOUT is read too",
     )
     .short('t')
     .common("total time from the stop request to SIGKILL"),
@@ -101,7 +101,8 @@ pub const OPTIONS: &[Opt] = &[
         "GRACEINIT_POST_STOP_TIMEOUT",
         Kind::One(DUR),
         Group::Stop,
-        "Time for the post-stop hooks after that [default: 5s; in Docker or Podman 2s]",
+        "Time for the post-stop hooks after that [default: 5s; in Docker or Podman 2s, elsewhere as \
+         --platform says]",
     ),
     long(
         OptionId::StopOn,
@@ -109,7 +110,7 @@ pub const OPTIONS: &[Opt] = &[
         "GRACEINIT_STOP_ON",
         Kind::List(number("SIG,...")),
         Group::Stop,
-        "Signals that begin a graceful stop [default: TERM,INT]",
+        "Signals that begin a graceful stop [default: TERM,INT, and those of --platform]",
     )
     .common("signals that begin a stop"),
     long(
@@ -169,6 +170,23 @@ pub const OPTIONS: &[Opt] = &[
         "Exit status when the app had to be killed [default: 137]",
     ),
     long(
+        OptionId::OomExit,
+        "oom-exit",
+        "GRACEINIT_OOM_EXIT",
+        Kind::One(number("CODE")),
+        Group::Stop,
+        "Exit status when the kernel has killed the app for want of memory [default: 137]",
+    ),
+    long(
+        OptionId::ChildOom,
+        "child-oom",
+        "GRACEINIT_CHILD_OOM",
+        Kind::One(text("note|stop")),
+        Group::Stop,
+        "When the kernel has killed another process than the app for want of memory: note warns, stop also stops the \
+         app [default: note]",
+    ),
+    long(
         OptionId::StopExitOk,
         "stop-exit-ok",
         "GRACEINIT_STOP_EXIT_OK",
@@ -193,6 +211,16 @@ pub const OPTIONS: &[Opt] = &[
         "Settings that suit a known server (nginx, postgres, jvm ...); every other source counts more",
     )
     .common("settings for a known server (nginx, jvm ...)"),
+    long(
+        OptionId::Platform,
+        "platform",
+        "GRACEINIT_PLATFORM",
+        Kind::One(text("NAME[:DUR]")),
+        Group::Stop,
+        "Where graceinit runs (docker, kubernetes, ecs, fly ...), and how long after the stop signal SIGKILL comes \
+         there, if that is not the usual time: selects the defaults of --grace, --post-stop-timeout and --stop-on; \
+         none: no platform [default: auto, which looks at variables and files]",
+    ),
     long(
         OptionId::PreStart,
         "pre-start",
@@ -397,11 +425,11 @@ pub const OPTIONS: &[Opt] = &[
             "GRACEINIT_VERBOSITY",
             Kind::Count,
             Group::Watch,
-            "Log more: -v info, -vv debug, -vvv trace",
+            "Log more: each -v raises --log-level by one (from warn: -v info, -vv debug, -vvv trace)",
         )
     }
     .short('v')
-    .common("log more: -v info, -vv debug, -vvv trace"),
+    .common("log more: each -v is one level (info, debug, trace)"),
     long(
         OptionId::LogLevel,
         "log-level",
@@ -484,10 +512,10 @@ pub const OPTIONS: &[Opt] = &[
         OptionId::Check,
         "check",
         "GRACEINIT_CHECK",
-        Kind::Optional(text("docker|k8s:DUR")),
+        Kind::Optional(text("PLATFORM[:DUR]|DUR")),
         Group::Tools,
         "Read all settings, print the plan of a stop as a timeline and start nothing; compare it with the time \
-         that docker stop (10s) or a pod (k8s:30s) allows",
+         that a platform gives (docker, k8s:30s, fly ...), and draw the defaults of that platform",
     )
     .no_key()
     .common("print the plan of a stop, start nothing"),

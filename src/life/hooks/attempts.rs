@@ -3,10 +3,13 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use super::builtin;
 use super::output::Outputs;
+use crate::account::waiting::{self, Awaited};
 use crate::account::{journal, plan_names};
+use crate::cli::OptionId;
 use crate::config::hooks::{self, Hook};
 use crate::config::source::Source;
 use crate::config::user::User;
@@ -18,6 +21,7 @@ use crate::sys::fd;
 use crate::sys::launch::spawn::{
     self, ExecStatus, Failure, Program, Setup, Signals, Started, Task,
 };
+use crate::types::Status;
 
 /// The attempts whose processes were not reaped, and what hooks have printed.
 #[derive(Debug, Default)]
@@ -90,7 +94,10 @@ impl Attempts {
                 self.fork(config, id, hook, variables, task, children)
             }
             hooks::Task::Builtin(action) => {
-                let call = || builtin::run(action, signal);
+                let call = || match id.phase {
+                    HookPhase::Ready => builtin::probe(action),
+                    _ => builtin::run(action, signal),
+                };
                 self.fork(config, id, hook, variables, Task::Call(&call), children)
             }
         }
@@ -139,21 +146,57 @@ impl Attempts {
     }
 }
 
-/// Logs why a hook was not executed.
-pub fn explain(config: &Config, id: HookId, failure: Failure) {
-    let Ok(hook) = find(config, id) else { return };
+/// Logs why a hook was not executed, and returns the reason.
+pub fn explain(config: &Config, id: HookId, failure: Failure) -> Option<String> {
+    let hook = find(config, id).ok()?;
     let words = match &hook.task {
         hooks::Task::Command(words) => words.clone(),
         hooks::Task::Builtin(_) => vec![hook.text.clone().into()],
     };
-    if let Ok(program) = Program::new(&words) {
-        let why = app::explain(&program, failure, user(config, &hook));
-        let kind = if id.phase == HookPhase::Ready { "probe" } else { "hook" };
-        let text = format!("{kind} {}: {why}", plan_names::hook(id));
-        // A probe is repeated until it succeeds: one warning is enough.
-        match kind == "probe" && id.attempt > 1 {
-            true => log::debug!("{text}"),
-            false => journal::warn(text),
+    let program = Program::new(&words).ok()?;
+    let source = match &hook.user {
+        Some(_) => hook.source.clone(),
+        None => config.source_of(OptionId::User),
+    };
+    let user = user(config, &hook).map(|ids| (ids, source));
+    let why = app::explain(&program, failure, user);
+    let kind = if id.phase == HookPhase::Ready { "probe" } else { "hook" };
+    let text = format!("{kind} {}: {why}", plan_names::hook(id));
+    // A probe is repeated until it succeeds: one warning is enough.
+    match kind == "probe" && id.attempt > 1 {
+        true => log::debug!("{text}"),
+        false => journal::warn(text),
+    }
+    Some(why)
+}
+
+// ---- the answers of probes --------------------------------------------------------------------
+
+/// The attempt of a probe has failed: what it said is the answer. `not_executed`: why its command was not.
+pub fn probe_ended(config: &Config, id: HookId, status: Status, not_executed: Option<String>) {
+    let answer = not_executed.unwrap_or_else(|| {
+        let said = waiting::last_line(id);
+        let When::Probe(task) = &config.ready[id.index].when else { return String::new() };
+        match (task, status) {
+            // A built-in probe prints the reason alone.
+            (hooks::Task::Builtin(_), _) if said.is_some() => said.unwrap_or_default(),
+            (_, Status::Code(code)) => with_last_line(format!("exit code {code}"), said),
+            (_, Status::Signal(signal)) => with_last_line(format!("ended by {signal}"), said),
         }
+    });
+    journal::answered(Awaited::Condition(id.index), &answer);
+}
+
+/// The attempt of a probe is killed, because its time is over.
+pub fn probe_timed_out(id: HookId, limit: Duration) {
+    let answer = format!("no answer within {}", humantime::format_duration(limit));
+    let answer = with_last_line(answer, waiting::last_line(id));
+    journal::answered(Awaited::Condition(id.index), &answer);
+}
+
+fn with_last_line(answer: String, line: Option<String>) -> String {
+    match line {
+        Some(line) => format!("{answer}: {line}"),
+        None => answer,
     }
 }

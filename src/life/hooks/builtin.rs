@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use nix::errno::Errno;
+
 use crate::config::hooks::Builtin;
 use crate::http_client::{self, Answer};
 use crate::sys::{clock, poll};
@@ -16,7 +18,7 @@ use crate::sys::{clock, poll};
 /// Performs the action and returns the exit code of the child. `signalled` is the result of `signal:`, which PID 1
 /// sends itself: only PID 1 knows that the app's pid is still the app's.
 pub fn run(action: &Builtin, signalled: &io::Result<()>) -> u8 {
-    let done = match action {
+    ended(match action {
         Builtin::Sleep(span) => {
             let until = clock::now().after(*span);
             while clock::now() < until {
@@ -24,7 +26,11 @@ pub fn run(action: &Builtin, signalled: &io::Result<()>) -> u8 {
             }
             Ok(())
         }
-        Builtin::Http { method, url } => http(method, url),
+        Builtin::Http { method, url } => match http(method, url) {
+            Ok(Outcome::Good) => Ok(()),
+            Ok(Outcome::Bad(reason)) => Err(format!("{method} {url} was answered with {reason}")),
+            Err(error) => Err(format!("unable to {method} {url}: {error}")),
+        },
         Builtin::Signal(signal) => match signalled {
             Ok(()) => Ok(()),
             Err(error) => Err(format!("unable to send {signal} to the app: {error}")),
@@ -37,13 +43,42 @@ pub fn run(action: &Builtin, signalled: &io::Result<()>) -> u8 {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
         }),
-        Builtin::Connect(port) => connect(*port),
-        Builtin::Exists(path) => in_file("find", path, |path| fs::metadata(path).map(drop)),
         // Not created: the file is a FIFO or a device as a rule.
         Builtin::Write(path, text) => in_file("write to", path, |path| {
             OpenOptions::new().append(true).open(path)?.write_all(text)
         }),
+        Builtin::Connect(_) | Builtin::Exists(_) => Err("a check of --ready only".to_owned()),
+    })
+}
+
+/// Checks a condition of readiness and returns the exit code of the child. The line that it prints is the reason alone:
+/// the condition is known to the reader.
+pub fn probe(action: &Builtin) -> u8 {
+    let reason = |error: io::Error| match error.raw_os_error() {
+        Some(libc::ENOENT) => "no such file".to_owned(),
+        Some(number) => Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
     };
+    ended(match action {
+        Builtin::Http { method, url } => match http(method, url) {
+            Ok(Outcome::Good) => Ok(()),
+            Ok(Outcome::Bad(answer)) => Err(answer),
+            Err(error) => Err(reason(error)),
+        },
+        Builtin::Connect(port) => connect(*port).map_err(reason),
+        Builtin::Exists(path) => {
+            fs::metadata(OsStr::from_bytes(path.to_bytes())).map(drop).map_err(reason)
+        }
+        Builtin::Sleep(_)
+        | Builtin::Signal(_)
+        | Builtin::Touch(_)
+        | Builtin::Remove(_)
+        | Builtin::Write(..) => Err("no check of --ready".to_owned()),
+    })
+}
+
+/// The exit code of the child. An error goes to stderr.
+fn ended(done: Result<(), String>) -> u8 {
     match done {
         Ok(()) => 0,
         Err(error) => {
@@ -59,11 +94,10 @@ fn in_file(verb: &str, path: &CStr, act: impl Fn(&Path) -> io::Result<()>) -> Re
 }
 
 /// Tries both families: an app may listen on one of them only.
-fn connect(port: u16) -> Result<(), String> {
+fn connect(port: u16) -> io::Result<()> {
     let connect = |ip: IpAddr| TcpStream::connect((ip, port)).map(drop);
     connect(Ipv4Addr::LOCALHOST.into())
         .or_else(|error| connect(Ipv6Addr::LOCALHOST.into()).map_err(|_| error))
-        .map_err(|error| format!("unable to connect to port {port} of this host: {error}"))
 }
 
 /// The longest answer that is read.
@@ -71,19 +105,23 @@ const LONGEST_ANSWER: u64 = 65_536;
 /// A longer pause in the rest of the answer ends it.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// What the status of an answer means.
+enum Outcome {
+    Good,
+    /// `404 Not Found`
+    Bad(String),
+}
+
 /// As for the probes of Kubernetes, every status from 200 to 399 is success.
-fn http(method: &str, url: &str) -> Result<(), String> {
-    let answer = ask(method, url).map_err(|error| format!("unable to {method} {url}: {error}"))?;
+fn http(method: &str, url: &str) -> io::Result<Outcome> {
+    let answer = ask(method, url)?;
     let (status, reason) = (answer.status, answer.reason.clone());
     // The rest is read too: closing the connection before would reset it, and the server would log an error. A server
     // that does not close it as it was asked to is not waited for.
     if answer.stream().set_read_timeout(Some(PAUSE)).is_ok() {
         answer.discard(LONGEST_ANSWER);
     }
-    match status {
-        200..=399 => Ok(()),
-        _ => Err(format!("{method} {url} was answered with {reason}")),
-    }
+    Ok(if (200..=399).contains(&status) { Outcome::Good } else { Outcome::Bad(reason) })
 }
 
 /// The address is a number: the C library's name service can crash a static program.

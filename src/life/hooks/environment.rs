@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::machine::hooks::{HookId, HookPhase};
 use crate::machine::plan::Ending;
 use crate::sys::{clock, process};
-use crate::types::{Pid, Status, Time};
+use crate::types::{Pid, Signal, Status, Time};
 
 /// The trace of this life: the inherited one, or a new one.
 pub fn trace() -> &'static Trace {
@@ -110,6 +110,9 @@ impl Moment<'_> {
             Some(Ending::NotStarted(code)) => list.push(("GRACEINIT_EXIT_CODE", code.to_string())),
             Some(Ending::Was(Status::Signal(signal))) => {
                 list.push(("GRACEINIT_EXIT_SIGNAL", signal.to_string()));
+            }
+            Some(Ending::OutOfMemory) => {
+                list.push(("GRACEINIT_EXIT_SIGNAL", Signal::KILL.to_string()));
             }
             Some(Ending::Forestalled(_) | Ending::Unkillable) | None => {}
         }

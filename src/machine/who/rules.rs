@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Asked, Kin, Manner, Who, Why};
-use crate::types::process::{Handling, Id, Opened, Process, TICKS_PER_SECOND, Tree};
+use crate::types::process::{Handling, Id, Opened, PipeEnd, Process, TICKS_PER_SECOND, Tree};
 use crate::types::{Pid, Signal, Time};
 
 const fn ms(n: u64) -> Duration {
@@ -15,6 +15,8 @@ const fn ms(n: u64) -> Duration {
 /// A shell runs its trap as soon as its foreground child has ended. One that has a child after this
 /// long waits for it. So does a process that has not taken the signal.
 const TRAP: Duration = ms(300);
+/// The same for a shell in the foreground of another: it has waited all this time.
+const NESTED_TRAP: Duration = ms(150);
 /// A process that was sent a signal by its parent has run after this long.
 const HEARD: Duration = ms(250);
 /// A reader that has not run for so long has read all that is in its pipe; it waits for more, which a
@@ -29,9 +31,23 @@ const GROWN: Duration = ms(200);
 const PASSED_ON: Duration = ms(1000);
 
 /// By the name of their executable.
-pub const SHELLS: [&str; 8] = ["sh", "bash", "dash", "ash", "busybox", "ksh", "mksh", "zsh"];
+const SHELLS: [&str; 8] = ["sh", "bash", "dash", "ash", "busybox", "ksh", "mksh", "zsh"];
 /// Programs that an entry script runs in the foreground only to stay alive.
 const IDLERS: [&str; 2] = ["sleep", "tail"];
+/// Programs that start another and wait for it, and do nothing else.
+const WAITERS: [&str; 3] = ["flock", "setsid", "time"];
+/// Programs that pass the signal on to their whole process group: not only a child, but every descendant may have got
+/// it, and the program may end before a reading. They make that group themselves.
+const RELAYS: [&str; 1] = ["timeout"];
+
+/// Inits pass every signal on. They wait in sigtimedwait(2), during which /proc shows no trace of that.
+const INITS: [&str; 5] = ["tini", "docker-init", "dumb-init", "catatonit", "graceinit"];
+
+/// Whether the tree has to be read before this main process is asked: a shell may start processes in its trap, and a
+/// relay may be gone at once.
+pub fn is_read_first(program: &str) -> bool {
+    SHELLS.contains(&program) || RELAYS.contains(&program)
+}
 
 impl Process {
     fn handling(&self) -> Handling {
@@ -43,8 +59,9 @@ impl Process {
     /// that is never the end of a process too early.
     pub(super) fn catches(&self, signal: Signal) -> bool {
         let Some(handling) = self.handling else { return true };
-        let waits = handling.blocked.contains(signal) && !self.is_shell();
-        handling.caught.contains(signal) || waits
+        let blocks = handling.blocked.contains(signal) && !self.is_shell();
+        let init = INITS.iter().any(|init| self.program.starts_with(init));
+        handling.caught.contains(signal) || blocks || init
     }
 
     /// Nothing happens: by its own will, or because that is the signal's default action (WINCH).
@@ -64,6 +81,16 @@ impl Process {
         SHELLS.contains(&&*self.program) && !self.is_idler()
     }
 
+    /// The same; `None`: its program could not be read.
+    pub(super) fn shell(&self) -> Option<bool> {
+        let known = self.files.is_ok() || self.program != self.title;
+        if self.is_shell() { Some(true) } else { known.then_some(false) }
+    }
+
+    pub(super) fn relays(&self) -> bool {
+        RELAYS.contains(&&*self.program)
+    }
+
     fn is_idler(&self) -> bool {
         IDLERS.contains(&&*self.program) || IDLERS.contains(&&*self.title)
     }
@@ -72,11 +99,15 @@ impl Process {
         self.files.as_ref().ok().and_then(|files| files.stdin.as_ref())
     }
 
-    /// The pipes that it reads from, by standard input or in another way.
+    /// Whether it reads what others write to this pipe: by standard input or, if that is none, in another
+    /// way. A process that holds both ends made the pipe for itself.
     fn reads(&self, target: &str) -> bool {
-        let stdin = self.stdin().is_some_and(|stdin| stdin.pipe && &*stdin.target == target);
+        if let Some(stdin) = self.stdin().filter(|stdin| stdin.pipe) {
+            return &*stdin.target == target;
+        }
         let files = self.files.as_ref();
-        stdin || files.is_ok_and(|f| f.pipes.iter().any(|end| end.reads && &*end.target == target))
+        let reads = |end: &PipeEnd| end.reads && &*end.target == target;
+        files.is_ok_and(|files| files.pipes.iter().any(reads)) && !self.writes(target)
     }
 
     fn writes(&self, target: &str) -> bool {
@@ -158,19 +189,21 @@ impl<'a> Look<'a> {
     /// Rule 7a: `shell` did not wait for this child. POSIX has SIGINT and SIGQUIT ignored in what `&`
     /// starts without job control, and its standard input opened from /dev/null; job control gives it
     /// a group of its own. (bash itself ignores QUIT, and runc opens a container's /dev/null too, so
-    /// both count only as far as the shell's own differ.)
+    /// both count only as far as the shell's own differ. An app may ignore INT by its own will, but
+    /// hardly one restores QUIT.)
     fn is_background(&self, child: &Process, shell: &Process) -> bool {
         let ignores = |process: &Process, signal| process.handling().ignored.contains(signal);
         let mut keys = [Signal::INT, Signal::QUIT].into_iter();
         let deaf = keys.any(|signal| ignores(child, signal) && !ignores(shell, signal));
+        let deaf = deaf && !child.defaults(Signal::QUIT);
         let null = child.stdin().is_some_and(|stdin| &*stdin.target == "/dev/null");
-        deaf || child.group != shell.group || null && child.stdin() != shell.stdin()
+        let job = child.group != shell.group && !(child.relays() && child.group == child.pid);
+        deaf || job || null && child.stdin() != shell.stdin()
     }
 
     /// Rule 7a: `shell` waits for this child.
     fn is_foreground(&self, child: &Process, shell: &Process) -> bool {
-        let plain =
-            child.handling.is_some() && child.defaults(Signal::INT) && child.defaults(Signal::QUIT);
+        let plain = child.handling.is_some() && child.defaults(Signal::QUIT);
         plain || child.stdin().is_some() && child.stdin() == shell.stdin()
     }
 
@@ -277,14 +310,16 @@ impl Who {
 
     /// Rule 4b: a shell's trap may have passed the signal on before the shell ended (`trap 'kill $p'
     /// TERM; app & wait`). A child without a handler would have ended of it. One that has not run
-    /// since cannot have heard it; one that has run may have, and gets until half of the budget.
-    fn heard(&self, look: &Look<'_>, process: &Process, shell: &Asked) -> Option<Time> {
+    /// since cannot have heard it; one that has run may have, and gets until half of the budget. The same
+    /// holds below a program that signals its whole group, and one that cannot be told from a shell.
+    fn heard(&self, look: &Look<'_>, process: &Process, owner: &Asked) -> Option<Time> {
         let signal = self.signal_for(look, process, Why::Topmost).unwrap_or(self.signal);
-        if !(shell.shell && shell.caught && process.catches(signal)) {
+        let passes_on = owner.caught && (owner.shell != Some(false) || owner.relays);
+        if !(passes_on && process.catches(signal)) {
             return Some(look.now);
         }
         let idle = self.kin.get(&process.id()).is_some_and(|kin| kin.has_not_run());
-        if idle { Some(look.now.max(shell.at.after(HEARD))) } else { self.half() }
+        if idle { Some(look.now.max(owner.at.after(HEARD))) } else { self.half() }
     }
 
     /// Rule 5: a reader is asked when nothing else is left and it has read what there was; in any case
@@ -311,17 +346,39 @@ impl Who {
     /// (bash(1), SIGNALS), so no process has told that child. Background jobs are left to the trap, and
     /// so is what the trap itself starts. In a pipeline only the members that are no readers are asked.
     fn foreground(&self, look: &Look<'_>, child: &Process, shell: &Process) -> Option<Turn> {
-        let asked = self.asked.get(&shell.id()).filter(|asked| asked.shell && asked.caught)?;
+        let asked = self.asked.get(&shell.id())?;
+        let waits = asked.shell == Some(true) && asked.caught;
         let first = self.kin.get(&child.id()).is_some_and(|kin| kin.first);
         let waited_for = !look.is_background(child, shell) && look.is_foreground(child, shell);
-        if !first || !waited_for || look.is_reader(child, self.signal) {
+        if !waits || !first || !waited_for {
             return None;
         }
-        let subshell = child.is_shell() && look.has_catcher_below(child, self.signal);
+        let from = asked.at.after(if asked.nested { NESTED_TRAP } else { TRAP });
+        if look.is_reader(child, self.signal) {
+            return self.dry_reader(look, child, from);
+        }
+        let waits = child.is_shell() || WAITERS.contains(&&*child.program);
+        let subshell = waits && look.has_catcher_below(child, self.signal);
         // Without a handler, being asked is its end: a batch job under a trap is work too.
         let at = match child.defaults(self.signal) && !child.is_idler() && !subshell {
             true => self.half()?,
-            false => asked.at.after(TRAP),
+            false => from,
+        };
+        Some(Turn { at, why: Why::Foreground })
+    }
+
+    /// The same for a reader with a handler to whose pipe no process can write any more: `app <<END`. It
+    /// has read all when it rests.
+    fn dry_reader(&self, look: &Look<'_>, child: &Process, from: Time) -> Option<Turn> {
+        let seen = look.tree.processes.iter().all(|process| process.files.is_ok());
+        if !seen || !child.catches(self.signal) {
+            return None;
+        }
+        let ran = self.kin.get(&child.id()).map_or(look.now, |kin| kin.ran);
+        let at = match look.is_fed(child) {
+            // Nothing tells graceinit that the others have ended.
+            true => look.now.after(DRAINED).max(from),
+            false => ran.after(DRAINED).max(from).min(from.after(DONE)),
         };
         Some(Turn { at, why: Why::Foreground })
     }

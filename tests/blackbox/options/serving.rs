@@ -7,7 +7,7 @@ use graceinit::machine::connections::{Plan, Rules};
 use graceinit::machine::plan::Condition;
 use graceinit::types::Signal;
 
-use super::{Said, setting};
+use super::{Said, on, setting};
 use crate::support::Outcome;
 use crate::{ensure, ensure_eq};
 
@@ -158,12 +158,12 @@ fn flag_then_variable_then_file_then_default() -> Outcome {
 
 #[test]
 fn every_profile_goes_with_a_drain() -> Outcome {
-    for container in [false, true] {
+    let platforms = graceinit::config::platform::all().map(|platform| platform.name);
+    for platform in ["none"].into_iter().chain(platforms) {
         for profile in graceinit::config::profiles::PROFILES {
             let flags = vec!["--profile", profile.name, "--drain", "80", "--ready", "tcp:80"];
-            let place = Where { container, ..Where::default() };
-            let config = Said { flags, place, ..Said::default() }.build();
-            ensure_eq!(config.err(), None, "{}", profile.name);
+            let config = Said { flags, place: on(platform), ..Said::default() }.build();
+            ensure_eq!(config.err(), None, "{} on {platform}", profile.name);
         }
     }
     Ok(())

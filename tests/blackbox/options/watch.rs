@@ -3,39 +3,31 @@
 use std::process::{Command, Output};
 
 use graceinit::account::log::Format;
-use graceinit::cli::persona::Persona;
 use graceinit::config::outputs::{Question, Tool};
 use graceinit::config::{self, Config, Place as Where};
 
-use super::{Said, setting};
+use super::{Said, on, setting};
 use crate::support::files::Place;
 use crate::support::{Fault, Outcome, Program};
 use crate::{ensure, ensure_eq};
 
-const KUBERNETES: Where = Where { kubernetes: true, ..PLAIN };
-const PLAIN: Where = Where {
-    kubernetes: false,
-    container: false,
-    terminal: false,
-    persona: Persona::Graceinit,
-    is_open: None,
-};
-
 #[test]
 fn the_format_depends_on_the_place() -> Outcome {
+    let kubernetes = on("kubernetes");
     for (place, value, why) in [
-        (PLAIN, "text", "default"),
-        (Where { container: true, ..PLAIN }, "text", "default"),
-        (KUBERNETES, "json", "default in Kubernetes"),
+        (Where::default(), "text", "default"),
+        (on("docker"), "text", "default"),
+        (on("azure-container-apps"), "json", "default on azure-container-apps"),
+        (kubernetes, "json", "default on kubernetes"),
         // kubectl debug, or somebody who tries the image out.
-        (Where { terminal: true, ..KUBERNETES }, "text", "default"),
+        (Where { terminal: true, ..kubernetes }, "text", "default"),
     ] {
         let said = Said { place, ..Said::default() };
         ensure_eq!(setting(&said, "log-format"), (why.into(), value.into()), "{place:?}");
         let format = if value == "json" { Format::Json } else { Format::Text };
         ensure_eq!(said.build().map(|config| config.log_format), Ok(format), "{place:?}");
     }
-    let said = Said { flags: vec!["--log-format=text"], place: KUBERNETES, ..Said::default() };
+    let said = Said { flags: vec!["--log-format=text"], place: kubernetes, ..Said::default() };
     ensure_eq!(said.build().map(|config| config.log_format), Ok(Format::Text), "asked for");
     Ok(())
 }
@@ -76,7 +68,7 @@ fn a_probe_wants_to_know_the_address_and_nothing_else() -> Outcome {
         (&["--probe=ready"], others[1..].to_vec(), file, &["unix:/x", "[::]:2"]),
         (&["--probe=ready", "--listen=:3"], others, Some("grase ="), &["[::]:3"]),
     ] {
-        let said = Said { flags: flags.to_vec(), variables, file, place: KUBERNETES };
+        let said = Said { flags: flags.to_vec(), variables, file, place: on("kubernetes") };
         let listen = listen.iter().map(ToString::to_string).collect();
         ensure_eq!(probes(&said), Ok((Some(Tool::Probe(Question::Ready)), listen)), "{flags:?}");
     }

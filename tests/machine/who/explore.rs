@@ -75,7 +75,7 @@ explored! {
     workers: 80;
     trap_that_forwards: 300;
     trap_with_children: 1000;
-    nested_traps: 400;
+    nested_traps: 200;
     deaf: 100_000;
     subshell: 1000;
     deaf_subshell: 2_000;

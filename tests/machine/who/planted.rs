@@ -59,7 +59,9 @@ impl Sabotaged {
     }
 
     pub(super) fn step(&mut self, now: Time, signal: Signal, tree: &Tree) -> Answer {
-        let mut answer = self.who.step(now, signal, tree);
+        let Answer { asks, .. } = self.who.step(now, signal, tree);
+        let mut answer = self.who.look(now, tree);
+        answer.asks.splice(0..0, asks);
         if self.bug == Some(Bug::TellsAgainWithTheSameSignal) {
             answer.asks.iter_mut().for_each(|ask| ask.signal = Signal::INT);
         }

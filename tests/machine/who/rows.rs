@@ -2,7 +2,7 @@
 //! at 3.5 s, the moments of patience are at 5.25 and 6.3 s.
 
 use graceinit::machine::who::{Ended, Manner, Who, Why};
-use graceinit::types::process::{Process, Unreadable};
+use graceinit::types::process::{Handling, Process, Unreadable};
 use graceinit::types::{Pid, Signal, SignalSet, Status};
 
 use super::scene::{BUDGET, Differs, Scene, at, end, process, tree};
@@ -159,7 +159,7 @@ fn subshells_and_nested_shells_under_a_trap() {
     assert!(log[1].ends_with(": 4 TERM Topmost"), "{log:?}");
     assert_eq!(log.len(), 2, "{log:?}");
     let mut scene = Scene::stop(vec![trap(), process(3, 2, "dash").catches(), app(4, 3)]);
-    told(&mut scene, &["300: 3 TERM Foreground", "600: 4 TERM Foreground"]);
+    told(&mut scene, &["300: 3 TERM Foreground", "450: 4 TERM Foreground"]);
 }
 
 #[test]
@@ -399,13 +399,14 @@ fn patience_is_for_the_topmost_first() {
 fn patience_counts_from_the_end_of_a_long_budget() {
     let tree = tree(at(0), vec![app(2, 1), app(3, 2), process(4, 2, "pool")]);
     let begin = |seconds: u64| {
-        Who::begin(at(0), Some(at(seconds * 1_000)), Manner::Auto, Signal::TERM, Pid(2), &tree)
+        let (end, main) = (Some(at(seconds * 1_000)), (Pid(2), None));
+        Who::begin(at(0), end, Manner::Auto, Signal::TERM, main, Some(&tree))
     };
-    let (mut who, answer) = begin(30);
-    assert_eq!(answer.next, Some(at(27_000)));
+    let mut who = begin(30);
+    assert_eq!(who.look(at(0), &tree).next, Some(at(27_000)));
     assert_eq!(who.look(at(27_000), &tree).next, Some(at(29_000)));
     // The app asks for more time.
-    let (mut who, _) = begin(30);
+    let mut who = begin(30);
     who.set_budget(at(0), Some(at(60_000)));
     assert_eq!(who.look(at(27_000), &tree).next, Some(at(57_000)));
 }
@@ -509,9 +510,8 @@ fn a_reading_that_is_torn_is_made_again() {
 
 #[test]
 fn without_proc_the_rest_is_asked_at_the_first_moment() {
-    let nothing = tree(at(0), Vec::new());
     let begin =
-        |manner| Who::begin(at(0), Some(at(BUDGET)), manner, Signal::TERM, Pid(2), &nothing).0;
+        |manner| Who::begin(at(0), Some(at(BUDGET)), manner, Signal::TERM, (Pid(2), None), None);
     let mut who = begin(Manner::Auto);
     assert_eq!(who.without_proc(at(10), true), (None, Some(at(5_250))));
     assert_eq!(who.without_proc(at(5_250), true), (Some(Signal::TERM), None));
@@ -519,4 +519,62 @@ fn without_proc_the_rest_is_asked_at_the_first_moment() {
     let mut who = begin(Manner::Leftovers { patience: false });
     assert_eq!(who.without_proc(at(6_000), true), (None, None));
     assert_eq!(who.without_proc(at(6_010), false), (Some(Signal::TERM), None));
+}
+
+#[test]
+fn what_ignores_the_signal_only_since_it_came_has_passed_it_on() {
+    let deaf = process(2, 1, "supervisor").ignores(&[Signal::TERM]);
+    let tree = vec![deaf.clone(), app(3, 2)];
+    let before = Handling { caught: SignalSet::of(&[Signal::TERM]), ..Handling::default() };
+    let mut scene = Scene::begun(Signal::TERM, Manner::Auto, Some(before), tree.clone());
+    scene.until(5_000).exit(&[3, 2]);
+    told(&mut scene, &[]);
+    let scene = Scene::begun(Signal::TERM, Manner::Auto, deaf.handling, tree);
+    assert_eq!(scene.log(), ["0: 3 TERM HandedDown"], "one that has ignored it all along");
+}
+
+#[test]
+fn timeout_may_have_told_its_whole_group() {
+    let tree = || vec![process(2, 1, "timeout").catches(), process(3, 2, "dash"), app(4, 3)];
+    let mut scene = Scene::stop(tree());
+    scene.until(10).runs(4).exit(&[3, 2]);
+    scene.until(3_000).exit(&[4]);
+    told(&mut scene, &[]);
+    let mut scene = Scene::stop(tree());
+    scene.until(10).exit(&[3, 2]);
+    scene.until(1_000).exit(&[4]);
+    told(&mut scene, &["250: 4 TERM Topmost"]);
+}
+
+#[test]
+fn an_app_that_ignores_int_by_itself_is_no_job() {
+    let shell = process(2, 1, "bash").catches_all(&[Signal::INT, Signal::TERM]);
+    let shell = shell.ignores(&[Signal::QUIT]);
+    let tree = vec![shell, app(3, 2).ignores(&[Signal::INT])];
+    let mut scene = Scene::stop_with(Signal::INT, Manner::Auto, tree);
+    scene.until(1_000).escalate(Signal::TERM);
+    scene.until(2_000).exit(&[3, 2]);
+    told(&mut scene, &["1000: 2 TERM Again", "1300: 3 TERM Foreground"]);
+}
+
+#[test]
+fn a_program_that_may_not_be_read_may_have_been_a_shell() {
+    let hidden = process(2, 1, "entry").catches().edit(|p| p.files = Err(Unreadable));
+    let mut scene = Scene::stop(vec![hidden, app(3, 2)]);
+    scene.until(10).runs(3).exit(&[2]);
+    scene.until(3_000).exit(&[3]);
+    told(&mut scene, &[]);
+}
+
+#[test]
+fn a_here_document_makes_no_reader_of_a_pipeline() {
+    let mut scene = Scene::stop(vec![trap(), app(3, 2).reads(7)]);
+    scene.until(1_000).exit(&[3, 2]);
+    told(&mut scene, &["300: 3 TERM Foreground"]);
+    // In a pipeline it reads on until the app has ended, and rests.
+    let tree = vec![trap(), app(3, 2).writes(7), app(4, 2).reads(7)];
+    let mut scene = Scene::stop(tree);
+    scene.until(1_000).runs(4).exit(&[3]);
+    scene.until(2_000).exit(&[4, 2]);
+    told(&mut scene, &["300: 3 TERM Foreground", "1300: 4 TERM Foreground"]);
 }

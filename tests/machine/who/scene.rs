@@ -126,9 +126,21 @@ impl Scene {
     }
 
     pub(super) fn stop_with(signal: Signal, manner: Manner, processes: Vec<Process>) -> Scene {
+        Scene::begun(signal, manner, None, processes)
+    }
+
+    /// The main process did this with signals before the first one came.
+    pub(super) fn begun(
+        signal: Signal,
+        manner: Manner,
+        before: Option<Handling>,
+        processes: Vec<Process>,
+    ) -> Scene {
         let now = at(0);
         let tree = tree(now, processes.clone());
-        let (who, answer) = Who::begin(now, Some(at(BUDGET)), manner, signal, Pid(MAIN), &tree);
+        let (end, main) = (Some(at(BUDGET)), (Pid(MAIN), before));
+        let mut who = Who::begin(now, end, manner, signal, main, Some(&tree));
+        let answer = who.look(now, &tree);
         let who = Some(who);
         let (next, log) = (None, Vec::new());
         let (asks, warned) = (Vec::new(), Vec::new());
@@ -162,8 +174,10 @@ impl Scene {
     /// Another stop signal comes.
     pub(super) fn escalate(&mut self, signal: Signal) {
         let (now, tree) = (self.now, tree(self.now, self.processes.clone()));
-        let answer = self.who().step(now, signal, &tree);
-        self.take(answer);
+        let mut answer = self.who().step(now, signal, &tree);
+        let mut rest = self.who().look(now, &tree);
+        rest.asks.splice(0..0, answer.asks.drain(..));
+        self.take(rest);
     }
 
     /// Time goes on to `ms`, with every look that was asked for.

@@ -160,7 +160,7 @@ promises! {
     OrphansWait: "an orphan from before the stop is not asked while the main process lives",
     ReadersLast: "a reader is asked when nothing else is left, and its last line is read",
     AtOnce: "a process that no living process can tell is asked at the first look",
-    TrapInTime: "a child is asked when its parent has waited for it for 300 ms instead of taking the signal",
+    TrapInTime: "a child is asked when its parent has waited for it for 300 ms (a shell in a shell: 150 ms) instead of taking the signal",
     HandedDown: "what a deaf process starts is sought, and asked when it is found",
     Everybody: "a process that was there at the request is asked before it is killed",
     Escalated: "another stop signal reaches every process that was asked",
@@ -214,8 +214,9 @@ impl World {
         let actors = shape.actors.clone();
         let processes = actors.iter().map(|actor| actor.process.clone()).collect();
         let tree = tree(at(0), processes);
-        let (who, answer) =
-            Who::begin(at(0), Some(END), Manner::Auto, shape.signal, Pid(MAIN), &tree);
+        let main = (Pid(MAIN), None);
+        let mut who = Who::begin(at(0), Some(END), Manner::Auto, shape.signal, main, Some(&tree));
+        let answer = who.look(at(0), &tree);
         let mut world = World {
             now: at(0),
             actors,
@@ -503,7 +504,7 @@ impl World {
                     && parent
                         .asked
                         .last()
-                        .is_some_and(|(then, ..)| self.now.0 >= then.0 + 300_000_000);
+                        .is_some_and(|(then, ..)| self.now >= self.waited(parent, *then));
                 kept(deaf || trap, Promise::LeftToItsParent, ask)
             }
             None => {
@@ -543,6 +544,15 @@ impl World {
         Ok(())
     }
 
+    /// When a parent that was asked `then` has waited for its child long enough.
+    fn waited(&self, parent: &Actor, then: Time) -> Time {
+        let shells = |above: &Actor| {
+            above.has_trap(self.signal) && above.foreground == Some(parent.process.id())
+        };
+        let nested = self.parent(parent).is_some_and(shells);
+        Time(then.0 + if nested { 150_000_000 } else { 300_000_000 })
+    }
+
     /// What must not happen only after `until`.
     fn judge_sleep(&self, until: Time) -> Kept {
         let soon = until.0 <= self.now.0 + 1_000_000_000;
@@ -554,8 +564,8 @@ impl World {
             let waited_for = parent.foreground == Some(actor.process.id());
             let trap = parent.has_trap(self.signal) && waited_for;
             if (trap || parent.blocks(self.signal)) && actor.catches(self.signal) {
-                let due = then.0 + 300_000_000;
-                kept(until.0 <= due.max(self.now.0 + 1), Promise::TrapInTime, actor)?;
+                let due = self.waited(parent, *then);
+                kept(until.0 <= due.0.max(self.now.0 + 1), Promise::TrapInTime, actor)?;
             }
         }
         let deaf =

@@ -8,6 +8,7 @@ signal that came) and `saved`, when its work is done.
     drain=0.8   seconds of work that are left when it is asked
     work=3      ends by itself after so many seconds, its work done
     second=dies a second signal ends it at once, as it does many servers
+    senders=yes signals of the same process count once: timeout(1) sends each to its child and to its group
     talk=yes    prints a line every 50 ms while it drains, and `last words` at the end
     through=S   its last act is to send `saved` through the tunnel at the socket S
 """
@@ -42,11 +43,28 @@ for number in signals("catch", "TERM"):
     signal.signal(number, lambda *_: None)
 
 
+senders = set()
+if "senders" in words:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+
+def wait(seconds):
+    """How many signals have come; None: none came in this time."""
+    if "senders" not in words:
+        return len(os.read(heard, 64)) if select.select([heard], [], [], seconds)[0] else None
+    info = signal.sigtimedwait([signal.SIGTERM], 1e6 if seconds is None else max(0, seconds))
+    if info is None:
+        return None
+    new = info.si_pid not in senders
+    senders.add(info.si_pid)
+    return int(new)
+
+
 def listen(seconds):
     """Waits for a signal so long and counts it."""
     global asked
-    if select.select([heard], [], [], seconds)[0]:
-        count = len(os.read(heard, 64))
+    count = wait(seconds)
+    if count is not None:
         put("asked", "t" * count)
         asked += count
     if asked > 1 and words.get("second") == "dies":
