@@ -14,6 +14,7 @@ use graceinit::exit;
 use graceinit::life::files;
 use graceinit::life::hooks::environment;
 use graceinit::life::{self, Leave};
+use graceinit::sys::heap::Heap;
 use graceinit::sys::launch::Inherited;
 use graceinit::sys::{process, stderr};
 use graceinit::tools::{check, pause, probe, render};
@@ -21,6 +22,9 @@ use graceinit::types::Signal;
 
 #[path = "sys/launch/entry.rs"]
 mod entry;
+
+#[global_allocator]
+static HEAP: Heap = Heap;
 
 /// How graceinit was called.
 struct Call {
@@ -123,12 +127,14 @@ fn refuse(persona: Persona, refusal: Refusal) -> ! {
     for mistake in &refusal.mistakes {
         account::log::fatal(mistake);
     }
+    stderr::finish();
     process::exit(persona.codes().own)
 }
 
 fn leave(leave: Leave, persona: Persona) -> ! {
     // The kernel does not let PID 1 die of a signal.
     let by = leave.by.filter(|_| !process::is_first());
+    stderr::finish();
     match by {
         // A shell ends a loop only if the Ctrl-C has killed the program in it.
         Some(Signal::INT) => process::die_by(Signal::INT),

@@ -27,7 +27,7 @@ impl Signal {
     known_signals! {
         ALRM = SIGALRM, CHLD = SIGCHLD, CONT = SIGCONT, HUP = SIGHUP, INT = SIGINT, KILL = SIGKILL,
         PIPE = SIGPIPE, QUIT = SIGQUIT, STOP = SIGSTOP, TERM = SIGTERM, TSTP = SIGTSTP,
-        TTIN = SIGTTIN, TTOU = SIGTTOU, URG = SIGURG, WINCH = SIGWINCH,
+        TTIN = SIGTTIN, TTOU = SIGTTOU, URG = SIGURG, WINCH = SIGWINCH, XFSZ = SIGXFSZ,
     }
 
     /// The signal of this number; `None` outside 1..=64.
@@ -136,6 +136,11 @@ impl SignalSet {
     /// Adds a signal.
     pub fn insert(&mut self, signal: Signal) {
         self.0 |= 1 << (signal.0 - 1);
+    }
+
+    /// The set as a mask: bit n-1 for signal n.
+    pub fn bits(self) -> u64 {
+        self.0
     }
 
     /// Whether `signal` is one of them.

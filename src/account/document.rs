@@ -371,9 +371,26 @@ pub struct Drain {
     /// The samples; of many, every second, fourth… one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub series: Vec<DrainSample>,
-    /// The connections that held it longest, if it was broken off.
+    /// The connections that hold it at present; once it has ended, those that held it longest, if it was broken off.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<Held>,
+    /// What the app itself has said (`--drained`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<Word>,
+}
+
+/// A condition of `--drained`.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Word {
+    /// As it was written.
+    pub condition: String,
+    /// What the last look has found, if the condition does not hold.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub said: String,
+    /// It alone has kept the drain from ending, until there was no time left.
+    #[serde(skip_serializing_if = "is_false")]
+    pub held: bool,
 }
 
 /// A connection that held the drain.
@@ -397,6 +414,37 @@ pub struct Held {
     pub bytes_out: u64,
     /// The option that limits how long such a connection is waited for.
     pub option: String,
+}
+
+impl Held {
+    /// The verdict in words.
+    pub fn because(&self) -> &str {
+        match self.verdict.as_str() {
+            "owed" => "an answer is owed",
+            "unread" => "the app has not read everything",
+            "unacknowledged" => "the client has not taken everything",
+            "recent" => "the app sent something not long ago",
+            "unseen" => "what moves on it cannot be seen",
+            other => other,
+        }
+    }
+}
+
+impl Drain {
+    /// What keeps a drain from ending that goes on: a line for each connection and for each condition of `--drained`.
+    pub fn holds(&self) -> Vec<String> {
+        if self.ended.is_some() {
+            return Vec::new();
+        }
+        let connections = self.held.iter().map(|held| {
+            let peer = if held.peer.is_empty() { "a client" } else { &held.peer };
+            let (port, because, seconds) = (held.port, held.because(), held.held.seconds());
+            format!("{peer} on port {port}: {because}, for {seconds:.1}s")
+        });
+        let words = self.words.iter().filter(|word| !word.said.is_empty());
+        let words = words.map(|word| format!("{}: {}", word.condition, word.said));
+        connections.chain(words).collect()
+    }
 }
 
 /// A sample of the connections on the drained ports.

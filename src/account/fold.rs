@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::document::{
     Account, Attempt, Death, Drain, DrainSample, Ended, Entry, Exit, Held, Hook, Killed, Said,
-    Stop, Stretch, Survivor,
+    Stop, Stretch, Survivor, Word,
 };
 use super::incident::{Incident, KilledBy, Killing, Kin};
 use super::line::{self, Line, level_name};
@@ -12,9 +12,9 @@ use super::plan_names;
 use super::text::cut;
 use super::time::Span;
 use super::value::Value;
-use crate::machine::connections::{Holder, Sample};
+use crate::machine::connections::{Holder, Sample, Visibility};
 use crate::machine::fact::{self, DrainEnd, Fact};
-use crate::machine::hooks::{HookId, HookPhase, Outcome};
+use crate::machine::hooks::{HookId, Outcome};
 use crate::machine::phase::PhaseName;
 use crate::machine::plan::Ending;
 use crate::types::{Signal, Status};
@@ -99,7 +99,13 @@ impl Account {
 
     /// Takes an incident in.
     pub fn take_incident(&mut self, at: Span, incident: &Incident) {
-        let elsewhere = matches!(incident, Incident::HookSaid { .. } | Incident::Reaped { .. });
+        let elsewhere = matches!(
+            incident,
+            Incident::HookSaid { .. }
+                | Incident::Reaped { .. }
+                | Incident::Holding(_)
+                | Incident::HeldByWord { .. }
+        );
         self.note(at, || Line::of_incident(incident), elsewhere);
         match incident {
             Incident::Started { pid, .. } => {
@@ -113,9 +119,24 @@ impl Account {
             Incident::DiedOfForwarded { after, .. } => self.app.forwarded = Some((*after).into()),
             Incident::HookSaid { id, stderr, text } => {
                 let stream = if *stderr { "stderr" } else { "stdout" }.to_owned();
-                if id.phase != HookPhase::Ready {
+                if !id.phase.checks() {
                     let said = Said { at, stream, text: cut(text) };
                     push(&mut self.hook(*id).output, said, OUTPUT);
+                }
+            }
+            Incident::Holding(holders) => {
+                if let Some(drain) = &mut self.drain {
+                    drain.held = holders.iter().map(held).collect();
+                }
+            }
+            Incident::Looked { index, missing, .. } => {
+                if let Some(word) = self.word(*index) {
+                    word.said = cut(missing.as_deref().unwrap_or_default());
+                }
+            }
+            Incident::HeldByWord { index, said } => {
+                if let Some(word) = self.word(*index) {
+                    (word.said, word.held) = (cut(said), true);
                 }
             }
             Incident::Awaits { waits } => self.waiting = waits.clone(),
@@ -128,6 +149,17 @@ impl Account {
             // Only in the time line.
             _ => {}
         }
+    }
+
+    /// The entry of a condition of `--drained`.
+    fn word(&mut self, index: usize) -> Option<&mut Word> {
+        let (words, condition) = (&mut self.drain.as_mut()?.words, cut(plan_names::word(index)));
+        let known = words.iter().position(|word| word.condition == condition);
+        let place = known.unwrap_or_else(|| {
+            words.push(Word { condition, ..Word::default() });
+            words.len() - 1
+        });
+        words.get_mut(place)
     }
 
     fn killing(&mut self, at: Span, killing: &Killing) {
@@ -242,6 +274,11 @@ impl Account {
 
     fn sampled(&mut self, at: Span, sample: &Sample) {
         let Some(drain) = &mut self.drain else { return };
+        if sample.visibility == Visibility::Blind {
+            // Zeros would be statements.
+            drain.looks += 1;
+            return;
+        }
         let Sample { busy, owed, idle, new, queued, vanished, stalled, .. } = *sample;
         let Sample { cut, uncertain, .. } = *sample;
         let counts = DrainSample { at, busy, owed, idle, new, queued, ..DrainSample::default() };
@@ -266,21 +303,14 @@ impl Account {
         let Some(drain) = &mut self.drain else { return };
         drain.ended = Some(at);
         drain.why = line::drain_end(why).to_owned();
+        // Those that held a drain that was broken off are told next.
+        drain.held.clear();
     }
 
     fn held_drain(&mut self, holder: &Holder) {
         let Some(drain) = &mut self.drain else { return };
         if drain.held.len() < MOST_HELD {
-            drain.held.push(Held {
-                peer: holder.peer.map_or_else(String::new, |peer| peer.to_string()),
-                port: holder.port,
-                verdict: holder.verdict.as_str().to_owned(),
-                held: holder.held.into(),
-                silent: holder.silent.into(),
-                bytes_in: holder.bytes_in,
-                bytes_out: holder.bytes_out,
-                option: holder.remedy().option().to_owned(),
-            });
+            drain.held.push(held(holder));
         }
     }
 
@@ -313,6 +343,19 @@ impl From<&fact::Survivor> for Survivor {
             connections: found.connections.map(|count| count as u64),
             unread: found.unread.clone(),
         }
+    }
+}
+
+fn held(holder: &Holder) -> Held {
+    Held {
+        peer: holder.peer.map_or_else(String::new, |peer| peer.to_string()),
+        port: holder.port,
+        verdict: holder.verdict.as_str().to_owned(),
+        held: holder.held.into(),
+        silent: holder.silent.into(),
+        bytes_in: holder.bytes_in,
+        bytes_out: holder.bytes_out,
+        option: holder.remedy().option().to_owned(),
     }
 }
 

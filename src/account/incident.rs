@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::document::Wait;
+use crate::machine::connections::Holder;
 use crate::machine::hooks::HookId;
 use crate::types::{Pid, Signal, Status};
 
@@ -95,6 +96,13 @@ pub enum Incident {
     LeftoversAsked { signal: Signal, processes: usize },
     /// A line of a hook's output.
     HookSaid { id: HookId, stderr: bool, text: String },
+    /// A look at a condition of `--drained` has ended; `missing`: what it has found, if the condition does not hold.
+    /// `again`: a failed look was told before.
+    Looked { index: usize, missing: Option<String>, again: bool },
+    /// This condition of `--drained` alone kept the drain from ending.
+    HeldByWord { index: usize, said: String },
+    /// The connections that hold the drain longest so far.
+    Holding(Vec<Holder>),
     /// STATUS= of the app.
     Says { text: String },
     /// RELOADING=1 of the app.

@@ -105,7 +105,7 @@ fn at() -> Span {
 /// Records an incident.
 pub fn incident(incident: &Incident) {
     let least_level = match incident {
-        Incident::Reaped { warn: false, .. } => LevelFilter::Trace,
+        Incident::Reaped { warn: false, .. } | Incident::Holding(_) => LevelFilter::Trace,
         Incident::Started { .. } => LevelFilter::Info,
         Incident::Awaits { .. } | Incident::Answered { .. } => LevelFilter::Debug,
         _ => LevelFilter::Error,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use log::Level;
 
+use super::plan_names;
 use super::time::Span;
 use super::value::Value;
 use crate::machine::connections::Sample;
@@ -122,6 +123,15 @@ impl Line {
         let counts =
             [("busy", busy), ("owed", owed), ("idle", idle), ("new", new), ("queued", queued)];
         counts.into_iter().fold(self, |line, (name, count)| line.number(name, *count))
+    }
+
+    /// The conditions of `--drained` that alone keep the drain from ending, a bit for each.
+    fn words(self, missing: u64) -> Line {
+        let names = (0..64).filter(|index| missing & 1 << index != 0).map(plan_names::word);
+        match names.collect::<Vec<_>>().join(", ") {
+            names if names.is_empty() => self,
+            names => self.text("missing", names),
+        }
     }
 
     /// The notice that `count` lines of the log were dropped.

@@ -8,6 +8,18 @@ use crate::machine::plan::PerPhase;
 static HOOKS: OnceLock<PerPhase<Vec<String>>> = OnceLock::new();
 static CONDITIONS: OnceLock<Vec<String>> = OnceLock::new();
 
+static WORDS: OnceLock<Vec<String>> = OnceLock::new();
+
+/// Sets the texts of the conditions of `--drained`, in the order of the plan.
+pub fn set_words(texts: Vec<String>) {
+    let _ = WORDS.set(texts);
+}
+
+/// The text of a condition of `--drained`, as the user wrote it.
+pub fn word(index: usize) -> &'static str {
+    WORDS.get().and_then(|texts| texts.get(index)).map_or("?", String::as_str)
+}
+
 /// Sets the names of the hooks, in the order of the plan.
 pub fn set_hooks(names: PerPhase<Vec<String>>) {
     let _ = HOOKS.set(names);

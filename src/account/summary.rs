@@ -260,6 +260,10 @@ fn survivor(survivor: &Survivor) -> String {
 /// What was lost: one sentence each, and not too many.
 fn losses(account: &Account) -> Vec<String> {
     let mut all: Vec<String> = account.drain.iter().filter_map(cut_off).collect();
+    let words = account.drain.iter().flat_map(|drain| &drain.words).filter(|word| word.held);
+    all.extend(words.take(3).map(|word| {
+        format!("By its own word the app was not drained: {} ({}).", word.condition, word.said)
+    }));
     // The process that has stopped the app, and the app itself, are in the first sentence.
     let told = usize::from(account.exit.as_ref().is_some_and(|exit| exit.reason == OOM));
     let others = |death: &&Death| death.by == OOM && death.kind != Kin::App.as_str();
@@ -277,7 +281,7 @@ fn losses(account: &Account) -> Vec<String> {
 }
 
 fn cut_off(drain: &Drain) -> Option<String> {
-    let broken_off = ["budget", "max"].contains(&drain.why.as_str());
+    let broken_off = ["moment", "budget", "max"].contains(&drain.why.as_str());
     let last = drain.last.as_ref().filter(|_| broken_off)?;
     match (last.cut, last.uncertain) {
         (0, 0) => None,

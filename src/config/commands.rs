@@ -1,10 +1,11 @@
 //! The command of a hook: a program with its arguments, or a built-in action, which the first word names.
 
 use std::ffi::{CString, OsString};
-use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
+use super::address::{NO_TLS, address};
+use super::metric::Metric;
 use super::parse;
 use crate::machine::hooks::HookPhase;
 use crate::types::Signal;
@@ -38,6 +39,10 @@ pub enum Builtin {
     Remove(CString),
     /// Succeeds if a socket listens on this port of this host. (Probes only.)
     Connect(u16),
+    /// Succeeds if this URL is answered with 2xx. (Only `--drained`.)
+    Answers(String),
+    /// Succeeds if the metric is small enough. (Only `--drained`.)
+    Metric(Metric),
     /// Succeeds if the file exists. (Probes only.)
     Exists(CString),
     /// `write:PATH TEXT`, for FIFOs that take commands. `\n` in the text is the end of a line. Waits for a reader.
@@ -156,7 +161,7 @@ fn signal(phase: HookPhase, args: &[&[u8]]) -> Result<Builtin, String> {
     let when = match phase {
         HookPhase::PreStart => "before the start",
         HookPhase::PostStop => "after the stop",
-        HookPhase::Ready => "by a probe",
+        HookPhase::Ready | HookPhase::Drained => "by a probe",
         HookPhase::OnReady | HookPhase::OnReload | HookPhase::PreStop | HookPhase::OnStop => {
             return match args {
                 [name] => parse::signal(&text(&[name])?).map(Builtin::Signal),
@@ -191,8 +196,6 @@ fn write(args: &[&[u8]]) -> Result<Builtin, String> {
     }
 }
 
-const NO_TLS: &str = "graceinit has no TLS";
-
 fn http(args: &[&[u8]]) -> Result<Builtin, String> {
     let words = args.iter().map(|arg| text(&[arg])).collect::<Result<Vec<_>, String>>()?;
     let (method, url) = match &words[..] {
@@ -214,46 +217,6 @@ fn http(args: &[&[u8]]) -> Result<Builtin, String> {
 }
 
 const EXAMPLE: &str = "http://127.0.0.1:9000/drain";
-
-/// `http://ADDRESS:PORT/PATH` with the address in numbers, and the port written out. A message about another text
-/// shows `example`.
-pub(super) fn address(url: &str, example: &str) -> Result<String, String> {
-    let Some(rest) = url.strip_prefix("http://") else {
-        let why = if url.starts_with("https://") { NO_TLS } else { "not an http:// address" };
-        return Err(format!("{why}; write {example}"));
-    };
-    if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("a space or a non-ASCII character in the URL; write a space as %20".to_owned());
-    }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let path = path.split('#').next().unwrap_or_default();
-    let slash = if path.starts_with('/') { "" } else { "/" };
-    let (host, port) = match authority.rsplit_once(':') {
-        // The colons of an IPv6 address without a port.
-        Some(_) if authority.ends_with(']') => (authority, None),
-        Some((host, port)) => (host, Some(port)),
-        None => (authority, None),
-    };
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let ip = match (bare, host) {
-        (Some(bare), _) => bare.parse().ok().map(IpAddr::V6),
-        (None, "localhost") => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        (None, host) => host.parse().ok().map(IpAddr::V4),
-    };
-    let Some(ip) = ip else {
-        return Err(format!(
-            "'{host}' is not a numeric address, and graceinit resolves no names; write \
-             127.0.0.1, [::1] or localhost"
-        ));
-    };
-    let port = match port.map(str::parse::<u16>) {
-        None => 80,
-        Some(Ok(port)) if port > 0 => port,
-        Some(_) => return Err("not a port; write a number from 1 to 65535".to_owned()),
-    };
-    Ok(format!("http://{}{slash}{path}", std::net::SocketAddr::new(ip, port)))
-}
 
 #[cfg(test)]
 mod tests {

@@ -111,9 +111,11 @@ fn share(reader: &Reader<'_>, plan: &Plan, phase: HookPhase) -> Option<Share> {
             let (begin, whole) = (Time(0), plan.post_stop_timeout);
             budget::post_stop_hooks_end(begin.after(whole), whole).since(begin)
         }),
-        HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload | HookPhase::Ready => {
-            return None;
-        }
+        HookPhase::PreStart
+        | HookPhase::OnReady
+        | HookPhase::OnReload
+        | HookPhase::Ready
+        | HookPhase::Drained => return None,
     };
     reader.known(option)?;
     Some(Share { length: length(plan), phase, option })

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Ports;
 use super::parse;
 use super::reader::Reader;
+use super::{Drained, Ports, drained};
 use crate::cli::OptionId;
 use crate::machine::budget;
 use crate::machine::connections::{Plan, Rules};
@@ -18,6 +18,7 @@ const LONGEST_IDLE: Duration = Duration::from_secs(8);
 #[derive(Default)]
 pub(super) struct Drain {
     pub(super) ports: Option<Ports>,
+    pub(super) words: Vec<Drained>,
     delay: Duration,
     acks: Option<u32>,
     max: Option<Duration>,
@@ -33,8 +34,9 @@ impl Drain {
         let idle = self.idle.unwrap_or_else(|| default_idle(time, self.max));
         let rules = Rules { idle, owed: self.owed };
         let Drain { delay, acks, max, .. } = *self;
-        let plan = Plan { looks, delay, acks, max, rules };
-        (looks || !self.delay.is_zero()).then_some(plan)
+        let words = self.words.len();
+        let plan = Plan { looks, delay, acks, max, words, rules };
+        (looks || words > 0 || !self.delay.is_zero()).then_some(plan)
     }
 }
 
@@ -69,18 +71,20 @@ pub(super) fn read(reader: &mut Reader<'_>, time: Duration) -> Drain {
         reader.warnings.push(text.to_owned());
     }
     let owed = reader.one(OptionId::DrainOwed, parse::some_time);
-    Drain { ports, delay: delay.unwrap_or_default(), acks, max, idle, owed }
+    let words = drained::read(reader);
+    Drain { ports, words, delay: delay.unwrap_or_default(), acks, max, idle, owed }
 }
 
 /// Refuses what cannot be used together with another setting. `hooks`: there are on-stop hooks.
 #[cold]
 pub(super) fn conflicts(reader: &mut Reader<'_>, drain: &Drain, grace: Duration, hooks: bool) {
     if drain.ports.is_none() && !reader.has_failed(OptionId::Drain) {
-        let of_ports =
-            [OptionId::DrainIdle, OptionId::DrainMax, OptionId::DrainQuiet, OptionId::DrainOwed];
-        for id in of_ports {
-            let why = "it has no effect without ports; add --drain PORT, or remove it";
+        let why = "it has no effect without ports; add --drain PORT, or remove it";
+        for id in [OptionId::DrainIdle, OptionId::DrainQuiet, OptionId::DrainOwed] {
             no_effect(reader, id, why);
+        }
+        if drain.words.is_empty() && !reader.has_failed(OptionId::Drained) {
+            no_effect(reader, OptionId::DrainMax, why);
         }
     }
     if drain.acks.is_some() && !reader.has_failed(OptionId::Drain) {

@@ -43,6 +43,7 @@ pub(super) fn option(phase: HookPhase) -> OptionId {
         HookPhase::OnStop => OptionId::OnStop,
         HookPhase::PostStop => OptionId::PostStop,
         HookPhase::Ready => OptionId::Ready,
+        HookPhase::Drained => OptionId::Drained,
     }
 }
 
@@ -165,7 +166,8 @@ fn draft(
         | HookPhase::OnReload
         | HookPhase::PreStop
         | HookPhase::PostStop
-        | HookPhase::Ready => (0, OnFailure::Warn),
+        | HookPhase::Ready
+        | HookPhase::Drained => (0, OnFailure::Warn),
     };
     let limits = HookLimits {
         timeout: timeout.unwrap_or_else(|| usual.timeout_of(&hook.task)),
@@ -200,15 +202,17 @@ fn on_failure(phase: HookPhase, text: &str) -> Result<OnFailure, String> {
     let wanted = parse::on_failure(text)?;
     match phase {
         HookPhase::PreStart | HookPhase::OnReload | HookPhase::OnStop => Ok(wanted),
-        HookPhase::OnReady | HookPhase::PreStop | HookPhase::PostStop | HookPhase::Ready => {
-            match wanted {
-                OnFailure::Warn => Ok(wanted),
-                OnFailure::Abort => Err(format!(
-                    "{} continues after every failure; write warn, or move the hook to pre-start, \
-                     on-reload or on-stop",
-                    phase.as_str()
-                )),
-            }
-        }
+        HookPhase::OnReady
+        | HookPhase::PreStop
+        | HookPhase::PostStop
+        | HookPhase::Ready
+        | HookPhase::Drained => match wanted {
+            OnFailure::Warn => Ok(wanted),
+            OnFailure::Abort => Err(format!(
+                "{} continues after every failure; write warn, or move the hook to pre-start, \
+                 on-reload or on-stop",
+                phase.as_str()
+            )),
+        },
     }
 }

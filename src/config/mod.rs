@@ -17,15 +17,18 @@ use crate::sys::listen::Address;
 use crate::sys::{fd, nested, process, stderr, tty};
 use crate::types::{Signal, SignalSet};
 
+mod address;
 mod commands;
 mod conflicts;
 mod defaults;
 mod drain;
+mod drained;
 mod drop_in;
 mod file;
 pub mod hooks;
 mod listen;
 mod lookup;
+pub mod metric;
 pub mod outputs;
 mod parse;
 pub mod platform;
@@ -77,6 +80,8 @@ pub struct Config {
     pub ready_file: Option<CString>,
     /// `--drain`; `None`: connections are not watched.
     pub drain: Option<Ports>,
+    /// `--drained`
+    pub drained: Vec<Drained>,
     /// `--listen`
     pub listen: Vec<Address>,
     /// `--metrics-file`, `--report`
@@ -129,6 +134,15 @@ pub enum When {
     Probe(Task),
 }
 
+/// One `--drained`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Drained {
+    /// As it was written.
+    pub text: String,
+    /// What a child runs again and again during the drain until it exits with 0.
+    pub task: Task,
+}
+
 /// `--drain`
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ports {
@@ -148,7 +162,8 @@ impl Config {
     /// relative to it.
     pub fn needs_directory(&self) -> bool {
         let hooks = HookPhase::ALL.iter().any(|phase| !self.hooks.of(*phase).is_empty());
-        hooks || !self.ready.is_empty() || self.ready_file.is_some() || self.is_watched()
+        let checks = !self.ready.is_empty() || !self.drained.is_empty();
+        hooks || checks || self.ready_file.is_some() || self.is_watched()
     }
 
     /// Which setting has the value of an option, for a message about the value.
@@ -421,6 +436,7 @@ fn build_from(
         ready: about.readiness.ready,
         ready_file: about.readiness.file,
         drain: about.drain.ports,
+        drained: about.drain.words,
         listen: about.listen,
         watch: about.watch,
         tool: None,
@@ -479,7 +495,7 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
     let usual = Usual::read(reader);
     let is_empty = reader.lookup.is_empty();
     let drafts: PerPhase<Vec<Draft>> = PerPhase::each(|phase| match phase {
-        HookPhase::Ready => Vec::new(),
+        HookPhase::Ready | HookPhase::Drained => Vec::new(),
         _ if is_empty => Vec::new(),
         _ => hooks::read(reader, phase, &usual),
     });

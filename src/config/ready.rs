@@ -4,6 +4,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
+use super::address;
 use super::commands;
 use super::commands::{Builtin, Task};
 use super::parse;
@@ -15,7 +16,7 @@ use crate::machine::plan::Condition;
 use crate::types::Signal;
 
 /// More conditions are taken for an error of a template.
-const MOST: usize = 64;
+pub(super) const MOST: usize = 64;
 /// The usual soft limit of open descriptors is 1024.
 const HIGHEST_FD: i32 = 1023;
 
@@ -77,7 +78,9 @@ fn conditions(reader: &mut Reader<'_>, whens: Vec<Option<When>>) -> Vec<Ready> {
         match when {
             _ if !why.is_empty() => reader.wrong(OptionId::Ready, found, why),
             Some(when) => {
-                warn_of_shell(reader, found, &when);
+                if let When::Probe(task) = &when {
+                    warn_of_shell(reader, found, task);
+                }
                 list.push(Ready { text: found.text(), when });
             }
             None => {}
@@ -86,8 +89,7 @@ fn conditions(reader: &mut Reader<'_>, whens: Vec<Option<When>>) -> Vec<Ready> {
     list
 }
 
-fn warn_of_shell(reader: &mut Reader<'_>, found: &Found, when: &When) {
-    let When::Probe(task) = when else { return };
+pub(super) fn warn_of_shell(reader: &mut Reader<'_>, found: &Found, task: &Task) {
     if let Some(word) = commands::shell_operator(task) {
         reader.warnings.push(format!(
             "{} '{}': the command runs without a shell, so '{word}' is a plain argument; write \
@@ -201,7 +203,7 @@ fn when(text: &OsStr) -> Result<Option<When>, String> {
             probe(Builtin::Connect(port))
         }
         b"http" | b"https" => {
-            let url = commands::address(&words(all)?, "http://127.0.0.1:8080/ready")?;
+            let url = address::address(&words(all)?, "http://127.0.0.1:8080/ready")?;
             probe(Builtin::Http { method: "GET".to_owned(), url })
         }
         b"exec" => When::Probe(program(needs("the command", "exec:pg_isready --quiet")?)?),
@@ -226,7 +228,7 @@ fn probe(action: Builtin) -> When {
     When::Probe(Task::Builtin(action))
 }
 
-fn words(bytes: &[u8]) -> Result<String, String> {
+pub(super) fn words(bytes: &[u8]) -> Result<String, String> {
     let text = String::from_utf8(bytes.to_vec());
     text.map_err(|_| "not UTF-8 text; write it in UTF-8".to_owned())
 }
@@ -240,7 +242,7 @@ fn fd(text: &str) -> Result<i32, String> {
 }
 
 /// A program with its arguments. Built-in actions are not allowed here: conditions have names of their own.
-fn program(line: &[u8]) -> Result<Task, String> {
+pub(super) fn program(line: &[u8]) -> Result<Task, String> {
     let words = commands::split(line)?;
     commands::usable(&words)?;
     Ok(Task::Command(words.into_iter().map(OsString::from_vec).collect()))

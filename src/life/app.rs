@@ -15,6 +15,7 @@ use crate::config::source::Source;
 use crate::config::user::User;
 use crate::config::{Config, When};
 use crate::exit;
+use crate::sys::deadman::rescue;
 use crate::sys::launch::spawn::{
     self, Child, ExecStatus, Failure, Program, Setup, Signals, Started, Step,
 };
@@ -120,6 +121,7 @@ impl App {
         (self.pid, self.group) = (Some(child.pid), Some(child.pid));
         deadman::set_code(config.plan.exit.killed.unwrap_or(exit::KILLED));
         deadman::app_started(child.pid);
+        rescue::set_main(Some(child.pid));
         self.exec_status = Some(child.report);
         Ok(())
     }
@@ -231,6 +233,7 @@ impl App {
         children.forget(ended);
         children.add(successor, Role::App);
         self.pid = Some(successor);
+        rescue::set_main(Some(successor));
         // graceinit's own group must not be signalled.
         let group = if group == tty::own_group() { successor } else { group };
         self.group = Some(group);

@@ -1,6 +1,7 @@
 //! Work that may hang (on a file system) is done by a child, one at a time. The child is no part of the tree, so no
 //! stop waits for it and it is no leftover.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -26,8 +27,21 @@ struct Running {
     child: Helper,
     /// The other end closes when the child ends.
     pipe: OwnedFd,
+    /// The child has written to the pipe.
+    said: bool,
     /// The pipe has closed: when reaping is tried next, and the pause after that.
     again: Option<(Time, Duration)>,
+}
+
+/// What kind of child does the work (see [`Given`]).
+#[derive(Clone, Copy, Debug)]
+pub struct Child<'a> {
+    /// Its name.
+    pub name: &'a CStr,
+    /// It keeps the rights of graceinit.
+    pub trusted: bool,
+    /// The number of descriptors that it may have open.
+    pub files: u64,
 }
 
 /// The result of a write.
@@ -57,17 +71,46 @@ impl BackgroundWrite {
         keep: Option<BorrowedFd<'_>>,
         work: &dyn Fn() -> io::Result<()>,
     ) -> io::Result<()> {
+        // stdio, `keep`, and what `work` may open.
+        let child = Child { name: c"graceinit-file", trusted: true, files: 16 };
+        self.start_as(child, keep, &|_| work())
+    }
+
+    /// The same for any kind of child. `work` gets the pipe, on which it may say something.
+    ///
+    /// # Errors
+    /// As for [`BackgroundWrite::start`].
+    pub fn start_as(
+        &mut self,
+        Child { name, trusted, files }: Child<'_>,
+        keep: Option<BorrowedFd<'_>>,
+        work: &dyn Fn(BorrowedFd<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
         if self.is_busy() {
             return Ok(());
         }
         let (pipe, other) = fd::pipe()?;
         let keep: Vec<BorrowedFd<'_>> = keep.into_iter().chain([other.as_fd()]).collect();
-        // stdio, `keep`, and what `work` may open.
-        let given =
-            Given { name: c"graceinit-file", user: None, trusted: true, keep: &keep, files: 16 };
-        let child = Helper::start(&given, &|| exit_code(work()))?;
-        self.0 = Some(Running { child, pipe, again: None });
+        let given = Given { name, user: None, trusted, log: false, keep: &keep, files };
+        let child = Helper::start(&given, &|| exit_code(work(other.as_fd())))?;
+        self.0 = Some(Running { child, pipe, said: false, again: None });
         Ok(())
+    }
+
+    /// Whether the child has written to its pipe.
+    pub fn has_said(&mut self) -> bool {
+        let Some(running) = &mut self.0 else { return false };
+        if !running.said && matches!(fd::read(running.pipe.as_fd(), &mut [0]), fd::Read::Bytes(_)) {
+            running.said = true;
+        }
+        running.said
+    }
+
+    /// Kills the child. Its end is still an outcome.
+    pub fn kill(&self) {
+        if let Some(running) = &self.0 {
+            running.child.kill();
+        }
     }
 
     /// The result, once, as soon as the child has ended.

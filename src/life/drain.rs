@@ -1,5 +1,8 @@
 //! Samples of the connections of the drained ports.
 
+use std::time::Duration;
+
+use crate::account::incident::Incident;
 use crate::account::journal;
 use crate::config::{Config, Ports};
 use crate::machine::Machine;
@@ -7,7 +10,7 @@ use crate::machine::connections::{Holder, Moment, Sample};
 use crate::machine::fact::Fact;
 use crate::machine::phase::{Phase, Readiness};
 use crate::sockets::Sampler;
-use crate::types::{Pid, Time};
+use crate::types::{Pid, Signal, Status, Time};
 
 /// The sampler, while samples are needed: it costs memory and a descriptor.
 #[derive(Debug, Default)]
@@ -17,20 +20,63 @@ pub struct Drain {
     ports: Vec<u16>,
     /// The connections that held the drain longest, once the sampler is closed.
     holders: Vec<Holder>,
+    /// When the account is told next of the connections that hold the drain.
+    next_holders: Time,
+    /// What the last look at each condition of `--drained` has found: `None`: that it holds.
+    words: Vec<Option<String>>,
+    /// A bit for each condition whose first failed look was logged.
+    told: u64,
     /// One warning of a sampler has been logged.
     warned: bool,
 }
 
+/// How often the account is told of the connections that hold the drain.
+const HOLDERS: Duration = Duration::from_millis(500);
+/// The longest text of a look that is told.
+const LONGEST_WORD: usize = 200;
+
 impl Drain {
     /// Takes a sample. `own`: graceinit's own processes, whose ports are not the app's.
     pub fn sample(&mut self, config: &Config, now: Time, moment: Moment, own: &[Pid]) -> Sample {
-        self.with_sampler(config, |sampler| sampler.sample(now, moment, own)).unwrap_or_default()
+        let sample = self.with_sampler(config, |sampler| sampler.sample(now, moment, own));
+        if self.next_holders <= now && journal::is_kept() {
+            self.next_holders = now.after(HOLDERS);
+            let holders = self.sampler.as_ref().map(Sampler::holding).unwrap_or_default();
+            journal::incident(&Incident::Holding(holders));
+        }
+        sample.unwrap_or_default()
     }
 
-    /// Tells which connections held the drain longest.
-    pub fn tell_holders(&mut self) {
+    /// Tells which connections held the drain longest. `missing`: a bit for each condition of `--drained` that held it
+    /// alone.
+    pub fn tell_holders(&mut self, missing: u64) {
         for holder in std::mem::take(&mut self.holders) {
             journal::record(&Fact::HeldDrain(Box::new(holder)));
+        }
+        for index in (0..64).filter(|index| missing & 1 << index != 0) {
+            let said = self.words.get(index).cloned().flatten();
+            let said = said.unwrap_or_else(|| "no answer yet".to_owned());
+            journal::incident(&Incident::HeldByWord { index, said });
+        }
+    }
+
+    /// A look at a condition of `--drained` has ended; `said`: its last line.
+    pub fn looked(&mut self, index: usize, status: Status, said: Option<String>) {
+        // A look that graceinit killed has only its status to show.
+        let found = said.unwrap_or_else(|| match status {
+            Status::Signal(Signal::KILL) => "no answer in time".to_owned(),
+            status => status.to_string(),
+        });
+        let found = found.chars().take(LONGEST_WORD).collect::<String>();
+        let missing = (!status.success()).then_some(found);
+        let again = self.told & 1 << index != 0;
+        self.told |= u64::from(missing.is_some()) << index;
+        journal::incident(&Incident::Looked { index, missing: missing.clone(), again });
+        if self.words.len() <= index {
+            self.words.resize(index + 1, None);
+        }
+        if let Some(place) = self.words.get_mut(index) {
+            *place = missing;
         }
     }
 

@@ -29,9 +29,9 @@ use crate::machine::plan::Scope;
 use crate::machine::{Action, Event, Machine, Target};
 use crate::notify::{Family, Message};
 use crate::observer::{Observer, Snapshot};
-use crate::sys::deadman::DeadMan;
+use crate::sys::deadman::{DeadMan, rescue};
 use crate::sys::notify as socket;
-use crate::sys::{fd, process, proctree, signals, tree, tty};
+use crate::sys::{fd, process, proctree, signals, stderr, tree, tty};
 use crate::types::{Pid, Signal, Time};
 
 /// How graceinit ends.
@@ -84,6 +84,13 @@ impl DeadManTimer {
         }
     }
 
+    /// A round of the loop begins, in which something may hang.
+    pub fn watch_round(&self, now: Time) {
+        if let Some(timer) = &self.timer {
+            timer.round_begins(now);
+        }
+    }
+
     fn arm(&mut self, end: Time) {
         if self.timer.is_none() {
             match DeadMan::new() {
@@ -122,6 +129,9 @@ impl Effects {
                     Target::Auto => self.ask_main(now, signal),
                     target => self.signal_app(signal, target, value),
                 };
+                if stop {
+                    rescue::asked();
+                }
                 app::warn_unsent("the app", signal, result);
             }
             Action::StartHook { id, budget_end, kill_at: _ } => {
@@ -151,7 +161,7 @@ impl Effects {
                 }
                 return Some(Event::Listening(missing.is_none()));
             }
-            Action::TellHolders => self.drain.tell_holders(),
+            Action::TellHolders { missing } => self.drain.tell_holders(missing),
             Action::TakeSample => {
                 let own = self.own_processes();
                 let moment = machine.drain_moment(now);
@@ -187,6 +197,7 @@ impl Effects {
             }
             Action::ArmDeadMan(end) => {
                 self.asking.set_end(end);
+                rescue::stop_begun(end);
                 self.dead_man.arm(end);
             }
             Action::SuspendSelf => tty::suspend(),
@@ -377,7 +388,8 @@ impl Effects {
 
     /// The helpers: children that are no part of the tree. A signal to all processes spares them.
     fn helpers(&self) -> impl Iterator<Item = Pid> + '_ {
-        self.observer.pid().into_iter().chain(self.files.pids()).chain(self.asking.helper())
+        let helpers = self.observer.pid().into_iter().chain(stderr::helper());
+        helpers.chain(self.files.pids()).chain(self.notify.pids()).chain(self.asking.helper())
     }
 
     /// Every process that graceinit has started but the app.
@@ -421,7 +433,7 @@ impl Effects {
             .chain(self.attempts.pipes())
             .chain(self.survivors.fd())
             .chain(self.asking.fd())
-            .chain(self.notify.fd())
+            .chain(self.notify.fds())
     }
 
     /// Every descriptor of graceinit but those of the loop.
@@ -431,6 +443,8 @@ impl Effects {
             .chain(self.attempts.exec_status_fds())
             .chain(self.observer.owned())
             .chain(self.files.owned())
+            .chain(self.notify.owned())
+            .chain(stderr::own())
             .chain(self.manager.socket().map(AsFd::as_fd))
     }
 
@@ -438,8 +452,8 @@ impl Effects {
     pub(super) fn next_wakeup(&self) -> Option<Time> {
         let live = self.live.as_ref().and_then(Live::due);
         let asking = self.asking.next_wakeup();
-        let dues =
-            [self.observer.due(), self.manager.next_wakeup(), self.files.due(), live, asking];
+        let (observer, manager) = (self.observer.due(), self.manager.next_wakeup());
+        let dues = [observer, manager, self.files.due(), self.notify.due(), live, asking];
         dues.into_iter().flatten().min()
     }
 }

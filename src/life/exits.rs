@@ -6,7 +6,7 @@ use super::main_loop::Supervisor;
 use crate::account::incident::{Incident, Kin};
 use crate::account::journal;
 use crate::machine::Event;
-use crate::machine::hooks::HookId;
+use crate::machine::hooks::{HookId, HookPhase};
 use crate::machine::phase::PhaseName;
 use crate::reaper::Finding;
 use crate::sys::tree::Reach;
@@ -175,8 +175,11 @@ impl Supervisor {
         reap::reap(pid);
         self.effects.children.forget(pid);
         // Its last lines are recorded before its end.
-        let failure = self.effects.attempts.ended(id);
+        let (failure, said) = self.effects.attempts.ended(id);
         record(Kin::Hook, pid, status);
+        if id.phase == HookPhase::Drained {
+            self.effects.drain.looked(id.index, status, said);
+        }
         let why = failure.and_then(|it| attempts::explain(&self.effects.config, id, it));
         if self.machine.awaits_probe(id) && !(failure.is_none() && status.success()) {
             attempts::probe_ended(&self.effects.config, id, status, why);

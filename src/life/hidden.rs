@@ -123,8 +123,14 @@ pub fn fill(tree: &mut Tree, revealed: &[Revealed]) {
 fn start(now: Time, refused: &[Id]) -> io::Result<Running> {
     let (pipe, other) = fd::pipe()?;
     let keep = [other.as_fd()];
-    let given =
-        Given { name: c"graceinit-look", user: None, trusted: true, keep: &keep, files: 16 };
+    let given = Given {
+        name: c"graceinit-look",
+        user: None,
+        trusted: true,
+        log: false,
+        keep: &keep,
+        files: 16,
+    };
     let helper = Helper::start(&given, &|| tell(other.as_fd(), refused))?;
     Ok(Running { helper, pipe, bytes: Vec::new(), until: now.after(PATIENCE) })
 }

@@ -13,11 +13,12 @@ use crate::account::waiting::Awaited;
 use crate::machine::plan::Condition;
 use crate::machine::{Action, Event, Machine, Origin, Received};
 use crate::reaper::Reaper;
+use crate::sys::deadman::rescue;
 use crate::sys::launch::spawn::Started;
 use crate::sys::notify::Line;
 use crate::sys::poll::{Waiter, Want};
 use crate::sys::signals::{Incoming, Source};
-use crate::sys::{clock, deadman, process};
+use crate::sys::{clock, deadman, heap, process};
 use crate::types::{Signal, Time};
 
 /// Signals that come faster than this are read together.
@@ -41,6 +42,8 @@ struct Inbox {
     source: Source,
     waiter: Waiter,
     incoming: Vec<Incoming>,
+    /// The last wait has shown that the signalfd can be read.
+    readable: bool,
     /// When a signal last skipped the batch read.
     skipped: Time,
 }
@@ -49,14 +52,20 @@ impl Inbox {
     /// Waits for a descriptor or until `until`. Where only signals can come, waiting and reading are one system call.
     fn wait(&mut self, effects: &Effects, until: Option<Time>) {
         self.incoming.clear();
+        self.readable = false;
         let now = clock::now();
         let read = effects.pipes().chain(effects.files.fds()).map(|fd| (fd, Want::Read));
         let mut others = read.chain(effects.observer.fds()).peekable();
         if others.peek().is_none() {
+            deadman::round_ends();
             self.incoming.extend(self.source.wait(until, now));
             return;
         }
+        deadman::round_ends();
         self.waiter.wait(others.chain([(self.source.as_fd(), Want::Read)]), until, now);
+        self.readable = self.waiter.is_last_ready();
+        // A life with nothing but signals does nothing that could hang, and saves the system calls.
+        effects.dead_man.watch_round(clock::now());
     }
 
     /// Reads the signals that are pending, unless the one that was waited for can be handled without knowing them.
@@ -64,7 +73,12 @@ impl Inbox {
         if !self.incoming.first().is_some_and(|only| skips_the_batch(only, machine))
             || now.since(self.skipped) <= ALONE
         {
-            return self.source.read(&mut self.incoming);
+            self.source.read(&mut self.incoming);
+            if self.readable && self.incoming.is_empty() {
+                // read(2) was refused.
+                self.incoming.extend(self.source.wait(Some(now), now));
+            }
+            return;
         }
         self.skipped = now;
     }
@@ -89,7 +103,7 @@ impl Supervisor {
             machine,
             effects,
             reaper: Reaper::default(),
-            inbox: Inbox { source, waiter: Waiter::default(), incoming, skipped },
+            inbox: Inbox { source, waiter: Waiter::default(), incoming, readable: false, skipped },
             actions: Vec::with_capacity(BATCH),
         }
     }
@@ -110,11 +124,20 @@ impl Supervisor {
                 [self.machine.next_wakeup(), self.reaper.due(), self.effects.next_wakeup()];
             self.inbox.wait(&self.effects, wakeups.into_iter().flatten().min());
             let now = clock::now();
+            rescue::read(self.inbox.incoming.iter().map(|incoming| incoming.signal));
+            super::panic::test_hook(&self.machine);
+            let refusals = heap::take_refusals();
+            if refusals > 0 {
+                journal::warn("memory was short: graceinit had to wait for it; going on");
+                // The wait has taken SIGCHLD.
+                self.reaper.ask();
+            }
             // First, while a sender that has ended meanwhile can still be looked up.
             self.notices(now);
             // The order is fixed. Exits come before everything that signals, so that no signal can meet a pid that is
             // about to be reaped; then signals, descriptors, and the time.
             self.inbox.read(&self.machine, now);
+            rescue::read(self.inbox.incoming.iter().map(|incoming| incoming.signal));
             let childless = self.exits(now);
             self.signals(now);
             if self.execve_result(now) {
@@ -173,9 +196,11 @@ impl Supervisor {
     fn signals(&mut self, now: Time) {
         let incoming = std::mem::take(&mut self.inbox.incoming);
         for incoming in &incoming {
-            // The kernel sends SIGPIPE for a broken pipe of graceinit itself: not for the app.
-            let own_pipe = incoming.signal == Signal::PIPE && incoming.pid == process::own_pid();
-            if incoming.signal == Signal::CHLD || own_pipe {
+            // The kernel sends these for a write of graceinit itself (a broken pipe, a log beyond RLIMIT_FSIZE): not
+            // for the app.
+            let of_a_write = matches!(incoming.signal, Signal::PIPE | Signal::XFSZ);
+            let own = of_a_write && incoming.pid == process::own_pid();
+            if incoming.signal == Signal::CHLD || own {
                 continue;
             }
             let origin =
@@ -199,12 +224,11 @@ impl Supervisor {
             let speaker = self.effects.speaker(&own);
             let app = self.effects.app.pid();
             let Effects { notify, manager, .. } = &mut self.effects;
-            let (notices, answered) = notify.receive(&speaker, app, manager, now);
-            for notice in notices {
+            for notice in notify.receive(&speaker, app, manager, now) {
                 self.handle(now, Event::Notice(notice));
             }
             // Not before: a barrier means that all messages before it were handled.
-            drop(answered);
+            self.effects.notify.take(now);
         }
         let line = self.effects.app.newline();
         let conditions = &self.machine.plan().ready;

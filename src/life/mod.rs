@@ -20,6 +20,7 @@ pub mod hooks;
 pub mod leftovers;
 pub mod main_loop;
 pub mod notify_app;
+mod panic;
 mod progress;
 pub mod ready_file;
 pub mod service_manager;

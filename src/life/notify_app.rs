@@ -2,7 +2,9 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
+use super::background_write::{BackgroundWrite, Child};
 use super::service_manager::ServiceManager;
 use crate::account::incident::Incident;
 use crate::account::journal;
@@ -10,7 +12,8 @@ use crate::config::Config;
 use crate::config::When;
 use crate::machine::ready::Notice;
 use crate::notify::{self, Family, Message, Sender};
-use crate::sys::notify::{self as socket, Datagram, Socket};
+use crate::sys::fd;
+use crate::sys::notify::{self as socket, Socket};
 use crate::sys::process;
 use crate::types::{Pid, Time};
 
@@ -22,6 +25,7 @@ pub struct AppNotify {
     reloading: bool,
     /// A message was refused.
     refused: bool,
+    descriptors: Descriptors,
 }
 
 impl AppNotify {
@@ -39,7 +43,7 @@ impl AppNotify {
                 "unable to open a notify socket for the app: {error}; is there a network namespace?"
             )
         })?;
-        Ok(AppNotify { socket, reloading: false, refused: false })
+        Ok(AppNotify { socket, ..AppNotify::default() })
     }
 
     /// The variable that tells the app of its socket.
@@ -48,8 +52,26 @@ impl AppNotify {
     }
 
     /// What the loop waits for.
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.as_ref().map(AsFd::as_fd)
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let socket = self.socket.as_ref().filter(|_| !self.descriptors.are_first());
+        socket.map(AsFd::as_fd).into_iter().chain(self.descriptors.fds())
+    }
+
+    /// Every descriptor that belongs to the socket.
+    pub fn owned(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let children = self.descriptors.children().filter_map(BackgroundWrite::owned);
+        self.socket.as_ref().map(AsFd::as_fd).into_iter().chain(children)
+    }
+
+    /// The children that take messages with descriptors. They are no part of the tree.
+    pub fn pids(&self) -> impl Iterator<Item = Pid> + '_ {
+        self.descriptors.children().filter_map(BackgroundWrite::pid)
+    }
+
+    /// When there is work without any event.
+    pub fn due(&self) -> Option<Time> {
+        let children = self.descriptors.children().filter_map(BackgroundWrite::due);
+        children.chain(self.descriptors.again).min()
     }
 
     /// Closes the socket and removes its name.
@@ -62,8 +84,7 @@ impl AppNotify {
         self.socket.is_some()
     }
 
-    /// Receives what was sent since the last time. What the machine has to know comes back, and the datagrams: a
-    /// sender that waits for an answer (`BARRIER=1`) gets it when they are dropped.
+    /// Receives what was sent since the last time. What the machine has to know comes back.
     // Never inlined, because of the room that a message needs on the stack.
     #[inline(never)]
     pub fn receive(
@@ -72,10 +93,11 @@ impl AppNotify {
         app: Option<Pid>,
         manager: &mut ServiceManager,
         now: Time,
-    ) -> (Vec<Notice>, Vec<Datagram>) {
+    ) -> Vec<Notice> {
         let mut datagrams = Vec::new();
-        if let Some(socket) = &mut self.socket {
-            socket.receive(&mut datagrams);
+        self.descriptors.update(now);
+        if let Some(socket) = self.socket.as_mut().filter(|_| !self.descriptors.are_first()) {
+            self.descriptors.first = socket.receive(&mut datagrams);
         }
         let mut notices = Vec::new();
         for datagram in &datagrams {
@@ -93,10 +115,17 @@ impl AppNotify {
                 continue;
             };
             for message in messages {
-                notices.extend(self.take(message, app, manager, now));
+                notices.extend(self.hear(message, app, manager, now));
             }
         }
-        (notices, datagrams)
+        notices
+    }
+
+    /// Has the descriptors of the last message taken away, for which its sender may wait (`BARRIER=1`).
+    pub fn take(&mut self, now: Time) {
+        if let Some(socket) = &self.socket {
+            self.descriptors.take(socket, now);
+        }
     }
 
     /// Warns once, so that another process cannot fill the log.
@@ -106,7 +135,7 @@ impl AppNotify {
         journal::incident(&Incident::Unheard { pid, uid, why: why.to_owned(), again });
     }
 
-    fn take(
+    fn hear(
         &mut self,
         message: notify::Notice,
         app: Option<Pid>,
@@ -155,5 +184,80 @@ impl AppNotify {
             }
             notify::Notice::Barrier => None,
         }
+    }
+}
+
+/// A child takes a message that has descriptors out of the socket. PID 1 never holds such a descriptor, because any
+/// process may send one, and close(2) can wait for ever: for the server of a file system that does not answer, or for
+/// the peer of a socket that lingers.
+#[derive(Debug, Default)]
+struct Descriptors {
+    /// The first message in the socket has descriptors. It was heard, and no other one can be read.
+    first: bool,
+    /// The child that takes it.
+    taking: BackgroundWrite,
+    /// No child could be started, or it was killed before it had taken the message: when to try again.
+    again: Option<Time>,
+    /// Children that have taken their message and not ended yet.
+    closing: Vec<BackgroundWrite>,
+    /// The warning that too many children hang has been logged.
+    complained: bool,
+}
+
+/// So many children may hang; then messages with descriptors stay in the socket, and all that come after them.
+const HANGING: usize = 8;
+/// The pause before another child is started.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Descriptors {
+    /// Whether a message that has descriptors is the first one in the socket.
+    fn are_first(&self) -> bool {
+        self.first
+    }
+
+    fn take(&mut self, socket: &Socket, now: Time) {
+        if !self.first || self.taking.is_busy() || self.again.is_some_and(|again| now < again) {
+            return;
+        }
+        if self.closing.len() >= HANGING {
+            // Those that wait for the peer of a socket can be killed.
+            self.closing.iter().for_each(BackgroundWrite::kill);
+            if !std::mem::replace(&mut self.complained, true) {
+                journal::warn(format!(
+                    "unable to close the descriptors of {HANGING} messages on the notify socket: close(2) does not \
+                     return; messages are read again when it does"
+                ));
+            }
+            return;
+        }
+        let child = Child {
+            name: c"graceinit-fds",
+            trusted: false,
+            files: socket::DESCRIPTORS as u64 + 16,
+        };
+        let fd = socket.as_fd();
+        let started = self.taking.start_as(child, Some(fd), &|pipe| {
+            socket::take(fd, &|| fd::say(pipe));
+            Ok(())
+        });
+        self.again = started.err().map(|_| now.after(PAUSE));
+    }
+
+    fn update(&mut self, now: Time) {
+        self.closing.retain_mut(|child| child.outcome(now).is_none());
+        if self.taking.has_said() {
+            self.first = false;
+            self.closing.push(std::mem::take(&mut self.taking));
+        } else if self.taking.outcome(now).is_some() {
+            self.again = Some(now.after(PAUSE));
+        }
+    }
+
+    fn children(&self) -> impl Iterator<Item = &BackgroundWrite> {
+        self.closing.iter().chain([&self.taking])
+    }
+
+    fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.children().filter_map(BackgroundWrite::fd)
     }
 }

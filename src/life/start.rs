@@ -66,6 +66,7 @@ fn prepare(
     if let Some(signal) = config.parent_signal {
         ask_for_parent_death(signal, inherited.parent)?;
     }
+    super::panic::prepare(&config);
     let program = Program::new(&config.command).map_err(|word| {
         format!("unable to use the word '{}': it holds a NUL byte", word.to_string_lossy())
     })?;
@@ -88,6 +89,9 @@ fn prepare(
         surroundings.jitter = u64::from_ne_bytes(process::random());
     }
     plan_names::set_conditions(config.ready.iter().map(|ready| ready.text.clone()).collect());
+    if !config.drained.is_empty() {
+        plan_names::set_words(config.drained.iter().map(|word| word.text.clone()).collect());
+    }
     waiting::set(&awaited(&config), config.drain.is_some());
     let observer = Observer::new(listeners(&config)?, None);
     let ready_file = ReadyFile::open(&config)?;

@@ -20,6 +20,8 @@ pub enum HookPhase {
     PostStop,
     /// No hooks: the probes of `--ready`, one for each condition, side by side, until it holds.
     Ready,
+    /// No hooks: the looks of `--drained`, one for each condition, side by side, during the drain.
+    Drained,
 }
 
 impl HookPhase {
@@ -43,7 +45,13 @@ impl HookPhase {
             HookPhase::OnStop => "on-stop",
             HookPhase::PostStop => "post-stop",
             HookPhase::Ready => "ready",
+            HookPhase::Drained => "drained",
         }
+    }
+
+    /// Its attempts check conditions, again and again: they are no hooks.
+    pub fn checks(self) -> bool {
+        matches!(self, HookPhase::Ready | HookPhase::Drained)
     }
 }
 

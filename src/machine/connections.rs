@@ -15,11 +15,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+mod hint;
 mod holders;
 mod memory;
 mod sample;
 mod verdict;
 
+use hint::Hint;
+pub use hint::SHORT;
 pub use holders::{Holder, Remedy};
 use memory::Memory;
 pub use sample::{Plan, Sample, Visibility};
@@ -164,6 +167,8 @@ pub struct Summary {
     pub uncertain: u32,
     /// The drain may end now.
     pub over: bool,
+    /// How much sooner `--drain-idle 1s` would have ended it, if what was seen supports that; else zero.
+    pub sooner: Duration,
     /// When the next sample is worth making.
     pub next: Duration,
 }
@@ -189,6 +194,7 @@ pub struct Table {
     /// Those of the connections that have gone that held the drain longest.
     gone: Vec<Holder>,
     samples: u64,
+    hint: Hint,
     present: Present,
 }
 
@@ -235,6 +241,7 @@ impl Table {
             added: Vec::new(),
             gone: Vec::new(),
             samples: 0,
+            hint: Hint::default(),
             present: Present::default(),
         }
     }
@@ -266,6 +273,7 @@ impl Table {
                 if self.known.len() + self.added.len() < self.most {
                     self.added.push(memory);
                 } else {
+                    self.hint.blind();
                     self.present.tally.count(&memory, self.samples > 0);
                 }
             }
@@ -310,16 +318,23 @@ impl Table {
         let tally = &present.tally;
         let queued = tally.waiting.max(present.backlog);
         let queued = queued.saturating_add(tally.handshakes).saturating_add(present.datagrams);
+        let free = queued == 0 && tally.debts == 0 && !present.incomplete;
         let over = present.is_over(queued);
         let next = present.next(queued);
-        Summary { queued, over, next, ..tally.summary }
+        self.hint.sample(&mut self.known, &present.moment, free);
+        let sooner = match over {
+            true => self.hint.sooner(&self.known, &self.rules, &present.moment),
+            false => Duration::ZERO,
+        };
+        Summary { queued, over, next, sooner, ..tally.summary }
     }
 
     /// Forgets what has gone, and takes in what is new.
     fn remember(&mut self) {
-        let Table { known, added, gone, .. } = self;
+        let Table { known, added, gone, hint, .. } = self;
         known.retain(|memory| {
             if !memory.seen {
+                hint.gone(memory);
                 holders::keep(gone, holders::Holder::gone(memory));
             }
             memory.seen
@@ -335,6 +350,15 @@ impl Table {
     pub fn holders(&self) -> Vec<Holder> {
         let mut found = self.gone.clone();
         for memory in &self.known {
+            holders::keep(&mut found, Holder::present(memory, &self.present.moment));
+        }
+        found
+    }
+
+    /// The connections that hold the drain at present, three at most, the one that has held it longest first.
+    pub fn holding(&self) -> Vec<Holder> {
+        let mut found = Vec::new();
+        for memory in self.known.iter().filter(|memory| memory.holds()) {
             holders::keep(&mut found, Holder::present(memory, &self.present.moment));
         }
         found
@@ -382,7 +406,7 @@ impl Tally {
         self.debts += u32::from(debt);
         self.streaming += u32::from(holds && !debt && memory.streams);
         if holds {
-            self.settled = self.settled.max(memory.settles);
+            self.settled = self.settled.max(Duration::from_millis(memory.settles.into()));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::connections::{Moment, Sample};
 use super::fact::{DrainEnd, Fact};
-use super::phase::{Draining, Phase, Serving};
+use super::phase::{Draining, Phase, Serving, Word};
 use super::{Action, Machine, budget};
 use crate::types::Time;
 
@@ -19,8 +19,15 @@ impl Machine {
     /// Begins the drain, after the last pre-stop hook.
     pub(super) fn enter_drain(&mut self, now: Time, serving: Serving, out: &mut Vec<Action>) {
         let Some(plan) = self.plan.drain else { return self.enter_on_stop(now, out) };
-        let draining =
-            Draining { serving, begun: now, told: now, last_sample: None, next_sample: now };
+        let draining = Draining {
+            serving,
+            begun: now,
+            told: now,
+            last_sample: None,
+            next_sample: now,
+            quiet_since: None,
+            words: (0..plan.words).map(Word::new).collect(),
+        };
         self.enter(Phase::Drain(draining), out);
         out.push(Action::Record(Fact::DrainBegun { delay: plan.delay }));
         self.drain_tick(now, out);
@@ -71,9 +78,13 @@ impl Machine {
     /// When `drain_tick` has to be called next.
     pub(super) fn drain_wakeup(&self, draining: &Draining) -> Option<Time> {
         let samples = self.plan.drain.is_some_and(|plan| plan.looks);
-        let next =
-            if samples { Some(draining.next_sample) } else { self.delay_end(draining.serving) };
-        next.into_iter().chain(self.last_drain_moment()).min()
+        let next = match (samples, draining.quiet_since) {
+            (true, _) => Some(draining.next_sample),
+            (false, None) => self.delay_end(draining.serving),
+            (false, Some(_)) => Some(draining.told.after(TOLD)),
+        };
+        let words = draining.words_wakeup();
+        next.into_iter().chain(words).chain(self.last_drain_moment()).min()
     }
 
     pub(super) fn drain_tick(&mut self, now: Time, out: &mut Vec<Action>) {
@@ -93,8 +104,25 @@ impl Machine {
                 }
                 out.push(Action::TakeSample);
             }
+            self.ask_app(now, out);
         } else if self.delay_end(serving).is_none_or(|end| end <= now) {
+            if self.quiet_but_for_words(now, out) {
+                return self.tell_still_draining(now, out);
+            }
             self.leave_drain(now, DrainEnd::Delay, out);
+        }
+    }
+
+    /// Every five seconds a fact tells that the drain lasts.
+    fn tell_still_draining(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Phase::Drain(draining) = &mut self.phase else { return };
+        if draining.told.after(TOLD) <= now {
+            draining.told = now;
+            out.push(Action::Record(Fact::StillDraining {
+                sample: draining.last_sample,
+                missing: draining.missing_words(),
+                after: now.since(draining.begun),
+            }));
         }
     }
 
@@ -102,24 +130,23 @@ impl Machine {
     pub(super) fn sampled(&mut self, now: Time, sample: Sample, out: &mut Vec<Action>) {
         let Phase::Drain(draining) = &mut self.phase else { return };
         draining.last_sample = Some(sample);
-        let Draining { serving, begun, told, .. } = *draining;
+        let serving = draining.serving;
         out.push(Action::Record(Fact::Sampled { sample }));
         let delay_end = self.delay_end(serving).unwrap_or(now);
-        if sample.over && delay_end <= now {
-            return self.leave_drain(now, DrainEnd::Quiet, out);
-        }
-        let tells = told.after(TOLD) <= now;
-        if tells {
-            out.push(Action::Record(Fact::StillDraining { sample, after: now.since(begun) }));
+        let quiet = sample.over && delay_end <= now;
+        if quiet && !self.quiet_but_for_words(now, out) {
+            let why = if sample.holding > 0 { DrainEnd::Moment } else { DrainEnd::Quiet };
+            return self.leave_drain(now, why, out);
         }
         // A sample that takes long is taken rarely: a tenth of the time at most.
         let pause = sample.next.max(SHORTEST_PAUSE).max(sample.cost.saturating_mul(10));
         if let Phase::Drain(draining) = &mut self.phase {
             draining.next_sample = now.after(pause);
-            if tells {
-                draining.told = now;
+            if !quiet {
+                draining.quiet_since = None;
             }
         }
+        self.tell_still_draining(now, out);
     }
 
     /// Readiness probes were answered "not ready", `acks` of them since readiness fell.
@@ -149,20 +176,23 @@ impl Machine {
         }
     }
 
-    fn sample_now(&mut self, now: Time, out: &mut Vec<Action>) {
+    pub(super) fn sample_now(&mut self, now: Time, out: &mut Vec<Action>) {
         if let Phase::Drain(draining) = &mut self.phase {
             draining.next_sample = now;
         }
         self.drain_tick(now, out);
     }
 
-    fn leave_drain(&mut self, now: Time, why: DrainEnd, out: &mut Vec<Action>) {
+    pub(super) fn leave_drain(&mut self, now: Time, why: DrainEnd, out: &mut Vec<Action>) {
         let Phase::Drain(draining) = &self.phase else { return };
         let (after, last) = (now.since(draining.begun), draining.last_sample);
-        out.push(Action::Record(Fact::DrainEnded { why, after, last }));
-        if last.is_some() && matches!(why, DrainEnd::Budget | DrainEnd::Max) {
-            out.push(Action::TellHolders);
+        let missing = draining.missing_words();
+        out.push(Action::Record(Fact::DrainEnded { why, after, last, missing }));
+        let told = last.is_some() || missing != 0;
+        if told && matches!(why, DrainEnd::Moment | DrainEnd::Budget | DrainEnd::Max) {
+            out.push(Action::TellHolders { missing });
         }
+        self.kill_checks(out);
         self.enter_on_stop(now, out);
     }
 }

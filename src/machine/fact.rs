@@ -68,6 +68,8 @@ impl Reason {
 pub enum DrainEnd {
     /// Nothing was in flight.
     Quiet,
+    /// The time was nearly over, and nothing was owed, unread or unacknowledged.
+    Moment,
     /// There are no ports to sample, and `--drain-delay` was over.
     Delay,
     /// The rest of the budget is kept for the on-stop hooks and the app.
@@ -107,12 +109,13 @@ pub enum Fact {
     Sampled { sample: Sample },
     /// Enough readiness probes were answered "not ready", which ends `--drain-delay`.
     Acknowledged { acks: u32, after: Duration },
-    /// The drain ended; `last`: the last sample.
-    DrainEnded { why: DrainEnd, after: Duration, last: Option<Sample> },
+    /// The drain ended; `last`: the last sample. `missing`: the conditions of `--drained` that alone kept it from
+    /// ending, a bit for each.
+    DrainEnded { why: DrainEnd, after: Duration, last: Option<Sample>, missing: u64 },
     /// One of the connections that held a drain longest that was broken off.
     HeldDrain(Box<Holder>),
-    /// The drain lasts.
-    StillDraining { sample: Sample, after: Duration },
+    /// The drain lasts. `missing`: as above.
+    StillDraining { sample: Option<Sample>, missing: u64, after: Duration },
     /// A stop was requested. `grace`: the length of the budget, if it has an end.
     StopRequested { signal: Signal, sender: Option<i32>, grace: Option<Duration> },
     /// Another stop request. `kill`: it ends the budget. `sent`: what the app is sent for it as well.

@@ -10,15 +10,15 @@ use crate::types::{Status, Time};
 
 pub use super::attempt::{HookId, HookPhase, Outcome};
 
-/// Records the end of an attempt. Failed readiness probes are not recorded: an app that is still starting
-/// fails many.
+/// Records the end of an attempt. Checks that fail are not recorded: an app that is still starting or still
+/// has work fails many.
 pub(super) fn record_end(
     id: HookId,
     outcome: Outcome,
     status: Option<Status>,
     out: &mut Vec<Action>,
 ) {
-    if id.phase != HookPhase::Ready {
+    if !id.phase.checks() {
         out.push(Action::Record(Fact::HookEnded { id, outcome, status }));
     }
 }
@@ -108,7 +108,7 @@ impl Machine {
             HookPhase::OnStop => self.enter_stopping(now, out),
             HookPhase::PostStop => self.exit_if_done(out),
             // They run side by side, without a queue.
-            HookPhase::PreStop | HookPhase::Ready => {}
+            HookPhase::PreStop | HookPhase::Ready | HookPhase::Drained => {}
         }
     }
 
@@ -122,7 +122,7 @@ impl Machine {
             HookPhase::OnReady | HookPhase::OnReload => self.live_hooks_done(now, true, out),
             HookPhase::OnStop => self.enter_stopping(now, out),
             // `on_failure` does not apply: a stop goes on whatever fails.
-            HookPhase::PreStop | HookPhase::PostStop | HookPhase::Ready => {}
+            HookPhase::PreStop | HookPhase::PostStop | HookPhase::Ready | HookPhase::Drained => {}
         }
     }
 
@@ -141,9 +141,11 @@ impl Machine {
         out.push(Action::Record(Fact::HookStarted { id, limit: kill_at.since(now) }));
         let budget_end = match id.phase {
             // No budget runs: the timeout is all the time that the hook has.
-            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload | HookPhase::Ready => {
-                Some(kill_at)
-            }
+            HookPhase::PreStart
+            | HookPhase::OnReady
+            | HookPhase::OnReload
+            | HookPhase::Ready
+            | HookPhase::Drained => Some(kill_at),
             HookPhase::PreStop | HookPhase::OnStop | HookPhase::PostStop => budget_end,
         };
         out.push(Action::StartHook { id, kill_at, budget_end });
@@ -195,8 +197,15 @@ impl Machine {
 
     /// Draws the consequence for the phase, if the attempt is still part of it.
     fn attempt_ended(&mut self, now: Time, id: HookId, outcome: Outcome, out: &mut Vec<Action>) {
-        if id.phase == HookPhase::Ready {
-            return self.probe_ended(now, id, outcome, out);
+        match id.phase {
+            HookPhase::Ready => return self.probe_ended(now, id, outcome, out),
+            HookPhase::Drained => return self.look_ended(now, id, outcome, out),
+            HookPhase::PreStart
+            | HookPhase::OnReady
+            | HookPhase::OnReload
+            | HookPhase::PreStop
+            | HookPhase::OnStop
+            | HookPhase::PostStop => {}
         }
         let Some(limits) = self.limits(id).copied() else { return };
         let backoff = budget::backoff(&limits, id.attempt);

@@ -8,6 +8,7 @@ pub mod budget;
 pub mod connections;
 mod deadline;
 mod drain;
+mod drained;
 pub mod fact;
 pub mod hooks;
 pub mod phase;
@@ -147,8 +148,8 @@ pub enum Action {
     SeekListeners,
     /// Take a sample of the connections of these ports.
     TakeSample,
-    /// Tell which connections held the drain longest.
-    TellHolders,
+    /// Tell which connections held the drain longest, and which conditions of `--drained` did, a bit for each.
+    TellHolders { missing: u64 },
     /// Start the child that records which processes are still there, before they are killed.
     RecordSurvivors,
     /// Report the recorded processes, before SIGKILL ends them.
@@ -269,7 +270,7 @@ impl Machine {
 
     /// The attempts of hooks that the present phase waits for.
     pub fn running_hooks(&self) -> impl Iterator<Item = HookId> + '_ {
-        let hook = |run: &&Run| !run.killed && run.id.phase != HookPhase::Ready;
+        let hook = |run: &&Run| !run.killed && !run.id.phase.checks();
         self.runs.iter().filter(hook).map(|run| run.id)
     }
 

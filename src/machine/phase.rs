@@ -249,6 +249,33 @@ pub struct Draining {
     pub last_sample: Option<Sample>,
     /// When the next sample is taken.
     pub next_sample: Time,
+    /// Since when nothing but the app's own word keeps the drain from ending; `None`: something does, or there
+    /// is no `--drained`.
+    pub quiet_since: Option<Time>,
+    /// The conditions of `--drained`.
+    pub words: Vec<Word>,
+}
+
+/// A condition of `--drained`: a child process asks for it, again and again.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Word {
+    /// Its index in the plan.
+    pub index: usize,
+    /// The look that runs or comes next, from 1.
+    pub attempt: u32,
+    /// When the last look began; `None`: there was none.
+    pub begun: Option<Time>,
+    /// A look runs.
+    pub runs: bool,
+    /// When the last look that has ended began, if it has found that the condition holds.
+    pub held: Option<Time>,
+}
+
+impl Word {
+    /// Its present look. It runs as a hook does.
+    pub fn id(&self) -> HookId {
+        HookId { phase: HookPhase::Drained, round: 0, index: self.index, attempt: self.attempt }
+    }
 }
 
 /// Hooks that run in order beside a running app.

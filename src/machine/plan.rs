@@ -127,6 +127,8 @@ pub struct PerPhase<T> {
     pub post_stop: T,
     /// The probes of `--ready`.
     pub ready: T,
+    /// The looks of `--drained`.
+    pub drained: T,
 }
 
 impl<T> PerPhase<T> {
@@ -140,6 +142,7 @@ impl<T> PerPhase<T> {
             on_stop: make(HookPhase::OnStop),
             post_stop: make(HookPhase::PostStop),
             ready: make(HookPhase::Ready),
+            drained: make(HookPhase::Drained),
         }
     }
 
@@ -153,6 +156,7 @@ impl<T> PerPhase<T> {
             HookPhase::OnStop => &self.on_stop,
             HookPhase::PostStop => &self.post_stop,
             HookPhase::Ready => &self.ready,
+            HookPhase::Drained => &self.drained,
         }
     }
 }

@@ -266,10 +266,10 @@ impl Machine {
         self.run_queue(now, out);
     }
 
-    /// Kills the probes that still run: their result has no use any more.
-    pub(super) fn kill_probes(&mut self, out: &mut Vec<Action>) {
+    /// Kills the checks that still run: their result has no use any more.
+    pub(super) fn kill_checks(&mut self, out: &mut Vec<Action>) {
         for run in &mut self.runs {
-            if run.id.phase == HookPhase::Ready && !run.killed {
+            if run.id.phase.checks() && !run.killed {
                 run.killed = true;
                 out.push(Action::KillHook(run.id));
             }
@@ -321,7 +321,7 @@ impl Machine {
         let no_hooks = hooks.is_none();
         out.push(Action::SetReady(false));
         out.push(Action::Record(Fact::StopsItself));
-        self.kill_probes(out);
+        self.kill_checks(out);
         // Reload signals that waited for readiness go on: the app will not become ready any more.
         if no_hooks {
             self.next_reload(now, out);

@@ -88,7 +88,7 @@ impl Machine {
     /// still run are asked to end: one that registers the app somewhere must not finish after the pre-stop
     /// hook that removes it there.
     fn end_early_hooks(&mut self, out: &mut Vec<Action>) {
-        self.kill_probes(out);
+        self.kill_checks(out);
         let signal = self.plan.leftover_signal();
         let running = self.runs.iter().filter(|run| !run.killed);
         let stop_hooks = running.map(|run| Action::StopHook { id: run.id, signal });

@@ -173,6 +173,7 @@ impl Observer {
             name: c"graceinit-obs",
             user: self.user,
             trusted: false,
+            log: false,
             keep: &keep,
             // Besides these and stdio: one for a connection that is accepted before another is closed, and two to
             // read /proc.

@@ -4,6 +4,7 @@ use super::accept;
 use super::copy::AccountCopy;
 use super::http::{Answer, text};
 use super::snapshot::Snapshot;
+use crate::account::document::Drain;
 use crate::account::metrics::{self, Form};
 use crate::account::page::{self, Edition};
 use crate::account::waiting;
@@ -68,7 +69,11 @@ fn ready(view: &mut View<'_>) -> Answer {
     match now.ready {
         true => text(200, "ready\n"),
         false => {
-            let answer = text(503, format!("not ready: {}{}\n", now.phase, missing(view)));
+            let stopping = now.stopping;
+            let drain = view.copy.account(view.now).drain.as_ref().filter(|_| stopping);
+            let holds = drain.map(Drain::holds).unwrap_or_default();
+            let holds: String = holds.iter().map(|line| format!("draining: {line}\n")).collect();
+            let answer = text(503, format!("not ready: {}{}\n{holds}", now.phase, missing(view)));
             Answer { counts: now.stopping, ..answer }
         }
     }

@@ -97,6 +97,11 @@ impl Sampler {
         self.table.holders()
     }
 
+    /// The connections that hold the drain at present.
+    pub fn holding(&self) -> Vec<Holder> {
+        self.table.holding()
+    }
+
     /// What has become known since the last call that users should know. Each warning comes once.
     pub fn take_warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.source.warnings)

@@ -4,6 +4,8 @@
 //! The timer sends SIGALRM, which is unblocked when the timer is first armed. If an alarm comes before the timer is
 //! due, a process has sent it: the handler counts it, and the loop treats it like any other signal.
 
+pub mod rescue;
+
 use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -21,7 +23,15 @@ const DYING: Duration = Duration::from_millis(200);
 /// How long it waits for the last report to be written.
 const WRITING: Duration = Duration::from_millis(100);
 
+/// A round of the loop that takes longer than this hangs, if a stop request waits.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// When the dead man's end is due: after the end of the budget.
 static DUE: AtomicU64 = AtomicU64::new(u64::MAX);
+/// When the present round of the loop takes too long.
+static ROUND_DUE: AtomicU64 = AtomicU64::new(u64::MAX);
+/// How often a hanging round was found since it began.
+static HANGS: AtomicU32 = AtomicU32::new(0);
 static CHANCES: AtomicU32 = AtomicU32::new(0);
 static ALARMS: AtomicU32 = AtomicU32::new(0);
 static APP: AtomicI32 = AtomicI32::new(0);
@@ -57,8 +67,26 @@ impl DeadMan {
     /// Arms the timer for a while after `budget_end`. An earlier setting is replaced.
     pub fn arm(&mut self, budget_end: Time) {
         CHANCES.store(0, SeqCst);
-        set(budget_end.after(CHANCE));
+        DUE.store(budget_end.after(CHANCE).0, SeqCst);
+        program();
         signals::unblock_alarm();
+    }
+
+    /// A round of the loop begins. If it hangs before the app was asked to stop, and a stop is requested, the handler
+    /// ends the life in order (`rescue`). If the app was asked, the budget is the limit.
+    pub fn round_begins(&self, now: Time) {
+        HANGS.store(0, SeqCst);
+        ROUND_DUE.store(now.after(PATIENCE).0, SeqCst);
+        program();
+        signals::unblock_alarm();
+    }
+}
+
+/// The round of the loop is over: nothing may wake it from its wait.
+pub fn round_ends() {
+    if ROUND_DUE.load(SeqCst) != u64::MAX {
+        ROUND_DUE.store(u64::MAX, SeqCst);
+        program();
     }
 }
 
@@ -75,6 +103,7 @@ pub fn app_started(group: Pid) {
 /// Tells the handler that the app was reaped, because its pid may be used again. `code` is what graceinit would exit
 /// with.
 pub fn app_reaped(code: u8) {
+    rescue::set_main(None);
     APP.store(0, SeqCst);
     CODE.store(i32::from(code), SeqCst);
 }
@@ -84,14 +113,19 @@ pub fn take_alarms() -> u32 {
     ALARMS.swap(0, SeqCst)
 }
 
-fn set(due: Time) {
+/// Sets the timer to what is due first.
+fn program() {
+    let due = Time(DUE.load(SeqCst).min(ROUND_DUE.load(SeqCst)));
     let timer = TIMER.load(SeqCst) as libc::timer_t;
-    DUE.store(due.0, SeqCst);
     let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let at = libc::timespec {
-        // The kernel cannot count further; such a time is never reached.
-        tv_sec: i64::try_from(due.0 / 1_000_000_000).unwrap_or(i64::MAX),
-        tv_nsec: (due.0 % 1_000_000_000) as i64,
+    let at = match due.0 {
+        // Zero disarms the timer (timer_settime(2)).
+        u64::MAX => zero,
+        // The kernel cannot count further than i64::MAX; such a time is never reached.
+        due => libc::timespec {
+            tv_sec: i64::try_from(due / 1_000_000_000).unwrap_or(i64::MAX),
+            tv_nsec: (due % 1_000_000_000) as i64,
+        },
     };
     let spec = libc::itimerspec { it_interval: zero, it_value: at };
     // SAFETY: the timer was made by timer_create and is never deleted; the pointer is to a live value.
@@ -123,16 +157,31 @@ extern "C" fn on_alarm(_: i32) {
 
 fn alarm() {
     let now = clock::now();
-    if now.0 < DUE.load(SeqCst) {
-        ALARMS.fetch_add(1, SeqCst);
-    } else if CHANCES.fetch_add(1, SeqCst) == 0 {
-        set(now.after(CHANCE));
+    if now.0 >= DUE.load(SeqCst) {
+        if CHANCES.fetch_add(1, SeqCst) > 0 {
+            end_everything(now);
+        }
+        DUE.store(now.after(CHANCE).0, SeqCst);
+    } else if now.0 >= ROUND_DUE.load(SeqCst) {
+        // Two chances, as above. While no stop is requested, a round may take any time.
+        let hangs = rescue::is_wanted().then(|| HANGS.fetch_add(1, SeqCst));
+        if hangs.is_some_and(|before| before > 0) {
+            rescue::end();
+        }
+        ROUND_DUE.store(now.after(CHANCE).0, SeqCst);
     } else {
-        end_everything(now);
+        ALARMS.fetch_add(1, SeqCst);
+        return;
     }
+    program();
 }
 
-fn end_everything(now: Time) -> ! {
+/// The code that graceinit would exit with now.
+pub(super) fn code() -> u8 {
+    CODE.load(SeqCst) as u8
+}
+
+pub(super) fn end_everything(now: Time) -> ! {
     let give_up = now.after(DYING);
     let mut rounds = 0;
     // First, because it needs no search of /proc: most processes are in the app's group.

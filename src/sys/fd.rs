@@ -113,6 +113,12 @@ pub fn read(fd: BorrowedFd<'_>, into: &mut [u8]) -> Read {
     }
 }
 
+/// Writes one byte to a pipe of [`pipe`], for a reader that waits for it.
+pub fn say(pipe: BorrowedFd<'_>) {
+    // The pipe is empty, so there is room.
+    let _ = nix::unistd::write(pipe, &[0]);
+}
+
 /// Closes every descriptor from 3 on except `keep`. They are the app's now: if graceinit kept the end of a pipe open,
 /// its reader would never see the end.
 pub fn close_inherited(keep: &[BorrowedFd<'_>]) {

@@ -27,6 +27,8 @@ pub struct Given<'a> {
     /// The helper keeps the user, the rights and the working directory of graceinit. Only for a helper that parses no
     /// input of other processes.
     pub trusted: bool,
+    /// It keeps stderr.
+    pub log: bool,
     /// The descriptors that it keeps.
     pub keep: &'a [BorrowedFd<'a>],
     /// The number of descriptors that it may have open.
@@ -60,6 +62,11 @@ impl Helper {
         }
         signals::set_mask(own);
         pid.map(Helper)
+    }
+
+    /// A helper that was started before and is not reaped yet.
+    pub(super) fn of(pid: Pid) -> Helper {
+        Helper(pid)
     }
 
     /// Its pid.
@@ -110,7 +117,7 @@ fn settle(given: &Given<'_>, parent: Pid) -> io::Result<()> {
     unsafe { libc::setsid() };
     // A reader of the log must see its end when graceinit exits.
     let nothing = fd::empty_input()?;
-    for number in 0..3 {
+    for number in 0..if given.log { 2 } else { 3 } {
         // SAFETY: plain numbers.
         if unsafe { libc::dup2(nothing.as_raw_fd(), number) } < 0 {
             return Err(io::Error::last_os_error());
@@ -338,7 +345,7 @@ pub(crate) mod tests {
     }
 
     fn given<'a>(keep: &'a [BorrowedFd<'a>]) -> Given<'a> {
-        Given { name: c"graceinit-test", user: None, trusted: false, keep, files: 64 }
+        Given { name: c"graceinit-test", user: None, trusted: false, log: false, keep, files: 64 }
     }
 
     #[test]

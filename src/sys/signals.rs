@@ -169,6 +169,22 @@ fn is_by_process(code: i32) -> bool {
     [libc::SI_USER, libc::SI_QUEUE, libc::SI_TKILL].contains(&code)
 }
 
+/// The signals that are pending. Async-signal-safe.
+pub(super) fn pending() -> Mask {
+    let mut set = 0u64;
+    // SAFETY: the pointer is to a live set of 8 bytes, which is the size that is passed on.
+    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set, MASK_BYTES) };
+    Mask(set)
+}
+
+/// Waits for SIGCHLD until `until`, and takes it. Async-signal-safe.
+pub(super) fn wait_for_child(until: Time, now: Time) {
+    let (set, limit) = (1u64 << (Signal::CHLD.number() - 1), poll::left(until, now));
+    let (call, none) = (libc::SYS_rt_sigtimedwait, ptr::null_mut::<libc::siginfo_t>());
+    // SAFETY: live values of the sizes that the kernel expects; no information is asked for.
+    unsafe { libc::syscall(call, &raw const set, none, &raw const limit, MASK_BYTES) };
+}
+
 /// Sends a signal to a process.
 ///
 /// # Errors

@@ -1,7 +1,16 @@
 //! Writing to stderr without waiting for its reader. With a full pipe, a stopped terminal or a closed descriptor the
-//! line is lost, and the loop goes on. O_NONBLOCK cannot be used: it belongs to the open file, which the app shares.
+//! line is lost, and the loop goes on. O_NONBLOCK cannot be set on the descriptor itself: it belongs to the open file,
+//! which the app shares. Which way is taken is found out with the first line, from the kind of the file.
 
+use std::ffi::CStr;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use super::helper::{Given, Helper};
+use super::{clock, fd, mounts, process, tty};
+use crate::types::Pid;
 
 /// The length of the longest write that a pipe keeps in one piece (PIPE_BUF of pipe(7)).
 pub const LONGEST: usize = 4096;
@@ -9,43 +18,231 @@ pub const LONGEST: usize = 4096;
 /// The descriptor.
 pub const NUMBER: i32 = 2;
 
+/// How lines are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+enum Way {
+    /// With RWF_NOWAIT. Tried first; terminals and many file systems do not know the flag, nor do pipes before Linux
+    /// 5.8, and old seccomp profiles refuse the call.
+    NoWait,
+    /// With write(2): a file of a local file system, or /dev/null.
+    Plain,
+    /// With send(2) and MSG_DONTWAIT.
+    Socket,
+    /// Through an open file of graceinit's own, with O_NONBLOCK.
+    Own,
+    /// Through a helper, which may wait.
+    Helper,
+}
+
+/// The present way, as a number.
+static WAY: AtomicU8 = AtomicU8::new(Way::NoWait as u8);
+/// The open file, or the pipe to the helper.
+static FD: AtomicI32 = AtomicI32::new(-1);
+/// The process that has opened it. In a child the number may stand for another descriptor.
+static OWNER: AtomicI32 = AtomicI32::new(0);
+/// The helper; 0: none.
+static HELPER: AtomicI32 = AtomicI32::new(0);
+/// When the helper was started.
+static STARTED: AtomicU64 = AtomicU64::new(0);
+/// Only the beginning of the last line was written.
+static TORN: AtomicBool = AtomicBool::new(false);
+
+/// The shortest time between two starts of the helper, which is killed with all other processes at the end of a stop.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long [`finish`] waits for the helper.
+const LEAVING: Duration = Duration::from_millis(250);
+
 /// Writes `line` if that is possible without waiting. Whether all of it was written.
 pub fn write(line: &[u8]) -> bool {
     let line = &line[..line.len().min(LONGEST)];
-    let part = libc::iovec { iov_base: line.as_ptr() as *mut libc::c_void, iov_len: line.len() };
-    // The position -1 is the current one. With RWF_NOWAIT the call fails with EAGAIN instead of waiting.
-    // SAFETY: the vector points to `line`, which is live and only read.
-    let written = unsafe { libc::pwritev2(NUMBER, &raw const part, 1, -1, libc::RWF_NOWAIT) };
-    if written >= 0 {
-        return written as usize == line.len();
+    // The next line must not continue one that was cut off.
+    if TORN.load(SeqCst) && !write_once(b"\n") {
+        return false;
     }
-    match io::Error::last_os_error().raw_os_error() {
-        Some(libc::EAGAIN) => is_regular_file() && write_plainly(line),
-        // Terminals do not know the flag, nor do pipes before Linux 5.8. Old seccomp profiles refuse the call.
-        Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EPERM | libc::ESPIPE) => {
-            has_room() && write_plainly(line)
-        }
+    write_once(line)
+}
+
+fn write_once(line: &[u8]) -> bool {
+    let way = way();
+    let mut written = write_by(way, line);
+    if way == Way::NoWait && written.as_ref().is_err_and(must_find_another) {
+        let Some(way) = find() else { return false };
+        WAY.store(way as u8, SeqCst);
+        written = write_by(way, line);
+    }
+    if way == Way::Helper && written.as_ref().is_err_and(|errno| *errno == libc::EPIPE) {
+        // It was killed.
+        written = match start_helper() {
+            true => write_by(Way::Helper, line),
+            false => Err(libc::EAGAIN),
+        };
+    }
+    if let Ok(count) = written {
+        TORN.store(count < line.len() && (count > 0 || TORN.load(SeqCst)), SeqCst);
+    }
+    written == Ok(line.len())
+}
+
+fn way() -> Way {
+    match WAY.load(SeqCst) {
+        way if way == Way::Plain as u8 => Way::Plain,
+        way if way == Way::Socket as u8 => Way::Socket,
+        way if way == Way::Own as u8 && is_owner() => Way::Own,
+        way if way == Way::Helper as u8 && is_owner() => Way::Helper,
+        _ => Way::NoWait,
+    }
+}
+
+fn is_owner() -> bool {
+    OWNER.load(SeqCst) == process::own_pid().0
+}
+
+/// Whether this error of a write with RWF_NOWAIT calls for another way.
+fn must_find_another(errno: &i32) -> bool {
+    match *errno {
+        libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EPERM | libc::ESPIPE => true,
+        // A file gives EAGAIN when memory is short; then a short wait is right.
+        libc::EAGAIN => mounts::file_type(NUMBER).is_some_and(|file| file.kind == libc::S_IFREG),
         _ => false,
     }
 }
 
-fn write_plainly(line: &[u8]) -> bool {
-    // SAFETY: the buffer is live and its length is what is passed on.
-    let written = unsafe { libc::write(NUMBER, line.as_ptr().cast(), line.len()) };
-    written >= 0 && written as usize == line.len()
+/// The number of bytes that were written, or the errno.
+fn write_by(way: Way, line: &[u8]) -> Result<usize, i32> {
+    let (start, length) = (line.as_ptr().cast::<libc::c_void>(), line.len());
+    let written = match way {
+        Way::NoWait => {
+            let part = libc::iovec { iov_base: start.cast_mut(), iov_len: length };
+            // The position -1 is the current one. With RWF_NOWAIT the call fails with EAGAIN instead of waiting.
+            // SAFETY: the vector points to `line`, which is live and only read.
+            unsafe { libc::pwritev2(NUMBER, &raw const part, 1, -1, libc::RWF_NOWAIT) }
+        }
+        // SAFETY: the buffer is live and its length is what is passed on.
+        Way::Plain => unsafe { libc::write(NUMBER, start, length) },
+        Way::Socket => {
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            // SAFETY: the buffer is live and its length is what is passed on.
+            unsafe { libc::send(NUMBER, start, length, flags) }
+        }
+        // SAFETY: the buffer is live and its length is what is passed on.
+        Way::Own | Way::Helper => unsafe { libc::write(FD.load(SeqCst), start, length) },
+    };
+    let errno = || io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+    usize::try_from(written).map_err(|_| errno())
 }
 
-/// Whether stderr is a file. A file gives EAGAIN when memory is short; then a short wait is right.
-fn is_regular_file() -> bool {
-    // SAFETY: stat is plain numbers; all zeroes is a value of it.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a live stat.
-    let known = unsafe { libc::fstat(NUMBER, &raw mut stat) } == 0;
-    known && stat.st_mode & libc::S_IFMT == libc::S_IFREG
+/// The way for this kind of file. `None`: it needs a helper, and none could be started.
+fn find() -> Option<Way> {
+    let kind = mounts::file_type(NUMBER);
+    match kind.map_or(0, |file| file.kind) {
+        // (A disk that hangs makes every process on it hang, the app as well.)
+        libc::S_IFREG if kind.is_some_and(|file| mounts::is_local(&file)) => Some(Way::Plain),
+        libc::S_IFSOCK => Some(Way::Socket),
+        // The devices of mem(4): null, zero, full, kmsg.
+        libc::S_IFCHR if kind.is_some_and(|file| file.device.0 == 1) => Some(Way::Plain),
+        // poll(2) is of no use: POLLOUT of a terminal promises room for one byte, and write(2) waits for the rest.
+        libc::S_IFCHR if tty::is_terminal(NUMBER) && open_own() => Some(Way::Own),
+        libc::S_IFIFO if open_own() => Some(Way::Own),
+        _ => start_helper().then_some(Way::Helper),
+    }
 }
 
-fn has_room() -> bool {
-    let mut poll = libc::pollfd { fd: NUMBER, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: the pointer is to one live pollfd.
-    unsafe { libc::poll(&raw mut poll, 1, 0) == 1 && poll.revents & libc::POLLOUT != 0 }
+/// Opens the file again. Not possible without /proc, nor with a terminal of another user if graceinit is not root.
+fn open_own() -> bool {
+    let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    const PATH: &CStr = c"/proc/self/fd/2";
+    // SAFETY: the path is terminated; the call makes a descriptor.
+    let opened = unsafe { fd::created(libc::open(PATH.as_ptr(), flags).into()) };
+    let Ok(own) = opened else { return false };
+    // /dev/tty is another terminal for a process of another session.
+    let same = mounts::file_type(own.as_raw_fd()) == mounts::file_type(NUMBER);
+    if same {
+        keep(own);
+    }
+    same
+}
+
+/// Starts the helper and takes the place of one that was killed.
+fn start_helper() -> bool {
+    let now = clock::now();
+    let old = HELPER.load(SeqCst);
+    if old != 0 {
+        let _ = Helper::of(Pid(old)).reap();
+        if now.since(crate::types::Time(STARTED.load(SeqCst))) < PAUSE {
+            return false;
+        }
+    }
+    let Ok((read, write)) = fd::exec_status_pipe() else { return false };
+    let keep_open = [read.as_fd()];
+    // It needs no right but the open file. But the server of a file system may look at the user of each write.
+    let given = Given {
+        name: c"graceinit-log",
+        user: None,
+        trusted: true,
+        log: true,
+        keep: &keep_open,
+        files: 16,
+    };
+    match Helper::start(&given, &|| copy(&read)) {
+        Ok(helper) => {
+            HELPER.store(helper.pid().0, SeqCst);
+            STARTED.store(now.0, SeqCst);
+            keep(write);
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// The helper's work: copies the pipe to stderr, until the pipe ends.
+fn copy(pipe: &OwnedFd) -> u8 {
+    // SAFETY: plain numbers. The flag belongs to this end of the pipe alone.
+    unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETFL, 0) };
+    let mut bytes = [0u8; LONGEST];
+    while let fd::Read::Bytes(count) = fd::read(pipe.as_fd(), &mut bytes) {
+        let mut rest = &bytes[..count];
+        // A line that cannot be written is lost.
+        while let Ok(written @ 1..) = write_by(Way::Plain, rest) {
+            rest = &rest[written.min(rest.len())..];
+        }
+    }
+    0
+}
+
+/// Keeps a descriptor for the rest of the life; closes the one before, which is a pipe.
+fn keep(new: OwnedFd) {
+    let old = FD.swap(new.into_raw_fd(), SeqCst);
+    if old >= 0 && is_owner() {
+        // SAFETY: the descriptor was stored by this function, and is not used any more.
+        drop(unsafe { OwnedFd::from_raw_fd(old) });
+    }
+    OWNER.store(process::own_pid().0, SeqCst);
+}
+
+/// The descriptor that lines are written to in place of stderr.
+pub fn own() -> Option<BorrowedFd<'static>> {
+    let fd = FD.load(SeqCst);
+    // SAFETY: the descriptor stays open until another takes its place, and no caller keeps the result that long.
+    (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// The helper, which is no part of the tree.
+pub fn helper() -> Option<Pid> {
+    let helper = HELPER.load(SeqCst);
+    (helper != 0).then_some(Pid(helper))
+}
+
+/// Gives the helper a moment to write what it has. For the end of this process, with which the helper dies.
+pub fn finish() {
+    let helper = HELPER.load(SeqCst);
+    if helper != 0 && is_owner() {
+        // SAFETY: the descriptor was stored by `keep`, and -1 takes its place.
+        drop(unsafe { OwnedFd::from_raw_fd(FD.swap(-1, SeqCst)) });
+        WAY.store(Way::NoWait as u8, SeqCst);
+        let helper = Helper::of(Pid(helper));
+        helper.wait_for_end(LEAVING);
+        HELPER.store(0, SeqCst);
+        let _ = helper.reap();
+    }
 }

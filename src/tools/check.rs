@@ -39,6 +39,7 @@ fn render_in(config: &Config, columns: usize) -> (String, bool) {
     settings(&mut text, config);
     hooks(&mut text, config);
     readiness(&mut text, config);
+    drained(&mut text, config);
     let kill = kill(config);
     let horizon = kill.as_ref().map_or(HORIZON, |kill| kill.at);
     let stop = plan_drawing::longest_stop(config, &config.plan, horizon);
@@ -163,6 +164,20 @@ fn readiness(text: &mut String, config: &Config) {
     }
     if let Some(ports) = ports {
         let _ = writeln!(text, "  {ports}");
+    }
+}
+
+fn drained(text: &mut String, config: &Config) {
+    if config.drained.is_empty() {
+        return;
+    }
+    let also = match &config.drain {
+        Some(_) => "The drain ends when the connections are idle and all of this holds",
+        None => "The drain ends when all of this holds",
+    };
+    let _ = writeln!(text, "\n{also} (looked at every 0.5s):");
+    for drained in &config.drained {
+        let _ = writeln!(text, "  {}", drained.text);
     }
 }
 
@@ -330,6 +345,11 @@ fn missing_programs(config: &Config) -> Vec<String> {
     for ready in &config.ready {
         if let When::Probe(Task::Command(words)) = &ready.when {
             check("the probe of --ready", words);
+        }
+    }
+    for drained in &config.drained {
+        if let Task::Command(words) = &drained.task {
+            check("the command of --drained", words);
         }
     }
     missing

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::account::document::Account;
+use crate::account::document::{Account, Drain};
 use crate::account::time::Span;
 use crate::account::waiting;
 use crate::config::outputs::Question;
@@ -195,6 +195,9 @@ fn status(account: &Account) -> String {
         );
         line(&mut out, "connections", &text);
     }
+    for holds in drain.map(Drain::holds).unwrap_or_default() {
+        line(&mut out, "waits for", &holds);
+    }
     for trouble in account.troubles.iter().rev().take(5).rev() {
         line(&mut out, "trouble", &format!("{} ago: {}", ago(trouble.at), trouble.msg));
     }
@@ -228,7 +231,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::account::document::{App, Attempt, Drain, DrainSample, Hook, Stop, Stretch};
+    use crate::account::document::{App, Attempt, DrainSample, Hook, Stop, Stretch};
 
     fn address(text: &str) -> Address {
         Address::parse(text).expect(text)

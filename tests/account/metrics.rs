@@ -142,7 +142,7 @@ fn rich() -> Account {
                 let look = Sample { busy: 1, owed: 2, idle: 3, queued: 4, ..Sample::default() };
                 account.take(now(), &Fact::Sampled { sample: look });
                 let (why, after, last) = (DrainEnd::Quiet, seconds(1), Some(look));
-                account.take(now(), &Fact::DrainEnded { why, after, last });
+                account.take(now(), &Fact::DrainEnded { why, after, last, missing: 0 });
             }
             PhaseName::Stopping => {
                 let ending = Ending::Was(Status::Code(0));

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use graceinit::account::document::{
     Account, App, Attempt, Counts, Death, Drain, DrainSample, Ended, Entry, Exit, Held, Histogram,
-    Hook, Killed, Process, Said, Setting, Stop, Stretch, Survivor, VERSION, Wait,
+    Hook, Killed, Process, Said, Setting, Stop, Stretch, Survivor, VERSION, Wait, Word,
 };
 use graceinit::account::time::{Span, Wall};
 use graceinit::account::value::Value;
@@ -67,11 +67,19 @@ fn held() -> impl Strategy<Value = Held> {
     )
 }
 
+fn said() -> impl Strategy<Value = Word> {
+    (word(), word(), any::<bool>()).prop_map(|(condition, said, held)| Word {
+        condition,
+        said,
+        held,
+    })
+}
+
 fn drain() -> impl Strategy<Value = Drain> {
     let head = (span(), span(), option::of(any::<u32>()), option::of(span()));
-    let all = (vec(seen(), 0..60), vec(held(), 0..4));
+    let all = (vec(seen(), 0..60), vec(held(), 0..4), vec(said(), 0..3));
     (head, word(), any::<u64>(), option::of(seen()), all).prop_map(
-        |((at, delay, acks, ended), why, looks, last, (series, held))| Drain {
+        |((at, delay, acks, ended), why, looks, last, (series, held, words))| Drain {
             at,
             delay,
             acks,
@@ -81,6 +89,7 @@ fn drain() -> impl Strategy<Value = Drain> {
             last,
             series,
             held,
+            words,
         },
     )
 }
@@ -476,6 +485,7 @@ fn full() -> Account {
                 bytes_out: 1,
                 option: text("--drain-owed"),
             }],
+            words: vec![Word { condition: text("exec:idle"), said: text("no"), held: true }],
         }),
         troubles: vec![entry.clone()],
         counts: Counts {

@@ -146,6 +146,17 @@ fn a_conflict_names_both_sources() -> Outcome {
             format!("GRACEINIT_DRAIN_QUIET '1s': {NO_PORTS}"),
         ),
         (&["--drain-owed=1m"], None, format!("--drain-owed '1m': {NO_PORTS}")),
+        (&["--drain-max=1m"], None, format!("--drain-max '1m': {NO_PORTS}")),
+        (
+            &["--drained=exec:idle", "--drained=exec:idle"],
+            None,
+            "--drained 'exec:idle': it is given twice; give it once".to_owned(),
+        ),
+        (
+            &["--drained=exec:idle", "--drain-idle=2s"],
+            None,
+            format!("--drain-idle '2s': {NO_PORTS}"),
+        ),
         (
             &["--drain-acks=2", "--drain=80"],
             None,

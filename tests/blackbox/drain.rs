@@ -31,6 +31,7 @@ macro_rules! needs {
 
 // Behind the macro, which it uses.
 mod held;
+mod word;
 
 /// A server that is drained, and what is needed round it.
 struct Drained {
@@ -362,7 +363,8 @@ fn readiness_of_the_ports(room: Room) -> Outcome {
     let server = server.flags("--hook-timeout 50s").hook("--pre-stop", &hook);
     let mut server = server.drain().start(true)?;
     server.run.err.until("graceinit: info: entering phase=running")?;
-    server.answers("503 not ready: running")?;
+    let answer = server.probe()?;
+    ensure!(answer.starts_with("503 not ready: running"), "{answer}");
     server.release()?;
     server.gets_ready()?;
     server.answers("200 ready")?;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod around;
+mod blocking;
 mod builtins;
 mod check;
 mod conflicts;
@@ -11,6 +12,7 @@ mod copy;
 mod drain;
 mod endless;
 mod exit;
+mod faults;
 mod given;
 mod hang;
 mod hook_env;

@@ -144,6 +144,12 @@ const ROWS: &[(&str, &[&str], &str, &str)] = &[
     ("drain-quiet", &["--drain-quiet", "0"], "0", "drain-quiet = 0"),
     ("drain-owed", &["--drain-owed", "1m"], "1m", "drain-owed = '1m'"),
     (
+        "drained",
+        &["--drained", "exec:idle", "--drained=http://127.0.0.1:1/idle"],
+        "exec:idle\nhttp://127.0.0.1:1/idle",
+        "drained = ['exec:idle', 'http://127.0.0.1:1/idle']",
+    ),
+    (
         "listen",
         &["--listen", ":9180", "--listen=unix:/x"],
         ":9180\nunix:/x",

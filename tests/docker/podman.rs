@@ -35,6 +35,7 @@ impl Podman {
         let dir = tempfile::Builder::new().prefix("podman-").tempdir_in("/tmp")?.keep();
         fs::create_dir_all(dir.join("fs/w"))?;
         fs::copy(puppet(), dir.join("fs/puppet"))?;
+        fs::copy(env!("CARGO_BIN_EXE_graceinit"), dir.join("fs/graceinit"))?;
         fs::copy(puppet().with_file_name("server"), dir.join("fs/server"))?;
         let names = alias("catatonit");
         let names = names.parent().unwrap_or(Path::new("/")).display();
@@ -157,6 +158,28 @@ fn under_podman_run_init() -> Outcome {
     let log: Vec<String> = out.lines().chain(err.lines()).map(String::from).collect();
     let walked = phases(&log);
     ensure!(walked.ends_with(&["stopping", "killed", "post-stop"]), "walked {walked:?}: {log:#?}");
+    Ok(())
+}
+
+/// graceinit under its own name, with the defaults of Podman scaled to four of the ten seconds: a machine may be busy.
+#[test]
+fn podman_stop_does_not_kill() -> Outcome {
+    let Some(podman) = Podman::here()? else { return Ok(()) };
+    let options = variables(&[
+        "GRACEINIT_PLATFORM=auto:4s",
+        "GRACEINIT_POST_STOP=/puppet say=afterwards",
+        "GRACEINIT_LOG=info",
+    ]);
+    podman.start("own", &options, "/graceinit -- /puppet block ready echo")?;
+    podman.podman(&["stop", "own"])?;
+    ensure_eq!(podman.exit_code("own")?, 137, "exit code");
+    let (_, out, err) = podman.attempt(&["logs", "own"])?;
+    let log = [out, err].concat();
+    for part in
+        ["grace=2s 800ms (default on podman: ", "got TERM ", "] afterwards", "reason=deadline"]
+    {
+        ensure!(log.contains(part), "no {part:?} in {log}");
+    }
     Ok(())
 }
 

@@ -2,10 +2,12 @@
 //! the kernel is asked every 100 ms, and what it told is replayed through the rules for each
 //! `--drain-idle`.
 //!
-//! `cargo test drain_rules -- --ignored --nocapture` prints the tables of docs/drain.md; it takes 40 s.
+//! `cargo test drain_rules -- --ignored --nocapture` prints the tables of docs/drain-how.md; it takes two minutes. The
+//! same shapes are played over a network with a round trip of 40 ms, which needs root.
 
 #![allow(unreachable_pub, reason = "tools for the tests of this folder")]
 
+mod delay;
 mod old;
 mod record;
 mod replay;
@@ -14,14 +16,16 @@ mod shapes;
 
 use std::fmt::Write as _;
 use std::io::Write;
+use std::time::Duration;
 
 use graceinit::machine::connections::State;
 
-use self::record::{Recording, record};
+use self::delay::Network;
+use self::record::{Recording, Way, record};
 use self::replay::{DELAY, Ended, judge, replay};
 use self::script::{BEGIN, Cast, Deed, END, Link};
 use self::shapes::SHAPES;
-use crate::support::Outcome;
+use crate::support::{Outcome, need};
 use crate::{ensure, ensure_eq};
 
 /// Stops of each shape.
@@ -77,28 +81,47 @@ fn rows(
     all
 }
 
+/// One way, in milliseconds.
+const AWAY: i64 = 20;
+
 #[test]
 #[ignore = "plays all shapes for 40 s, and prints tables"]
 fn what_each_drain_idle_costs() -> Outcome {
+    tables(Way::Loopback, "over loopback")
+}
+
+#[test]
+#[ignore = "plays all shapes for 40 s, and prints tables"]
+fn what_each_drain_idle_costs_with_a_round_trip() -> Outcome {
+    if !need::root() || !need::program("/dev/net/tun") {
+        return Ok(());
+    }
+    let _network = Network::new(Duration::from_millis(AWAY.unsigned_abs()))?;
+    tables(Way::Far, "with a round trip of 40 ms, in packets of 1500 bytes")
+}
+
+fn tables(way: Way, what: &str) -> Outcome {
     let seed = std::env::var("GRACEINIT_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let casts = plays(seed.unwrap_or(1));
-    let recordings = record(&casts, BEGIN, END)?;
+    let recordings = record(&casts, BEGIN, END, way)?;
+    // The last bytes of an answer need their time.
+    let away = if way == Way::Far { 2 * AWAY } else { 0 };
     let late = recordings.iter().map(|one| one.late).max().unwrap_or(0);
     let samples = recordings.first().map_or(0, |one| one.samples.len());
     let mut out = format!(
-        "{} shapes, {} stops, {samples} samples; the latest deed was {late} ms late\n",
+        "{} shapes, {} stops, {samples} samples, {what}; the latest deed was {late} ms late\n",
         SHAPES.len(),
         casts.len(),
     );
     for (length, grace) in LENGTHS {
         let _ = write!(out, "\ngrace {grace} (drain {} s)\n  0.1.0      ", seconds(length));
         let mut columns = vec![rows(&mut out, &casts, &recordings, |links, recording| {
-            judge(links, old::end(&recording.samples, DELAY, length))
+            judge(links, old::end(&recording.samples, DELAY, length), away)
         })];
         for idle in IDLES {
             let _ = write!(out, "  idle {:>4} s", seconds(idle));
             columns.push(rows(&mut out, &casts, &recordings, |links, recording| {
-                replay(links, &recording.samples, idle, length)
+                replay(links, &recording.samples, idle, length, away)
             }));
         }
         let _ = write!(out, "\n{:<36}{:>9}", "stops cut of 4/seconds wasted", "0.1.0");
@@ -143,7 +166,7 @@ fn a_recording_shows_what_was_played() -> Outcome {
     link.ask(-250, 200);
     link.does(-240, Deed::Vanish);
     link.say(-230, 900);
-    let recordings = record(&[cast.links.clone()], -300, 250)?;
+    let recordings = record(&[cast.links.clone()], -300, 250, Way::Loopback)?;
     let recording = recordings.first().map_or(&[][..], |one| &one.samples);
     ensure!(!recording.is_empty(), "no sample");
     for (at, readings) in recording {
@@ -169,7 +192,7 @@ fn a_recording_shows_what_was_played() -> Outcome {
         ensure!(again.segments_out >= Some(1), "{lost:?}");
     }
     // The first one is owed an answer, whatever the time.
-    let ended = replay(&cast.links, recording, 300, 250);
+    let ended = replay(&cast.links, recording, 300, 250, 0);
     ensure_eq!((ended.at, ended.last.owed, ended.last.over), (250, 1, false), "an answer is owed");
     Ok(())
 }
@@ -192,9 +215,9 @@ fn debts_are_seen_in_played_traffic() -> Outcome {
     }
     let links: Vec<Vec<Link>> = casts.iter().map(|(.., links)| links.clone()).collect();
     // All that happened before is played at once, and then nothing: only silences grow.
-    let recordings = record(&links, -100, 700)?;
+    let recordings = record(&links, -100, 700, Way::Loopback)?;
     for ((name, owed, idle, links), recording) in casts.iter().zip(&recordings) {
-        let ended = replay(links, &recording.samples, 300, 700);
+        let ended = replay(links, &recording.samples, 300, 700, 0);
         ensure_eq!(ended.last.owed, *owed, "{name}: {ended:?}");
         let all = ended.last.owed + ended.last.idle + ended.last.busy;
         ensure_eq!(all, owed + idle, "{name}: {ended:?}");

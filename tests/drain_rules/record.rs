@@ -1,12 +1,14 @@
 //! Plays timetables over loopback and records what the kernel tells of the servers' ends. One thread
 //! drives both ends of every connection: what is written arrives at once, is read at once, and a pause
-//! is a time until which the thread waits in poll(2).
+//! is a time until which the thread waits in poll(2). Over a network with a round trip (`delay`), each end does what it
+//! does once everything has arrived that the other one has said before.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use graceinit::machine::connections::Reading;
@@ -14,6 +16,7 @@ use graceinit::sockets::reading;
 use graceinit::sys::sockdiag::{Diag, Kind, Query, States};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::delay::{HERE, THERE};
 use super::script::{Deed, Link};
 use crate::support::sys::drop_all_that_comes;
 use crate::support::{Fault, Outcome};
@@ -43,6 +46,15 @@ struct Played<'a> {
     closes: bool,
     /// The server has read the client's end.
     ended: bool,
+    /// The next deed.
+    next: usize,
+    /// What was said, and what has arrived of it.
+    asked: usize,
+    heard: usize,
+    said: usize,
+    got: usize,
+    /// The client has no connection yet.
+    connects: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -53,10 +65,26 @@ enum Due {
     Sample,
 }
 
+/// What the connections go through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// The loopback device: what is written has arrived.
+    Loopback,
+    /// The network of `delay`, which the calling thread is in.
+    Far,
+}
+
+/// A deed waits no longer than that for what the other end has said.
+const PATIENCE: i64 = 500;
+/// How often it is looked whether it has arrived.
+const LOOK: i64 = 5;
+
 /// Plays all casts at once, each a list of connections; the recordings are in their order.
-pub fn record(casts: &[Vec<Link>], begin: i64, end: i64) -> Outcome<Vec<Recording>> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let mut stage = Stage::new(casts, begin, &listener)?;
+pub fn record(casts: &[Vec<Link>], begin: i64, end: i64, way: Way) -> Outcome<Vec<Recording>> {
+    let here = if way == Way::Far { HERE } else { Ipv4Addr::LOCALHOST };
+    let listener = TcpListener::bind((here, 0))?;
+    listener.set_nonblocking(way == Way::Far)?;
+    let mut stage = Stage::new(casts, begin, &listener, way)?;
     let started = Instant::now();
     let now = || begin + i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX / 2);
     while let Some(Reverse((at, _, due))) = stage.due.peek().copied() {
@@ -64,6 +92,9 @@ pub fn record(casts: &[Vec<Link>], begin: i64, end: i64) -> Outcome<Vec<Recordin
             break;
         }
         let wait = at - now();
+        if way == Way::Far {
+            stage.connect(&listener)?;
+        }
         if wait > 0 {
             stage.wait(wait)?;
             continue;
@@ -83,10 +114,23 @@ struct Stage<'a> {
     recordings: Vec<Recording>,
     diag: Diag,
     port: u16,
+    way: Way,
+    /// Clients that have connected, and servers' ends whose client is not known yet.
+    connected: (Sender<Connected>, Receiver<Connected>),
+    accepted: HashMap<u16, TcpStream>,
+    /// Whose client has this port.
+    clients: HashMap<u16, usize>,
 }
 
+type Connected = (usize, std::io::Result<TcpStream>);
+
 impl<'a> Stage<'a> {
-    fn new(casts: &'a [Vec<Link>], begin: i64, listener: &TcpListener) -> Outcome<Stage<'a>> {
+    fn new(
+        casts: &'a [Vec<Link>],
+        begin: i64,
+        listener: &TcpListener,
+        way: Way,
+    ) -> Outcome<Stage<'a>> {
         let mut stage = Stage {
             played: Vec::new(),
             due: BinaryHeap::new(),
@@ -95,6 +139,10 @@ impl<'a> Stage<'a> {
             recordings: vec![Recording::default(); casts.len()],
             diag: Diag::open()?,
             port: listener.local_addr()?.port(),
+            way,
+            connected: channel(),
+            accepted: HashMap::new(),
+            clients: HashMap::new(),
         };
         for (cast, links) in casts.iter().enumerate() {
             for link in links {
@@ -113,6 +161,12 @@ impl<'a> Stage<'a> {
                     reads: true,
                     closes: false,
                     ended: false,
+                    next: 0,
+                    asked: 0,
+                    heard: 0,
+                    said: 0,
+                    got: 0,
+                    connects: way == Way::Far,
                 });
             }
         }
@@ -129,6 +183,16 @@ impl<'a> Stage<'a> {
     fn perform(&mut self, at: i64, due: Due, listener: &TcpListener, now: i64) -> Outcome {
         match due {
             Due::Open(place) => self.open(place, at, listener),
+            Due::Deed(place, number)
+                if self.way == Way::Far
+                    && now - at < PATIENCE
+                    && !self.played[place].may(number) =>
+            {
+                self.number += 1;
+                let due = Reverse((now + LOOK, self.number, Due::Deed(place, number)));
+                self.due.push(due);
+                Ok(())
+            }
             Due::Deed(place, number) => {
                 let recording = &mut self.recordings[self.played[place].cast];
                 recording.late = recording.late.max(now - at);
@@ -155,6 +219,14 @@ impl<'a> Stage<'a> {
     }
 
     fn open(&mut self, place: usize, at: i64, listener: &TcpListener) -> Outcome {
+        if self.way == Way::Far {
+            let (sender, port) = (self.connected.0.clone(), self.port);
+            std::thread::spawn(move || sender.send((place, TcpStream::connect((THERE, port)))));
+            if self.played[place].link.pace.is_some() {
+                self.plan(at + PACE, Due::Pace(place));
+            }
+            return Ok(());
+        }
         let client = TcpStream::connect(listener.local_addr()?)?;
         let (server, peer) = listener.accept()?;
         if peer.port() != client.local_addr()?.port() {
@@ -169,6 +241,40 @@ impl<'a> Stage<'a> {
         (played.client, played.server) = (Some(client), Some(server));
         if played.link.pace.is_some() {
             self.plan(at + PACE, Due::Pace(place));
+        }
+        Ok(())
+    }
+
+    /// Takes the connections that have been made.
+    fn connect(&mut self, listener: &TcpListener) -> Outcome {
+        while let Ok((place, client)) = self.connected.1.try_recv() {
+            let client = client?;
+            client.set_nonblocking(true)?;
+            client.set_nodelay(true)?;
+            let port = client.local_addr()?.port();
+            let played = &mut self.played[place];
+            self.casts.insert(port, played.cast);
+            self.clients.insert(port, place);
+            (played.client, played.connects) = (Some(client), false);
+        }
+        loop {
+            match listener.accept() {
+                Ok((server, peer)) => {
+                    server.set_nonblocking(true)?;
+                    server.set_nodelay(true)?;
+                    self.accepted.insert(peer.port(), server);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let Stage { accepted, clients, played, .. } = self;
+        let known: Vec<u16> =
+            accepted.keys().copied().filter(|port| clients.contains_key(port)).collect();
+        for port in known {
+            if let Some((server, place)) = accepted.remove(&port).zip(clients.get(&port)) {
+                played[*place].server = Some(server);
+            }
         }
         Ok(())
     }
@@ -212,7 +318,8 @@ impl<'a> Stage<'a> {
                 }
             }
         }
-        let timeout = Duration::from_millis(millis.unsigned_abs());
+        let most = if self.way == Way::Far { LOOK } else { millis };
+        let timeout = Duration::from_millis(millis.min(most).unsigned_abs());
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         match poll(&mut all, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -228,10 +335,31 @@ impl<'a> Stage<'a> {
 }
 
 impl Played<'_> {
+    /// Whether everything has arrived that this deed comes after.
+    fn may(&self, number: usize) -> bool {
+        if self.connects || self.server.is_none() && self.next == 0 {
+            return false;
+        }
+        let arrived = match self.link.deeds.get(number) {
+            Some((_, Deed::Say(_) | Deed::Close)) => self.asked <= self.heard,
+            // A client that reads slowly, or not at all, does not wait for what it has not read.
+            Some(_) => self.link.pace.is_some() || !self.reads || self.said <= self.got,
+            None => true,
+        };
+        self.next == number && arrived
+    }
+
     fn perform(&mut self, deed: Deed) -> Outcome {
+        self.next += 1;
         match deed {
-            Deed::Ask(bytes) => self.to_server += bytes,
-            Deed::Say(bytes) => self.to_client += bytes,
+            Deed::Ask(bytes) => {
+                self.to_server += bytes;
+                self.asked += bytes;
+            }
+            Deed::Say(bytes) => {
+                self.to_client += bytes;
+                self.said += bytes;
+            }
             Deed::HalfClose => {
                 if let Some(client) = &self.client {
                     client.shutdown(Shutdown::Write)?;
@@ -270,7 +398,7 @@ impl Played<'_> {
         } else {
             send(&mut self.server, &mut self.to_client)?;
             // An app that has read the end keeps the connection open until it has answered.
-            self.ended |= receive(&mut self.server, usize::MAX)?;
+            self.ended |= receive(&mut self.server, usize::MAX, &mut self.heard)?;
             if self.closes && self.to_client == 0 {
                 self.server = None;
             }
@@ -279,7 +407,7 @@ impl Played<'_> {
     }
 
     fn read_as_client(&mut self, most: usize) -> Outcome<bool> {
-        if receive(&mut self.client, most)? {
+        if receive(&mut self.client, most, &mut self.got)? {
             self.client = None;
         }
         Ok(self.client.is_some())
@@ -303,8 +431,8 @@ fn send(end: &mut Option<TcpStream>, pending: &mut usize) -> Outcome {
     Ok(())
 }
 
-/// Reads what is there, and says whether that was all.
-fn receive(end: &mut Option<TcpStream>, most: usize) -> Outcome<bool> {
+/// Reads what is there, counts it, and says whether that was all.
+fn receive(end: &mut Option<TcpStream>, most: usize, count: &mut usize) -> Outcome<bool> {
     let mut room = [0; 65_536];
     let mut left = most;
     while left > 0 {
@@ -312,7 +440,10 @@ fn receive(end: &mut Option<TcpStream>, most: usize) -> Outcome<bool> {
         let size = room.len().min(left);
         match stream.read(&mut room[..size]) {
             Ok(0) => return Ok(true),
-            Ok(read) => left -= read,
+            Ok(read) => {
+                left -= read;
+                *count += read;
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
             Err(_) => *end = None,
         }

@@ -32,16 +32,24 @@ fn ms(millis: i64) -> Duration {
 }
 
 /// Answers that were under way when the drain ended, and when the last one before that was complete.
-pub fn judge(links: &[Link], at: i64) -> Ended {
-    let flights = || links.iter().flat_map(|link| &link.flights);
+/// `away`: an answer has arrived so long after it was given.
+pub fn judge(links: &[Link], at: i64, away: i64) -> Ended {
+    let flights = links.iter().flat_map(|link| &link.flights);
+    let flights = || flights.clone().map(|(from, until)| (*from, *until + away));
     let cut = flights().filter(|(from, until)| *from < at && at < *until).count();
-    let done = flights().filter(|(_, until)| *until <= at).map(|(_, until)| *until);
+    let done = flights().filter(|(_, until)| *until <= at).map(|(_, until)| until);
     let ideal = done.fold(DELAY, i64::max);
     Ended { at, cut: u32::try_from(cut).unwrap_or(u32::MAX), ideal, last: Summary::default() }
 }
 
 /// Through the rules.
-pub fn replay(links: &[Link], samples: &[(i64, Vec<Reading>)], idle: i64, length: i64) -> Ended {
+pub fn replay(
+    links: &[Link],
+    samples: &[(i64, Vec<Reading>)],
+    idle: i64,
+    length: i64,
+    away: i64,
+) -> Ended {
     let mut table = Table::new(Rules { idle: ms(idle), owed: None });
     let mut last = Summary::default();
     for (at, readings) in samples.iter().filter(|(at, _)| (0..length).contains(at)) {
@@ -55,8 +63,8 @@ pub fn replay(links: &[Link], samples: &[(i64, Vec<Reading>)], idle: i64, length
         }
         last = table.end();
         if last.over {
-            return Ended { last, ..judge(links, *at) };
+            return Ended { last, ..judge(links, *at, away) };
         }
     }
-    Ended { last, ..judge(links, length) }
+    Ended { last, ..judge(links, length, away) }
 }

@@ -103,6 +103,9 @@ pub(super) enum Bug {
     PausesAreSpreadTooFar,
     TakesWordsFromOutside,
     TakesBusyForCalm,
+    /// An app that says that it has work counts as drained.
+    TakesNoForYes,
+    AsksForNoWord,
     SamplesLate,
     IgnoresAcknowledgements,
     IgnoresSignsOfLife,

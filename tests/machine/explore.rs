@@ -293,6 +293,8 @@ explored! {
     long_delay: serving::long_delay(), 2_000;
     quiet: serving::quiet(), 10_000;
     hasty: serving::hasty(), 2_000;
+    words: serving::words(), 10_000;
+    words_and_samples: serving::words_and_samples(), 10_000;
     without_an_end: standin::without_an_end(), 10_000;
     without_an_end_but_limits: standin::without_an_end_but_limits(), 10_000;
     without_an_end_but_a_delay: standin::without_an_end_but_a_delay(), 2_000;

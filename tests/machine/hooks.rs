@@ -59,9 +59,11 @@ impl Ledger {
         let tenth = (plan.post_stop_timeout / 10).min(Duration::from_millis(100));
         match phase {
             // Only their own timeout counts.
-            HookPhase::PreStart | HookPhase::OnReady | HookPhase::OnReload | HookPhase::Ready => {
-                (Time(u64::MAX), None)
-            }
+            HookPhase::PreStart
+            | HookPhase::OnReady
+            | HookPhase::OnReload
+            | HookPhase::Ready
+            | HookPhase::Drained => (Time(u64::MAX), None),
             HookPhase::PreStop | HookPhase::OnStop => {
                 let quarter = (measure(plan) / 4).min(Duration::from_secs(5));
                 let last = |budget_end: Time| budget_end.before(quarter);
@@ -84,7 +86,7 @@ impl Ledger {
             HookPhase::PreStart => Some(&self.pre_start),
             HookPhase::OnReady => Some(&self.on_ready),
             HookPhase::OnReload => Some(&self.on_reload),
-            HookPhase::PreStop | HookPhase::Ready => None,
+            HookPhase::PreStop | HookPhase::Ready | HookPhase::Drained => None,
             HookPhase::OnStop => Some(&self.on_stop),
             HookPhase::PostStop => Some(&self.post_stop),
         }
@@ -95,7 +97,7 @@ impl Ledger {
             HookPhase::PreStart => self.pre_start = turn,
             HookPhase::OnReady => self.on_ready = turn,
             HookPhase::OnReload => self.on_reload = turn,
-            HookPhase::PreStop | HookPhase::Ready => {}
+            HookPhase::PreStop | HookPhase::Ready | HookPhase::Drained => {}
             HookPhase::OnStop => self.on_stop = turn,
             HookPhase::PostStop => self.post_stop = turn,
         }
@@ -110,7 +112,7 @@ impl Ledger {
             HookPhase::PreStop => alive && self.phase == PhaseName::PreStop,
             HookPhase::OnStop => alive && self.phase == PhaseName::OnStop,
             HookPhase::PostStop => self.phase == PhaseName::PostStop,
-            HookPhase::Ready => false,
+            HookPhase::Ready | HookPhase::Drained => false,
         }
     }
 
@@ -123,8 +125,10 @@ impl Ledger {
         ok: bool,
         batch: &mut Batch,
     ) {
-        if id.phase == HookPhase::Ready {
-            return self.probe_ended(at, id, ok, batch);
+        match id.phase {
+            HookPhase::Ready => return self.probe_ended(at, id, ok, batch),
+            HookPhase::Drained => return self.look_ended(plan, at, id, ok),
+            _ => {}
         }
         // An attempt that was killed at its timeout got its outcome then.
         let place = self.pre_stop_running.iter().position(|running| *running == id);
@@ -153,7 +157,9 @@ impl Ledger {
     /// The hook has failed for good.
     fn hook_failed(&mut self, plan: &Plan, at: Time, id: HookId, batch: &mut Batch) {
         let aborts = match id.phase {
-            HookPhase::PreStop | HookPhase::PostStop | HookPhase::Ready => false,
+            HookPhase::PreStop | HookPhase::PostStop | HookPhase::Ready | HookPhase::Drained => {
+                false
+            }
             phase => hooks_of(plan, phase)[id.index].on_failure == OnFailure::Abort,
         };
         if aborts {
@@ -224,7 +230,7 @@ impl Ledger {
         kept(!aborted, Promise::Abort, || format!("{id:?} begins all the same"))?;
         let order = match id.phase {
             HookPhase::PreStart => Promise::PreStartInOrder,
-            HookPhase::OnReady | HookPhase::Ready => Promise::OnReadyInOrder,
+            HookPhase::OnReady | HookPhase::Ready | HookPhase::Drained => Promise::OnReadyInOrder,
             HookPhase::OnReload => Promise::ReloadInOrder,
             HookPhase::PreStop | HookPhase::OnStop => Promise::StopHooksNeedTheApp,
             HookPhase::PostStop => Promise::PostStopInOrder,
@@ -266,7 +272,7 @@ impl Ledger {
                     || "a pre-stop hook still runs",
                 )?;
             }
-            HookPhase::PostStop | HookPhase::Ready => {}
+            HookPhase::PostStop | HookPhase::Ready | HookPhase::Drained => {}
         }
         if id.phase != HookPhase::PreStop {
             let order = if id.phase == HookPhase::OnStop { Promise::OnStopInOrder } else { order };
@@ -327,7 +333,12 @@ impl Ledger {
         let Some(hook) = hook else {
             return kept(false, Promise::KillsOnlyLivingHooks, || format!("{id:?}"));
         };
-        let moot = id.phase == HookPhase::Ready && !self.is_waiting();
+        let drains = self.phase == PhaseName::Drain && self.drain.ended.is_none();
+        let moot = match id.phase {
+            HookPhase::Ready => !self.is_waiting(),
+            HookPhase::Drained => !drains || self.ended.is_some(),
+            _ => false,
+        };
         kept(hook.kill_at <= world.now || moot, Promise::KillNotEarly, || format!("{hook:?}"))?;
         self.attempt_ended(plan, world.now, id, false, batch);
         Ok(())

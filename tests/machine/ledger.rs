@@ -225,7 +225,10 @@ impl Ledger {
             Event::Listening(yes) => self.listening(now, yes, batch),
             Event::Sampled(look) => self.sampled(plan, now, look, batch),
             Event::Acknowledged(acks) => self.acknowledged(plan, now, acks, batch),
-            Event::Tick => self.time_passes(plan, now, batch),
+            Event::Tick => {
+                self.time_passes(plan, now, batch);
+                self.delay_may_be_over(plan, now);
+            }
             Event::Begun | Event::TreeEmpty => {}
         }
     }
@@ -290,6 +293,9 @@ impl Ledger {
                     HookPhase::Ready => {
                         return self.probe_starts(plan, world, (id, kill_at, budget_end));
                     }
+                    HookPhase::Drained => {
+                        return self.look_starts(plan, world, (id, kill_at, budget_end));
+                    }
                     _ => {}
                 }
                 self.hook_starts(plan, world, (id, kill_at, budget_end))
@@ -310,7 +316,7 @@ impl Ledger {
             }
             Action::SeekListeners => self.judge_seek(world.now),
             Action::TakeSample => self.judge_sample(plan, world.now),
-            Action::TellHolders => self.judge_holders(),
+            Action::TellHolders { missing } => self.judge_holders(missing),
             Action::RecordSurvivors => self.judge_scan(plan, world.now, batch),
             Action::ReportSurvivors => {
                 batch.survivor_reports += 1;
@@ -409,10 +415,13 @@ impl Ledger {
             Fact::NotReady { .. } | Fact::WatchdogMissed { .. } | Fact::ChildOutOfMemory => {
                 self.judge_failure(plan, world, fact, batch)
             }
-            Fact::StillNotReady { .. } => self.judge_late(plan, world, fact),
-            Fact::DrainEnded { why, after, last } => {
-                self.judge_drain_end(plan, world.now, (why, after, last), batch)
+            Fact::DrainEnded { why, after, last, missing } => {
+                self.judge_drain_end(plan, world.now, (why, after, last, missing), batch)
             }
+            Fact::StillDraining { sample, missing, after } => {
+                self.judge_still_draining(world.now, (sample, missing, after))
+            }
+            Fact::StillNotReady { .. } => self.judge_late(plan, world, fact),
             Fact::Ready { .. }
             | Fact::ConditionHolds { .. }
             | Fact::Listens { .. }
@@ -420,7 +429,6 @@ impl Ledger {
             | Fact::MainPid { .. }
             | Fact::DrainBegun { .. }
             | Fact::Sampled { .. }
-            | Fact::StillDraining { .. }
             | Fact::Acknowledged { .. } => {
                 batch.news.push(fact.clone());
                 Ok(())

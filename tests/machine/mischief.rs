@@ -11,7 +11,7 @@ use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::Plan;
 use graceinit::machine::ready::Notice;
 use graceinit::machine::{Action, Event, Origin, Received, Target};
-use graceinit::types::{Signal, SignalSet, Time};
+use graceinit::types::{Signal, SignalSet, Status, Time};
 
 use super::bug::Bug;
 
@@ -27,6 +27,11 @@ pub(super) fn mishears(bug: Bug, event: Event) -> Event {
         }
         (Bug::SamplesLate, Event::Sampled(look)) => {
             Event::Sampled(Sample { next: look.next + Duration::from_millis(50), ..look })
+        }
+        (Bug::TakesNoForYes, Event::HookExited(id, Status::Code(_)))
+            if id.phase == HookPhase::Drained =>
+        {
+            Event::HookExited(id, Status::Code(0))
         }
         (Bug::IgnoresAcknowledgements, Event::Acknowledged(_))
         | (Bug::IgnoresSignsOfLife, Event::Notice(Notice::Alive)) => Event::AppExecuted,
@@ -147,6 +152,7 @@ pub(super) fn misread(bug: Bug, plan: &mut Plan) {
         Bug::NeverDrains => plan.drain = None,
         Bug::SkipsTheDelay => drain.into_iter().for_each(|drain| drain.delay = Default::default()),
         Bug::ForgetsTheLongestDrain => drain.into_iter().for_each(|drain| drain.max = None),
+        Bug::AsksForNoWord => drain.into_iter().for_each(|drain| drain.words = 0),
         Bug::TakesNoSamples => drain.into_iter().for_each(|drain| drain.looks = false),
         Bug::ProbesForTooLong => plan.probe_timeout *= 2,
         Bug::ForgetsTheReadyLimit => plan.ready_timeout = None,

@@ -237,6 +237,10 @@ fn bugs_of_the_drain() -> Vec<Planted> {
         (Bug::WakesLate(PhaseName::Drain), quiet(), Promise::Samples),
         (Bug::ForgetsToWake(PhaseName::Drain), quiet(), Promise::NoLostWakeUp),
         (Bug::SamplesTwice, quiet(), Promise::Samples),
+        (Bug::TakesNoForYes, serving::words(), Promise::DrainHolds),
+        (Bug::AsksForNoWord, serving::words_and_samples(), Promise::DrainHolds),
+        (Bug::StartsHooksTwice(HookPhase::Drained), serving::words(), Promise::Words),
+        (Bug::SwallowsKillHook, serving::words_and_samples(), Promise::Words),
         (Bug::SamplesAfterTheDrain, serving::long_delay(), Promise::Samples),
     ]
 }

@@ -46,6 +46,7 @@ promises! {
     DrainInPlace: "an app that was ready is drained between pre-stop and on-stop, and no other",
     DrainHolds: "a drain ends no earlier than its delay, its quiet time and its connections allow",
     DrainEnds: "a drain ends when it may, and before the time that is kept for the rest of the stop",
+    Words: "the app is asked for its own word while nothing else is in the way, in time and not too often",
     Samples: "samples are taken in time and not too often, only during the drain",
     ReloadInOrder: "on-reload hooks run round by round, one at a time",
     Reloads: "a reload signal is forwarded after its hooks, or the reason why not is recorded",

@@ -84,6 +84,7 @@ fn every_hook() -> impl Strategy<Value = PerPhase<Vec<HookLimits>>> {
             on_stop,
             post_stop,
             ready: Vec::new(),
+            drained: Vec::new(),
         },
     )
 }
@@ -224,6 +225,8 @@ fn draining() -> impl Strategy<Value = Option<connections::Plan>> {
     let times = (span(3000), prop_oneof![3 => Just(0), 1 => span(4000)], option::of(0..4u32));
     let drain = (prop::bool::weighted(0.7), times)
         .prop_map(|(looks, (delay, max, acks))| serving::drain(looks, delay, max, acks));
+    let words = prop_oneof![2 => Just(0), 1 => 1..3usize];
+    let drain = (drain, words).prop_map(|(drain, words)| connections::Plan { words, ..drain });
     option::weighted(0.7, drain)
 }
 

@@ -27,7 +27,7 @@ fn notice(notice: Notice) -> Event {
 pub(super) fn drain(looks: bool, delay: u64, max: u64, acks: Option<u32>) -> connections::Plan {
     let rules = Rules { idle: ms(1000), owed: None };
     let max = (max > 0).then(|| ms(max));
-    connections::Plan { looks, delay: ms(delay), acks, max, rules }
+    connections::Plan { looks, delay: ms(delay), acks, max, words: 0, rules }
 }
 
 /// Nothing is in flight; another sample is worth taking after this many milliseconds.
@@ -244,7 +244,37 @@ pub(super) fn quiet() -> Setup {
         acks: 1,
         not_yet: 1,
         ..app_alone(Plan { grace: ms(450), drain: Some(drain(true, 160, 0, Some(1))), ..plain() })
-            .seeing(vec![busy(), Sample { next: ms(30), ..busy() }, calm(None), calm(Some(50))])
+            .seeing(vec![
+                busy(),
+                Sample { next: ms(30), ..busy() },
+                calm(None),
+                Sample { holding: 1, ..calm(Some(50)) },
+            ])
+    }
+}
+
+/// Ports and the app's own word: it is asked while the ports are quiet, and again after they were not.
+pub(super) fn words_and_samples() -> Setup {
+    let words = Some(connections::Plan { words: 1, ..drain(true, 20, 0, None) });
+    Setup {
+        fork_fails: true,
+        ..app_alone(Plan { grace: ms(500), drain: words, ..plain() })
+            .seeing(vec![calm(Some(60)), busy()])
+    }
+}
+
+/// The app's own word alone, from two sources.
+pub(super) fn words() -> Setup {
+    let words = Some(connections::Plan { words: 2, ..drain(false, 30, 700, Some(1)) });
+    let on_stop = vec![hook(0)];
+    Setup {
+        acks: 1,
+        ..app_alone(Plan {
+            grace: ms(1500),
+            drain: words,
+            hooks: PerPhase { on_stop, ..PerPhase::default() },
+            ..plain()
+        })
     }
 }
 

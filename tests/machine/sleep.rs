@@ -24,6 +24,7 @@ impl Ledger {
             kept(due || wake.is_none(), Promise::HookKilledAtLimit, || format!("{hook:?}"))?;
         }
         self.judge_probes(world)?;
+        self.judge_looks(world)?;
         if self.begun || self.ended.is_some() {
             self.judge_waiting(plan, world, wake)
         } else {

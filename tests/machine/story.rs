@@ -143,7 +143,7 @@ fn word(action: &Action) -> Option<String> {
         Action::FollowMain(pid) => format!("follow {pid}"),
         Action::SeekListeners => "check the ports".to_owned(),
         Action::TakeSample => "take a sample".to_owned(),
-        Action::TellHolders => "tell which connections held the drain".to_owned(),
+        Action::TellHolders { .. } => "tell which connections held the drain".to_owned(),
         Action::RecordSurvivors => "record survivors".to_owned(),
         Action::ReportSurvivors => "report survivors".to_owned(),
         Action::TellMoreTime(span) => format!("ask for {span:?} more"),

@@ -269,14 +269,14 @@ impl World {
             if hook.killed {
                 out.push(ends(Status::Signal(Signal::KILL), false));
                 // It may have exited just before the signal.
-                if hook.id.phase == HookPhase::Ready {
+                if hook.id.phase.checks() {
                     out.push(ends(Status::Code(0), false));
                 }
                 continue;
             }
             out.push(ends(Status::Code(0), false));
             out.push(ends(Status::Code(1), false));
-            if self.newcomers_left > 0 && hook.id.phase != HookPhase::Ready {
+            if self.newcomers_left > 0 && !hook.id.phase.checks() {
                 out.push(ends(Status::Code(0), true));
             }
         }
@@ -546,7 +546,7 @@ impl World {
             Action::StopHook { .. }
             | Action::ArmDeadMan(_)
             | Action::SuspendSelf
-            | Action::TellHolders
+            | Action::TellHolders { .. }
             | Action::ReportSurvivors
             | Action::TellMoreTime(_)
             | Action::PrepareReport

@@ -53,6 +53,20 @@ impl Pty {
         Ok(ptsname_r(&self.master)?)
     }
 
+    /// All that can be read now.
+    pub fn available(&self) -> Outcome<String> {
+        let (mut text, mut bytes) = (Vec::new(), [0; 4096]);
+        while let Ok(count @ 1..) = (&self.master).read(&mut bytes) {
+            text.extend_from_slice(&bytes[..count]);
+        }
+        Ok(String::from_utf8(text)?)
+    }
+
+    /// Types at the keyboard.
+    pub fn type_in(&self, keys: &str) -> Outcome {
+        Ok((&self.master).write_all(keys.as_bytes())?)
+    }
+
     /// That side.
     pub fn slave(&self) -> Outcome<File> {
         Ok(self.slave.try_clone()?)

@@ -1,5 +1,5 @@
-//! The balancer: HAProxy as Debian has it, told by its admin socket who is in service, or finding it out by
-//! its own checks. It repeats nothing (`retries 0`): what fails once is a failure that somebody sees.
+//! The balancer: HAProxy as Debian has it, told by its admin socket which server is in service, or finding it out by
+//! its own checks; or Envoy, which checks. Neither repeats anything: what fails once is a failure that a client sees.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -7,11 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use super::{ORPHANED, SLOTS, Slot};
+use super::{ORPHANED, SLOTS, Slot, envoy};
 use crate::ensure;
 use crate::support::files::Place;
 use crate::support::port::free_port;
-use crate::support::{Outcome, proc};
+use crate::support::{Fault, Outcome, proc};
 
 pub(crate) const HAPROXY: &str = "/usr/sbin/haproxy";
 
@@ -24,16 +24,74 @@ pub(crate) enum Notice {
     Checks,
 }
 
+/// Which balancer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Haproxy,
+    /// It always checks.
+    Envoy,
+}
+
+impl Kind {
+    pub(crate) fn program(self) -> PathBuf {
+        match self {
+            Kind::Haproxy => HAPROXY.into(),
+            Kind::Envoy => envoy::program(),
+        }
+    }
+}
+
 pub(crate) struct Balancer {
     pub(crate) address: SocketAddrV4,
-    admin: PathBuf,
+    admin: Admin,
     child: Child,
+}
+
+/// Where it is asked.
+enum Admin {
+    Haproxy(PathBuf),
+    Envoy(SocketAddrV4, [Slot; SLOTS]),
 }
 
 impl Balancer {
     /// With all slots out of service. `check` is the path of its checks; `pool`: connections
     /// to the servers are kept and used by all, else each request has its own.
     pub(crate) fn start(
+        kind: Kind,
+        place: &Place,
+        slots: &[Slot; SLOTS],
+        notice: Notice,
+        check: &str,
+        pool: bool,
+    ) -> Outcome<Balancer> {
+        match kind {
+            Kind::Haproxy => Balancer::haproxy(place, slots, notice, check, pool),
+            Kind::Envoy => Balancer::envoy(place, slots, check, pool),
+        }
+    }
+
+    fn envoy(place: &Place, slots: &[Slot; SLOTS], check: &str, pool: bool) -> Outcome<Balancer> {
+        let [address, admin] =
+            [free_port()?, free_port()?].map(|port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
+        let text = envoy::config(address, admin, slots, check, pool);
+        let conf = place.file("envoy.yaml", text, 0o644);
+        let log = std::fs::File::create(place.path("envoy.log"))?;
+        let child = Command::new("setpriv")
+            .args(ORPHANED)
+            .arg(envoy::program())
+            // Without a base id, two Envoys of one machine share memory.
+            .args(["--concurrency", "1", "--use-dynamic-base-id", "-l", "warn", "-c"])
+            .arg(conf)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let balancer = Balancer { address, admin: Admin::Envoy(admin, *slots), child };
+        proc::poll("the balancer", || TcpStream::connect(address).ok())?;
+        Ok(balancer)
+    }
+
+    fn haproxy(
         place: &Place,
         slots: &[Slot; SLOTS],
         notice: Notice,
@@ -82,13 +140,16 @@ impl Balancer {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        let balancer = Balancer { address, admin, child };
+        let balancer = Balancer { address, admin: Admin::Haproxy(admin), child };
         proc::poll("the balancer", || TcpStream::connect(address).ok())?;
         Ok(balancer)
     }
 
     fn command(&self, line: &str) -> Outcome<String> {
-        let mut socket = UnixStream::connect(&self.admin)?;
+        let Admin::Haproxy(admin) = &self.admin else {
+            return Err(Fault::new("Envoy takes no commands"));
+        };
+        let mut socket = UnixStream::connect(admin)?;
         writeln!(socket, "{line}")?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer)?;
@@ -104,6 +165,9 @@ impl Balancer {
 
     /// Whether it sends requests there.
     pub(crate) fn uses(&self, slot: usize) -> Outcome<bool> {
+        if let Admin::Envoy(admin, slots) = &self.admin {
+            return envoy::uses(*admin, slots[slot].port);
+        }
         let states = self.command("show servers state back")?;
         let name = format!("r{slot}");
         // be_id be_name srv_id srv_name srv_addr srv_op_state …, of which 2 is "running".

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::apps::Server;
-use super::balancer::Notice;
+use super::balancer::{Kind, Notice};
 use super::load::Mix;
 use super::replica::Setup;
 use super::update::Trial;
@@ -18,10 +18,11 @@ pub(crate) struct Case {
     /// Servers, and requests per second.
     pub(crate) servers: &'static [(Server, u32)],
     pub(crate) mix: Mix,
+    pub(crate) balancer: Kind,
     pub(crate) notice: Notice,
     pub(crate) lag: Duration,
-    /// Whether the balancer keeps its connections to the servers. Where they idle they are waited for, for a
-    /// second by default (`--drain-idle`).
+    /// Whether the balancer keeps its connections to the servers. Where they idle they are waited for
+    /// (`--drain-idle`).
     pub(crate) pool: bool,
     /// graceinit's.
     pub(crate) options: &'static str,
@@ -40,12 +41,13 @@ const CONTROL: u32 = 1;
 const FAST: &[(Server, u32)] =
     &[(Server::Nginx, 2000), (Server::Node, 2000), (Server::Python, 1000)];
 
-pub(crate) const CASES: [Case; 5] = [
+pub(crate) const CASES: [Case; 7] = [
     Case {
         name: "late",
         about: "short handlers; the balancer is told 1 s after the stop signal",
         servers: FAST,
         mix: Mix::Short,
+        balancer: Kind::Haproxy,
         notice: Notice::Told,
         lag: Duration::from_secs(1),
         pool: true,
@@ -59,9 +61,39 @@ pub(crate) const CASES: [Case; 5] = [
         about: "short handlers; the balancer asks /readyz every 0.5 s and nobody tells it anything",
         servers: FAST,
         mix: Mix::Short,
+        balancer: Kind::Haproxy,
         notice: Notice::Checks,
         lag: Duration::ZERO,
         pool: false,
+        options: "--grace 25s --drain {port} --drain-idle 1s --drain-acks 1 --ready tcp:{port} \
+                  --listen 127.0.0.1:{check}",
+        unprivileged: false,
+        bar: 1.2,
+        rounds: 5,
+    },
+    Case {
+        name: "defaults",
+        about: "as `late`, with every default of the drain at --grace 30s",
+        servers: FAST,
+        mix: Mix::Short,
+        balancer: Kind::Haproxy,
+        notice: Notice::Told,
+        lag: Duration::from_secs(1),
+        pool: true,
+        options: "--grace 30s --drain {port}",
+        unprivileged: false,
+        bar: 9.5,
+        rounds: 5,
+    },
+    Case {
+        name: "envoy",
+        about: "as `checks`, with Envoy, which keeps its connections",
+        servers: FAST,
+        mix: Mix::Short,
+        balancer: Kind::Envoy,
+        notice: Notice::Checks,
+        lag: Duration::ZERO,
+        pool: true,
         options: "--grace 25s --drain {port} --drain-idle 1s --drain-acks 1 --ready tcp:{port} \
                   --listen 127.0.0.1:{check}",
         unprivileged: false,
@@ -81,6 +113,7 @@ pub(crate) const CASES: [Case; 5] = [
             (Server::Php, 40),
         ],
         mix: Mix::Full,
+        balancer: Kind::Haproxy,
         notice: Notice::Told,
         lag: Duration::from_secs(1),
         pool: true,
@@ -94,6 +127,7 @@ pub(crate) const CASES: [Case; 5] = [
         about: "6 requests a second; told 2 s after the stop signal",
         servers: &[(Server::Nginx, 6), (Server::Node, 6), (Server::Python, 6)],
         mix: Mix::Short,
+        balancer: Kind::Haproxy,
         notice: Notice::Told,
         lag: Duration::from_secs(2),
         pool: true,
@@ -107,6 +141,7 @@ pub(crate) const CASES: [Case; 5] = [
         about: "as `late`, as uid 1000 with no capabilities and no-new-privileges",
         servers: FAST,
         mix: Mix::Short,
+        balancer: Kind::Haproxy,
         notice: Notice::Told,
         lag: Duration::from_secs(1),
         pool: true,
@@ -128,6 +163,7 @@ impl Case {
         };
         Trial {
             setup,
+            balancer: self.balancer,
             notice: self.notice,
             lag: self.lag,
             pool: self.pool,

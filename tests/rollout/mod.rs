@@ -12,6 +12,7 @@ pub(crate) mod apps;
 mod backend;
 mod balancer;
 pub(crate) mod cases;
+pub(crate) mod envoy;
 pub(crate) mod load;
 mod replica;
 mod sys;

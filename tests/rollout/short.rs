@@ -1,23 +1,25 @@
 //! The short form: one round, a rate that any machine bears. What counts is the number of drops, never a time.
 
 use super::apps::Server;
-use super::balancer::HAPROXY;
-use super::cases::CASES;
+use super::balancer::Kind;
+use super::cases::{CASES, Case};
 use super::update::{Report, roll};
 use crate::support::{Fault, Outcome, Program, Status, need};
 use crate::{ensure, ensure_eq};
 
-fn needs(server: Server) -> bool {
+fn needs(server: Server, balancer: Kind) -> bool {
     need::root()
         && need::pid_namespace()
-        && need::program(HAPROXY)
+        && need::program(&balancer.program().display().to_string())
         && need::program(server.program())
         && need::peer(Program::Tini)
 }
 
-fn one_round(case: &str, server: Server, rate: u32, init: Program) -> Outcome<Report> {
-    let case = CASES.iter().find(|known| known.name == case);
-    let case = case.ok_or_else(|| Fault::new("no such case"))?;
+fn find(name: &str) -> Outcome<&'static Case> {
+    CASES.iter().find(|case| case.name == name).ok_or_else(|| Fault::new("no such case"))
+}
+
+fn one_round(case: &Case, server: Server, rate: u32, init: Program) -> Outcome<Report> {
     let mut trial = case.trial(server, rate, init);
     trial.rounds = 1;
     roll(&trial)
@@ -26,7 +28,8 @@ fn one_round(case: &str, server: Server, rate: u32, init: Program) -> Outcome<Re
 /// Under graceinit nothing is dropped, no replica is killed, and each ends with this code. Under tini, all
 /// else being the same, something is: else the test would prove nothing.
 fn nothing_is_lost(case: &str, server: Server, rate: u32, code: i32) -> Outcome {
-    if !needs(server) {
+    let case = find(case)?;
+    if !needs(server, case.balancer) {
         return Ok(());
     }
     let report = one_round(case, server, rate, Program::Graceinit)?;
@@ -58,4 +61,14 @@ fn python_loses_nothing_while_the_balancer_asks_itself() -> Outcome {
 #[test]
 fn python_without_privileges_loses_nothing() -> Outcome {
     nothing_is_lost("uid", Server::Python, 200, 143)
+}
+
+#[test]
+fn node_loses_nothing_with_every_default() -> Outcome {
+    nothing_is_lost("defaults", Server::Node, 200, 0)
+}
+
+#[test]
+fn python_loses_nothing_behind_envoy() -> Outcome {
+    nothing_is_lost("envoy", Server::Python, 200, 143)
 }

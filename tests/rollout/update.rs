@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::apps::{Server, Site};
-use super::balancer::{Balancer, Notice};
+use super::balancer::{Balancer, Kind, Notice};
 use super::load::{Load, Mix, Plan};
 use super::replica::{Replica, Setup, Stop};
 use super::tally::Tally;
@@ -16,6 +16,7 @@ use crate::support::{Fault, Outcome, Status, proc};
 #[derive(Clone)]
 pub(crate) struct Trial {
     pub(crate) setup: Setup,
+    pub(crate) balancer: Kind,
     pub(crate) notice: Notice,
     /// How long after the stop signal the balancer is told.
     pub(crate) lag: Duration,
@@ -126,7 +127,8 @@ pub(crate) fn roll(trial: &Trial) -> Outcome<Report> {
         *slot = Slot { port, check: if own { free_port()? } else { port } };
     }
     let check = if own { "/readyz" } else { "/sleep/0/0" };
-    let balancer = Balancer::start(&site.place, &slots, trial.notice, check, trial.pool)?;
+    let Trial { balancer, notice, pool, .. } = *trial;
+    let balancer = Balancer::start(balancer, &site.place, &slots, notice, check, pool)?;
     let service = Service { trial, site: &site, slots, balancer: &balancer };
     let mut replicas = Vec::new();
     for slot in 0..REPLICAS {

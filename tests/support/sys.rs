@@ -471,3 +471,23 @@ pub fn drop_all_that_comes(socket: &impl AsRawFd) -> io::Result<()> {
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// A new tun device of this name in the present network namespace: what is written to it arrives as a packet, and what
+/// is sent through it is read from it. It does not block.
+pub fn tun(name: &str) -> io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    // TUNSETIFF of linux/if_tun.h, which libc does not have: _IOW('T', 202, int).
+    const SET_INTERFACE: libc::Ioctl = 0x4004_54ca;
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).custom_flags(libc::O_NONBLOCK);
+    let device = options.open("/dev/net/tun")?;
+    // SAFETY: an ifreq is plain numbers, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
+        *to = from as c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: the pointer is to a live ifreq, as this request wants it.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), SET_INTERFACE, &raw mut request) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(device) }
+}

@@ -154,7 +154,7 @@ fn the_json_form_reads_back() {
     let sample = Sample { busy: 2, cut: 1, idle: 9, ..Sample::default() };
     account.take(at(1002), &Fact::Sampled { sample });
     let (why, after) = (DrainEnd::Budget, Duration::from_millis(900));
-    account.take(at(1900), &Fact::DrainEnded { why, after, last: Some(sample) });
+    account.take(at(1900), &Fact::DrainEnded { why, after, last: Some(sample), missing: 0 });
     account.take(at(2000), &Fact::DeadlineReached { early: false });
     let ending = Ending::Was(Status::Signal(Signal::KILL));
     account.take(at(2001), &Fact::AppEnded { ending });

@@ -8,7 +8,7 @@ use log::Level;
 use super::{Line, debug, error, info, warn};
 use crate::account::value::Value;
 use crate::account::{plan_names, waiting};
-use crate::machine::connections::{Holder, Sample, Visibility};
+use crate::machine::connections::{Holder, SHORT, Sample, Visibility};
 use crate::machine::fact::{DrainEnd, Fact, Survivor};
 use crate::machine::hooks::{HookId, HookPhase, Outcome};
 use crate::machine::phase::PhaseName;
@@ -53,16 +53,22 @@ impl Line {
             Fact::Sampled { sample } => {
                 debug("looked", "connections").sample(Some(sample)).span("took", sample.cost)
             }
-            Fact::StillDraining { sample, after } => info("still-draining", "still draining")
-                .sample(Some(sample).filter(|sample| sample.visibility != Visibility::Blind))
-                .span("after", *after),
+            Fact::StillDraining { sample, missing, after } => {
+                let seen = |sample: &&Sample| sample.visibility != Visibility::Blind;
+                info("still-draining", "still draining")
+                    .sample(sample.as_ref().filter(seen))
+                    .words(*missing)
+                    .span("after", *after)
+            }
             Fact::HeldDrain(holder) => held_drain(holder),
             Fact::Acknowledged { acks, after } => {
                 info("acknowledged", "load balancers have been told \"not ready\"")
                     .number("probes", *acks)
                     .span("after", *after)
             }
-            Fact::DrainEnded { why, after, last } => drain_ended(*why, *after, last.as_ref()),
+            Fact::DrainEnded { why, after, last, missing } => {
+                drain_ended(*why, *after, last.as_ref(), *missing)
+            }
             Fact::PhaseAborted { id } => phase_aborted(*id),
             Fact::HookStarted { id, limit } => hook(Level::Info, "hook-started", *id, "started")
                 .number("attempt", id.attempt)
@@ -176,14 +182,24 @@ fn not_ready(line: Line, after: Duration, missing: u64, ports: bool) -> Line {
     line.span("after", after).text("missing", missing).text("answers", answers)
 }
 
-fn drain_ended(why: DrainEnd, after: Duration, last: Option<&Sample>) -> Line {
+fn drain_ended(why: DrainEnd, after: Duration, last: Option<&Sample>, missing: u64) -> Line {
     let blind = last.is_some_and(|sample| sample.visibility == Visibility::Blind);
     let last = last.filter(|_| !blind);
     let cut = last.is_none_or(|sample| sample.cut > 0 || sample.queued > 0) && !blind;
     let uncertain = last.is_some_and(|sample| sample.uncertain > 0);
     let (level, msg) = match (why, cut, uncertain) {
+        (DrainEnd::Budget, ..) if missing != 0 => {
+            (Level::Warn, "no time is left to drain: by its own word the app is not drained")
+        }
+        (DrainEnd::Max, ..) if missing != 0 => {
+            (Level::Warn, "--drain-max is over: by its own word the app is not drained")
+        }
         (DrainEnd::Quiet, ..) if !blind => (Level::Info, "drained"),
         (DrainEnd::Quiet | DrainEnd::Delay, ..) => (Level::Info, "the delay is over"),
+        (DrainEnd::Moment, _, false) => (Level::Info, "drained"),
+        (DrainEnd::Moment, _, true) => {
+            (Level::Warn, "the time to drain is nearly over: an answer may be cut off in a pause")
+        }
         (DrainEnd::Budget, true, _) => {
             (Level::Warn, "no time is left to drain: requests may be cut off")
         }
@@ -201,11 +217,21 @@ fn drain_ended(why: DrainEnd, after: Duration, last: Option<&Sample>) -> Line {
     };
     let mut line = Line::new(level, "drain-ended", msg).sample(last);
     // A drain that ended quiet has cut nothing off.
-    let broken_off = matches!(why, DrainEnd::Budget | DrainEnd::Max);
+    let broken_off = matches!(why, DrainEnd::Moment | DrainEnd::Budget | DrainEnd::Max);
     if let Some(sample) = last.filter(|_| broken_off) {
         line = line.number("cut", sample.cut).number("uncertain", sample.uncertain);
     }
-    line.span("after", after).text("why", drain_end(why))
+    let line = line.words(missing).span("after", after).text("why", drain_end(why));
+    match last.map(|sample| sample.sooner.as_secs_f64()).filter(|sooner| *sooner > 0.0) {
+        Some(sooner) => {
+            let idle = SHORT.as_secs();
+            line.text(
+                "hint",
+                format!("--drain-idle {idle}s would have ended it {sooner:.1}s sooner"),
+            )
+        }
+        None => line,
+    }
 }
 
 /// A connection that held the drain, and the option that would have limited that.
@@ -228,6 +254,7 @@ fn held_drain(holder: &Holder) -> Line {
 pub fn drain_end(why: DrainEnd) -> &'static str {
     match why {
         DrainEnd::Quiet => "quiet",
+        DrainEnd::Moment => "moment",
         DrainEnd::Delay => "delay",
         DrainEnd::Budget => "budget",
         DrainEnd::Max => "max",
@@ -262,7 +289,8 @@ fn phase_aborted(id: HookId) -> Line {
         | HookPhase::PreStop
         | HookPhase::OnStop
         | HookPhase::PostStop
-        | HookPhase::Ready => {
+        | HookPhase::Ready
+        | HookPhase::Drained => {
             let phase = id.phase.as_str();
             (
                 Level::Warn,

@@ -7,7 +7,7 @@ use crate::account::incident::{Incident, KilledBy, Killing, Kin};
 use crate::account::text::size;
 use crate::account::value::Value;
 use crate::account::{plan_names, waiting};
-use crate::machine::hooks::{HookId, HookPhase};
+use crate::machine::hooks::HookId;
 
 /// The kind of a line of a hook's output.
 pub const HOOK_SAID: &str = "hook-said";
@@ -57,6 +57,16 @@ impl Line {
                     .number("processes", *processes)
             }
             Incident::HookSaid { id, stderr, text } => said(*id, *stderr, text),
+            Incident::Looked { index, missing, again } => looked(*index, missing.as_ref(), *again),
+            Incident::Holding(holders) => {
+                Line::new(Level::Trace, "holding", "connections that hold the drain")
+                    .number("connections", holders.len())
+            }
+            Incident::HeldByWord { index, said } => {
+                info("held-by-word", "the app's own word held the drain")
+                    .text("condition", plan_names::word(*index))
+                    .text("said", said.clone())
+            }
             Incident::Says { text } => info("says", format!("the app says: {text}")),
             Incident::Reloads => info("reloads", "the app says that it reloads its configuration"),
             Incident::Failed { errno } => {
@@ -83,6 +93,22 @@ impl Line {
                     .text("answer", wait.answer.clone())
             }
             Incident::Trouble { text } => warn("trouble", text.clone()),
+        }
+    }
+}
+
+/// At info for the first look that has found work.
+fn looked(index: usize, missing: Option<&String>, again: bool) -> Line {
+    let condition = plan_names::word(index);
+    match missing {
+        Some(said) => {
+            let level = if again { Level::Debug } else { Level::Info };
+            Line::new(level, "not-drained", "the app says that it is not drained")
+                .text("condition", condition)
+                .text("said", said.clone())
+        }
+        None => {
+            debug("says-drained", "the app says that it is drained").text("condition", condition)
         }
     }
 }
@@ -126,7 +152,7 @@ fn killed(killing: &Killing) -> Line {
 /// is no failure.
 fn said(id: HookId, stderr: bool, text: &str) -> Line {
     let (level, stream) = if stderr { (Level::Warn, "stderr") } else { (Level::Info, "stdout") };
-    let level = if id.phase == HookPhase::Ready { Level::Debug } else { level };
+    let level = if id.phase.checks() { Level::Debug } else { level };
     Line::new(level, HOOK_SAID, text.to_owned())
         .text("phase", id.phase.as_str())
         .text("hook", plan_names::hook(id))

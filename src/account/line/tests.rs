@@ -69,7 +69,8 @@ fn facts() -> Vec<Fact> {
         Fact::MainPid { pid: Pid(2) },
         Fact::DrainBegun { delay: SECOND },
         Fact::Sampled { sample },
-        Fact::StillDraining { sample, after },
+        Fact::StillDraining { sample: Some(sample), missing: 0, after },
+        Fact::StillDraining { sample: None, missing: 3, after },
         Fact::HeldDrain(Box::new(holder)),
         Fact::HeldDrain(Box::new(Holder { peer: None, ..holder })),
         Fact::Acknowledged { acks: 3, after },
@@ -120,9 +121,13 @@ fn facts() -> Vec<Fact> {
             .zip(statuses)
             .map(|(outcome, status)| Fact::HookEnded { id, outcome, status }),
     );
-    for why in [DrainEnd::Quiet, DrainEnd::Delay, DrainEnd::Budget, DrainEnd::Max] {
+    for why in [DrainEnd::Quiet, DrainEnd::Moment, DrainEnd::Delay, DrainEnd::Budget, DrainEnd::Max]
+    {
         let samples = [None, Some(sample), Some(blind), Some(paused), Some(idle)];
-        facts.extend(samples.map(|last| Fact::DrainEnded { why, after, last }));
+        facts.extend(samples.map(|last| Fact::DrainEnded { why, after, last, missing: 0 }));
+        let sooner = Some(Sample { sooner: after, ..idle });
+        facts.push(Fact::DrainEnded { why, after, last: sooner, missing: 0 });
+        facts.push(Fact::DrainEnded { why, after, last: None, missing: 1 });
     }
     facts.extend(
         [
@@ -175,6 +180,11 @@ fn incidents() -> Vec<Incident> {
         Incident::ForeignMain { pid },
         Incident::ObserverEnded { status },
         Incident::Trouble { text: why() },
+        Incident::Looked { index: 0, missing: Some(why()), again: false },
+        Incident::Looked { index: 0, missing: Some(why()), again: true },
+        Incident::Looked { index: 0, missing: None, again: true },
+        Incident::HeldByWord { index: 0, said: why() },
+        Incident::Holding(Vec::new()),
         Incident::Awaits { waits: vec![wait.clone()] },
         Incident::Answered { wait },
     ]
@@ -251,6 +261,9 @@ fn place_of_incident(incident: &Incident) -> usize {
         Incident::KilledUnseen { .. } => 16,
         Incident::DumpedCore { .. } => 17,
         Incident::DiedOfForwarded { .. } => 18,
+        Incident::Looked { .. } => 19,
+        Incident::HeldByWord { .. } => 20,
+        Incident::Holding(_) => 21,
     }
 }
 
@@ -259,7 +272,7 @@ fn samples() -> Vec<Line> {
     let places: BTreeSet<usize> = facts.iter().map(place).collect();
     assert_eq!(places, (0..44).collect(), "facts without a sample");
     let places: BTreeSet<usize> = incidents.iter().map(place_of_incident).collect();
-    assert_eq!(places, (0..19).collect(), "incidents without a sample");
+    assert_eq!(places, (0..22).collect(), "incidents without a sample");
     let mut began = Took::NOTHING;
     let lines = facts.iter().map(|fact| Line::of(fact).took(began.take(Span(5), fact)));
     let lines = lines.chain(incidents.iter().map(Line::of_incident));

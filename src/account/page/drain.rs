@@ -4,7 +4,7 @@ use super::super::document::{Account, Drain, DrainSample};
 use super::super::time::Span;
 use super::chart::{self, Window};
 use super::html::{self, Html};
-use super::{end, first, more};
+use super::{end, few, first, more, table};
 
 /// A kind of connections.
 struct Layer {
@@ -46,13 +46,62 @@ pub(super) fn section(out: &mut Html, account: &Account) {
     }
     out.raw("</p>\n");
     draw(out, drain, end);
+    held(out, drain);
+    words(out, drain);
     out.raw("</section>\n");
+}
+
+/// The connections that hold the drain longest, or did.
+fn held(out: &mut Html, drain: &Drain) {
+    if drain.held.is_empty() {
+        return;
+    }
+    let caption = match drain.ended {
+        Some(_) => "What held the drain longest",
+        None => "What holds the drain now",
+    };
+    let columns =
+        ["client", "port", "because", "held", "silent", "bytes in", "bytes out", "limited by"];
+    table(out, "held", caption, &columns);
+    out.raw("<tbody>\n");
+    for held in few(&drain.held) {
+        let peer = if held.peer.is_empty() { "?" } else { &held.peer };
+        out.raw("<tr data-held><td>").text(peer).raw("</td><td class=\"n\">").text(held.port);
+        out.raw("</td><td>").text(held.because()).raw("</td><td>");
+        out.text(html::span(held.held)).raw("</td><td>").text(html::span(held.silent));
+        out.raw("</td><td class=\"n\">").text(held.bytes_in);
+        out.raw("</td><td class=\"n\">").text(held.bytes_out);
+        out.raw("</td><td><code>").text(&held.option).raw("</code></td></tr>\n");
+    }
+    out.raw("</tbody></table></div>\n");
+}
+
+/// What the app itself has said.
+fn words(out: &mut Html, drain: &Drain) {
+    if drain.words.is_empty() {
+        return;
+    }
+    table(out, "words", "The app's own word", &["condition", "the last look"]);
+    out.raw("<tbody>\n");
+    for word in few(&drain.words) {
+        out.raw("<tr data-word><td><code>").text(&word.condition).raw("</code></td><td>");
+        match word.said.as_str() {
+            "" => out.raw("drained"),
+            said => out.text(said),
+        };
+        if word.held {
+            out.raw(" <b class=\"bad\">held the drain</b>");
+        }
+        out.raw("</td></tr>\n");
+    }
+    out.raw("</tbody></table></div>\n");
 }
 
 /// Why the drain ended, as the rest of a sentence.
 pub(super) fn why(drain: &Drain) -> &'static str {
     match drain.why.as_str() {
         "quiet" => ", until it was quiet",
+        "moment" => ", until a moment without a request in progress",
         "delay" => ", until the delay was over",
         "budget" => ", until the budget needed the rest",
         "max" => ", until --drain-max was over",

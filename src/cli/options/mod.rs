@@ -140,6 +140,7 @@ pub enum OptionId {
     DrainMax,
     DrainQuiet,
     DrainOwed,
+    Drained,
     Listen,
     MetricsFile,
     Report,

@@ -387,6 +387,15 @@ pub const OPTIONS: &[Opt] = &[
          limit]",
     ),
     long(
+        OptionId::Drained,
+        "drained",
+        "GRACEINIT_DRAINED",
+        Kind::Many(text("WHEN")),
+        Group::Drain,
+        "The drain ends when the app itself says so, too, and all of these hold: exec:CMD, http://127.0.0.1:PORT/PATH \
+         (2xx), metric:http://127.0.0.1:PORT/PATH NAME <= N [default: none]",
+    ),
+    long(
         OptionId::Listen,
         "listen",
         "GRACEINIT_LISTEN",

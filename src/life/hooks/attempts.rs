@@ -38,6 +38,7 @@ pub struct Attempts {
 pub fn find(config: &Config, id: HookId) -> io::Result<Hook> {
     let hook = match id.phase {
         HookPhase::Ready => probe(config, id),
+        HookPhase::Drained => look(config, id),
         _ => config.hooks.of(id.phase).get(id.index).cloned(),
     };
     hook.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
@@ -47,9 +48,18 @@ pub fn find(config: &Config, id: HookId) -> io::Result<Hook> {
 fn probe(config: &Config, id: HookId) -> Option<Hook> {
     let ready = config.ready.get(id.index)?;
     let When::Probe(task) = &ready.when else { return None };
-    let (name, text) = (ready.text.clone(), ready.text.clone());
+    Some(check(&ready.text, task))
+}
+
+/// The same for a look of `--drained`.
+fn look(config: &Config, id: HookId) -> Option<Hook> {
+    config.drained.get(id.index).map(|drained| check(&drained.text, &drained.task))
+}
+
+fn check(text: &str, task: &hooks::Task) -> Hook {
+    let (name, text) = (text.to_owned(), text.to_owned());
     let source = Source::Default("");
-    Some(Hook { name, task: task.clone(), env: Vec::new(), user: None, source, text })
+    Hook { name, task: task.clone(), env: Vec::new(), user: None, source, text }
 }
 
 fn user<'a>(config: &'a Config, hook: &'a Hook) -> Option<(u32, u32, &'a [u32])> {
@@ -95,7 +105,7 @@ impl Attempts {
             }
             hooks::Task::Builtin(action) => {
                 let call = || match id.phase {
-                    HookPhase::Ready => builtin::probe(action),
+                    HookPhase::Ready | HookPhase::Drained => builtin::probe(action),
                     _ => builtin::run(action, signal),
                 };
                 self.fork(config, id, hook, variables, Task::Call(&call), children)
@@ -135,13 +145,15 @@ impl Attempts {
         Ok(())
     }
 
-    /// The process of an attempt was reaped: logs its last lines. Returns why it was not executed, if it was not.
-    pub fn ended(&mut self, id: HookId) -> Option<Failure> {
-        self.outputs.drain(id);
-        let place = self.exec_statuses.iter().position(|(known, _)| *known == id)?;
-        match self.exec_statuses.swap_remove(place).1.read() {
-            Started::No(failure) => Some(failure),
-            Started::Yes | Started::Pending => None,
+    /// The process of an attempt was reaped: logs its last lines. Returns why it was not executed, if it was not, and
+    /// the last line of a check.
+    pub fn ended(&mut self, id: HookId) -> (Option<Failure>, Option<String>) {
+        let said = self.outputs.drain(id);
+        let place = self.exec_statuses.iter().position(|(known, _)| *known == id);
+        let started = place.map(|place| self.exec_statuses.swap_remove(place).1.read());
+        match started {
+            Some(Started::No(failure)) => (Some(failure), said),
+            Some(Started::Yes | Started::Pending) | None => (None, said),
         }
     }
 }
@@ -160,10 +172,13 @@ pub fn explain(config: &Config, id: HookId, failure: Failure) -> Option<String> 
     };
     let user = user(config, &hook).map(|ids| (ids, source));
     let why = app::explain(&program, failure, user);
-    let kind = if id.phase == HookPhase::Ready { "probe" } else { "hook" };
-    let text = format!("{kind} {}: {why}", plan_names::hook(id));
-    // A probe is repeated until it succeeds: one warning is enough.
-    match kind == "probe" && id.attempt > 1 {
+    let text = match id.phase {
+        HookPhase::Ready => format!("probe {}: {why}", plan_names::hook(id)),
+        HookPhase::Drained => format!("--drained {}: {why}", hook.name),
+        _ => format!("hook {}: {why}", plan_names::hook(id)),
+    };
+    // A check is repeated until it succeeds: one warning is enough.
+    match id.phase.checks() && id.attempt > 1 {
         true => log::debug!("{text}"),
         false => journal::warn(text),
     }

@@ -47,11 +47,13 @@ pub fn run(action: &Builtin, signalled: &io::Result<()>) -> u8 {
         Builtin::Write(path, text) => in_file("write to", path, |path| {
             OpenOptions::new().append(true).open(path)?.write_all(text)
         }),
-        Builtin::Connect(_) | Builtin::Exists(_) => Err("a check of --ready only".to_owned()),
+        Builtin::Connect(_) | Builtin::Exists(_) | Builtin::Answers(_) | Builtin::Metric(_) => {
+            Err("a check of --ready or --drained only".to_owned())
+        }
     })
 }
 
-/// Checks a condition of readiness and returns the exit code of the child. The line that it prints is the reason alone:
+/// Checks a condition of readiness or of `--drained` and returns the exit code of the child. The line that it prints is the reason alone:
 /// the condition is known to the reader.
 pub fn probe(action: &Builtin) -> u8 {
     let reason = |error: io::Error| match error.raw_os_error() {
@@ -65,6 +67,17 @@ pub fn probe(action: &Builtin) -> u8 {
             Ok(Outcome::Bad(answer)) => Err(answer),
             Err(error) => Err(reason(error)),
         },
+        Builtin::Answers(url) => match ask("GET", url) {
+            // A redirection is no answer: it would lead to a page that says anything.
+            Ok(answer) if (200..=299).contains(&answer.status) => Ok(()),
+            Ok(answer) => Err(answer.reason),
+            Err(error) => Err(reason(error)),
+        },
+        Builtin::Metric(metric) => match metrics(&metric.url) {
+            Ok((200..=299, _, text)) => metric.check(&text),
+            Ok((_, answer, _)) => Err(answer),
+            Err(error) => Err(reason(error)),
+        },
         Builtin::Connect(port) => connect(*port).map_err(reason),
         Builtin::Exists(path) => {
             fs::metadata(OsStr::from_bytes(path.to_bytes())).map(drop).map_err(reason)
@@ -73,7 +86,7 @@ pub fn probe(action: &Builtin) -> u8 {
         | Builtin::Signal(_)
         | Builtin::Touch(_)
         | Builtin::Remove(_)
-        | Builtin::Write(..) => Err("no check of --ready".to_owned()),
+        | Builtin::Write(..) => Err("no check".to_owned()),
     })
 }
 
@@ -102,6 +115,8 @@ fn connect(port: u16) -> io::Result<()> {
 
 /// The longest answer that is read.
 const LONGEST_ANSWER: u64 = 65_536;
+/// A service with thousands of series tells of some megabytes.
+const MOST_METRICS: u64 = 64 << 20;
 /// A longer pause in the rest of the answer ends it.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -122,6 +137,14 @@ fn http(method: &str, url: &str) -> io::Result<Outcome> {
         answer.discard(LONGEST_ANSWER);
     }
     Ok(if (200..=399).contains(&status) { Outcome::Good } else { Outcome::Bad(reason) })
+}
+
+/// The status, as a number and in words, and the body.
+fn metrics(url: &str) -> io::Result<(u16, String, String)> {
+    let answer = ask("GET", url)?;
+    let (status, reason) = (answer.status, answer.reason.clone());
+    let body = answer.body(MOST_METRICS)?;
+    Ok((status, reason, String::from_utf8_lossy(&body).into_owned()))
 }
 
 /// The address is a number: the C library's name service can crash a static program.

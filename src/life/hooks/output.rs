@@ -27,18 +27,20 @@ struct Output {
     is_stderr: bool,
     pipe: OwnedFd,
     line: Vec<u8>,
+    /// The last line of a look of `--drained`.
+    last: Option<String>,
     ended: bool,
 }
 
 impl Outputs {
     /// Adds a pipe.
     pub fn add(&mut self, hook: HookId, is_stderr: bool, pipe: OwnedFd) {
-        self.0.push(Output { hook, is_stderr, pipe, line: Vec::new(), ended: false });
+        self.0.push(Output { hook, is_stderr, pipe, line: Vec::new(), last: None, ended: false });
     }
 
     /// The descriptors to wait for.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.0.iter().map(|output| output.pipe.as_fd())
+        self.0.iter().filter(|output| !output.ended).map(|output| output.pipe.as_fd())
     }
 
     /// Reads a bounded amount from each pipe.
@@ -46,18 +48,26 @@ impl Outputs {
         for output in &mut self.0 {
             output.read(LOOK);
         }
-        self.0.retain(|output| !output.ended);
+        // What a look has printed last is asked for when it has ended.
+        self.0.retain(|output| !output.ended || output.last.is_some());
     }
 
-    /// Reads what a hook has printed before it ended, so that its last lines are logged before its end.
-    pub fn drain(&mut self, hook: HookId) {
+    /// Reads what a hook has printed before it ended, so that its last lines are logged before its end. Returns the
+    /// last line of a look of `--drained`, rather one from stderr.
+    pub fn drain(&mut self, hook: HookId) -> Option<String> {
+        let mut last = None;
         for output in self.0.iter_mut().filter(|output| output.hook == hook) {
             output.read(PIPE);
             output.flush();
+            last = output.last.take().or(last);
         }
-        // Probes are repeated: the processes that one leaves behind must not cost two descriptors each time.
-        let probe = hook.phase == HookPhase::Ready;
-        self.0.retain(|output| !(output.ended || probe && output.hook == hook));
+        // Checks are repeated: the processes that one leaves behind must not cost two descriptors each time.
+        let check = hook.phase.checks();
+        self.0.retain(|output| match output.hook == hook {
+            true => !(output.ended || check),
+            false => !output.ended || output.last.is_some(),
+        });
+        last
     }
 }
 
@@ -94,8 +104,11 @@ impl Output {
         }
     }
 
-    fn say(&self) {
+    fn say(&mut self) {
         let (id, stderr, text) = (self.hook, self.is_stderr, printable(&self.line));
+        if id.phase == HookPhase::Drained {
+            self.last = Some(text.clone());
+        }
         journal::incident(&Incident::HookSaid { id, stderr, text });
     }
 

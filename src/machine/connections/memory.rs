@@ -38,8 +38,8 @@ pub(super) struct Memory {
     pub(super) moved: Millis,
     /// The last movement that counted before the present burst.
     before: Millis,
-    /// When it is idle, if nothing moves.
-    pub(super) settles: Duration,
+    /// In how many milliseconds it is idle, if nothing moves.
+    pub(super) settles: u32,
     /// What it owes at present, and what it owed before the present burst.
     pub(super) debt: Debt,
     debt_before: Debt,
@@ -57,6 +57,12 @@ pub(super) struct Memory {
     pub(super) streams: bool,
     /// It was idle once after the delay.
     pub(super) released: bool,
+    /// The same for `hint::SHORT` in place of `--drain-idle`.
+    pub(super) released_soon: bool,
+    /// The app went on with an answer after a pause, or spoke without being asked.
+    pub(super) in_parts: bool,
+    /// How many exchanges were seen from their beginning to their end.
+    pub(super) exchanges: u16,
     /// The present sample shows it.
     pub(super) seen: bool,
     /// The present sample is the first one that shows it.
@@ -152,7 +158,7 @@ impl Memory {
             signatures: [Signature::default(); SIGNATURES],
             moved: now,
             before: now,
-            settles: Duration::ZERO,
+            settles: 0,
             debt: Debt::None,
             debt_before: Debt::None,
             verdict: Verdict::Idle,
@@ -163,6 +169,9 @@ impl Memory {
             client_spoke: false,
             streams: false,
             released: false,
+            released_soon: false,
+            in_parts: false,
+            exchanges: 0,
             seen: true,
             new: true,
         };
@@ -228,6 +237,7 @@ impl Memory {
         let fresh = self.new && self.bytes == Pair::default();
         if fresh || begun - self.moved >= BURST_PAUSE {
             self.close_burst();
+            self.in_parts |= moved.inward == 0 && self.debt == Debt::None;
             self.before = self.counted();
             self.debt_before = self.debt;
             self.within = Within::Whole;
@@ -253,6 +263,7 @@ impl Memory {
 
     /// Remembers the signature of the burst that has ended.
     fn close_burst(&mut self) {
+        self.exchanges = self.exchanges.saturating_add(self.is_exchange().into());
         if !self.has_signature() {
             return;
         }
@@ -265,6 +276,12 @@ impl Memory {
         if let Some(place) = self.signatures.first_mut() {
             *place = Signature { bytes, strict };
         }
+    }
+
+    /// The present burst is a request that was seen from its beginning on, with an answer.
+    pub(super) fn is_exchange(&self) -> bool {
+        let Pair { inward, outward } = self.burst;
+        self.within == Within::Whole && inward > 0 && outward > 0 && !self.is_echo()
     }
 
     fn has_signature(&self) -> bool {

@@ -7,7 +7,7 @@ use super::{PERIOD, Rules, Summary};
 /// `--drain` and what belongs to it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Plan {
-    /// There are ports to be looked at; without, the delay is all there is.
+    /// There are ports to be looked at; without, the delay and the conditions of `--drained` are all there is.
     pub looks: bool,
     /// `--drain-delay`: the app serves at least this long after readiness fell.
     pub delay: Duration,
@@ -15,6 +15,8 @@ pub struct Plan {
     pub acks: Option<u32>,
     /// `--drain-max`: the drain ends after this at the latest.
     pub max: Option<Duration>,
+    /// How many conditions of `--drained` there are.
+    pub words: usize,
     /// What is waited for.
     pub rules: Rules,
 }
@@ -52,8 +54,12 @@ pub struct Sample {
     pub cut: u32,
     /// Connections on which the app spoke last, and may not be through.
     pub uncertain: u32,
+    /// Connections that keep the drain from ending, until its time is nearly over.
+    pub holding: u32,
     /// Nothing has to be waited for any longer.
     pub over: bool,
+    /// How much sooner `--drain-idle 1s` would have ended the drain, if what was seen supports that; else zero.
+    pub sooner: Duration,
     /// When another sample is worth taking.
     pub next: Duration,
     /// The app listens on the ports.
@@ -76,7 +82,9 @@ impl Default for Sample {
             queued: 0,
             cut: 0,
             uncertain: 0,
+            holding: 0,
             over: false,
+            sooner: Duration::ZERO,
             next: PERIOD,
             listening: false,
             visibility: Visibility::Full,
@@ -88,10 +96,10 @@ impl Default for Sample {
 impl From<Summary> for Sample {
     fn from(summary: Summary) -> Sample {
         let Summary { busy, owed, idle, vanished, stalled, new, queued, .. } = summary;
-        let Summary { cut, uncertain, over, next, .. } = summary;
+        let Summary { cut, uncertain, holding, over, sooner, next, .. } = summary;
         let counts =
             Sample { busy, owed, idle, vanished, stalled, new, queued, ..Sample::default() };
-        Sample { cut, uncertain, over, next, ..counts }
+        Sample { cut, uncertain, holding, over, sooner, next, ..counts }
     }
 }
 

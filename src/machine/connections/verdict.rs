@@ -86,7 +86,7 @@ const FROZEN: Duration = Duration::from_secs(8);
 impl Memory {
     /// Judges what [`Memory::observe`] has taken in.
     pub(super) fn judge(&mut self, reading: &Reading, rules: &Rules, moment: &Moment) {
-        self.settles = Duration::ZERO;
+        self.settles = 0;
         self.verdict = match reading.state {
             State::SynReceived => Verdict::Handshake,
             State::Established | State::CloseWait if !reading.held => Verdict::Unaccepted,
@@ -165,13 +165,11 @@ impl Memory {
         moment: &Moment,
     ) -> Verdict {
         let left = millis(enough) - (millis(moment.at) - self.counted());
-        match u64::try_from(left) {
-            Ok(left) if left > 0 => {
-                self.settles = Duration::from_millis(left);
-                young
-            }
-            Ok(_) | Err(_) => old,
+        if left <= 0 {
+            return old;
         }
+        self.settles = u32::try_from(left).unwrap_or(u32::MAX);
+        young
     }
 
     /// What the app wrote does not arrive.

@@ -5,7 +5,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::ptr;
@@ -27,7 +27,7 @@ const BATCH: usize = 32;
 const LONGEST: usize = 4096;
 
 /// The most descriptors that the kernel sends with one datagram (SCM_MAX_FD).
-const DESCRIPTORS: usize = 253;
+pub const DESCRIPTORS: usize = 253;
 
 // ---- the app's socket -----------------------------------------------------------------------------
 
@@ -55,9 +55,6 @@ pub struct Datagram {
     pub sender: Sender,
     /// Its text; `None`: it was too long, and a part of it would be misleading.
     pub bytes: Option<Vec<u8>>,
-    /// The descriptor that came with `BARRIER=1`. The sender waits until it is closed: drop it when all earlier
-    /// messages are handled. All other descriptors were closed on arrival.
-    pub barrier: Option<OwnedFd>,
 }
 
 impl Socket {
@@ -96,17 +93,19 @@ impl Socket {
         CString::new(text.into_vec()).unwrap_or_default()
     }
 
-    /// Receives messages up to a barrier, before which all earlier messages have to be handled, and up to a limit,
-    /// after which poll(2) shows that there are more.
-    pub fn receive(&mut self, into: &mut Vec<Datagram>) {
+    /// Receives messages, up to a limit, after which poll(2) shows that there are more, and up to one that has
+    /// descriptors. True: that is the last one of `into`. It stays in the socket, and comes again, until a helper has
+    /// called [`take`].
+    pub fn receive(&mut self, into: &mut Vec<Datagram>) -> bool {
         for _ in 0..BATCH {
-            let Some(datagram) = receive(self.fd.as_fd()) else { return };
-            let barrier = datagram.barrier.is_some();
+            let Some((datagram, descriptors)) = look(self.fd.as_fd()) else { return false };
             into.push(datagram);
-            if barrier {
-                return;
+            if descriptors {
+                return true;
             }
+            skip(self.fd.as_fd());
         }
+        false
     }
 }
 
@@ -168,95 +167,131 @@ fn bind(fd: &OwnedFd, name: &[u8]) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(error) }
 }
 
-/// Room for the credentials and for as many descriptors as can come.
+/// Room for the credentials, or for as many descriptors as can come and the credentials.
 #[repr(C, align(8))]
-struct Control([u8; 1088]);
+struct Control<const SIZE: usize>([u8; SIZE]);
 
-fn receive(fd: BorrowedFd<'_>) -> Option<Datagram> {
-    const {
-        // SAFETY: CMSG_SPACE computes a size.
-        let needed = unsafe {
-            libc::CMSG_SPACE(mem::size_of::<libc::ucred>() as u32)
-                + libc::CMSG_SPACE((DESCRIPTORS * 4) as u32)
-        };
-        assert!(needed as usize <= mem::size_of::<Control>());
-    }
+/// The room for the credentials alone.
+const CREDENTIALS: usize = 32;
+/// The room for all.
+const ALL: usize = 1088;
+
+const _: () = {
+    let credentials = size_of::<libc::ucred>() as u32;
+    // SAFETY: CMSG_SPACE computes a size.
+    let (one, descriptors) =
+        unsafe { (libc::CMSG_SPACE(credentials), libc::CMSG_SPACE((DESCRIPTORS * 4) as u32)) };
+    assert!(one as usize <= CREDENTIALS && (one + descriptors) as usize <= ALL);
+};
+
+/// Looks at the first message and leaves it in the socket: the message, and whether it has descriptors.
+///
+/// There is no room for descriptors, so the kernel makes none for this process, and says so (MSG_CTRUNC): close(2) of
+/// a descriptor that another process has chosen can wait for ever (a file system whose server does not answer).
+fn look(fd: BorrowedFd<'_>) -> Option<(Datagram, bool)> {
     let mut bytes = [0u8; LONGEST];
-    let mut control = Control([0; 1088]);
+    let mut control = Control([0; CREDENTIALS]);
     let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-    // SAFETY: msghdr is numbers and pointers; all zeroes is a value of it.
-    let mut header: libc::msghdr = unsafe { mem::zeroed() };
-    header.msg_iov = &raw mut part;
-    header.msg_iovlen = 1;
-    header.msg_control = control.0.as_mut_ptr().cast();
-    header.msg_controllen = control.0.len() as _;
-    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
-    let length = loop {
-        // SAFETY: the header points to live buffers and holds their sizes.
-        let length = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };
-        match usize::try_from(length) {
-            Ok(length) => break length.min(bytes.len()),
-            Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-            // No message, or no memory for it: poll(2) tells when to try again.
-            Err(_) => return None,
-        }
-    };
-    // The kernel has closed the descriptors that had no room (MSG_CTRUNC).
-    let (sender, mut descriptors) = ancillary(&header);
+    let (header, length) = receive(fd, &mut part, &mut control.0, libc::MSG_PEEK)?;
     let whole = header.msg_flags & libc::MSG_TRUNC == 0;
     let text = bytes.get(..length).filter(|_| whole);
-    let is_barrier = text.is_some_and(|text| notify::parse(text) == [notify::Notice::Barrier]);
-    Some(Datagram {
-        sender,
-        bytes: text.map(<[u8]>::to_vec),
-        barrier: descriptors.pop().filter(|_| is_barrier),
-    })
+    let datagram = Datagram { sender: credentials(&header), bytes: text.map(<[u8]>::to_vec) };
+    Some((datagram, header.msg_flags & libc::MSG_CTRUNC != 0))
 }
 
-/// The credentials (pid 0 if there are none), and all descriptors.
-fn ancillary(header: &libc::msghdr) -> (Sender, Vec<OwnedFd>) {
+/// Removes the first message, which has no descriptors.
+fn skip(fd: BorrowedFd<'_>) {
+    let mut part = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+    receive(fd, &mut part, &mut [], 0);
+}
+
+/// Removes the first message with its descriptors and calls `taken`. The descriptors are not closed: the caller exits.
+/// Only for a helper, because to close them can take for ever.
+pub fn take(fd: BorrowedFd<'_>, taken: &dyn Fn()) {
+    let mut control = Control([0; ALL]);
+    let mut part = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+    let Some((header, _)) = receive(fd, &mut part, &mut control.0, libc::MSG_CMSG_CLOEXEC) else {
+        return;
+    };
+    taken();
+    for_each(&header, |level, kind, data| {
+        if (level, kind) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            for index in 0..data.len() / size_of::<i32>() {
+                // SAFETY: the data hold more than `index` numbers, which need not be aligned.
+                let fd = unsafe { ptr::read_unaligned(data.as_ptr().cast::<i32>().add(index)) };
+                disable_linger(fd);
+            }
+        }
+    });
+}
+
+/// Calls recvmsg(2). `None`: there is no message, or no memory for it; poll(2) tells when to try again.
+fn receive(
+    fd: BorrowedFd<'_>,
+    part: &mut libc::iovec,
+    control: &mut [u8],
+    flags: i32,
+) -> Option<(libc::msghdr, usize)> {
+    // SAFETY: msghdr is numbers and pointers; all zeroes is a value of it.
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    header.msg_iov = part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = control.len() as _;
+    loop {
+        // SAFETY: the header points to live buffers and holds their sizes.
+        let length =
+            unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags | libc::MSG_DONTWAIT) };
+        match usize::try_from(length) {
+            Ok(length) => return Some((header, length)),
+            Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// The sender; pid 0 if the message has no credentials.
+fn credentials(header: &libc::msghdr) -> Sender {
     let mut sender = Sender { pid: Pid(0), uid: u32::MAX, gid: u32::MAX };
-    let mut descriptors = Vec::new();
+    for_each(header, |level, kind, data| {
+        if (level, kind) == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS)
+            && data.len() >= size_of::<libc::ucred>()
+        {
+            // SAFETY: the data hold a ucred, which need not be aligned.
+            let who = unsafe { ptr::read_unaligned(data.as_ptr().cast::<libc::ucred>()) };
+            sender = Sender { pid: Pid(who.pid), uid: who.uid, gid: who.gid };
+        }
+    });
+    sender
+}
+
+/// Calls `each` with the level, the type and the data of each control message.
+fn for_each(header: &libc::msghdr, mut each: impl FnMut(i32, i32, &[u8])) {
     // SAFETY: the kernel has filled the header in, and its control buffer is live and aligned.
     let mut at = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !at.is_null() {
         // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give only headers that lie within the buffer.
         let (level, kind, length) =
             unsafe { ((*at).cmsg_level, (*at).cmsg_type, (*at).cmsg_len as usize) };
-        // SAFETY: the header lies within the buffer; its data follow it.
-        let data = unsafe { libc::CMSG_DATA(at) };
         // SAFETY: CMSG_LEN computes a size.
         let size = length.saturating_sub(unsafe { libc::CMSG_LEN(0) } as usize);
-        match (level, kind) {
-            (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if size >= mem::size_of::<libc::ucred>() => {
-                // SAFETY: the data hold a ucred, which need not be aligned.
-                let who = unsafe { ptr::read_unaligned(data.cast::<libc::ucred>()) };
-                sender = Sender { pid: Pid(who.pid), uid: who.uid, gid: who.gid };
-            }
-            (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
-                for index in 0..size / mem::size_of::<i32>() {
-                    // SAFETY: the data hold more than `index` numbers, which need not be aligned.
-                    let fd = unsafe { ptr::read_unaligned(data.cast::<i32>().add(index)) };
-                    // SAFETY: the descriptor is new, so no other value owns it.
-                    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-                    disable_linger(&fd);
-                    descriptors.push(fd);
-                }
-            }
-            _ => {}
-        }
+        // SAFETY: the header lies within the buffer; its data follow it, and end where the header says.
+        each(level, kind, unsafe { std::slice::from_raw_parts(libc::CMSG_DATA(at), size) });
         // SAFETY: the header and its control buffer are still as the kernel has filled them in.
         at = unsafe { libc::CMSG_NXTHDR(header, at) };
     }
-    (sender, descriptors)
 }
 
 /// Turns SO_LINGER off (socket(7)): with it, closing the last descriptor of a TCP socket waits for the peer, for a
 /// time that the sender has chosen.
-fn disable_linger(fd: &OwnedFd) {
+fn disable_linger(fd: i32) {
     let off = libc::linger { l_onoff: 0, l_linger: 0 };
+    let size = size_of::<libc::linger>() as libc::socklen_t;
     // Ignore ENOTSOCK, the result for any other descriptor.
-    let _ = fd::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_LINGER, &off);
+    // SAFETY: the pointer is to a live value, and its size is what is passed on.
+    unsafe {
+        libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const off).cast(), size)
+    };
 }
 
 /// The parent of a process, from /proc.

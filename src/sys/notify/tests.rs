@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use super::*;
+use crate::sys::helper::tests::alone;
+use crate::sys::helper::{Given, Helper};
 
 fn value(socket: &Socket) -> String {
     let variable = socket.variable().into_string().expect("ASCII");
@@ -42,7 +44,7 @@ fn open_descriptors() -> Vec<String> {
 
 /// Sends a message with copies of `fds`.
 fn send_descriptors(client: &UnixDatagram, text: &[u8], fds: &[i32]) {
-    let mut control = Control([0; 1088]);
+    let mut control = Control([0; ALL]);
     let mut part = libc::iovec { iov_base: text.as_ptr().cast_mut().cast(), iov_len: text.len() };
     let data = mem::size_of_val(fds) as u32;
     // SAFETY: all buffers are live, and the control buffer has room for 253 descriptors.
@@ -136,71 +138,89 @@ fn a_flood_is_read_in_portions() {
     assert_eq!(found.len(), sent);
 }
 
-/// Other tests of this process may open descriptors meanwhile, so the descriptors of this test are found by the name of
-/// their file.
-#[test]
-fn descriptors_of_any_message_but_a_barrier_are_closed() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let path = dir.path().join("sent");
-    let copies = || {
-        let name = path.display().to_string();
-        open_descriptors().iter().filter(|link| **link == name).count()
+/// Takes the first message in a helper, as graceinit does.
+fn take_in_a_helper(socket: &Socket) {
+    let (said, says) = fd::pipe().expect("a pipe");
+    let keep = [socket.as_fd(), says.as_fd()];
+    let files = DESCRIPTORS as u64 + 16;
+    let given = Given {
+        name: c"graceinit-test",
+        user: None,
+        trusted: false,
+        log: false,
+        keep: &keep,
+        files,
     };
-    let mut socket = Socket::open().expect("a socket");
-    let client = client(&socket);
-    let file = fs::File::create(&path).expect("a file");
-    let number = file.as_raw_fd();
-    let many = vec![number; DESCRIPTORS];
-    let long = [b'x'; LONGEST + 1];
-    for text in [&b"READY=1"[..], b"FDSTORE=1", b"BARRIER=1\nREADY=1", b"", &long] {
-        // Fewer than the kernel queues (net.unix.max_dgram_qlen), or the sender would wait.
-        for count in [1, 2, DESCRIPTORS] {
-            send_descriptors(&client, text, &many[..count]);
+    let work = || {
+        take(socket.as_fd(), &|| fd::say(says.as_fd()));
+        0
+    };
+    let helper = Helper::start(&given, &work).expect("a helper");
+    helper.wait_for_end(Duration::from_secs(10));
+    assert_eq!(helper.reap(), Some(crate::types::Status::Code(0)));
+    assert_eq!(fd::read(said.as_fd(), &mut [0]), Read::Bytes(1));
+}
+
+/// The descriptors of the tests' own files are found by the name of the file.
+#[test]
+fn descriptors_stay_in_the_socket_until_a_helper_takes_them() {
+    alone(|| {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("sent");
+        let copies = || {
+            let name = path.display().to_string();
+            open_descriptors().iter().filter(|link| **link == name).count()
+        };
+        let mut socket = Socket::open().expect("a socket");
+        let client = client(&socket);
+        let file = fs::File::create(&path).expect("a file");
+        let many = vec![file.as_raw_fd(); DESCRIPTORS];
+        let long = [b'x'; LONGEST + 1];
+        for text in [&b"READY=1"[..], b"FDSTORE=1", b"BARRIER=1\nREADY=1", b"", &long] {
+            for count in [1, 2, DESCRIPTORS] {
+                send_descriptors(&client, text, &many[..count]);
+                client.send(b"STATUS=behind").expect("to send");
+                let mut found = Vec::new();
+                assert!(socket.receive(&mut found));
+                // It comes again, and nothing else does.
+                assert!(socket.receive(&mut found));
+                let text = Some(text).filter(|text| text.len() <= LONGEST);
+                assert!(found.iter().all(|datagram| datagram.bytes.as_deref() == text));
+                assert_eq!((found.len(), copies()), (2, 1));
+                take_in_a_helper(&socket);
+                found.clear();
+                assert!(!socket.receive(&mut found));
+                assert_eq!(found[0].bytes.as_deref(), Some(&b"STATUS=behind"[..]));
+                assert_eq!((found.len(), copies()), (1, 1));
+            }
         }
-        let found = all(&mut socket);
-        assert_eq!(found.len(), 3);
-        assert!(found.iter().all(|datagram| datagram.barrier.is_none()));
-        assert_eq!(copies(), 1);
-    }
+    });
 }
 
 #[test]
-fn the_sender_of_a_barrier_waits_until_it_is_dropped() {
-    let mut socket = Socket::open().expect("a socket");
-    let client = client(&socket);
-    for (text, count) in [(&b"BARRIER=1"[..], 1), (b"BARRIER=1\n", 2)] {
-        let (mut ready, write) = ReadyPipe::open().expect("a pipe");
-        client.send(b"READY=1").expect("to send");
-        send_descriptors(&client, text, &vec![write.as_raw_fd(); count]);
-        client.send(b"STOPPING=1").expect("to send");
-        drop(write);
-        let mut found = Vec::new();
-        socket.receive(&mut found);
-        // The messages after the barrier are not read yet.
-        assert_eq!(found.len(), 2);
-        assert!(found[0].barrier.is_none() && found[1].barrier.is_some());
-        assert_eq!(ready.read(), Line::Pending);
-        found.clear();
-        assert_eq!(ready.read(), Line::Closed);
-        assert_eq!(all(&mut socket).len(), 1);
-    }
-    // Without a descriptor no sender waits.
-    client.send(b"BARRIER=1").expect("to send");
-    assert!(all(&mut socket)[0].barrier.is_none());
-}
-
-#[test]
-fn received_descriptors_do_not_survive_execve() {
-    let mut socket = Socket::open().expect("a socket");
-    let client = client(&socket);
-    let (ready, write) = ReadyPipe::open().expect("a pipe");
-    send_descriptors(&client, b"BARRIER=1", &[write.as_raw_fd()]);
-    let found = all(&mut socket);
-    let fd = found[0].barrier.as_ref().expect("the descriptor");
-    // SAFETY: plain numbers.
-    let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFD) };
-    assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
-    drop(ready);
+fn the_sender_of_a_barrier_waits_until_it_is_taken() {
+    alone(|| {
+        let mut socket = Socket::open().expect("a socket");
+        let client = client(&socket);
+        for (text, count) in [(&b"BARRIER=1"[..], 1), (b"BARRIER=1\n", 2)] {
+            let (mut ready, write) = ReadyPipe::open().expect("a pipe");
+            client.send(b"READY=1").expect("to send");
+            send_descriptors(&client, text, &vec![write.as_raw_fd(); count]);
+            client.send(b"STOPPING=1").expect("to send");
+            drop(write);
+            let mut found = Vec::new();
+            // The messages after the barrier are not read yet.
+            assert!(socket.receive(&mut found));
+            assert_eq!(found.len(), 2);
+            assert_eq!(ready.read(), Line::Pending);
+            take_in_a_helper(&socket);
+            assert_eq!(ready.read(), Line::Closed);
+            assert_eq!(all(&mut socket).len(), 1);
+        }
+        // Without a descriptor no sender waits.
+        client.send(b"BARRIER=1").expect("to send");
+        assert!(!socket.receive(&mut Vec::new()));
+    });
 }
 
 // ---- upwards --------------------------------------------------------------------------------------

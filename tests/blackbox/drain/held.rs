@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::{Drained, PYTHON, is_cut_off};
-use crate::support::{Outcome, Room, need};
+use crate::support::{Outcome, Room, need, proc};
 use crate::{both_rooms, ensure, ensure_eq};
 
 /// Who held the drain is told, with the option that limits it; --drain-max ends it.
@@ -41,4 +41,20 @@ fn half_a_request(room: Room) -> Outcome {
     Ok(())
 }
 
-both_rooms!(who_held_the_drain, half_a_request);
+/// What holds the drain is in the answer to a probe.
+fn a_probe_tells_what_holds_the_drain(room: Room) -> Outcome {
+    needs!();
+    let mut server = Drained::new(room, "4")?.drain().start(false)?;
+    let client = server.held()?;
+    let peer = client.local_addr()?.to_string();
+    server.drains()?;
+    server.sees("owed=1")?;
+    let held = format!("draining: {peer} on port {}: an answer is owed, for ", server.port);
+    // The account is sent ten times a second.
+    proc::poll("what holds the drain", || {
+        server.probe().is_ok_and(|it| it.contains(&held)).then_some(())
+    })?;
+    server.finishes(client)
+}
+
+both_rooms!(a_probe_tells_what_holds_the_drain, who_held_the_drain, half_a_request);

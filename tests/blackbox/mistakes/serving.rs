@@ -73,6 +73,36 @@ fn a_bad_value_of_each_option() -> Outcome {
         ("drain-max", "DRAIN_MAX", "x", NO_TIME),
         ("drain-quiet", "DRAIN_QUIET", "x", NO_TIME),
         ("drain-owed", "DRAIN_OWED", "0", "zero is not allowed; write at least 1ms"),
+        (
+            "drained",
+            "DRAINED",
+            "tcp:80",
+            "not a condition; write exec:CMD, http://127.0.0.1:8080/idle or \
+             metric:http://127.0.0.1:9090/metrics jobs_running <= 0",
+        ),
+        ("drained", "DRAINED", "exec:", "the command is missing; write exec:bin/is-idle"),
+        ("drained", "DRAINED", "exec:'a", "a quote is not closed; close it"),
+        (
+            "drained",
+            "DRAINED",
+            "http://app/idle",
+            "'app' is not a numeric address, and graceinit resolves no names; write 127.0.0.1, [::1] or \
+             localhost",
+        ),
+        (
+            "drained",
+            "DRAINED",
+            "metric:",
+            "the address and the metric are missing; write metric:http://127.0.0.1:9090/metrics \
+             jobs_running <= 0",
+        ),
+        (
+            "drained",
+            "DRAINED",
+            "metric:http://127.0.0.1:1/metrics jobs == 0",
+            "'<= NUMBER' is missing behind the name; write metric:http://127.0.0.1:9090/metrics \
+             jobs_running <= 0",
+        ),
         ("listen", "LISTEN", "localhost:9180", "names are not looked up; write 127.0.0.1:9180"),
         (
             "listen",

@@ -78,16 +78,21 @@ fn nothing_said_is_ready_when_started_and_no_drain() -> Outcome {
 fn the_drain_has_its_defaults_only_with_ports() -> Outcome {
     // A quarter of 15 s is the app's; half of the rest.
     let rules = Rules { idle: Duration::from_millis(5625), owed: None };
-    let usual = Plan { looks: true, delay: S * 2, acks: None, max: None, rules };
+    let usual = Plan { looks: true, delay: S * 2, acks: None, max: None, words: 0, rules };
     let delay = Plan { looks: false, delay: S * 3, ..usual };
     let acks = Plan { acks: Some(4), ..delay };
+    // Half of `--drain-max`.
+    let rules = Rules { idle: Duration::from_millis(2500), owed: None };
+    let word = Plan { delay: Duration::ZERO, max: Some(S * 5), words: 2, rules, ..delay };
     let rules = Rules { idle: S * 4, owed: Some(S * 6) };
-    let all = Plan { looks: true, delay: Duration::ZERO, acks: None, max: Some(S * 5), rules };
+    let all =
+        Plan { looks: true, delay: Duration::ZERO, acks: None, max: Some(S * 5), words: 0, rules };
     for (flags, ports, want) in [
         (&["--drain=443, 80,443"][..], Some(Ports::List(vec![443, 80])), usual),
         (&["--drain=auto"], Some(Ports::Auto), usual),
         (&["--drain-delay=3s"], None, delay),
         (&["--drain-delay=3s", "--drain-acks=4", "--listen=:1"], None, acks),
+        (&["--drained=exec:a", "--drained=exec:b", "--drain-max=5"], None, word),
         (
             &["--drain=1", "--drain-delay=0", "--drain-idle=4", "--drain-max=5", "--drain-owed=6"],
             Some(Ports::List(vec![1])),

@@ -240,3 +240,30 @@ fn what_has_gone_is_forgotten() {
     sample(&mut table, &[], moment(200));
     assert!(table.is_empty());
 }
+
+/// A shorter `--drain-idle` is recommended where the drain itself shows that it would have done.
+#[test]
+fn a_shorter_idle_is_a_hint_only_if_nothing_speaks_against_it() {
+    // No two are alike: what repeats itself is idle at once.
+    let exchange = |at: i64| [ask(at, 200), say(at + 20, 900 + at.unsigned_abs())];
+    let pool = || wire([50, 750, 1450].into_iter().flat_map(exchange).collect()).named(1);
+    let two = || wire([50, 750].into_iter().flat_map(exchange).collect()).named(1);
+    // The second part of an answer, after a pause.
+    let parts = || wire(vec![ask(600, 200), say(620, 900), say(1700, 900)]).named(2);
+    // A request after the moment at which the drain would have ended.
+    let late = || wire(exchange(4000).to_vec()).named(2);
+    // Work that takes long is no pause within an answer.
+    let slow = || wire(vec![ask(300, 200), say(1900, 900)]).named(2);
+    let end = |wires: &[Wire], rules: Rules| {
+        let mut table = Table::new(rules);
+        let last = (0..LENGTH / 100).map(|n| sample(&mut table, wires, moment(n * 100)));
+        last.into_iter().find(|last| last.over).map(|last| last.sooner.as_millis())
+    };
+    assert_eq!(end(&[pool()], RULES), Some(3000));
+    assert_eq!(end(&[pool(), slow()], RULES), Some(3000));
+    assert_eq!(end(&[two()], RULES), Some(0), "too few exchanges");
+    assert_eq!(end(&[pool(), parts()], RULES), Some(0), "an answer in parts");
+    assert_eq!(end(&[pool(), late()], RULES), Some(0), "it would have been cut off");
+    let short = Rules { idle: ms(1000), owed: None };
+    assert_eq!(end(&[pool()], short), Some(0), "it is short already");
+}

@@ -1,0 +1,136 @@
+//! What kind of file a descriptor is, and whether its file system is local: asked without a request to the server of a
+//! file system, which may not answer (fstat(2) and fstatfs(2) of FUSE, NFS and the like can wait for ever).
+
+use std::fs::File;
+use std::io::Read;
+
+/// A kind of file, and where it lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileType {
+    /// S_IFREG and so on.
+    pub kind: u32,
+    /// Major and minor number of the device that the file is, if it is one.
+    pub device: (u32, u32),
+    /// Major and minor number of its file system.
+    place: (u32, u32),
+    /// Its inode number.
+    number: u64,
+    /// The id of its mount; `None` before Linux 5.8.
+    mount: Option<u64>,
+}
+
+/// File systems without a server, on a disk or in memory. Any other one is taken for one that can hang.
+const LOCAL: &[&str] = &[
+    "aufs",
+    "bcachefs",
+    "btrfs",
+    "devtmpfs",
+    "erofs",
+    "exfat",
+    "ext2",
+    "ext3",
+    "ext4",
+    "f2fs",
+    "hugetlbfs",
+    "jffs2",
+    "jfs",
+    "nilfs2",
+    "ntfs3",
+    "overlay",
+    "ramfs",
+    "reiserfs",
+    "rootfs",
+    "squashfs",
+    "tmpfs",
+    "ubifs",
+    "vfat",
+    "xfs",
+    "zfs",
+];
+
+/// The kind of the file that `fd` is open for. `None` before Linux 4.11, or if `fd` is closed.
+pub fn file_type(fd: i32) -> Option<FileType> {
+    // SAFETY: statx is plain numbers; all zeroes is a value of it.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    // Only what is known without asking (AT_STATX_DONT_SYNC).
+    let flags = libc::AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC;
+    let wanted = libc::STATX_TYPE | libc::STATX_INO | libc::STATX_MNT_ID;
+    // SAFETY: the path is terminated, and the pointer is to a live statx.
+    let result = unsafe { libc::statx(fd, c"".as_ptr(), flags, wanted, &raw mut stat) };
+    (result == 0).then(|| FileType {
+        kind: u32::from(stat.stx_mode) & libc::S_IFMT,
+        device: (stat.stx_rdev_major, stat.stx_rdev_minor),
+        place: (stat.stx_dev_major, stat.stx_dev_minor),
+        number: stat.stx_ino,
+        mount: (stat.stx_mask & libc::STATX_MNT_ID != 0).then_some(stat.stx_mnt_id),
+    })
+}
+
+/// Whether this file lies on a local file system. False if that cannot be found out.
+pub fn is_local(file: &FileType) -> bool {
+    let mut table = Vec::new();
+    let read = File::open("/proc/self/mountinfo").and_then(|mut file| file.read_to_end(&mut table));
+    read.is_ok() && type_of(&table, file).is_some_and(|name| LOCAL.contains(&name))
+}
+
+/// The type of the file system, from a table as in /proc/PID/mountinfo (proc_pid_mountinfo(5)).
+fn type_of<'a>(table: &'a [u8], file: &FileType) -> Option<&'a str> {
+    let place = format!("{}:{}", file.place.0, file.place.1);
+    // A later mount lies over an earlier one.
+    table.split(|byte| *byte == b'\n').rev().find_map(|line| {
+        let line = std::str::from_utf8(line).ok()?;
+        let (left, right) = line.split_once(" - ")?;
+        let mut fields = left.split(' ');
+        let (id, _, device) = (fields.next()?, fields.next()?, fields.next()?);
+        let found = match file.mount {
+            Some(mount) => id.parse() == Ok(mount),
+            None => device == place,
+        };
+        found.then(|| right.split(' ').next()).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    const TABLE: &[u8] = b"21 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw\n\
+        40 21 0:55 / /mnt rw - fuse.sshfs host:/ rw,user_id=0\n\
+        41 21 0:56 /a\\040b /data rw,relatime shared:3 - nfs4 host:/x rw\n\
+        \xff\xfe\n\
+        42 21 0:57 / /over rw - overlay overlay rw,lowerdir=/l\n";
+
+    #[test]
+    fn the_table_of_mounts_tells_the_type_of_a_file_system() {
+        let file = |mount, place| FileType {
+            kind: libc::S_IFREG,
+            device: (0, 0),
+            place,
+            number: 1,
+            mount,
+        };
+        assert_eq!(type_of(TABLE, &file(Some(21), (9, 9))), Some("ext4"));
+        assert_eq!(type_of(TABLE, &file(Some(40), (254, 1))), Some("fuse.sshfs"));
+        assert_eq!(type_of(TABLE, &file(None, (0, 56))), Some("nfs4"));
+        assert_eq!(type_of(TABLE, &file(None, (0, 57))), Some("overlay"));
+        assert_eq!(type_of(TABLE, &file(None, (0, 99))), None);
+        assert_eq!(type_of(b"", &file(Some(21), (0, 0))), None);
+        assert!(LOCAL.is_sorted());
+    }
+
+    #[test]
+    fn the_kind_of_a_file_is_known() {
+        let null = File::open("/dev/null").expect("/dev/null");
+        let known = file_type(null.as_raw_fd()).expect("statx");
+        assert_eq!((known.kind, known.device), (libc::S_IFCHR, (1, 3)));
+        let file = tempfile::tempfile_in("/dev/shm").expect("a file");
+        let known = file_type(file.as_raw_fd()).expect("statx");
+        assert_eq!(known.kind, libc::S_IFREG);
+        assert!(is_local(&known), "{known:?}");
+        let (other, _) = std::io::pipe().expect("a pipe");
+        assert_eq!(file_type(other.as_raw_fd()).map(|file| file.kind), Some(libc::S_IFIFO));
+        assert_eq!(file_type(-1), None);
+    }
+}

@@ -1,0 +1,209 @@
+//! What can make a system call wait for ever: a terminal that is not read, a file system whose server does not answer.
+//! PID 1 goes on.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use crate::pty::Pty;
+use crate::support::files::Place;
+use crate::support::{Fault, Launch, Outcome, Room, Run, Status, need};
+use crate::{both_rooms, ensure, ensure_eq};
+
+const PYTHON: &str = "/usr/bin/python3";
+
+/// A hook that prints far more than any terminal or pipe holds.
+const PRINTS: &str = "sh -c 'i=0; while [ $i -lt 1500 ]; do echo \"$i ................................................\
+    ..................................................................\"; i=$((i+1)); done'";
+
+/// Lines of a hook in the log, more than fit; signals; then the stop.
+fn is_served_and_stopped(run: &mut Run) -> Outcome {
+    is_served(run)?;
+    run.signal("TERM")?;
+    run.exits(3)
+}
+
+fn is_served(run: &mut Run) -> Outcome {
+    run.ready()?;
+    run.signal("HUP")?;
+    run.out.until("got HUP ")?;
+    for _ in 0..10 {
+        run.signal("USR1")?;
+        run.out.until("got USR1 ")?;
+    }
+    Ok(())
+}
+
+/// Neither side of the terminal is the controlling terminal.
+fn talkative(room: Room, pty: &Pty) -> Outcome<Launch> {
+    let launch = Launch::graceinit(room).flags("-vvv").flag("--on-reload", PRINTS);
+    Ok(launch.app("block ready echo=TERM:3").stderr(pty.slave()?))
+}
+
+fn a_terminal_that_is_not_read(room: Room) -> Outcome {
+    let pty = Pty::open()?;
+    is_served_and_stopped(&mut talkative(room, &pty)?.start()?)?;
+    let text = pty.available()?;
+    ensure!(text.contains("graceinit: debug: "), "nothing was written: {text:?}");
+    Ok(())
+}
+
+fn a_terminal_that_was_stopped_by_ctrl_s(room: Room) -> Outcome {
+    let pty = Pty::open()?;
+    pty.type_in("\x13")?;
+    is_served_and_stopped(&mut talkative(room, &pty)?.start()?)
+}
+
+/// Every line begins at the beginning of a line, and what is missing is counted.
+fn lines_are_whole_when_the_terminal_is_read_again(room: Room) -> Outcome {
+    let pty = Pty::open()?;
+    let mut run = talkative(room, &pty)?.start()?;
+    is_served(&mut run)?;
+    let first = pty.available()?;
+    run.signal("TERM")?;
+    run.exits(3)?;
+    let all = first + &pty.available()?;
+    ensure!(all.contains("dropped: stderr was not read"), "not counted: {all}");
+    let whole = |line: &str| line.is_empty() || line.starts_with("graceinit: ");
+    let torn: Vec<_> = all.split("\r\n").filter(|line| !whole(line)).collect();
+    ensure_eq!(torn, Vec::<&str>::new(), "lines that begin within a line");
+    ensure!(all.ends_with("\r\n"), "the last line has no end: {all}");
+    Ok(())
+}
+
+/// Without /proc the terminal cannot be opened again, so a helper writes.
+fn a_terminal_without_proc(room: Room) -> Outcome {
+    if !need::root() {
+        return Ok(());
+    }
+    let script = "mount -t tmpfs none /proc && exec \"$@\"";
+    let without_proc = ["unshare", "--mount", "sh", "-c", script, "sh"];
+    let pty = Pty::open()?;
+    is_served_and_stopped(&mut talkative(room, &pty)?.wrapped_by(without_proc).start()?)?;
+    let text = pty.available()?;
+    ensure!(text.contains("graceinit: "), "nothing was written: {text:?}");
+    // One that is read gets every line, the last one included.
+    let pty = Pty::open()?;
+    let launch = Launch::graceinit(room).flags("-v").app("block ready echo=TERM:3");
+    let mut run = launch.wrapped_by(without_proc).stderr(pty.slave()?).start()?;
+    run.ready()?;
+    run.signal("TERM")?;
+    run.exits(3)?;
+    let text = pty.available()?;
+    ensure!(text.trim_end().lines().last().is_some_and(|line| line.contains("leaving")), "{text}");
+    Ok(())
+}
+
+/// A file system of [`fuse.py`](fuse.py). Its requests end in errors when it is dropped.
+struct Silent {
+    place: Place,
+    server: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Silent {
+    /// `None`: it cannot be mounted here.
+    fn mount(request: &str) -> Outcome<Option<Silent>> {
+        if !(need::root() && need::program(PYTHON) && need::met(fuse_is_there(), "FUSE")) {
+            return Ok(None);
+        }
+        let place = Place::new();
+        let mut server = Command::new(PYTHON)
+            .args(["-c", include_str!("fuse.py"), &place.text(""), request])
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = server.stdout.take().ok_or_else(|| Fault::new("no output"))?;
+        let mut silent = Silent { place, server, said: BufReader::new(stdout) };
+        silent.says("ready")?;
+        Ok(Some(silent))
+    }
+
+    /// Waits for a line. It comes, or the server has ended.
+    fn says(&mut self, expected: &str) -> Outcome {
+        let mut line = String::new();
+        self.said.read_line(&mut line)?;
+        ensure_eq!(line.trim(), expected, "the server's line");
+        Ok(())
+    }
+
+    fn file(&self) -> PathBuf {
+        self.place.path("f")
+    }
+}
+
+fn fuse_is_there() -> bool {
+    File::open("/dev/fuse").is_ok()
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        drop(self.server.kill());
+        drop(self.server.wait());
+        drop(Command::new("umount").args(["--lazy", &self.place.text("")]).status());
+    }
+}
+
+/// Sends a descriptor of the file and closes its own copy.
+const SENDER: &str = "
+import os, signal, socket, sys
+def stop(*_): os._exit(5)
+signal.signal(signal.SIGTERM, stop)
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.connect(os.environ['NOTIFY_SOCKET'])
+print('ready', flush=True)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+signal.sigwait([signal.SIGUSR1])
+fd = os.open(sys.argv[1], os.O_RDWR)
+for text in sys.argv[2:]: socket.send_fds(s, [text.encode()], [fd])
+s.send(b'STATUS=behind')
+print('sent', flush=True)
+while True: signal.pause()
+";
+
+/// PID 1 neither closes it nor waits, and reads the message behind it. (Not in a pid namespace: a process that waits
+/// for the file system keeps the kernel from ending the namespace.)
+#[test]
+fn a_descriptor_on_the_notify_socket_whose_close_hangs() -> Outcome {
+    let Some(mut silent) = Silent::mount("flush")? else { return Ok(()) };
+    let mut run = Launch::graceinit(Room::Plain)
+        .flags("-v --grace 2s --grace-max 4s")
+        .command([PYTHON, "-c", SENDER])
+        .app_arg(silent.file())
+        .app_arg("FDSTORE=1")
+        .app_arg("BARRIER=1")
+        .start()?;
+    run.out.until("ready")?;
+    run.signal("USR1")?;
+    run.out.until("sent")?;
+    silent.says("asked")?;
+    silent.says("asked")?;
+    run.err.find("behind")?;
+    run.signal("TERM")?;
+    // The app itself hangs in its exit, so it counts as one that had to be killed, or it is a moment quicker.
+    let status = run.wait()?;
+    ensure!(matches!(status, Status::Code(5 | 137)), "{status}");
+    Ok(())
+}
+
+/// The log lies on it.
+#[test]
+fn a_log_on_a_file_system_that_does_not_answer() -> Outcome {
+    let Some(mut silent) = Silent::mount("write")? else { return Ok(()) };
+    let log = OpenOptions::new().append(true).open(silent.file())?;
+    let mut run = Launch::graceinit(Room::Plain)
+        .flags("-vvv")
+        .flag("--on-reload", PRINTS)
+        .app("block ready echo=TERM:3")
+        .stderr(log)
+        .start()?;
+    is_served_and_stopped(&mut run)?;
+    silent.says("asked")
+}
+
+both_rooms!(
+    a_terminal_that_is_not_read,
+    a_terminal_that_was_stopped_by_ctrl_s,
+    lines_are_whole_when_the_terminal_is_read_again,
+    a_terminal_without_proc,
+);

@@ -1,0 +1,224 @@
+//! Faults of graceinit itself, which builds for development make on request: a panic, memory that is refused, a main
+//! loop that hangs. The app is asked to stop, has its time, and its exit code counts.
+
+use std::process::Command;
+
+use crate::support::{Fault, Launch, Outcome, Room, Run, need, proc, sys};
+use crate::{both_rooms, ensure, ensure_eq};
+
+/// graceinit with this fault.
+fn with_fault(room: Room, fault: &str) -> Launch {
+    Launch::graceinit(room)
+        .env("FAULT_OF_GRACEINIT", fault)
+        .flags("--grace 20s --pre-stop sleep:10ms --on-stop sleep:10ms --post-stop sleep:10ms")
+}
+
+/// The loop has to come round in the phase of the fault. Until it has failed, the app hears of each signal.
+fn comes_round_until_it_fails(run: &mut Run) -> Outcome {
+    run.ready()?;
+    loop {
+        run.signal("USR1")?;
+        if run.out.expect("got ")?.0.starts_with("got TERM ") {
+            return Ok(());
+        }
+    }
+}
+
+/// Before a stop was requested, the app's 0 would say that all went well.
+fn a_panic_before_a_stop(room: Room) -> Outcome {
+    for (phase, code, expected) in [("running", 3, 3), ("ready", 3, 3), ("running", 0, 125)] {
+        let ready = if phase == "running" { "--ready after:60s" } else { "" };
+        let mut run = with_fault(room, &format!("panic:{phase}"))
+            .flags(ready)
+            .app(&format!("block ready echo=TERM:{code}"))
+            .start()?;
+        comes_round_until_it_fails(&mut run)?;
+        run.exits(expected)?;
+        ensure_eq!(run.out.count("got TERM "), 1, "stop signals");
+        run.err.find("graceinit: error: internal error: a test'fault ")?;
+    }
+    Ok(())
+}
+
+fn a_panic_in_each_phase_of_a_stop(room: Room) -> Outcome {
+    for phase in ["pre-stop", "on-stop", "post-stop"] {
+        let mut run =
+            with_fault(room, &format!("panic:{phase}")).app("block ready echo=TERM:3").start()?;
+        run.ready()?;
+        run.signal("TERM")?;
+        run.exits(3)?;
+        ensure_eq!(run.out.count("got TERM "), 1, "stop signals in {phase}");
+        run.err.find("graceinit: error: internal error: a test'fault ")?;
+        ensure!(run.survivors().is_empty(), "left behind in {phase}");
+    }
+    Ok(())
+}
+
+/// An app that does not end is killed at the end of the budget, like any other.
+fn a_panic_and_an_app_that_stays(room: Room) -> Outcome {
+    let mut run = Launch::graceinit(room)
+        .env("FAULT_OF_GRACEINIT", "panic:stopping")
+        .flags("--grace 1s --on-reload sleep:1ms")
+        .app("block spawn=double:name=helper;block;ready;echo ready echo")
+        .start()?;
+    run.out.until("helper: ready")?;
+    run.ready()?;
+    run.signal("TERM")?;
+    run.out.until("got TERM ")?;
+    // The loop comes round.
+    run.signal("HUP")?;
+    run.exits(137)?;
+    ensure!(run.survivors().is_empty(), "left behind");
+    Ok(())
+}
+
+/// What the app leaves behind is asked too, and waited for.
+fn a_panic_and_a_helper_that_saves(room: Room) -> Outcome {
+    let place = crate::support::files::Place::new();
+    let mut run = with_fault(room, "panic:ready")
+        .app(&format!(
+            "block spawn=same:name=helper;block;ready;helper=300:{} ready echo=TERM:3",
+            place.text("saved")
+        ))
+        .start()?;
+    run.out.until("helper: ready")?;
+    comes_round_until_it_fails(&mut run)?;
+    run.exits(3)?;
+    ensure_eq!(place.expect("saved")?, "saved terms=1", "the helper's file");
+    Ok(())
+}
+
+fn json_stays_json(room: Room) -> Outcome {
+    let mut run = with_fault(room, "panic:ready")
+        .flags("--log-format json")
+        .app("block ready echo=TERM:3")
+        .start()?;
+    comes_round_until_it_fails(&mut run)?;
+    run.exits(3)?;
+    let line = run.err.find("internal error")?.0;
+    let value: serde_json::Value = serde_json::from_str(&line)?;
+    ensure_eq!(value["level"], "error", "{line}");
+    Ok(())
+}
+
+/// The stop request waits for a loop that hangs; the dead-man timer reads it. A life with nothing but signals has
+/// nothing that could hang, and no such timer.
+fn a_loop_that_hangs_when_a_stop_is_requested(room: Room) -> Outcome {
+    for phase in ["ready", "pre-stop", "stopping"] {
+        let mut run = with_fault(room, &format!("hang:{phase}"))
+            .flags("--grace-max 30s")
+            .app("block ready echo=TERM:3")
+            .start()?;
+        run.ready()?;
+        run.signal("TERM")?;
+        run.exits(3)?;
+        ensure_eq!(run.out.count("got TERM "), 1, "stop signals in {phase}");
+    }
+    Ok(())
+}
+
+/// graceinit waits for memory. Meanwhile a stop request, or the app's end, ends the life.
+fn memory_that_never_comes(room: Room) -> Outcome {
+    let mut run = with_fault(room, "memory:ready").app("block ready echo=TERM:3").start()?;
+    run.ready()?;
+    run.signal("TERM")?;
+    run.exits(3)?;
+    ensure_eq!(run.out.count("got TERM "), 1, "stop signals");
+    let mut run = with_fault(room, "memory:ready").app("block ready wait=USR1 exit=4").start()?;
+    let app = run.outer(run.ready()?.number("pid")?)?;
+    sys::kill(app, libc::SIGUSR1)?;
+    run.exits(4)
+}
+
+/// The kernel sends graceinit SIGXFSZ for its own write. (RLIMIT_FSIZE is number 1.)
+fn a_log_beyond_the_limit_of_file_sizes(room: Room) -> Outcome {
+    let place = crate::support::files::Place::new();
+    let mut run = Launch::graceinit(room)
+        .given("limit=1:4096:4096")
+        .flags("-vvv")
+        .stderr(std::fs::File::create(place.path("log"))?)
+        .app("block ready echo=TERM:3")
+        .start()?;
+    run.ready()?;
+    for _ in 0..100 {
+        run.signal("USR1")?;
+        run.out.expect("got USR1 ")?;
+    }
+    run.signal("TERM")?;
+    run.out.expect("got TERM ")?;
+    run.exits(3)?;
+    ensure_eq!(std::fs::metadata(place.path("log"))?.len(), 4096, "the log is full");
+    Ok(())
+}
+
+/// The signals are read all the same.
+fn a_signalfd_that_cannot_be_read(room: Room) -> Outcome {
+    if !need::program("/usr/bin/strace") {
+        return Ok(());
+    }
+    // With a descriptor besides the signalfd: the loop waits with ppoll(2).
+    let launch = Launch::graceinit(room).flags("--grace 20s --grace-max 30s");
+    let mut run = launch.app("block ready echo=TERM:3").start()?;
+    run.ready()?;
+    let pid = run.init()?;
+    let mut tracer = Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "-e", "inject=read:error=EAGAIN", "-p", &pid.to_string()])
+        .spawn()?;
+    proc::poll("the tracer", || (proc::status_field(pid, "TracerPid")? != "0").then_some(()))?;
+    run.signal("USR1")?;
+    run.out.expect("got USR1 ")?;
+    run.signal("TERM")?;
+    run.exits(3)?;
+    tracer.wait()?;
+    Ok(())
+}
+
+/// The heap may not grow any more, while an account is kept.
+fn a_heap_that_cannot_grow(room: Room) -> Outcome {
+    for limit in [libc::RLIMIT_DATA, libc::RLIMIT_AS] {
+        let place = crate::support::files::Place::new();
+        let prints =
+            "sh -c 'i=0; while [ $i -lt 100 ]; do printf %0900d $i; echo; i=$((i+1)); done'";
+        let mut run = Launch::graceinit(room)
+            .flags("-v --grace 20s")
+            .flag("--report", place.text("report"))
+            .flag("--on-reload", prints)
+            .app("block ready echo=TERM:3")
+            .start()?;
+        run.ready()?;
+        no_more_memory(&run, limit)?;
+        for _ in 0..40 {
+            run.signal("HUP")?;
+            run.out.until("got HUP ")?;
+        }
+        run.signal("TERM")?;
+        run.exits(3)?;
+        ensure_eq!(run.out.count("got TERM "), 1, "stop signals");
+    }
+    Ok(())
+}
+
+/// Sets a limit of the running graceinit to less than it uses.
+fn no_more_memory(run: &Run, resource: libc::__rlimit_resource_t) -> Outcome {
+    let option = if resource == libc::RLIMIT_AS { "--as" } else { "--data" };
+    let pid = run.init()?.to_string();
+    let status =
+        Command::new("prlimit").args(["--pid", &pid, &format!("{option}=4096:")]).status()?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(Fault::new(format!("prlimit: {status}"))),
+    }
+}
+
+both_rooms!(
+    a_panic_before_a_stop,
+    a_panic_in_each_phase_of_a_stop,
+    a_panic_and_an_app_that_stays,
+    a_panic_and_a_helper_that_saves,
+    json_stays_json,
+    a_loop_that_hangs_when_a_stop_is_requested,
+    memory_that_never_comes,
+    a_log_beyond_the_limit_of_file_sizes,
+    a_signalfd_that_cannot_be_read,
+    a_heap_that_cannot_grow,
+);

