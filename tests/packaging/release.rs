@@ -208,7 +208,7 @@ fn the_man_page_and_the_completions_are_read_by_their_programs() -> Outcome {
     };
     ensure_eq!(complete("graceinit --sco")?, "--scope", "an option in bash");
     ensure_eq!(complete("graceinit --scope gr")?, "group", "a value in bash");
-    ensure_eq!(complete("graceinit --grace 5s -- /bin/bas")?, "/bin/bash", "the app in bash");
+    ensure_eq!(complete("graceinit --grace 5s -- /bin/bashb")?, "/bin/bashbug", "the app in bash");
     run("zsh", &["-n", &zsh])?;
     let script = format!("source {fish}; complete -C 'graceinit --scope gr'");
     ensure_eq!(run("fish", &["-c", &script])?.trim(), "group", "a value in fish");
