@@ -16,9 +16,11 @@ use graceinit::life::hooks::environment;
 use graceinit::life::{self, Leave};
 use graceinit::sys::heap::Heap;
 use graceinit::sys::launch::Inherited;
+use graceinit::sys::signals::{self, Mask};
 use graceinit::sys::{process, stderr};
 use graceinit::tools::{check, pause, probe, render};
 use graceinit::types::Signal;
+use graceinit::types::text::in_one_line;
 
 #[path = "sys/launch/entry.rs"]
 mod entry;
@@ -40,7 +42,7 @@ fn start(name: Option<&OsStr>, args: Vec<OsString>, inherited: Inherited) -> ! {
 }
 
 fn run(call: &Call, inherited: Inherited) -> ! {
-    let config = configure(call);
+    let config = configure(call, inherited.mask);
     account::log::init(config.level, config.log_format);
     files::keep_account(&config);
     for warning in &config.warnings {
@@ -59,11 +61,14 @@ fn run(call: &Call, inherited: Inherited) -> ! {
 ///
 /// Never inlined: what comes later uses the same pages of the stack again.
 #[inline(never)]
-fn configure(call: &Call) -> Box<Config> {
+fn configure(call: &Call, mask: Mask) -> Box<Config> {
     let Call { persona, args } = call;
     let given = match cli::parse(args, *persona) {
         Ok(given) => given,
-        Err(Instead::Print(text)) => print(&text, 0),
+        Err(Instead::Print(text)) => {
+            signals::hear(mask);
+            print(&text, 0)
+        }
         Err(Instead::PrintOnStderr(text)) => {
             stderr::write(text.as_bytes());
             process::exit(0)
@@ -88,8 +93,14 @@ fn configure(call: &Call) -> Box<Config> {
     config.notes.extend(nested);
     config.warnings.extend(config::foreign_variables(*persona));
     // There is no log beside a tool, so its errors are for people.
-    let refuse_tool =
-        |message| refuse(*persona, Refusal { mistakes: vec![message], format: Format::Text });
+    let refuse_tool = |message: String| {
+        let mistakes = vec![in_one_line(&message).into_owned()];
+        refuse(*persona, Refusal { mistakes, format: Format::Text })
+    };
+    if config.check.is_some() || config.tool.as_ref().is_some_and(|tool| *tool != Tool::Pause) {
+        // A tool may wait for its input, or for the reader of its output.
+        signals::hear(mask);
+    }
     if config.check.is_some() {
         let (text, fits) = check::render(&config);
         print(&text, if fits { 0 } else { exit::DOES_NOT_FIT });

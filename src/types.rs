@@ -1,6 +1,7 @@
 //! The vocabulary that every room shares: signals, pids, statuses, points in time. Plain values, no I/O.
 
 pub mod process;
+pub mod text;
 
 use std::fmt;
 use std::time::Duration;
@@ -25,9 +26,9 @@ const UNNAMED: [(&str, i32); 2] = [("STKFLT", libc::SIGSTKFLT), ("PWR", libc::SI
 
 impl Signal {
     known_signals! {
-        ALRM = SIGALRM, CHLD = SIGCHLD, CONT = SIGCONT, HUP = SIGHUP, INT = SIGINT, KILL = SIGKILL,
+        ABRT = SIGABRT, ALRM = SIGALRM, CHLD = SIGCHLD, CONT = SIGCONT, HUP = SIGHUP, INT = SIGINT, KILL = SIGKILL,
         PIPE = SIGPIPE, QUIT = SIGQUIT, STOP = SIGSTOP, TERM = SIGTERM, TSTP = SIGTSTP,
-        TTIN = SIGTTIN, TTOU = SIGTTOU, URG = SIGURG, WINCH = SIGWINCH, XFSZ = SIGXFSZ,
+        TTIN = SIGTTIN, TTOU = SIGTTOU, URG = SIGURG, WINCH = SIGWINCH, XCPU = SIGXCPU, XFSZ = SIGXFSZ,
     }
 
     /// The signal of this number; `None` outside 1..=64.

@@ -41,13 +41,13 @@ fn is_early(command: &mut Command) -> Outcome<(bool, usize)> {
 
 #[test]
 #[cfg(feature = "early-start")]
-fn the_app_is_started_within_twelve_system_calls() -> Outcome {
+fn the_app_is_started_within_fourteen_system_calls() -> Outcome {
     if !need::met(process::kernel() >= (5, 16), "Linux 5.16, where a child may share memory") {
         return Ok(());
     }
     for build in builds() {
         let (early, calls) = is_early(&mut without_terminal(&build, &["--", "/bin/true"]))?;
-        ensure!(early && calls <= 12, "{}: early: {early}, after {calls} calls", build.display());
+        ensure!(early && calls <= 14, "{}: early: {early}, after {calls} calls", build.display());
         let (early, _) =
             is_early(without_terminal(&build, &["true"]).env("PATH", "/bin:/usr/bin"))?;
         ensure!(early, "{}: looked for in PATH", build.display());
@@ -91,6 +91,12 @@ fn the_early_start_is_skipped_when_something_has_to_be_considered() -> Outcome {
         let tini = place.path("tini");
         symlink(&build, &tini)?;
         late(&mut without_terminal(&tini, &["--", "/bin/true"]), "another program's name")?;
+        // With too little memory graceinit cannot start, and the app must not run without it.
+        for limit in ["--as=4000000000", "--data=1000000000"] {
+            let path = build.display().to_string();
+            let limited = [limit, &path, "--", "/bin/true"];
+            late(&mut without_terminal(Path::new("/usr/bin/prlimit"), &limited), limit)?;
+        }
         // An ignored signal stays ignored through execve.
         let build = build.display().to_string();
         let ignored = ["--ignore-signal=CHLD", &build, "--", "/bin/true"];

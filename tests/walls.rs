@@ -231,6 +231,13 @@ fn nothing_sleeps() {
     }
 }
 
+/// std's RandomState panics where getrandom(2) is refused.
+#[test]
+fn no_hash_table_is_seeded_at_random() {
+    let found = trespasses("src", &["HashMap", "HashSet", "RandomState"]);
+    assert!(found.is_empty(), "{found:?}");
+}
+
 #[test]
 fn files_stay_readable() {
     for (path, text) in sources("src").into_iter().chain(sources("tests")) {

@@ -271,7 +271,7 @@ pub struct Hook {
     /// The last attempts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
-    /// The number of attempts by outcome: `done`, `failed`, `timed-out`, `not-started`.
+    /// The number of attempts by outcome: `done`, `failed`, `timed-out`, `stop-again`, `not-started`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub outcomes: BTreeMap<String, u64>,
     /// The durations of its attempts.

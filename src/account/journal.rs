@@ -117,7 +117,7 @@ pub fn incident(incident: &Incident) {
     }
     match incident {
         // Written at every level: it is the reason why there is no app.
-        Incident::NotExecuted { why } => account_log::fatal_fact("not-executed", why),
+        Incident::NotExecuted { why } => account_log::fatal_fact_in_one_line("not-executed", why),
         _ if log::max_level() >= least_level => write(&Line::of_incident(incident)),
         _ => {}
     }

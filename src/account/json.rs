@@ -1,6 +1,7 @@
 //! A line of the log as a JSON object: `ts`, `level`, `msg`, `trace_id`, `phase`, `fact` (its kind), and its fields.
 //! Time spans are in seconds, points in time as in RFC 3339.
 
+use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
@@ -12,6 +13,7 @@ use super::time::{Span, Wall};
 use super::value::Value;
 use crate::machine::phase::PhaseName;
 use crate::sys::{clock, stderr};
+use crate::types::text;
 
 static TRACE: OnceLock<String> = OnceLock::new();
 
@@ -68,5 +70,21 @@ fn render(line: &Line, longest: usize) -> String {
     // Cannot fail: a Vec takes every write, and every key is a string.
     let _ = serde_json::Serializer::new(&mut json).collect_map(all);
     json.push(b'\n');
-    String::from_utf8(json).unwrap_or_default()
+    escape(String::from_utf8(json).unwrap_or_default())
+}
+
+/// JSON escapes control characters below U+0020 only. A terminal obeys more of them, and `\uXXXX` is the same string.
+fn escape(json: String) -> String {
+    let is_escaped = |c: char| text::is_harmful(c) && c != '\n';
+    if !json.contains(is_escaped) {
+        return json;
+    }
+    json.chars().fold(String::new(), |mut safe, c| {
+        match is_escaped(c) {
+            // All of them are in the first plane. Writing to a String cannot fail.
+            true => drop(write!(safe, "\\u{:04x}", u32::from(c))),
+            false => safe.push(c),
+        }
+        safe
+    })
 }

@@ -11,9 +11,9 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::json;
 use super::line::{HOOK_SAID, Line, is_said, level_name};
-use super::text::in_one_line;
 use super::value::Value;
 use crate::sys::stderr;
+use crate::types::text::{in_lines, in_one_line};
 
 /// The form of the lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -48,13 +48,18 @@ pub(super) fn write(line: &Line) {
     put(render(line).as_bytes());
 }
 
-/// Logs an error that ends graceinit before the app runs: what is wrong, and what to do. Written at every level.
+/// Logs an error that ends graceinit before the app runs: what is wrong, and what to do. Written at every level. The
+/// message may have lines of its own (the usage, a line of the file); text from outside has to be escaped in it.
 pub fn fatal(message: &str) {
-    fatal_fact("fatal", message);
+    fatal_fact("fatal", &in_lines(message));
 }
 
-/// The same for a fact of this kind.
-pub(super) fn fatal_fact(fact: &'static str, message: &str) {
+/// The same for a fact of this kind, whose message is one line.
+pub(super) fn fatal_fact_in_one_line(fact: &'static str, message: &str) {
+    fatal_fact(fact, &in_one_line(message));
+}
+
+fn fatal_fact(fact: &'static str, message: &str) {
     match is_json() {
         true => write(&Line::new(Level::Error, fact, message.to_owned())),
         false => put(format!("graceinit: fatal: {message}\n").as_bytes()),

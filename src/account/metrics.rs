@@ -34,7 +34,7 @@ impl Form {
 }
 
 /// The outcomes of an attempt in the account.
-const OUTCOMES: [&str; 4] = ["done", "failed", "timed-out", "not-started"];
+const OUTCOMES: [&str; 5] = ["done", "failed", "timed-out", "stop-again", "not-started"];
 
 /// All metrics.
 pub fn render(account: &Account, form: Form) -> String {

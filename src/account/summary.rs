@@ -2,11 +2,12 @@
 
 use super::document::{Account, Death, Drain, Hook, Survivor};
 use super::incident::Kin;
-use super::text::{in_one_line, size};
+use super::text::size;
 use super::time::Span;
 use super::value::Value;
 use super::waiting;
 use crate::machine::phase::PhaseName;
+use crate::types::text::in_one_line;
 
 /// A shorter phase is not mentioned.
 const SHORT: Span = Span(10_000);
@@ -304,6 +305,9 @@ fn hook(hook: &Hook) -> Option<String> {
         "done" if tries.is_empty() => None,
         "done" => Some(format!("The {phase} hook {name} has succeeded{tries} only.")),
         "timed-out" => Some(format!("The {phase} hook {name} timed out after {took}{tries}.")),
+        "stop-again" => Some(format!(
+            "The {phase} hook {name} was killed by a second stop request after {took}."
+        )),
         "failed" => {
             let status = last.status.as_deref().unwrap_or("an error");
             Some(format!("The {phase} hook {name} failed with {status}{tries}."))

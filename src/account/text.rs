@@ -1,6 +1,4 @@
-//! Text that comes from elsewhere (a path, a program's name, output of a hook), made safe for one line of the log.
-
-use std::borrow::Cow;
+//! The length of texts that the account keeps.
 
 /// The longest text that the account keeps, in bytes.
 const LONGEST: usize = 300;
@@ -33,24 +31,4 @@ pub(super) fn cut_to(text: &str, longest: usize) -> String {
     }
     let end = (0..=longest).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     format!("{} ...", &text[..end])
-}
-
-/// Foreign bytes as text. Characters that would move the cursor or change colours are escaped.
-pub fn printable(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for c in String::from_utf8_lossy(bytes).chars() {
-        match c {
-            c if c.is_control() && c != '\t' => text.extend(c.escape_default()),
-            c => text.push(c),
-        }
-    }
-    text
-}
-
-/// The text with its control characters escaped: a newline in it would make two lines of one.
-pub(super) fn in_one_line(text: &str) -> Cow<'_, str> {
-    match text.contains(char::is_control) {
-        true => printable(text.as_bytes()).into(),
-        false => text.into(),
-    }
 }

@@ -4,8 +4,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::document::Wait;
-use super::text::{cut_to, in_one_line};
+use super::text::cut_to;
 use crate::machine::hooks::HookId;
+use crate::types::text::in_one_line;
 
 /// The longest name of a condition and the longest answer that are kept, and the longest text of all, in bytes.
 const LONGEST_NAME: usize = 120;

@@ -3,10 +3,13 @@
 
 use std::ffi::OsString;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, builder::OsStringValueParser, error::ErrorKind};
+use clap::builder::OsStringValueParser;
+use clap::error::{ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::cli::persona::Persona;
 use crate::sys::process;
+use crate::types::text::in_one_line;
 
 mod help;
 mod options;
@@ -141,7 +144,7 @@ fn read_all(args: &[OsString], persona: Persona) -> Result<Given, Instead> {
         ErrorKind::DisplayVersion => version(persona),
         _ => {
             let theirs = (persona == Persona::DumbInit).then(|| usage::of_getopt(&error));
-            let ours = || Instead::Mistake(plain(&error.to_string()));
+            let ours = || Instead::Mistake(plain(&safe(&error)));
             theirs.flatten().map_or_else(ours, Instead::Usage)
         }
     })?;
@@ -165,6 +168,17 @@ fn given<'a>(mut matches: ArgMatches, opts: impl Iterator<Item = &'a Opt>) -> Gi
     }
     given.command = matches.remove_many("COMMAND").map(Iterator::collect).unwrap_or_default();
     given
+}
+
+/// clap's message, in which the words of the command line are escaped: they must not make lines of their own.
+fn safe(error: &clap::Error) -> String {
+    let words = error.context().flat_map(|(_, value)| match value {
+        ContextValue::String(word) => vec![word],
+        ContextValue::Strings(words) => words.iter().collect(),
+        _ => Vec::new(),
+    });
+    let text = error.to_string();
+    words.fold(text, |text, word| text.replace(word.as_str(), &in_one_line(word)))
 }
 
 /// clap's message without its "error:", since graceinit puts "fatal:" before it.

@@ -9,6 +9,7 @@ use super::Given;
 use super::options::OptionId;
 use crate::cli::persona::Persona;
 use crate::types::Signal;
+use crate::types::text::in_one_line;
 
 /// Options that need no command.
 const ALONE: [OptionId; 4] = [OptionId::Check, OptionId::Probe, OptionId::Render, OptionId::Pause];
@@ -23,6 +24,7 @@ pub(super) fn of_getopt(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
     // clap adds the name of the value: `--rewrite <FROM:TO>`.
     let word = word.split(' ').next().unwrap_or(word);
+    let word = &*in_one_line(word);
     let letter = word.strip_prefix('-').filter(|letter| !letter.starts_with('-'));
     Some(match (error.kind(), letter) {
         (ErrorKind::UnknownArgument, None) => format!("{name}: unrecognized option '{word}'\n"),

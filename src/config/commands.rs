@@ -1,6 +1,7 @@
 //! The command of a hook: a program with its arguments, or a built-in action, which the first word names.
 
 use std::ffi::{CString, OsString};
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
@@ -47,6 +48,17 @@ pub enum Builtin {
     Exists(CString),
     /// `write:PATH TEXT`, for FIFOs that take commands. `\n` in the text is the end of a line. Waits for a reader.
     Write(CString, Vec<u8>),
+    /// `wait:tcp:ADDR`, `wait:http://ADDR/PATH`: looks at an even pace until there is an answer.
+    Wait(WaitFor),
+}
+
+/// What `wait:` waits for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WaitFor {
+    /// A server that accepts a connection.
+    Tcp(SocketAddr),
+    /// An answer from 200 to 299 to a GET request.
+    Http(String),
 }
 
 /// Splits a line as a shell would, but leaves the escapes of `write:` to `write`.
@@ -118,6 +130,7 @@ pub(super) fn task(phase: HookPhase, words: Vec<Vec<u8>>) -> Result<Task, String
         b"touch" => path("touch", &args).map(Builtin::Touch),
         b"rm" => path("rm", &args).map(Builtin::Remove),
         b"write" => write(&args),
+        b"wait" => wait(&args),
         _ => return Ok(program(words)),
     };
     builtin.map(Task::Builtin)
@@ -196,6 +209,23 @@ fn write(args: &[&[u8]]) -> Result<Builtin, String> {
     }
 }
 
+fn wait(args: &[&[u8]]) -> Result<Builtin, String> {
+    const EXAMPLE: &str = "wait:http://127.0.0.1:15021/healthz/ready or wait:tcp:127.0.0.1:5432";
+    let [target] = args else { return Err(format!("wait needs one target; write {EXAMPLE}")) };
+    let target = text(&[target])?;
+    let Some(place) = target.strip_prefix("tcp:") else {
+        return address(&target, EXAMPLE).map(WaitFor::Http).map(Builtin::Wait);
+    };
+    let (host, port) = place.rsplit_once(':').unwrap_or(("127.0.0.1", place));
+    let host = if host == "localhost" { "127.0.0.1" } else { host };
+    match format!("{host}:{port}").parse::<SocketAddr>() {
+        Ok(place) if place.port() > 0 => Ok(Builtin::Wait(WaitFor::Tcp(place))),
+        Ok(_) | Err(_) => {
+            Err(format!("'{place}' is not a numeric address and a port; write {EXAMPLE}"))
+        }
+    }
+}
+
 fn http(args: &[&[u8]]) -> Result<Builtin, String> {
     let words = args.iter().map(|arg| text(&[arg])).collect::<Result<Vec<_>, String>>()?;
     let (method, url) = match &words[..] {
@@ -220,6 +250,8 @@ const EXAMPLE: &str = "http://127.0.0.1:9000/drain";
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     fn read(line: &str) -> Result<Task, String> {
@@ -246,6 +278,13 @@ mod tests {
             (r#"write:/run/fifo "a\tb\r\n""#, Builtin::Write(c("/run/fifo"), b"a\tb\r\n".to_vec())),
             (r"write:/run/fifo a\\n", Builtin::Write(c("/run/fifo"), br"a\n".to_vec())),
             (r"write:/run/fifo a\ \ b", Builtin::Write(c("/run/fifo"), b"a  b".to_vec())),
+            ("wait:tcp:localhost:5432", Builtin::Wait(WaitFor::Tcp(([127, 0, 0, 1], 5432).into()))),
+            ("wait:tcp:80", Builtin::Wait(WaitFor::Tcp(([127, 0, 0, 1], 80).into()))),
+            ("wait:tcp:[::1]:80", Builtin::Wait(WaitFor::Tcp((Ipv6Addr::LOCALHOST, 80).into()))),
+            (
+                "wait:http://localhost:15021/healthz/ready",
+                Builtin::Wait(WaitFor::Http("http://127.0.0.1:15021/healthz/ready".into())),
+            ),
             ("http:http://127.0.0.1:9000/a?b=1", http("GET", "http://127.0.0.1:9000/a?b=1")),
             ("http:POST http://localhost/x", http("POST", "http://127.0.0.1:80/x")),
             ("http:PUT http://[::1]:81#top", http("PUT", "http://[::1]:81/")),
@@ -274,6 +313,16 @@ mod tests {
             ("rm:a b", "rm takes one path; write a path with spaces in quotes"),
             ("write:/a", "write needs a path and a text; write write:/run/app.fifo q"),
             ("write:", "write needs a path and a text; write write:/run/app.fifo q"),
+            (
+                "wait:",
+                "wait needs one target; write wait:http://127.0.0.1:15021/healthz/ready or \
+                 wait:tcp:127.0.0.1:5432",
+            ),
+            (
+                "wait:tcp:db:5432",
+                "'db:5432' is not a numeric address and a port; write \
+                 wait:http://127.0.0.1:15021/healthz/ready or wait:tcp:127.0.0.1:5432",
+            ),
             (
                 "http:",
                 "http needs a URL, optionally after a method; write http:POST \

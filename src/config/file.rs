@@ -15,6 +15,7 @@ use super::HOOK_VARIABLES;
 use super::source::{At, Found, Source};
 use crate::cli::{Kind, OPTIONS, Opt, OptionId, Toml};
 use crate::machine::hooks::HookPhase;
+use crate::types::text::is_harmful;
 
 /// A larger file was not written by hand: it is a wrong path.
 const LARGEST: u64 = 1 << 16;
@@ -28,6 +29,8 @@ const WIDEST: usize = 120;
 pub(super) struct File {
     path: Arc<str>,
     text: String,
+    /// Where the values of `env` tables stand: they may be passwords, so no message shows them.
+    secrets: Vec<Range<usize>>,
 }
 
 /// The settings in the file.
@@ -38,7 +41,16 @@ pub(super) struct Contents {
     /// The `[[hook.PHASE]]` tables.
     pub(super) hooks: Vec<(HookPhase, Vec<Block>)>,
     /// What is wrong, with its place.
-    pub(super) mistakes: Vec<(usize, String)>,
+    pub(super) mistakes: Vec<(usize, Mistake)>,
+}
+
+/// A mistake in the file.
+#[derive(Debug)]
+pub(super) struct Mistake {
+    /// The sentence, not escaped yet.
+    pub(super) text: String,
+    /// The line of the file and a caret below it.
+    pub(super) quote: String,
 }
 
 /// One `[[hook.PHASE]]`, or a hook of another source, which has a command only.
@@ -157,12 +169,14 @@ impl File {
                 .count();
             format!("line {} is not UTF-8 text; save the file as UTF-8", line + 1)
         })?;
-        Ok(File { path: path.to_string_lossy().into(), text })
+        Ok(File { path: path.to_string_lossy().into(), text, secrets: Vec::new() })
     }
 
     /// The settings in the file, and what is wrong with the syntax, the keys and the types.
-    pub(super) fn contents(&self) -> Contents {
+    pub(super) fn contents(&mut self) -> Contents {
         let (root, errors) = DeTable::parse_recoverable(&self.text);
+        self.secrets =
+            if errors.is_empty() { secrets(root.get_ref()) } else { secret_lines(&self.text) };
         let mut walk = Walk { file: self, contents: Contents::default() };
         if errors.is_empty() {
             walk.root(root.get_ref());
@@ -174,7 +188,7 @@ impl File {
     }
 
     /// The message about a value.
-    pub(super) fn wrong(&self, at: &At, why: &str) -> String {
+    pub(super) fn wrong(&self, at: &At, why: &str) -> Mistake {
         self.mistake(at.span.start, &format!("{} = {}", at.key, self.raw(&at.span)), why)
     }
 
@@ -183,10 +197,11 @@ impl File {
         Source::File(self.path.clone(), line, column)
     }
 
-    fn mistake(&self, place: usize, subject: &str, why: &str) -> String {
-        let (_, column, line) = self.line(place);
-        let (line, caret) = shown(line, column);
-        format!("unable to use {} {subject}: {why}\n  {line}\n  {caret}^", self.source(place))
+    fn mistake(&self, place: usize, subject: &str, why: &str) -> Mistake {
+        let (_, column, line) = self.shown_line(place);
+        let (line, caret) = shown(&line, column);
+        let text = format!("unable to use {} {subject}: {why}", self.source(place));
+        Mistake { text, quote: format!("\n  {line}\n  {caret}^") }
     }
 
     /// Line and column (from 1) of a byte, and the text of that line.
@@ -203,13 +218,98 @@ impl File {
         (before.matches('\n').count() + 1, column, line)
     }
 
+    /// The same without secrets.
+    fn shown_line(&self, place: usize) -> (usize, usize, String) {
+        let (number, _, line) = self.line(place);
+        let start = line.as_ptr() as usize - self.text.as_ptr() as usize;
+        let before = self.masked(&(start..place.min(start + line.len())));
+        (number, before.chars().count() + 1, self.masked(&(start..start + line.len())))
+    }
+
+    /// A piece of the file, with asterisks for the secrets in it.
+    fn masked(&self, span: &Range<usize>) -> String {
+        let (mut shown, mut at) = (String::new(), span.start);
+        for secret in self.secrets.iter().filter(|s| s.start < span.end && span.start < s.end) {
+            shown.push_str(self.text.get(at..secret.start.max(at)).unwrap_or_default());
+            shown.push_str(MASK);
+            at = secret.end.min(span.end);
+        }
+        shown.push_str(self.text.get(at..span.end).unwrap_or_default());
+        shown
+    }
+
     /// The first line of a piece of the file.
     fn raw(&self, span: &Range<usize>) -> String {
-        let raw = self.text.get(span.clone()).unwrap_or_default();
+        let raw = &*self.masked(span);
         let line = raw.lines().next().unwrap_or_default();
         let short: String = line.chars().take(WIDEST).map(visible).collect();
         if short.len() < raw.len() { format!("{short} ...") } else { short }
     }
+}
+
+/// In place of a secret.
+const MASK: &str = "***";
+
+/// The values of all `env` tables of hooks, and a value that should be such a table.
+fn secrets(root: &DeTable<'_>) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let hooks = root.iter().filter(|(key, _)| key.get_ref() == "hook");
+    hooks.for_each(|(_, value)| find_env(value, &mut found));
+    found.sort_by_key(|span| span.start);
+    found
+}
+
+/// Looks for `env` below a value, in tables and arrays of any shape.
+fn find_env(value: &Value<'_>, found: &mut Vec<Range<usize>>) {
+    match value.get_ref() {
+        DeValue::Table(table) => {
+            for (key, value) in table {
+                match (key.get_ref() == "env", value.get_ref()) {
+                    (true, DeValue::Table(env)) => {
+                        found.extend(env.iter().map(|(_, value)| value.span()));
+                    }
+                    (true, _) => found.push(value.span()),
+                    (false, _) => find_env(value, found),
+                }
+            }
+        }
+        DeValue::Array(values) => values.iter().for_each(|value| find_env(value, found)),
+        _ => {}
+    }
+}
+
+/// The same for a file that is not TOML, where it is not known what is a value: the rest of each line behind its first
+/// `=` or `{`, from a line that begins with `env` (or a header that ends with it) to the next header or
+/// other key of a hook.
+fn secret_lines(text: &str) -> Vec<Range<usize>> {
+    let (mut found, mut within, mut place) = (Vec::new(), false, 0);
+    for line in text.split_inclusive('\n') {
+        let trimmed = line.trim();
+        let key = trimmed.split(['=', '.', ' ', '\t']).next().unwrap_or_default();
+        if trimmed.starts_with('[') {
+            let name = trimmed.trim_matches(['[', ']', ' ', '\t']);
+            within = name.rsplit('.').next().is_some_and(is_env);
+        } else if is_env(key) {
+            within = true;
+        } else if HOOK_KEYS.iter().any(|(name, _)| *name == key) {
+            within = trimmed.contains("env");
+        }
+        // An inline table further on in the line.
+        let inline = line.find("env").filter(|at| !within && line[at + 3..].contains('='));
+        let end = place + line.trim_end().len();
+        let begin = line.find(['=', '{']).map_or(place, |at| place + at + 1);
+        if within && begin < end && !trimmed.starts_with('[') {
+            found.push(begin..end);
+        } else if let Some(at) = inline {
+            found.push(place + at + 3..end);
+        }
+        place += line.len();
+    }
+    found
+}
+
+fn is_env(key: &str) -> bool {
+    key.trim_matches(['"', '\'', ' ']) == "env"
 }
 
 /// A line, and the space before the caret below it. Long lines are cut, and control characters are replaced.
@@ -222,7 +322,7 @@ fn shown(line: &str, column: usize) -> (String, String) {
 }
 
 fn visible(c: char) -> char {
-    if c.is_control() && c != '\t' { '\u{fffd}' } else { c }
+    if is_harmful(c) { '\u{fffd}' } else { c }
 }
 
 type Value<'a> = Spanned<DeValue<'a>>;
@@ -241,7 +341,7 @@ impl Walk<'_> {
         let mut lines = Vec::new();
         for error in errors {
             let place = error.span().map_or(0, |span| span.start);
-            let (line, _, text) = self.file.line(place);
+            let (line, _, text) = self.file.shown_line(place);
             // One mistake often causes others in the same line.
             if lines.contains(&line) || lines.len() == MOST_SYNTAX_ERRORS {
                 continue;

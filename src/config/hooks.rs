@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use super::commands;
-pub use super::commands::{Builtin, Task};
+pub use super::commands::{Builtin, Task, WaitFor};
 use super::file::Block;
 use super::parse;
 use super::reader::Reader;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::Ports;
+use crate::machine::budget::ENDLESS;
 use crate::machine::plan::{ChildOom, Diagnose, OnFailure, Rung, Scope, StopAgain, Wait};
 use crate::types::Signal;
 
@@ -31,7 +32,16 @@ fn plain_duration(text: &str) -> Option<Duration> {
 }
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
+    match any_duration(text.trim())? {
+        // Sums of shorter times stay within `Duration` and the monotonic clock (584 years).
+        time if time >= ENDLESS => Err(TOO_LONG.to_owned()),
+        time => Ok(time),
+    }
+}
+
+const TOO_LONG: &str = "too long; write less than 100 years (36500d)";
+
+fn any_duration(text: &str) -> Result<Duration, String> {
     if let Some(plain) = plain_duration(text) {
         return Ok(plain);
     }
@@ -40,11 +50,12 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         digits.then(|| text.parse::<f64>().ok()).flatten()
     };
     if let Some(seconds) = number(text.strip_suffix('s').unwrap_or(text)) {
-        return Duration::try_from_secs_f64(seconds)
-            .map_err(|_| "too long; write a shorter time".to_owned());
+        return Duration::try_from_secs_f64(seconds).map_err(|_| TOO_LONG.to_owned());
     }
-    humantime::parse_duration(text)
-        .map_err(|_| "not a duration; write 10s, 1m 30s, 250ms or a number of seconds".to_owned())
+    humantime::parse_duration(text).map_err(|error| match error {
+        humantime::DurationError::NumberOverflow => TOO_LONG.to_owned(),
+        _ => "not a duration; write 10s, 1m 30s, 250ms or a number of seconds".to_owned(),
+    })
 }
 
 /// A duration that is not zero: zero would mean that there is no limit.

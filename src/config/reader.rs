@@ -3,18 +3,28 @@
 use std::ffi::OsStr;
 use std::fmt;
 
-use super::file::File;
+use super::file::{self, File};
 use super::lookup::Lookup;
 use super::source::{Found, Source};
 use super::{Place, Setting, Variables, defaults, profiles};
 use crate::cli::persona::Persona;
 use crate::cli::{Given, Group, Kind, OPTIONS, OptionId};
+use crate::types::text::in_one_line;
 
 /// One mistake.
 pub(super) struct Mistake {
     /// The place in the file, for a mistake in the file.
     place: Option<usize>,
     text: String,
+    /// The line of the file and a caret below it.
+    quote: String,
+}
+
+impl Mistake {
+    /// The message. The text holds values and paths, which must not make lines of their own.
+    fn message(self) -> String {
+        format!("{}{}", in_one_line(&self.text), self.quote)
+    }
 }
 
 /// The options as far as they were read.
@@ -71,11 +81,16 @@ impl<'a> Reader<'a> {
     #[cold]
     fn read_file(&mut self, found: Found) -> Vec<Mistake> {
         let mistakes = match File::read(&found.value) {
-            Ok(file) => {
+            Ok(mut file) => {
                 self.lookup.contents = file.contents();
                 self.lookup.file = Some(file);
                 let mistakes = self.lookup.contents.mistakes.drain(..);
-                mistakes.map(|(place, text)| Mistake { place: Some(place), text }).collect()
+                mistakes
+                    .map(|(place, file::Mistake { text, quote })| {
+                        let place = Some(place);
+                        Mistake { place, text, quote }
+                    })
+                    .collect()
             }
             Err(why) => vec![self.mistake(OptionId::Config.name(), &found, &why)],
         };
@@ -108,7 +123,7 @@ impl<'a> Reader<'a> {
 
     /// Records what is wrong with more than one value, or with a missing one.
     pub(super) fn wrong_at_all(&mut self, text: String) {
-        self.mistakes.push(Mistake { place: None, text });
+        self.mistakes.push(Mistake { place: None, text, quote: String::new() });
     }
 
     pub(super) fn add_mistakes(&mut self, mistakes: Vec<Mistake>) {
@@ -117,7 +132,10 @@ impl<'a> Reader<'a> {
 
     fn mistake(&self, key: &str, found: &Found, why: &str) -> Mistake {
         let text = match (&found.source, &found.at, &self.lookup.file, &self.lookup.profile) {
-            (_, Some(at), Some(file), _) => file.wrong(at, why),
+            (_, Some(at), Some(file), _) => {
+                let file::Mistake { text, quote } = file.wrong(at, why);
+                return Mistake { place: Some(at.span.start), text, quote };
+            }
             (Source::Profile(_), _, _, Some(chosen)) => {
                 let why = format!("its {key} is '{}': {why}", found.text());
                 return self.mistake(OptionId::Profile.name(), &chosen.found, &why);
@@ -127,13 +145,13 @@ impl<'a> Reader<'a> {
             }
             _ => format!("unable to use {} '{}': {why}", found.source, found.text()),
         };
-        Mistake { place: found.at.as_ref().map(|at| at.span.start), text }
+        Mistake { place: None, text, quote: String::new() }
     }
 
     /// All mistakes: first those of flags and variables in the order of reading, then those of the file from its top.
     pub(super) fn mistakes(&mut self) -> Vec<String> {
         self.mistakes.sort_by_key(|mistake| mistake.place);
-        self.mistakes.drain(..).map(|mistake| mistake.text).collect()
+        self.mistakes.drain(..).map(Mistake::message).collect()
     }
 
     // ---- reading -----------------------------------------------------------------------------

@@ -193,9 +193,29 @@ fn durations_are_read_in_every_notation() {
         (".", None),
         ("-1", None),
         ("5 bananas", None),
-        ("99999999999999999999", None),
+        ("36499d", Some(secs(36_499 * 86_400))),
     ] {
         assert_eq!(parse::duration(text).ok(), want, "{text:?}");
+    }
+}
+
+/// Sums of times are made in PID 1, which must not overflow.
+#[test]
+fn absurd_durations_are_refused() {
+    let ten_million_years = "9999999999999999";
+    for text in [
+        "99999999999999999999",
+        "18446744073709551615",
+        "18446744073709551615ms",
+        "18446744073709551615ns",
+        "18446744073709551615s 1s",
+        "999999999y",
+        "36500d",
+        "3153600000.5",
+        ten_million_years,
+    ] {
+        let why = parse::duration(text).unwrap_err();
+        assert_eq!(why, "too long; write less than 100 years (36500d)", "{text:?}");
     }
 }
 

@@ -21,7 +21,7 @@ use crate::sys::launch::spawn::{
 };
 use crate::sys::notify::{Line, ReadyPipe};
 use crate::sys::signals::{Disposition, Mask};
-use crate::sys::{deadman, process, reap, signals, tree, tty};
+use crate::sys::{deadman, fd, process, reap, signals, tree, tty};
 use crate::types::{Pid, Signal};
 
 /// What graceinit was started with and the app is to get as it was.
@@ -137,16 +137,20 @@ impl App {
         let dispositions = [(Signal::CHLD, self.signals.child_signal)];
         let (pipe, line) = match ready_number(config) {
             Some(number) => {
-                let (pipe, line) = ReadyPipe::open()
-                    .map_err(|error| format!("unable to make a pipe for --ready fd: {error}"))?;
+                let (pipe, line) = ReadyPipe::open().map_err(|error| {
+                    let hint = limit_hint(&error);
+                    format!("unable to make a pipe for --ready fd: {error}{hint}")
+                })?;
                 (Some(pipe), Some((line, number)))
             }
             None => (None, None),
         };
         self.ready_pipe = pipe;
-        let not_started = |error: io::Error| {
-            format!("unable to start {name}: {error}; is a limit of processes or memory reached?")
-        };
+        let not_started =
+            |error: io::Error| format!("unable to start {name}: {error}{}", limit_hint(&error));
+        if let Some(user) = &config.user {
+            give_stdio(user.uid);
+        }
         let parted = terminal.part(children).map_err(not_started)?;
         let variable: Vec<CString> = notify_socket.into_iter().collect();
         let child = spawn::spawn_app(
@@ -249,12 +253,40 @@ impl App {
     }
 }
 
+/// Lets the app's user open /dev/stdin, /dev/stdout and /dev/stderr. A terminal is given only by PID 1: elsewhere it is
+/// the terminal of a session that goes on.
+fn give_stdio(uid: u32) {
+    let names = ["/dev/stdin", "/dev/stdout", "/dev/stderr"];
+    for (name, given) in names.into_iter().zip(fd::give_stdio(uid, process::is_first())) {
+        if let fd::Given::Refused(errno) = given {
+            log::info!(
+                "unable to give {name} to user {uid}: {}; the app cannot open it, but can use the inherited \
+                 descriptor",
+                errno.desc()
+            );
+        }
+    }
+}
+
 /// The number under which the app finds its end of the pipe.
 fn ready_number(config: &Config) -> Option<i32> {
     config.ready.iter().find_map(|ready| match ready.when {
         When::Fd(number) => Some(number),
         When::Notify | When::Signal(_) | When::After(_) | When::Probe(_) => None,
     })
+}
+
+/// Which limit a failed start has met, and what to do.
+pub fn limit_hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => "; raise the limit of open files (ulimit -n, RLIMIT_NOFILE)",
+        Some(libc::ENFILE) => "; raise the system's limit of open files (fs.file-max)",
+        Some(libc::EAGAIN) => "; raise the limit of processes (ulimit -u, pids.max of the cgroup)",
+        Some(libc::ENOMEM) => {
+            "; memory or its limit is used up (memory.max of the cgroup, ulimit -v)"
+        }
+        _ => "",
+    }
 }
 
 /// Logs that a signal could not be sent.

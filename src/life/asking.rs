@@ -4,13 +4,13 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::hidden::{self, Hidden};
-use super::leftovers::{Leftovers, signal_process};
+use super::leftovers::{Leftovers, Refused, signal_process};
 use crate::account::incident::Incident;
 use crate::account::journal;
 use crate::machine::who::{self, Answer, Ask, Manner, Who, Why};
 use crate::sys::tree::{self, Reach};
 use crate::sys::{clock, process, proctree, reap, signals};
-use crate::types::process::{Handling, Id, Tree};
+use crate::types::process::{Handling, Id, Process, Tree};
 use crate::types::{Pid, Signal, Status, Time};
 
 /// An app that is no shell and ends this soon after its stop signal is mostly the only process: the tree is read
@@ -36,6 +36,10 @@ pub struct Asking {
     from: Time,
     /// Without /proc: every process was asked.
     all_asked: bool,
+    /// Signals that graceinit may not send itself.
+    pub refused: Vec<Refused>,
+    /// The warning about hidden processes has been logged.
+    warned_of_hidden: bool,
 }
 
 #[derive(Debug, Default)]
@@ -254,6 +258,14 @@ impl Asking {
         let ended = clock::now();
         let cost = ended.since(begun);
         self.paused = (ended.after(cost * 20), cost);
+        let is_hidden = |process: &&Process| process.started == tree::HIDDEN;
+        let hidden = reading.iter().flat_map(|(tree, _)| &tree.processes).filter(is_hidden).count();
+        if hidden > 0 && !std::mem::replace(&mut self.warned_of_hidden, true) {
+            journal::warn(format!(
+                "processes of the app are hidden from graceinit, which knows their pids only: {hidden}; is /proc mounted \
+                 with hidepid, or access denied? They are asked to stop and killed as others are"
+            ));
+        }
         reading
     }
 
@@ -265,9 +277,10 @@ impl Asking {
             journal::incident(&Incident::LeftoversAsked { signal, processes });
         }
         for ask in &answer.asks {
-            send(ask, ask.signal);
             // A stopped process could not act on the signal.
-            send(ask, Signal::CONT);
+            for signal in [ask.signal, Signal::CONT] {
+                send(ask, signal, &mut self.refused);
+            }
             if let Some(ended) = &ask.instead_of {
                 let (signal, name, pid) = (ended.signal, &ended.name, ended.pid);
                 let (child, child_pid) = (&ask.name, ask.id.0);
@@ -322,10 +335,11 @@ fn is_leftover(ask: &Ask) -> bool {
     matches!(ask.why, Why::Topmost | Why::Reader)
 }
 
-fn send(ask: &Ask, signal: Signal) {
+fn send(ask: &Ask, signal: Signal, refused: &mut Vec<Refused>) {
     let (pid, started) = ask.id;
     let parent = ask.parent;
-    signal_process(&tree::Process { pid, parent, group: pid, started, zombie: false }, signal);
+    let process = tree::Process { pid, parent, group: ask.group, started, zombie: false };
+    signal_process(&process, signal, refused);
 }
 
 /// Warns once for each rule, with the names and the cure.

@@ -13,8 +13,8 @@ pub enum Role {
     Hook(HookId),
     /// Records the processes that are still there (`survivors`).
     SurvivorScan,
-    /// Makes or removes the ready file.
-    ReadyFileWriter,
+    /// Sends signals as another user (`deputy`).
+    Deputy,
     /// Was in the terminal's foreground while graceinit gave the terminal up. Ends at once.
     TerminalHolder,
 }

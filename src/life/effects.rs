@@ -7,9 +7,11 @@ use super::app::{self, App};
 use super::asking::{Around, Asking};
 use super::children::{Children, Role};
 use super::deaths::Deaths;
+use super::deputy::{Deputy, is_refused};
 use super::drain::Drain;
 use super::files::Files;
 use super::hooks::attempts::{self, Attempts};
+use super::hooks::builtin::Given;
 use super::hooks::environment::Moment;
 use super::notify_app::AppNotify;
 use super::ready_file::ReadyFile;
@@ -30,6 +32,7 @@ use crate::machine::{Action, Event, Machine, Target};
 use crate::notify::{Family, Message};
 use crate::observer::{Observer, Snapshot};
 use crate::sys::deadman::{DeadMan, rescue};
+use crate::sys::deputy::To;
 use crate::sys::notify as socket;
 use crate::sys::{fd, process, proctree, signals, stderr, tree, tty};
 use crate::types::{Pid, Signal, Time};
@@ -50,6 +53,7 @@ pub struct Effects {
     pub(super) children: Children,
     pub(super) attempts: Attempts,
     pub(super) asking: Asking,
+    pub(super) deputy: Deputy,
     pub(super) survivors: Survivors,
     pub(super) deaths: Deaths,
     pub(super) terminal: JobControl,
@@ -132,10 +136,13 @@ impl Effects {
                 if stop {
                     rescue::asked();
                 }
-                app::warn_unsent("the app", signal, result);
+                if !(is_refused(&result) && self.deputize(signal, target, value)) {
+                    app::warn_unsent("the app", signal, result);
+                }
             }
-            Action::StartHook { id, budget_end, kill_at: _ } => {
-                return self.start_hook(id, budget_end, now, machine);
+            Action::StartHook { id, budget_end, kill_at } => {
+                let kill_at = budget_end.map_or(kill_at, |end| end.min(kill_at));
+                return self.start_hook(id, (budget_end, kill_at), now, machine);
             }
             Action::StopHook { id, signal } => self.signal_hook(id, signal),
             Action::KillHook(id) => {
@@ -147,7 +154,7 @@ impl Effects {
             }
             Action::SetReady(ready) => {
                 if let Some(file) = &mut self.ready_file {
-                    file.set(ready, &mut self.children);
+                    file.set(ready);
                 }
                 self.manager.set_ready(ready, now);
             }
@@ -278,6 +285,33 @@ impl Effects {
         }
     }
 
+    /// Has a signal to the app sent by a child that becomes the app's user.
+    fn deputize(&mut self, signal: Signal, target: Target, value: Option<usize>) -> bool {
+        let Some(pid) = self.children.pid(Role::App) else { return false };
+        let group = self.app.group().unwrap_or(pid);
+        let to = match target {
+            Target::App | Target::Auto => To::Child(pid),
+            Target::Group if process::group_of(pid) != Some(group) => To::Child(pid),
+            Target::Group | Target::Tree => To::Group(group),
+        };
+        self.deputy.take(&self.config, to, signal, value)
+    }
+
+    /// Starts a child for the signals that graceinit may not send itself, if there are any.
+    pub(super) fn send_refused(&mut self) {
+        let refused = self.asking.refused.drain(..).chain(self.asking.leftovers.refused.drain(..));
+        for (process, signal) in refused {
+            if !self.deputy.take(&self.config, To::Found(process), signal, None) {
+                let error = io::Error::from_raw_os_error(libc::EPERM);
+                app::warn_unsent(format!("process {}", process.pid), signal, Err(error));
+            }
+        }
+        if self.deputy.has_work() {
+            let spare: Vec<Pid> = self.helpers().collect();
+            self.deputy.send(&spare, &mut self.children);
+        }
+    }
+
     fn ask_main(&mut self, now: Time, signal: Signal) -> io::Result<()> {
         let Some(main) = self.children.pid(Role::App) else {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
@@ -335,14 +369,14 @@ impl Effects {
     fn start_hook(
         &mut self,
         id: HookId,
-        end: Option<Time>,
+        (end, kill_at): (Option<Time>, Time),
         now: Time,
         machine: &Machine,
     ) -> Option<Event> {
         let variables = Moment { machine, id, end, now, app: self.app.pid() }.variables();
         let started = attempts::find(&self.config, id).and_then(|hook| {
             // graceinit itself sends the signal of `signal:`: only it knows that the pid is still the app's.
-            let signal = match &hook.task {
+            let signalled = match &hook.task {
                 Task::Builtin(Builtin::Signal(signal)) => {
                     if *signal == Signal::KILL {
                         self.deaths.kills_all();
@@ -352,14 +386,16 @@ impl Effects {
                 Task::Builtin(_) | Task::Command(_) => Ok(()),
             };
             let Effects { config, children, attempts, .. } = self;
-            attempts.start(config, id, &hook, variables, &signal, children)
+            let given = Given { signalled, kill_at };
+            attempts.start(config, id, &hook, variables, &given, children)
         });
         let error = started.err()?;
         if id.phase == HookPhase::Ready {
             let awaited = Awaited::Condition(id.index);
             journal::answered(awaited, &format!("unable to start the probe: {error}"));
         }
-        journal::warn(format!("unable to start the hook {}: {error}", plan_names::hook(id)));
+        let hint = app::limit_hint(&error);
+        journal::warn(format!("unable to start the hook {}: {error}{hint}", plan_names::hook(id)));
         Some(Event::HookNotStarted(id))
     }
 
@@ -368,7 +404,11 @@ impl Effects {
             if signal == Signal::KILL {
                 self.deaths.kills_group(pid);
             }
-            app::warn_unsent("a hook", signal, signals::send_group(pid, signal));
+            let result = signals::send_group(pid, signal);
+            let refused = is_refused(&result);
+            if !(refused && self.deputy.take(&self.config, To::Group(pid), signal, None)) {
+                app::warn_unsent("a hook", signal, result);
+            }
         }
     }
 
@@ -378,18 +418,29 @@ impl Effects {
         let groups: Vec<Pid> =
             self.app.group().into_iter().chain(self.children.except_app()).collect();
         let spare: Vec<Pid> = self.helpers().collect();
-        // A killed process has to run once more to die.
         if let Some(app) = self.children.pid(Role::App) {
+            // A killed process has to run once more to die.
             process::hurry(Some(app));
+            if !process::is_first() {
+                // It may have left its group, and without /proc nothing else reaches it.
+                let _ = signals::send(app, Signal::KILL);
+            }
         }
         let reach = tree::kill_everything(&groups, &spare);
         self.asking.leftovers.warn_of_proc(reach);
+        self.deputy.kill_everything(&self.config, &self.children);
+        self.send_refused();
     }
 
     /// The helpers: children that are no part of the tree. A signal to all processes spares them.
     fn helpers(&self) -> impl Iterator<Item = Pid> + '_ {
+        let ready_file = self.ready_file.as_ref().and_then(ReadyFile::pid);
         let helpers = self.observer.pid().into_iter().chain(stderr::helper());
-        helpers.chain(self.files.pids()).chain(self.notify.pids()).chain(self.asking.helper())
+        helpers
+            .chain(self.files.pids())
+            .chain(self.notify.pids())
+            .chain(self.asking.helper())
+            .chain(ready_file)
     }
 
     /// Every process that graceinit has started but the app.
@@ -445,6 +496,7 @@ impl Effects {
             .chain(self.files.owned())
             .chain(self.notify.owned())
             .chain(stderr::own())
+            .chain(self.ready_file.as_ref().and_then(ReadyFile::owned))
             .chain(self.manager.socket().map(AsFd::as_fd))
     }
 
@@ -452,8 +504,10 @@ impl Effects {
     pub(super) fn next_wakeup(&self) -> Option<Time> {
         let live = self.live.as_ref().and_then(Live::due);
         let asking = self.asking.next_wakeup();
+        let ready_file = self.ready_file.as_ref().and_then(ReadyFile::due);
         let (observer, manager) = (self.observer.due(), self.manager.next_wakeup());
-        let dues = [observer, manager, self.files.due(), self.notify.due(), live, asking];
+        let dues =
+            [observer, manager, self.files.due(), self.notify.due(), live, asking, ready_file];
         dues.into_iter().flatten().min()
     }
 }

@@ -93,13 +93,17 @@ impl Supervisor {
     }
 
     /// Asks for each child of graceinit itself by its pid: SIGCHLDs merge, and none may be missed.
-    fn own_children(&mut self, now: Time) {
+    pub(super) fn own_children(&mut self, now: Time) {
         for pid in self.effects.children.pids().collect::<Vec<_>>() {
             match self.effects.children.role(pid) {
                 Some(Role::App) => self.app(now, pid),
                 Some(Role::Hook(id)) => self.hook(now, pid, id),
                 Some(Role::SurvivorScan) => self.survivor_scan(now, pid),
-                Some(Role::ReadyFileWriter) => self.ready_file_writer(pid),
+                Some(Role::Deputy) => {
+                    if let Some(status) = self.helper(pid) {
+                        self.effects.deputy.ended(status);
+                    }
+                }
                 Some(Role::TerminalHolder) => drop(self.helper(pid)),
                 None => {}
             }
@@ -205,15 +209,6 @@ impl Supervisor {
                 self.effects.asking.leftovers.warn_of_proc(Reach::WithoutProc);
             }
             self.handle(now, Event::SurvivorsRecorded);
-        }
-    }
-
-    fn ready_file_writer(&mut self, pid: Pid) {
-        if let Some(status) = self.helper(pid) {
-            let children = &mut self.effects.children;
-            if let Some(file) = &mut self.effects.ready_file {
-                file.written(status, children);
-            }
         }
     }
 }

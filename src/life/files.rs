@@ -1,15 +1,16 @@
 //! Starts the account, and writes it to the report and the metrics file as it changes.
 
-use std::ffi::{CString, OsStr};
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::FileStat;
 
 use crate::account::document::{self, Account};
 use crate::account::incident::Incident;
@@ -26,6 +27,7 @@ use crate::machine::fact::{Fact, Reason};
 use crate::machine::hooks::HookPhase;
 use crate::machine::phase::PhaseName;
 use crate::machine::plan::Ending;
+use crate::sys::safe_path::{self, Last, Place};
 use crate::sys::{clock, last_report, process};
 use crate::types::{Pid, Time};
 
@@ -288,6 +290,8 @@ struct Kept<C> {
     next: Option<Time>,
     /// The warning that it cannot be written has been logged.
     complained: bool,
+    /// No child could be started for the last write.
+    childless: bool,
 }
 
 impl<C: Content> Kept<C> {
@@ -299,6 +303,7 @@ impl<C: Content> Kept<C> {
             last,
             next: None,
             complained: false,
+            childless: false,
         }
     }
 
@@ -317,8 +322,12 @@ impl<C: Content> Kept<C> {
     fn begin(&mut self, now: Time) {
         (self.last, self.next) = (now, None);
         let file = &self.file;
-        if let Err(error) = self.write_process.start(file.fd(), &|| file.write()) {
-            self.complain(Some(reason(&error)));
+        let started = self.write_process.start(file.fd(), &|| file.write());
+        self.childless = started.is_err();
+        if let Err(error) = started {
+            log::debug!("unable to start the child that writes {}: {error}", shown(file.path()));
+            // No write is lost while the app runs: the next change writes all of it.
+            self.want(now.after(PAUSE));
         }
     }
 
@@ -369,6 +378,12 @@ impl<C: Content> Kept<C> {
             self.complain(Some("the write takes too long".to_owned()));
             self.write_process.abandon();
         }
+        if self.childless {
+            // A limit of processes is reached. That the file system hangs as well is less likely, and the dead-man
+            // timer of the stop ends the wait.
+            let done = self.file.write();
+            self.complain(done.err().map(|error| reason(&error)));
+        }
     }
 
     fn due(&self) -> Option<Time> {
@@ -390,18 +405,17 @@ struct Report {
 
 impl Report {
     fn open(path: &CString) -> io::Result<Report> {
-        let place = as_path(path);
-        let known = fs::metadata(place).ok();
+        let place = Place::find(as_path(path), Last::Follow)?;
+        let known = place.look();
         let (file, is_file) = match known.as_ref().and_then(own_stream) {
             // Opened again, a log would be written from its beginning, and a socket cannot be opened.
             Some(file) => (file?, false),
             None => {
                 // The reader of a FIFO may come later, and this open(2) must not block.
-                let is_fifo = known.is_some_and(|known| known.file_type().is_fifo());
-                let mut options = OpenOptions::new();
-                options.write(true).read(is_fifo).create(!is_fifo).mode(0o644);
-                options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-                let file = options.open(place)?;
+                let is_fifo =
+                    known.is_some_and(|known| known.st_mode & libc::S_IFMT == libc::S_IFIFO);
+                let how = if is_fifo { OFlag::O_RDWR } else { OFlag::O_WRONLY | OFlag::O_CREAT };
+                let file = place.open(how | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, 0o644)?;
                 let is_file = file.metadata()?.is_file();
                 // The writing child may block on a full pipe: PID 1 does not wait for it.
                 fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
@@ -416,12 +430,12 @@ impl Report {
 }
 
 /// A copy of graceinit's own stdout or stderr, if the path leads to one of them.
-fn own_stream(known: &fs::Metadata) -> Option<io::Result<File>> {
+fn own_stream(known: &FileStat) -> Option<io::Result<File>> {
     let (out, err) = (io::stdout(), io::stderr());
     [out.as_fd(), err.as_fd()].into_iter().find_map(|stream| {
         let copy = stream.try_clone_to_owned().map(File::from);
         let own = copy.as_ref().ok().and_then(|copy| copy.metadata().ok())?;
-        ((own.dev(), own.ino()) == (known.dev(), known.ino())).then_some(copy)
+        ((own.dev(), own.ino()) == (known.st_dev, known.st_ino)).then_some(copy)
     })
 }
 
@@ -454,30 +468,28 @@ impl Content for Report {
 #[derive(Debug)]
 struct Metrics {
     path: CString,
-    /// A temporary file beside it. The name is random: several graceinits, each of them PID 1, may share a
+    /// The name of a temporary file beside it. It is random: several graceinits, each of them PID 1, may share a
     /// directory.
-    draft: PathBuf,
+    draft: OsString,
 }
 
 impl Metrics {
     fn new(path: &CString) -> Metrics {
         let id = u64::from_ne_bytes(process::random());
         // The textfile collector reads names that end with .prom.
-        let draft = as_path(path).with_file_name(format!(".graceinit-{id:016x}.tmp"));
-        Metrics { path: path.clone(), draft }
+        Metrics { path: path.clone(), draft: format!(".graceinit-{id:016x}.tmp").into() }
     }
 
-    /// Replaces the file in one step. O_NOFOLLOW and O_EXCL: another user may be able to write the directory.
+    /// Replaces the file in one step. Another user may be able to write the directory: the draft is a new file, and
+    /// the directory was reached without a link of another user.
     fn replace(&self, text: &[u8]) -> io::Result<()> {
-        let open = || {
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(true).mode(0o644).custom_flags(libc::O_NOFOLLOW);
-            options.open(&self.draft)
-        };
+        let place = Place::find(as_path(&self.path), Last::Keep)?;
+        let draft = place.beside(&self.draft)?;
+        let open = || draft.open(OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL, 0o644);
         let file = match open() {
             // An earlier writing child was killed.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::remove_file(&self.draft)?;
+                draft.remove()?;
                 open()
             }
             file => file,
@@ -486,9 +498,9 @@ impl Metrics {
         // Independent of the umask: the collector runs as another user.
         let whole = file.set_permissions(Permissions::from_mode(0o644));
         let whole = whole.and_then(|()| file.write_all(text));
-        let done = whole.and_then(|()| fs::rename(&self.draft, as_path(&self.path)));
+        let done = whole.and_then(|()| draft.rename_to(&place));
         if done.is_err() {
-            let _ = fs::remove_file(&self.draft);
+            let _ = draft.remove();
         }
         done
     }
@@ -519,12 +531,16 @@ fn shown(path: &CString) -> std::path::Display<'_> {
 
 /// The kernel's reason without the number that std adds.
 fn reason(error: &io::Error) -> String {
+    if let Some(reason) = safe_path::reason(error) {
+        return reason.to_owned();
+    }
     let errno = error.raw_os_error().map(nix::errno::Errno::from_raw);
     errno.map_or_else(|| error.to_string(), |errno| errno.desc().to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
@@ -566,7 +582,7 @@ mod tests {
         let file = Metrics::new(&CString::new(path.as_os_str().as_bytes()).expect("a path"));
         let victim = place.path().join("victim");
         fs::write(&victim, "untouched").expect("a file");
-        std::os::unix::fs::symlink(&victim, &file.draft).expect("a link");
+        std::os::unix::fs::symlink(&victim, place.path().join(&file.draft)).expect("a link");
         file.replace(b"a 1\n").expect("written all the same");
         assert_eq!(fs::read(&path).expect("the file"), b"a 1\n");
         assert_eq!(fs::read(&victim).expect("the other"), b"untouched");

@@ -16,14 +16,20 @@ pub struct Leftovers {
     asked: BTreeSet<(Pid, Signal)>,
     /// When the app's whole group was last sent the leftovers' signal, in the unit of [`Process::started`].
     group_asked: Option<u64>,
+    /// Signals that graceinit may not send itself.
+    pub refused: Vec<Refused>,
     /// The missing-/proc warning has been logged.
     warned_of_proc: bool,
 }
 
+/// A signal to a process of another user, which graceinit may not send itself.
+pub type Refused = (tree::Process, Signal);
+
 /// Sends a signal to a process that a reading has found. A process that has exited meanwhile needs none.
-pub fn signal_process(process: &tree::Process, signal: Signal) {
+pub fn signal_process(process: &tree::Process, signal: Signal, refused: &mut Vec<Refused>) {
     match tree::signal_found(process, signal) {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => refused.push((*process, signal)),
         result => warn_unsent(format!("process {}", process.pid), signal, result),
     }
 }
@@ -59,7 +65,7 @@ impl Leftovers {
 
     fn signal_each(&mut self, found: &[tree::Process], signal: Signal) {
         for process in found {
-            signal_process(process, signal);
+            signal_process(process, signal, &mut self.refused);
             self.asked.insert((process.pid, signal));
         }
     }

@@ -8,6 +8,7 @@ use super::app::App;
 use super::children::Role;
 use super::effects::{Effects, Leave};
 use super::progress;
+use super::ready_file::ReadyFile;
 use crate::account::journal;
 use crate::account::waiting::Awaited;
 use crate::machine::plan::Condition;
@@ -16,13 +17,22 @@ use crate::reaper::Reaper;
 use crate::sys::deadman::rescue;
 use crate::sys::launch::spawn::Started;
 use crate::sys::notify::Line;
-use crate::sys::poll::{Waiter, Want};
+use crate::sys::poll::{self, Waiter, Want};
 use crate::sys::signals::{Incoming, Source};
 use crate::sys::{clock, deadman, heap, process};
 use crate::types::{Signal, Time};
 
 /// Signals that come faster than this are read together.
 const ALONE: Duration = Duration::from_millis(1);
+
+/// A wake-up that comes this much later than it was asked for tells that nothing ran. A busy machine is rarely that late.
+const LATE: Duration = Duration::from_millis(250);
+
+/// The pause between two rounds of a loop that hears no signals.
+const DEAF: Duration = Duration::from_millis(10);
+
+/// At exit graceinit waits this long at most for the file of `--ready-file` to be removed.
+const LEAVING: Duration = Duration::from_millis(250);
 
 /// The capacity for signals and for actions from the start: a stop without hooks needs no more, so it does not
 /// allocate.
@@ -35,6 +45,8 @@ pub struct Supervisor {
     pub(super) reaper: Reaper,
     inbox: Inbox,
     actions: Vec<Action>,
+    /// The app was stopped because no signal is heard.
+    gave_up: bool,
 }
 
 /// The signals that have arrived.
@@ -42,30 +54,42 @@ struct Inbox {
     source: Source,
     waiter: Waiter,
     incoming: Vec<Incoming>,
-    /// The last wait has shown that the signalfd can be read.
-    readable: bool,
     /// When a signal last skipped the batch read.
     skipped: Time,
+    /// Every call that waits, or every call that reads signals, is refused: no signal is heard any more.
+    deaf: bool,
 }
 
 impl Inbox {
     /// Waits for a descriptor or until `until`. Where only signals can come, waiting and reading are one system call.
-    fn wait(&mut self, effects: &Effects, until: Option<Time>) {
+    /// Returns when the wait began.
+    fn wait(&mut self, effects: &Effects, until: Option<Time>) -> Time {
         self.incoming.clear();
-        self.readable = false;
         let now = clock::now();
-        let read = effects.pipes().chain(effects.files.fds()).map(|fd| (fd, Want::Read));
+        let ready_file = effects.ready_file.as_ref().and_then(ReadyFile::fd);
+        let written = effects.files.fds().chain(ready_file);
+        let read = effects.pipes().chain(written).map(|fd| (fd, Want::Read));
         let mut others = read.chain(effects.observer.fds()).peekable();
         if others.peek().is_none() {
             deadman::round_ends();
-            self.incoming.extend(self.source.wait(until, now));
-            return;
+            match self.source.wait(until, now) {
+                Ok(incoming) => {
+                    self.incoming.extend(incoming);
+                    return now;
+                }
+                // The signalfd is a descriptor to wait for, too.
+                Err(_) => drop(others),
+            }
+            self.deaf |=
+                !self.waiter.wait([(self.source.as_fd(), Want::Read)].into_iter(), until, now);
+            return now;
         }
         deadman::round_ends();
-        self.waiter.wait(others.chain([(self.source.as_fd(), Want::Read)]), until, now);
-        self.readable = self.waiter.is_last_ready();
+        let all = others.chain([(self.source.as_fd(), Want::Read)]);
+        self.deaf |= !self.waiter.wait(all, until, now);
         // A life with nothing but signals does nothing that could hang, and saves the system calls.
         effects.dead_man.watch_round(clock::now());
+        now
     }
 
     /// Reads the signals that are pending, unless the one that was waited for can be handled without knowing them.
@@ -73,11 +97,7 @@ impl Inbox {
         if !self.incoming.first().is_some_and(|only| skips_the_batch(only, machine))
             || now.since(self.skipped) <= ALONE
         {
-            self.source.read(&mut self.incoming);
-            if self.readable && self.incoming.is_empty() {
-                // read(2) was refused.
-                self.incoming.extend(self.source.wait(Some(now), now));
-            }
+            self.deaf |= !self.source.read(&mut self.incoming);
             return;
         }
         self.skipped = now;
@@ -94,6 +114,16 @@ fn skips_the_batch(incoming: &Incoming, machine: &Machine) -> bool {
     incoming.signal != Signal::CHLD && !stops && !ends
 }
 
+/// Whether graceinit itself has caused a signal that the kernel sent: by writing to a broken pipe, to a file that may not
+/// grow (RLIMIT_FSIZE) or to a terminal in the background, or by the processor time that it has used (RLIMIT_CPU). The
+/// app gets its own. (The kernel names this process as the sender, or none.)
+fn is_own_doing(incoming: &Incoming) -> bool {
+    const CAUSED: [Signal; 5] =
+        [Signal::PIPE, Signal::XFSZ, Signal::XCPU, Signal::TTIN, Signal::TTOU];
+    let by_another = incoming.by_process && incoming.pid != process::own_pid();
+    CAUSED.contains(&incoming.signal) && !by_another
+}
+
 impl Supervisor {
     /// Nothing has happened yet.
     pub fn new(machine: Machine, effects: Effects, source: Source) -> Supervisor {
@@ -103,8 +133,9 @@ impl Supervisor {
             machine,
             effects,
             reaper: Reaper::default(),
-            inbox: Inbox { source, waiter: Waiter::default(), incoming, readable: false, skipped },
+            inbox: Inbox { source, waiter: Waiter::default(), incoming, skipped, deaf: false },
             actions: Vec::with_capacity(BATCH),
+            gave_up: false,
         }
     }
 
@@ -122,8 +153,16 @@ impl Supervisor {
             self.effects.refresh(&self.machine);
             let wakeups =
                 [self.machine.next_wakeup(), self.reaper.due(), self.effects.next_wakeup()];
-            self.inbox.wait(&self.effects, wakeups.into_iter().flatten().min());
+            let until = wakeups.into_iter().flatten().min();
+            let begun = self.inbox.wait(&self.effects, until);
             let now = clock::now();
+            if until.is_some_and(|until| now.since(until.max(begun)) > LATE) {
+                self.effects.observer.stood_still(now);
+                self.handle(now, Event::StoodStill(now.since(begun)));
+            }
+            if self.inbox.deaf {
+                self.stop_deaf(now);
+            }
             rescue::read(self.inbox.incoming.iter().map(|incoming| incoming.signal));
             super::panic::test_hook(&self.machine);
             let refusals = heap::take_refusals();
@@ -139,6 +178,9 @@ impl Supervisor {
             self.inbox.read(&self.machine, now);
             rescue::read(self.inbox.incoming.iter().map(|incoming| incoming.signal));
             let childless = self.exits(now);
+            // To reap thousands takes long, and a budget must not begin before its signal was read. In the round in
+            // which the app has ended the time stays: a signal of the same round came before that end.
+            let now = if self.machine.ended_at() == Some(now) { now } else { clock::now() };
             self.signals(now);
             if self.execve_result(now) {
                 // Beside the app, which has begun to run.
@@ -157,6 +199,23 @@ impl Supervisor {
                 self.handle(now, Event::Tick);
             }
         }
+    }
+
+    /// No signal is heard any more, so no stop request would be: the app is stopped in an orderly way. Children are asked
+    /// for in every round, because no SIGCHLD tells of them.
+    #[cold]
+    fn stop_deaf(&mut self, now: Time) {
+        if !std::mem::replace(&mut self.gave_up, true) {
+            journal::warn(
+                "unable to wait for signals: the system calls for that are refused; stopping the app",
+            );
+            let received =
+                Received { signal: Signal::TERM, origin: Origin::Process(0), value: None };
+            self.handle(now, Event::Signal(received));
+        }
+        self.own_children(now);
+        self.reaper.ask();
+        poll::wait(&[], Some(now.after(DEAF)), now);
     }
 
     /// Hands one event to the machine and performs the actions that it answers with. An action may cause a further
@@ -196,11 +255,7 @@ impl Supervisor {
     fn signals(&mut self, now: Time) {
         let incoming = std::mem::take(&mut self.inbox.incoming);
         for incoming in &incoming {
-            // The kernel sends these for a write of graceinit itself (a broken pipe, a log beyond RLIMIT_FSIZE): not
-            // for the app.
-            let of_a_write = matches!(incoming.signal, Signal::PIPE | Signal::XFSZ);
-            let own = of_a_write && incoming.pid == process::own_pid();
-            if incoming.signal == Signal::CHLD || own {
+            if incoming.signal == Signal::CHLD || is_own_doing(incoming) {
                 continue;
             }
             let origin =
@@ -266,6 +321,7 @@ impl Supervisor {
                     App::leave_directory(&self.effects.config);
                 }
                 self.handle(now, Event::AppExecuted);
+                self.effects.deputy.meet(self.effects.app.pid(), &self.effects.config);
                 self.effects.dead_man.prepare();
                 return true;
             }
@@ -277,14 +333,18 @@ impl Supervisor {
 }
 
 impl Effects {
-    /// Brings the line at the terminal, the files and the observer up to date.
+    /// Sends what was refused, and brings the line at the terminal, the files and the observer up to date.
     fn refresh(&mut self, machine: &Machine) {
+        self.send_refused();
         if let Some(live) = &mut self.live {
             let foreground = self.terminal.front(self.app.group());
             let progress = foreground.and_then(|ours| progress::of(machine, ours));
             live.update(progress.as_ref(), clock::now());
         }
         self.files.update(clock::now());
+        if let Some(file) = &mut self.ready_file {
+            file.go_on(clock::now());
+        }
         self.observer.feed();
     }
 
@@ -292,6 +352,9 @@ impl Effects {
     fn finish(&mut self) {
         self.files.begin_last(clock::now());
         self.observer.close();
+        if let Some(file) = &mut self.ready_file {
+            file.finish(clock::now().after(LEAVING));
+        }
         self.files.finish(clock::now());
         self.notify.close();
     }

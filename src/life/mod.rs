@@ -11,6 +11,7 @@ pub mod asking;
 pub mod background_write;
 pub mod children;
 pub mod deaths;
+pub mod deputy;
 pub mod drain;
 pub mod effects;
 pub mod exits;

@@ -2,21 +2,19 @@
 //! PID 1.
 
 use std::ffi::{CString, OsStr};
-use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
-use super::background_write::exit_code;
-use super::children::{Children, Role};
+use super::background_write::{BackgroundWrite, Outcome};
 use crate::account::journal;
 use crate::cli::OptionId;
 use crate::config::Config;
-use crate::sys::launch::spawn::{self, Setup, Task};
-use crate::types::Status;
+use crate::sys::safe_path::{self, Last, Place};
+use crate::types::{Pid, Time};
 
 /// The file, and whether it is to exist.
 #[derive(Debug)]
@@ -25,6 +23,7 @@ pub struct ReadyFile {
     wanted: bool,
     /// Whether it exists, or what the running child makes of it.
     exists: bool,
+    child: BackgroundWrite,
 }
 
 impl ReadyFile {
@@ -34,11 +33,13 @@ impl ReadyFile {
     /// The file cannot be removed, or its directory does not exist, and what to do.
     pub fn open(config: &Config) -> Result<Option<ReadyFile>, String> {
         let Some(path) = config.ready_file.clone() else { return Ok(None) };
-        let file = ReadyFile { path, wanted: false, exists: false };
+        let child = BackgroundWrite::default();
+        let file = ReadyFile { path, wanted: false, exists: false, child };
         let (shown, source) = (file.path().display(), config.source_of(OptionId::ReadyFile));
-        match fs::remove_file(file.path()) {
+        match remove(file.path()) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(format!(
-                "unable to remove {shown} ({source}): {error}; name a file that can be made and removed"
+                "unable to remove {shown} ({source}): {}; name a file that can be made and removed",
+                safe_path::reason(&error).map_or_else(|| error.to_string(), str::to_owned)
             )),
             // The name of a file alone has an empty parent: the working directory, which exists.
             Err(_)
@@ -61,51 +62,91 @@ impl ReadyFile {
     }
 
     /// The app is ready, or not any more.
-    pub fn set(&mut self, ready: bool, children: &mut Children) {
+    pub fn set(&mut self, ready: bool) {
         self.wanted = ready;
-        self.update(children);
+        self.update();
     }
 
-    fn update(&mut self, children: &mut Children) {
-        if self.wanted == self.exists || children.pid(Role::ReadyFileWriter).is_some() {
+    fn update(&mut self) {
+        if self.wanted == self.exists || self.child.is_busy() {
             return;
         }
         self.exists = self.wanted;
-        let (path, wanted) = (self.path(), self.wanted);
-        let call = || exit_code(if wanted { make(path) } else { fs::remove_file(path) });
-        match spawn::spawn(Task::Call(&call), &Setup::CLEAN) {
-            Ok(child) => children.add(child.pid, Role::ReadyFileWriter),
-            // The file must not stay because a limit of processes is reached. That the file system hangs as
-            // well is less likely.
-            Err(error) => {
-                log::debug!(
-                    "unable to start the child that writes the file of --ready-file: {error}"
-                );
-                let code = call();
-                self.written(Status::Code(code), children);
+        let mut child = std::mem::take(&mut self.child);
+        let path = self.path();
+        let work = || if self.wanted { make(path) } else { remove(path) };
+        // The file must not stay because a limit of processes is reached. That the file system hangs as well is less
+        // likely.
+        if let Err(error) = child.start(None, &work) {
+            log::debug!("unable to start the child that writes the file of --ready-file: {error}");
+            self.tell(work());
+        }
+        self.child = child;
+    }
+
+    /// Reads the result of a child that has ended. The loop calls this in every round.
+    pub fn go_on(&mut self, now: Time) {
+        if let Some(outcome) = self.child.outcome(now) {
+            self.written(outcome);
+        }
+    }
+
+    fn written(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Done => {}
+            Outcome::Failed(errno) => self.tell(Err(errno.into())),
+            // Whether the file exists is not known.
+            Outcome::Killed => self.exists = !self.wanted,
+        }
+        self.update();
+    }
+
+    fn tell(&self, done: io::Result<()>) {
+        if let Err(error) = done {
+            let verb = if self.exists { "make" } else { "remove" };
+            let why = safe_path::reason(&error).map_or_else(|| error.to_string(), str::to_owned);
+            journal::warn(format!("unable to {verb} {}: {why}; going on", self.path().display()));
+        }
+    }
+
+    /// Waits until `end` for the child: the file must not outlive the app.
+    pub fn finish(&mut self, end: Time) {
+        while self.child.is_busy() {
+            match self.child.wait(end) {
+                Some(outcome) => self.written(outcome),
+                None => return self.child.abandon(),
             }
         }
     }
 
-    /// The child that makes or removes the file has ended.
-    pub fn written(&mut self, status: Status, children: &mut Children) {
-        match status {
-            Status::Code(0) => {}
-            Status::Code(errno) => {
-                let verb = if self.exists { "make" } else { "remove" };
-                let why = Errno::from_raw(i32::from(errno)).desc();
-                let path = self.path().display();
-                journal::warn(format!("unable to {verb} {path}: {why}; going on"));
-            }
-            // It was killed with the rest of the tree; whether the file exists is not known.
-            Status::Signal(_) => self.exists = !self.wanted,
-        }
-        self.update(children);
+    /// The descriptor that the main loop waits for.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.child.fd()
+    }
+
+    /// The descriptor that belongs to the child.
+    pub fn owned(&self) -> Option<BorrowedFd<'_>> {
+        self.child.owned()
+    }
+
+    /// The child, which is no part of the tree.
+    pub fn pid(&self) -> Option<Pid> {
+        self.child.pid()
+    }
+
+    /// When reaping is tried next.
+    pub fn due(&self) -> Option<Time> {
+        self.child.due()
     }
 }
 
-/// Never follows a link: in a directory that the app can write, a link could name any file.
+/// Never follows a link that another user may have made: in a directory that the app can write, a link could name any
+/// file.
 fn make(path: &Path) -> io::Result<()> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    OpenOptions::new().create(true).append(true).custom_flags(flags).open(path).map(drop)
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_NONBLOCK;
+    Place::find(path, Last::Keep)?.open(flags, 0o666).map(drop)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    Place::find(path, Last::Keep)?.remove()
 }

@@ -23,7 +23,7 @@ use crate::sys::launch::spawn::Program;
 use crate::sys::launch::{EarlyApp, Inherited};
 use crate::sys::notify::watchdog_from_environment;
 use crate::sys::signals::{Disposition, Source};
-use crate::sys::{fd, process, signals, tty};
+use crate::sys::{fd, process, safe_path, signals, tty};
 use crate::types::{Pid, Signal};
 
 /// Runs the app to its end, and graceinit with it.
@@ -107,6 +107,7 @@ fn prepare(
         children: Default::default(),
         attempts: Default::default(),
         asking: Default::default(),
+        deputy: Default::default(),
         survivors: Default::default(),
         deaths: Default::default(),
         terminal: JobControl::new(terminal, config.plan.session),
@@ -142,8 +143,9 @@ fn awaited(config: &Config) -> Vec<(&str, String)> {
 fn listeners(config: &Config) -> Result<Vec<Listener>, String> {
     let open = |address| {
         Listener::open(address).map_err(|error| {
+            let why = safe_path::reason(&error).map_or_else(|| error.to_string(), str::to_owned);
             let source = config.source_of(OptionId::Listen);
-            format!("unable to listen on {address} ({source}): {error}; name another one")
+            format!("unable to listen on {address} ({source}): {why}; name another one")
         })
     };
     config.listen.iter().map(open).collect()
@@ -152,7 +154,7 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, String> {
 /// Takes charge of signals and of orphans. Returns how SIGCHLD was handled before.
 fn take_charge() -> Result<(Source, Disposition), String> {
     let source = Source::open().map_err(|error| {
-        format!("unable to open a signalfd: {error}; raise the limit of open files")
+        format!("unable to open a signalfd: {error}; raise the limit of open files (ulimit -n)")
     })?;
     // With SIGCHLD inherited as ignored, the kernel would discard every exit status.
     let child_signal = signals::set_disposition(Signal::CHLD, Disposition::Default);

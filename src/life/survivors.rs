@@ -2,7 +2,7 @@
 //! child a moment before SIGKILL. PID 1 must not read this itself: reading /proc/PID/cmdline waits for a lock of that
 //! process, and a process that hangs may hold it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -197,7 +197,10 @@ fn run(helpers: &[Pid]) -> u8 {
             return 1;
         }
     }
-    if found.len() > MOST && writeln!(out, "+{}", found.len() - MOST).is_err() {
+    // Of a hidden process there is nothing to record, but it is there.
+    let hidden = found.iter().take(MOST).filter(|process| process.started == tree::HIDDEN);
+    let more = hidden.count() + found.len().saturating_sub(MOST);
+    if more > 0 && writeln!(out, "+{more}").is_err() {
         return 1;
     }
     0
@@ -253,7 +256,7 @@ fn one_line(words: &[u8]) -> String {
 
 /// The inodes of the TCP connections in each network namespace.
 #[derive(Default)]
-struct Sockets(HashMap<Option<PathBuf>, Option<HashSet<u64>>>);
+struct Sockets(BTreeMap<Option<PathBuf>, Option<BTreeSet<u64>>>);
 
 impl Sockets {
     /// The number of a process's open TCP connections; `None` without permission to see them.
@@ -282,8 +285,8 @@ impl Sockets {
 }
 
 /// proc_pid_net(5): the fourth column is the state (0A: listening), the tenth the inode.
-fn connections(dir: &std::path::Path) -> Option<HashSet<u64>> {
-    let mut found = HashSet::new();
+fn connections(dir: &std::path::Path) -> Option<BTreeSet<u64>> {
+    let mut found = BTreeSet::new();
     for table in ["net/tcp", "net/tcp6"] {
         // Without IPv6 the second table does not exist.
         let text = match fs::read_to_string(dir.join(table)) {

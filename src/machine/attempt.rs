@@ -119,6 +119,8 @@ pub enum Outcome {
     Failed,
     /// It was killed at the end of its timeout.
     TimedOut,
+    /// It was killed because a second stop request has ended the budget.
+    StopAgain,
     /// It could not be started.
     NotStarted,
 }
@@ -130,6 +132,7 @@ impl Outcome {
             Outcome::Done => "done",
             Outcome::Failed => "failed",
             Outcome::TimedOut => "timed out",
+            Outcome::StopAgain => "killed by a second stop request",
             Outcome::NotStarted => "not started",
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::attempt::Outcome;
 use super::fact::Fact;
 use super::hooks;
-use super::phase::{Phase, Stop, Sweep, Tree};
+use super::phase::{Phase, Readiness, Stop, Sweep, Tree, Waiting};
 use super::plan::{Ending, StopAgain};
 use super::{Action, AppEnd, Machine, Origin, budget};
 use crate::types::{Signal, Time};
@@ -42,8 +42,11 @@ impl Machine {
 
     /// EXTEND_TIMEOUT_USEC: moves the end of the budget to `span` from now if that is later than the present
     /// end, but never beyond `--grace-max`, and only for an app that is being stopped. A budget without an
-    /// end has nothing to move.
+    /// end has nothing to move. For an app that is not ready yet it moves the end of `--ready-timeout`.
     pub(super) fn more_time(&mut self, now: Time, span: Duration, out: &mut Vec<Action>) {
+        if let Phase::Running { readiness: Readiness::Waiting(waiting), .. } = &mut self.phase {
+            return more_time_to_start(now, span, waiting, out);
+        }
         let app_is_stopping = self.budget_runs() && self.app_end.is_none();
         let Some(stop) = self.stop.as_mut().filter(|stop| app_is_stopping && !stop.hurried) else {
             return;
@@ -61,7 +64,7 @@ impl Machine {
         }
         let left = budget_end.since(now);
         // The service manager waits for graceinit's own exit, which comes after the post-stop reserve.
-        out.push(Action::TellMoreTime(left + self.plan.post_stop_timeout));
+        out.push(Action::TellMoreTime(left.saturating_add(self.plan.post_stop_timeout)));
         out.push(Action::Record(Fact::Extended { left }));
         out.push(Action::ArmDeadMan(budget_end));
     }
@@ -96,7 +99,7 @@ impl Machine {
     /// says itself what the app is sent. `None`: nothing is sent.
     fn escalation(&self, signal: Signal) -> Option<Signal> {
         let sent = self.plan.rewrite.apply(signal).filter(|_| self.plan.ladder.is_empty())?;
-        let stop = self.stop.as_ref()?;
+        let stop = self.stop.as_ref().filter(|_| !self.is_hurried())?;
         let first = stop.request.and_then(|request| self.plan.rewrite.apply(request.signal));
         let known = match self.phase {
             Phase::PreStop { .. } | Phase::Drain(_) | Phase::OnStop(_) => first == Some(sent),
@@ -144,6 +147,12 @@ impl Machine {
         kills && waits && self.plan.stop_on.contains(Signal::INT)
     }
 
+    /// Whether a second stop request has ended the budget, and only the records of the survivors are waited for: from
+    /// then on no process is asked any more, and nothing is started.
+    pub(super) fn is_hurried(&self) -> bool {
+        self.budget_runs() && self.stop.as_ref().is_some_and(|stop| stop.hurried)
+    }
+
     /// Ends the budget as soon as the survivors are recorded; at once if they were.
     fn hurry(&mut self, now: Time, out: &mut Vec<Action>) {
         let latest = now.after(budget::HURRIED_SURVIVORS_LEAD);
@@ -177,7 +186,7 @@ impl Machine {
     /// The records are complete, or could not be made.
     pub(super) fn survivors_recorded(&mut self, now: Time, out: &mut Vec<Action>) {
         // A hurried budget waits for nothing else.
-        if self.budget_runs() && self.stop.as_ref().is_some_and(|stop| stop.hurried) {
+        if self.is_hurried() {
             self.kill_all(now, out);
         }
     }
@@ -186,9 +195,10 @@ impl Machine {
 
     /// The end of the budget: SIGKILL to the whole tree.
     pub(super) fn kill_all(&mut self, now: Time, out: &mut Vec<Action>) {
+        let outcome = if self.is_hurried() { Outcome::StopAgain } else { Outcome::TimedOut };
         for run in self.runs.iter_mut().filter(|run| !run.killed) {
             run.killed = true;
-            hooks::record_end(run.id, Outcome::TimedOut, None, out);
+            hooks::record_end(run.id, outcome, None, out);
         }
         let stop = self.stop.get_or_insert_default();
         stop.app_killed = self.app_end.is_none();
@@ -214,5 +224,20 @@ impl Machine {
             self.take_terminal(out);
         }
         self.enter_post_stop(now, Tree::GivenUp, out);
+    }
+}
+
+/// The end of `--ready-timeout` moves to `span` from now if that is later than the present end. (As in systemd, the
+/// time of a start has no upper limit.)
+fn more_time_to_start(now: Time, span: Duration, waiting: &mut Waiting, out: &mut Vec<Action>) {
+    let end = now.after(span);
+    if waiting.timeout_end.is_some_and(|before| end <= before) {
+        return;
+    }
+    // The service manager has a time limit for the start too.
+    out.push(Action::TellMoreTime(span));
+    if let Some(timeout_end) = &mut waiting.timeout_end {
+        *timeout_end = end;
+        out.push(Action::Record(Fact::Extended { left: span }));
     }
 }

@@ -89,6 +89,9 @@ impl Machine {
 
     pub(super) fn drain_tick(&mut self, now: Time, out: &mut Vec<Action>) {
         let Phase::Drain(draining) = &self.phase else { return };
+        if self.is_hurried() {
+            return;
+        }
         let (serving, next_sample) = (draining.serving, draining.next_sample);
         if self.budget_needs_rest().is_some_and(|end| end <= now) {
             return self.leave_drain(now, DrainEnd::Budget, out);
@@ -128,6 +131,9 @@ impl Machine {
 
     /// A sample was taken.
     pub(super) fn sampled(&mut self, now: Time, sample: Sample, out: &mut Vec<Action>) {
+        if self.is_hurried() {
+            return;
+        }
         let Phase::Drain(draining) = &mut self.phase else { return };
         draining.last_sample = Some(sample);
         let serving = draining.serving;

@@ -131,8 +131,12 @@ pub enum Fact {
     StopSignal { signal: Signal, rung: usize, of: usize, left: Option<Duration> },
     /// This step of the stop sends no signal.
     NoStopSignal { signal: Signal, left: Option<Duration> },
-    /// A signal waits for the app to be started.
+    /// A signal waits for the app to be started, or to be ready.
     Held { signal: Signal },
+    /// A signal that could end the app is not forwarded: the app is not ready for it.
+    TooEarly { signal: Signal },
+    /// The loop woke up much later than it had asked for. The app gets its time for readiness and keep-alives again.
+    StoodStill { span: Duration },
     /// A signal waits for the on-reload hooks.
     ReloadRequested { signal: Signal },
     /// The same signal already waits for the on-reload hooks.

@@ -197,6 +197,9 @@ impl Machine {
 
     /// Draws the consequence for the phase, if the attempt is still part of it.
     fn attempt_ended(&mut self, now: Time, id: HookId, outcome: Outcome, out: &mut Vec<Action>) {
+        if self.is_hurried() {
+            return;
+        }
         match id.phase {
             HookPhase::Ready => return self.probe_ended(now, id, outcome, out),
             HookPhase::Drained => return self.look_ended(now, id, outcome, out),

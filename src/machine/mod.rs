@@ -102,6 +102,8 @@ pub enum Event {
     Sampled(Sample),
     /// How many readiness probes were answered "not ready" since readiness fell.
     Acknowledged(u32),
+    /// The loop woke up much later than it had asked for: nothing may have run for this long.
+    StoodStill(Duration),
     /// graceinit has no child left.
     TreeEmpty,
     /// The time of [`Machine::next_wakeup`] has come.
@@ -232,6 +234,11 @@ impl Machine {
         self.app_end.map(|end| end.ending)
     }
 
+    /// When the app has ended.
+    pub fn ended_at(&self) -> Option<Time> {
+        self.app_end.map(|end| end.at)
+    }
+
     /// The signal of the first stop request and the process that sent it (0: one outside this pid
     /// namespace).
     pub fn stop_request(&self) -> Option<(Signal, Option<i32>)> {
@@ -279,6 +286,7 @@ impl Machine {
     pub fn next_wakeup(&self) -> Option<Time> {
         let budget_end = self.budget_end();
         let phase = match &self.phase {
+            _ if self.is_hurried() => budget_end,
             Phase::Starting { .. } | Phase::Exited => None,
             Phase::PreStart { queue, .. } => queue.pause,
             // A suspended app can neither become ready nor send a keep-alive.
@@ -335,6 +343,7 @@ impl Machine {
             Event::Listening(yes) => self.listening(now, yes, out),
             Event::Sampled(sample) => self.sampled(now, sample, out),
             Event::Acknowledged(acks) => self.acknowledged(now, acks, out),
+            Event::StoodStill(span) => self.stood_still(now, span, out),
             Event::TreeEmpty => self.tree_empty(now, out),
             Event::Tick => self.tick(now, out),
         }
@@ -359,6 +368,9 @@ impl Machine {
             }
         }
         self.kill_timed_out(now, out);
+        if self.is_hurried() {
+            return;
+        }
         match &self.phase {
             Phase::PreStart { queue, .. } | Phase::OnStop(queue) => {
                 if queue.pause.is_some_and(|pause| pause <= now) {

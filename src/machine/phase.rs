@@ -60,13 +60,15 @@ pub enum Phase {
     PreStart {
         /// The position in the pre-start hooks.
         queue: Queue,
-        /// Signals for the app, to be sent right after its fork.
+        /// Signals for the app: to be sent right after its fork, or when it is ready.
         held: Vec<Received>,
     },
     /// The app was forked; whether execve succeeded is not known yet.
     Starting {
         /// Reload signals that arrived since the fork.
         reloads: VecDeque<Received>,
+        /// Signals from before the fork, to be sent when the app is ready.
+        held: Vec<Received>,
         /// Ctrl-Z was typed, and only graceinit can stop the app for it (`Plan::session`).
         typed_stop: bool,
     },
@@ -85,6 +87,8 @@ pub enum Phase {
         readiness: Readiness,
         /// When the watchdog counts as missed.
         watchdog: Option<Time>,
+        /// The watchdog got its time again since the last keep-alive, because nothing ran.
+        granted: bool,
     },
     /// The pre-stop hooks run, side by side.
     PreStop {
@@ -152,6 +156,8 @@ pub(super) struct Stop {
     pub(super) group_asked: bool,
     /// The stop signals that the app was sent.
     pub(super) sent: SignalSet,
+    /// The app was not stopped when it was sent the last stop signal, so no SIGCONT followed.
+    pub(super) owes_continue: bool,
     /// A further request with another signal came before the stop signal was sent.
     pub(super) escalation: Option<Signal>,
     /// The app was alive when SIGKILL was sent to the tree.
@@ -205,6 +211,10 @@ pub struct Waiting {
     pub next_listen_check: Option<Time>,
     /// The conditions that probes check.
     pub probes: Vec<Probe>,
+    /// When the app has failed to become ready (`--ready-timeout`).
+    pub timeout_end: Option<Time>,
+    /// Signals from before the start that an app without a handler would die of.
+    pub held: Vec<Received>,
     /// The warning that the app is still not ready was given.
     pub warned: bool,
 }
@@ -369,6 +379,26 @@ impl PhaseName {
 }
 
 impl Phase {
+    /// Takes the signals that wait until the app is ready.
+    pub(super) fn take_held(&mut self) -> Vec<Received> {
+        match self {
+            Phase::Starting { held, .. }
+            | Phase::Running { readiness: Readiness::Waiting(Waiting { held, .. }), .. } => {
+                std::mem::take(held)
+            }
+            Phase::PreStart { .. }
+            | Phase::Running { readiness: Readiness::Ready | Readiness::Over { .. }, .. }
+            | Phase::PreStop { .. }
+            | Phase::Drain(_)
+            | Phase::OnStop(_)
+            | Phase::Stopping { .. }
+            | Phase::Leftovers(_)
+            | Phase::Killed { .. }
+            | Phase::PostStop { .. }
+            | Phase::Exited => Vec::new(),
+        }
+    }
+
     /// The name of the phase.
     pub fn name(&self) -> PhaseName {
         match self {

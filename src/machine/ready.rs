@@ -8,7 +8,7 @@ use super::fact::Fact;
 use super::phase::{Failure, LiveHooks, Phase, Probe, Readiness, Waiting};
 use super::plan::ChildOom;
 use super::plan::Condition;
-use super::{Action, Machine, budget};
+use super::{Action, Machine, Received, budget};
 use crate::types::{Pid, Signal, Time};
 
 /// An app that is not ready after this time is warned of.
@@ -42,7 +42,7 @@ impl Machine {
     // ---- conditions -----------------------------------------------------------------------------
 
     /// What an app that was executed `now` has to meet before it counts as ready.
-    pub(super) fn waiting(&self, now: Time) -> Waiting {
+    pub(super) fn waiting(&self, now: Time, held: Vec<Received>) -> Waiting {
         let conditions = self.plan.ready.iter().enumerate();
         let missing = conditions.clone().fold(0, |bits, (index, _)| bits | 1 << index);
         let samples = self.plan.drain.is_some_and(|drain| drain.looks);
@@ -50,8 +50,15 @@ impl Machine {
             .filter(|(_, condition)| **condition == Condition::Probe)
             .map(|(index, _)| Probe { index, attempt: 1, start: Some(now) })
             .collect();
-        let next_listen_check = samples.then_some(now);
-        Waiting { since: now, missing, next_listen_check, probes, warned: false }
+        Waiting {
+            since: now,
+            missing,
+            next_listen_check: samples.then_some(now),
+            probes,
+            timeout_end: self.plan.ready_timeout.map(|timeout| now.after(timeout)),
+            held,
+            warned: false,
+        }
     }
 
     /// What the app has to meet before it counts as ready: a bit for each condition, and whether it has to listen on
@@ -98,9 +105,9 @@ impl Machine {
         worth.then(|| waiting.since.after(LATE))
     }
 
-    /// When `--ready-timeout` ends.
-    fn ready_timeout_end(&self, waiting: &Waiting) -> Option<Time> {
-        self.plan.ready_timeout.map(|timeout| waiting.since.after(timeout))
+    /// Whether an app that was executed has to meet any condition before it is ready.
+    pub(super) fn awaits_readiness(&self) -> bool {
+        !self.plan.ready.is_empty() || self.plan.drain.is_some_and(|drain| drain.looks)
     }
 
     /// Marks the conditions that time has met, and starts the checks whose time has come.
@@ -121,11 +128,15 @@ impl Machine {
             out.push(Action::SeekListeners);
         }
         let kill_at = now.after(self.plan.probe_timeout);
-        for probe in waiting.probes.iter_mut().filter(|probe| probe.start <= Some(now)) {
-            let Some(_) = probe.start.take() else { continue };
+        let runs = &mut self.runs;
+        for probe in waiting.probes.iter_mut() {
+            if probe.start.is_none_or(|start| start > now) || is_unreaped(runs, probe) {
+                continue;
+            }
+            probe.start = None;
             let id = probe.id();
             out.push(Action::StartHook { id, kill_at, budget_end: Some(kill_at) });
-            self.runs.push(Run { id, kill_at, killed: false });
+            runs.push(Run { id, kill_at, killed: false });
         }
     }
 
@@ -142,8 +153,10 @@ impl Machine {
                 | Condition::Probe => None,
             }
         });
-        let probes = waiting.probes.iter().filter_map(|probe| probe.start);
-        let ends = [waiting.next_listen_check, self.ready_timeout_end(waiting), self.late(waiting)];
+        // The end of an attempt that was killed wakes the loop.
+        let free = waiting.probes.iter().filter(|probe| !is_unreaped(&self.runs, probe));
+        let probes = free.filter_map(|probe| probe.start);
+        let ends = [waiting.next_listen_check, waiting.timeout_end, self.late(waiting)];
         after.chain(probes).chain(ends.into_iter().flatten()).min()
     }
 
@@ -151,7 +164,7 @@ impl Machine {
         let Phase::Running { suspended, hooks, readiness, .. } = &self.phase else { return };
         let pause = hooks.as_ref().and_then(|hooks| hooks.queue.pause);
         if let (Readiness::Waiting(waiting), false) = (readiness, *suspended) {
-            let timeout_end = self.ready_timeout_end(waiting);
+            let timeout_end = waiting.timeout_end;
             self.check_readiness(now, out);
             self.enter_ready_if_complete(now, out);
             if timeout_end.is_some_and(|end| end <= now) {
@@ -254,6 +267,7 @@ impl Machine {
             return;
         }
         let after = now.since(waiting.since);
+        let held = std::mem::take(&mut waiting.held);
         *readiness = Readiness::Ready;
         *hooks = Some(LiveHooks { phase: HookPhase::OnReady, queue: Queue::first() });
         // The watchdog starts with readiness. An app that has sent a keep-alive before has started it.
@@ -264,6 +278,14 @@ impl Machine {
         out.push(Action::Record(Fact::Entered(self.phase.name())));
         out.push(Action::Record(Fact::Ready { after }));
         self.run_queue(now, out);
+        self.send_held(now, held, out);
+    }
+
+    /// Sends the signals that have waited for readiness.
+    fn send_held(&mut self, now: Time, held: Vec<Received>, out: &mut Vec<Action>) {
+        for received in held {
+            self.signal_for_the_app(now, received, out);
+        }
     }
 
     /// Kills the checks that still run: their result has no use any more.
@@ -312,20 +334,22 @@ impl Machine {
     /// `STOPPING=1`: the app ends by itself and takes no new work any more.
     fn app_stops_itself(&mut self, now: Time, out: &mut Vec<Action>) {
         let Phase::Running { readiness, watchdog, hooks, .. } = &mut self.phase else { return };
-        let was_ready = *readiness == Readiness::Ready;
-        if matches!(readiness, Readiness::Over { .. }) {
-            return;
-        }
+        let (was_ready, held) = match readiness {
+            Readiness::Waiting(waiting) => (false, std::mem::take(&mut waiting.held)),
+            Readiness::Ready => (true, Vec::new()),
+            Readiness::Over { .. } => return,
+        };
         *readiness = Readiness::Over { was_ready };
         *watchdog = None;
         let no_hooks = hooks.is_none();
         out.push(Action::SetReady(false));
         out.push(Action::Record(Fact::StopsItself));
         self.kill_checks(out);
-        // Reload signals that waited for readiness go on: the app will not become ready any more.
+        // Signals that waited for readiness go on: the app will not become ready any more.
         if no_hooks {
             self.next_reload(now, out);
         }
+        self.send_held(now, held, out);
     }
 
     // ---- watchdog and failures ------------------------------------------------------------------
@@ -333,9 +357,34 @@ impl Machine {
     /// A keep-alive.
     fn alive(&mut self, now: Time) {
         let interval = self.watchdog_interval;
-        let Phase::Running { watchdog, readiness, .. } = &mut self.phase else { return };
+        let Phase::Running { watchdog, readiness, granted, .. } = &mut self.phase else { return };
         if !matches!(readiness, Readiness::Over { .. }) {
             *watchdog = interval.map(|interval| now.after(interval));
+            *granted = false;
+        }
+    }
+
+    /// The loop woke up much later than it had asked for, so that nothing may have run for `span`: the processes were
+    /// frozen (`docker pause`), or the machine was suspended. A healthy app must not fail for that, so it gets its time
+    /// again: a whole interval for the next keep-alive, and `span` more to become ready. Between two keep-alives only
+    /// once: where processor time is so scarce that each wake-up is late, an app that hangs must still be noticed.
+    pub(super) fn stood_still(&mut self, now: Time, span: Duration, out: &mut Vec<Action>) {
+        let interval = self.watchdog_interval;
+        let Phase::Running { suspended: false, readiness, watchdog, granted, .. } = &mut self.phase
+        else {
+            return;
+        };
+        let mut moved = false;
+        if let (Some(missed), Some(interval), false) = (watchdog, interval, *granted) {
+            *missed = now.after(interval);
+            (*granted, moved) = (true, true);
+        }
+        if let Readiness::Waiting(Waiting { timeout_end: Some(end), .. }) = readiness {
+            *end = end.after(span);
+            moved = true;
+        }
+        if moved {
+            out.push(Action::Record(Fact::StoodStill { span }));
         }
     }
 
@@ -391,4 +440,10 @@ impl Machine {
         }
         self.enter_pre_stop(now, None, out);
     }
+}
+
+/// Whether an attempt of this probe still exists. One that was killed in uninterruptible sleep is not followed by
+/// another: they would pile up.
+fn is_unreaped(runs: &[Run], probe: &Probe) -> bool {
+    runs.iter().any(|run| run.id.phase == HookPhase::Ready && run.id.index == probe.index)
 }

@@ -244,6 +244,7 @@ impl Machine {
         out: &mut Vec<Action>,
     ) {
         self.app_is_stopped = true;
+        self.continue_if_owed(out);
         if !self.surroundings.terminal || self.plan.session {
             return;
         }

@@ -98,8 +98,17 @@ impl Machine {
                 let lost = held.drain(..).map(|Received { signal, .. }| Fact::NoApp { signal });
                 out.extend(lost.map(Action::Record));
             }
-            Phase::Starting { reloads, .. } | Phase::Running { reloads, .. } => {
+            Phase::Starting { .. } | Phase::Running { .. } => {
                 out.extend(stop_hooks);
+                let held = self.phase.take_held();
+                let lost =
+                    held.into_iter().map(|Received { signal, .. }| Fact::TooEarly { signal });
+                out.extend(lost.map(Action::Record));
+                let (Phase::Starting { reloads, .. } | Phase::Running { reloads, .. }) =
+                    &mut self.phase
+                else {
+                    return;
+                };
                 let dropped = reloads.drain(..);
                 let dropped = dropped.map(|Received { signal, .. }| Fact::ReloadDropped { signal });
                 out.extend(dropped.map(Action::Record));
@@ -189,6 +198,10 @@ impl Machine {
     }
 
     /// Sends a stop signal, and SIGCONT after it: a stopped app could not act on the stop signal.
+    ///
+    /// An app that is alone is sent SIGCONT only if it is stopped, or once it stops: SIGCONT discards a SIGTSTP that the
+    /// app has not taken yet (signal(7)), as a hook `signal:TSTP` may have sent it a moment before. Of a group and
+    /// of a tree it is not known whether one of the processes is stopped.
     pub(super) fn send_stop_signal(
         &mut self,
         signal: Signal,
@@ -205,7 +218,22 @@ impl Machine {
         // A process that got another signal than this one is still asked as a leftover.
         stop.group_asked |= target == Target::Group && signal == leftover_signal;
         self.signal_app(signal, target, None, true, out);
-        self.continue_app(self.target(escalated), out);
+        let target = self.target(escalated);
+        let continues = target != Target::App || self.app_is_stopped;
+        self.stop.get_or_insert_default().owes_continue = !continues;
+        if continues {
+            self.continue_app(target, out);
+        }
+    }
+
+    /// The app was stopped although it was asked to stop: it would not act on the stop signal.
+    pub(super) fn continue_if_owed(&mut self, out: &mut Vec<Action>) {
+        let lives = self.app_end.is_none() && self.budget_runs();
+        let stop = self.stop.as_mut().filter(|stop| lives && stop.owes_continue);
+        if let Some(stop) = stop {
+            stop.owes_continue = false;
+            self.continue_app(Target::App, out);
+        }
     }
 
     pub(super) fn stopping_tick(&mut self, now: Time, out: &mut Vec<Action>) {
@@ -270,6 +298,9 @@ impl Machine {
 
     /// One round of signals to the whole tree: the stop signal in leftovers, SIGKILL in killed.
     pub(super) fn sweep(&mut self, now: Time, out: &mut Vec<Action>) {
+        if self.is_hurried() {
+            return;
+        }
         let signal = self.plan.leftover_signal();
         let left = self.time_left(now).unwrap_or_default();
         let group_asked = self.group_asked();

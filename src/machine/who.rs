@@ -74,6 +74,8 @@ pub struct Ask {
     pub id: Id,
     /// Its parent's pid.
     pub parent: Pid,
+    /// Its process group.
+    pub group: Pid,
     /// Its name.
     pub name: Box<str>,
     /// What it is sent.
@@ -376,7 +378,8 @@ impl Who {
             asked.nested |= why == Why::Foreground;
         }
         let name = process.title.clone();
-        Ask { id: process.id(), parent: process.parent, name, signal, why, instead_of }
+        let (id, parent, group) = (process.id(), process.parent, process.group);
+        Ask { id, parent, group, name, signal, why, instead_of }
     }
 
     fn note(&mut self, at: Time, process: &Process, signal: Signal) {

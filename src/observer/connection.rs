@@ -41,6 +41,11 @@ impl Default for Limits {
     }
 }
 
+/// The answer to a request that names another host.
+const FOREIGN_HOST: &str = "this address answers only requests whose Host is localhost or a loopback address, so that no \
+                            web page can read it by DNS rebinding; set the header to Host: localhost, or choose \
+                            another address with --listen\n";
+
 /// What the connection is waiting for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Doing {
@@ -59,6 +64,8 @@ enum Doing {
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,
+    /// It came in through an address that only this host can reach, so only requests for this host are answered.
+    local: bool,
     doing: Doing,
     /// Since when. One more byte of a slow client does not change it.
     since: Time,
@@ -87,9 +94,10 @@ pub(super) struct Turn {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, now: Time) -> Connection {
+    pub(super) fn new(stream: Stream, local: bool, now: Time) -> Connection {
         Connection {
             stream,
+            local,
             doing: Doing::Request,
             since: now,
             input: Vec::new(),
@@ -197,7 +205,10 @@ impl Connection {
                 self.last = true;
             }
             Parsed::Request(request) => {
-                let answer = handler(&request);
+                let answer = match self.local && !request.for_this_host {
+                    true => http::text(403, FOREIGN_HOST),
+                    false => handler(&request),
+                };
                 http::write(&mut self.output, &answer, Some(&request));
                 self.counts = answer.counts;
                 self.last = request.close;

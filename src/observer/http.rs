@@ -1,6 +1,7 @@
 //! HTTP/1 (RFC 9112): parses requests and writes answers. Pure.
 
 use std::borrow::Cow;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The longest head of a request.
 pub(super) const LONGEST_HEAD: usize = 8192;
@@ -37,6 +38,9 @@ pub(super) struct Request {
     pub close: bool,
     /// Its `Accept`, empty if there is none.
     pub accept: String,
+    /// Every host that it names, in `Host` or in its target, is this host. A browser that has looked up `evil.example`
+    /// as 127.0.0.1 names `evil.example` (DNS rebinding).
+    pub for_this_host: bool,
 }
 
 /// An answer.
@@ -80,6 +84,7 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
     let mut close = old;
     let mut body = None;
     let mut accept = String::new();
+    let mut for_this_host = authority(target).is_none_or(|host| is_this_host(host.as_bytes()));
     for header in request.headers.iter() {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         if is("connection") {
@@ -93,6 +98,8 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
                 // RFC 9112, section 6.3: it is unknown where the next request begins.
                 _ => return Parsed::Wrong(400),
             }
+        } else if is("host") {
+            for_this_host &= is_this_host(header.value);
         } else if is("accept") {
             // Several lines are one list (RFC 9110, section 5.3), no longer than the head.
             accept.push_str(if accept.is_empty() { "" } else { ", " });
@@ -117,7 +124,33 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
         old,
         close,
         accept,
+        for_this_host,
     })
+}
+
+/// Whether a `Host` is `localhost` or an address of the loopback network, with or without a port.
+fn is_this_host(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host.trim_ascii()) else { return false };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let six = |host: &str| {
+        host.strip_prefix('[')?
+            .strip_suffix(']')?
+            .parse::<Ipv6Addr>()
+            .ok()
+            .map(|ip| ip.to_canonical())
+    };
+    let address = six(host).or_else(|| six(name)).or_else(|| name.parse::<IpAddr>().ok());
+    name.trim_end_matches('.').eq_ignore_ascii_case("localhost")
+        || address.is_some_and(|address| address.is_loopback())
+}
+
+/// The host of a target as for a proxy, `http://host/path`.
+fn authority(target: &str) -> Option<&str> {
+    let (scheme, rest) = target.split_once("://")?;
+    (!scheme.contains(['/', '?'])).then(|| rest.split('/').next().unwrap_or(rest))
 }
 
 fn length(digits: &[u8]) -> Option<u64> {
@@ -170,6 +203,7 @@ fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         400 => "Bad Request",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         431 => "Request Header Fields Too Large",
@@ -212,6 +246,48 @@ mod tests {
         assert_eq!(request("GET /a?u=http://h/livez HTTP/1.1\r\n\r\n").path, "/a");
         // `printf | nc` ends lines with a mere newline.
         assert_eq!(request("GET /livez HTTP/1.0\n\n").path, "/livez");
+    }
+
+    #[test]
+    fn hosts() {
+        for host in [
+            "localhost",
+            "LocalHost:9180",
+            "localhost.",
+            "127.0.0.1",
+            "127.9.9.9:1",
+            "[::1]",
+            "[::1]:9180",
+            "[::ffff:127.0.0.1]:9180",
+            " 127.0.0.1 ",
+        ] {
+            let bytes = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            assert!(request(&bytes).for_this_host, "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:9180",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:9180",
+            "evil.localhost:9180",
+            "10.0.0.1:9180",
+            "[2001:db8::1]",
+            "127.0.0.1:x",
+            "127.0.0.1@evil.example",
+            "localhost\r\nHost: evil.example",
+            "evil.example\r\nHost: localhost",
+        ] {
+            let bytes = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            assert!(!request(&bytes).for_this_host, "{host}");
+        }
+        assert!(request("GET / HTTP/1.0\r\n\r\n").for_this_host);
+        assert!(request("GET / HTTP/1.1\r\n\r\n").for_this_host);
+        assert!(request("GET http://localhost:1/ HTTP/1.1\r\n\r\n").for_this_host);
+        assert!(
+            !request("GET http://evil.example HTTP/1.1\r\nHost: localhost\r\n\r\n").for_this_host
+        );
+        assert!(request("GET /?u=http://evil.example/ HTTP/1.1\r\n\r\n").for_this_host);
     }
 
     #[test]

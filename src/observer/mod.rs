@@ -27,10 +27,10 @@ pub use snapshot::Snapshot;
 use crate::account::document::Account;
 use crate::account::incident::Incident;
 use crate::account::{journal, report};
-use crate::sys::clock;
 use crate::sys::fd::Read;
-use crate::sys::helper::{End, Given, Helper, Sent};
+use crate::sys::helper::{self, End, Given, Helper, Sent};
 use crate::sys::poll::Want;
+use crate::sys::{clock, process, safe_path};
 use crate::types::{Pid, Time};
 
 /// The time between two starts, doubled each time an observer dies young.
@@ -41,6 +41,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(900);
 const ADULT: Duration = Duration::from_secs(10);
 /// Its socket closes a moment before it can be reaped. The time until the next attempt to reap it, doubled each time.
 const DYING: Duration = Duration::from_millis(1);
+/// An observer that has not taken its messages for this long hangs.
+const HANGS: Duration = Duration::from_secs(5);
 /// The longest wait for its end when graceinit exits.
 const LEAVING: Duration = Duration::from_millis(100);
 /// The most messages that are taken in one round. There is at most one per answered probe.
@@ -52,6 +54,9 @@ const BETWEEN: Duration = Duration::from_millis(100);
 const UNTAKEN: usize = 4096;
 /// The size of a document that fits into any socket's buffer.
 const SHORT: usize = 2048;
+
+/// The message of an observer that could not give up the user root.
+const STILL_ROOT: [u8; 1] = [0];
 
 /// PID 1's side: starts the observer, sends it the state, and restarts it. Never waits, never fails.
 pub struct Observer {
@@ -71,6 +76,8 @@ pub struct Observer {
     pause: Duration,
     /// A failed start was logged.
     warned: bool,
+    /// It was logged that the observer could not change its user.
+    warned_of_root: bool,
     /// The "not ready" answers that former observers counted, and those of the present one.
     answered: (u32, u32),
 }
@@ -85,6 +92,8 @@ enum State {
         since: Time,
         /// The last snapshot found no room.
         stale: bool,
+        /// When the oldest message was sent that it may not have taken.
+        sent: Option<Time>,
     },
     /// It was killed or has exited, and is not reaped yet.
     Dying { child: Helper, next: Time, pause: Duration },
@@ -113,6 +122,7 @@ impl Observer {
             earliest: Time::default(),
             pause: PAUSE,
             warned: false,
+            warned_of_root: false,
             answered: (0, 0),
         }
     }
@@ -149,7 +159,7 @@ impl Observer {
                 self.sent = journal::changes();
                 self.next = now.after(BETWEEN);
                 self.longest = copy::LONGEST;
-                self.state = State::Up { child, link, since: now, stale: false };
+                self.state = State::Up { child, link, since: now, stale: false, sent: None };
             }
             Err(error) => {
                 if !self.warned {
@@ -179,7 +189,11 @@ impl Observer {
             // read /proc.
             files: (self.limits.connections + keep.len() + 6) as u64,
         };
+        let was_root = process::own_uid() == 0;
         let work = || {
+            if was_root && process::own_uid() == 0 {
+                theirs.send(&STILL_ROOT);
+            }
             let account = journal::read(Account::clone).unwrap_or_default();
             serve(&self.listeners, &theirs, self.snapshot.clone(), account, self.limits);
             0
@@ -212,9 +226,13 @@ impl Observer {
     }
 
     fn send(&mut self) {
-        if let State::Up { child, link, stale, .. } = &mut self.state {
+        self.notice_hang();
+        if let State::Up { child, link, stale, sent, .. } = &mut self.state {
             match link.send(&self.snapshot.message()) {
-                Sent::Yes => *stale = false,
+                Sent::Yes => {
+                    *stale = false;
+                    sent.get_or_insert_with(clock::now);
+                }
                 Sent::Full => *stale = true,
                 // The next observer begins with this snapshot.
                 Sent::Lost | Sent::TooLong => child.kill(),
@@ -222,8 +240,35 @@ impl Observer {
         }
     }
 
+    /// Kills an observer that has taken no message for long, which `read` then notices: it runs in circles, or waits in
+    /// the kernel. Looked at when the loop is awake anyway, so it costs no wake-up; at the latest the first message
+    /// of a stop finds it out.
+    fn notice_hang(&mut self) {
+        let State::Up { child, link, sent: sent @ Some(_), .. } = &mut self.state else { return };
+        let now = clock::now();
+        if !sent.is_some_and(|sent| now.since(sent) >= HANGS) {
+            return;
+        }
+        if link.untaken() == 0 {
+            *sent = None;
+            return;
+        }
+        journal::warn("the observer does not take its messages: killing it; a new one is started");
+        child.kill();
+        // Once is enough.
+        *sent = None;
+    }
+
+    /// PID 1 did not run for a while, and the observer may not have run either.
+    pub fn stood_still(&mut self, now: Time) {
+        if let State::Up { sent: Some(sent), .. } = &mut self.state {
+            *sent = now;
+        }
+    }
+
     /// Sends the account, if it has changed and its time has come. Called once per round of the main loop, at the end.
     pub fn feed(&mut self) {
+        self.notice_hang();
         let changes = journal::changes();
         if changes == self.sent || !matches!(self.state, State::Up { .. }) {
             return;
@@ -254,10 +299,13 @@ impl Observer {
         if self.is_behind() {
             return false;
         }
-        let State::Up { link, .. } = &self.state else { return true };
+        let State::Up { link, sent, .. } = &mut self.state else { return true };
         document.insert(0, copy::KIND);
         match link.send(&document) {
-            Sent::Yes => true,
+            Sent::Yes => {
+                sent.get_or_insert(now);
+                true
+            }
             // `read` notices that it has exited; a lack of memory may pass.
             Sent::Full | Sent::Lost => false,
             // net.core.wmem_max may be small: send as much as fits.
@@ -299,7 +347,7 @@ impl Observer {
         let State::Up { link, stale, .. } = &self.state else { return None };
         let stale = *stale;
         let before = self.answered;
-        let mut ended = false;
+        let (mut ended, mut still_root) = (false, false);
         let mut message = [0; 5];
         for _ in 0..ROUND {
             match link.receive(&mut message) {
@@ -308,6 +356,7 @@ impl Observer {
                     let [a, b, c, d, _] = message;
                     self.answered.1 = u32::from_ne_bytes([a, b, c, d]);
                 }
+                Read::Bytes(1) if message[..1] == STILL_ROOT => still_root = true,
                 Read::Bytes(_) => {}
                 Read::Empty => break,
                 Read::End => {
@@ -315,6 +364,18 @@ impl Observer {
                     break;
                 }
             }
+        }
+        if still_root && !self.warned_of_root {
+            self.warned_of_root = true;
+            let why = if safe_path::is_mapped(helper::NOBODY.0) {
+                "the change was refused. Is CAP_SETUID missing?"
+            } else {
+                "this user namespace has no such user; map more users into it."
+            };
+            journal::warn(format!(
+                "unable to run the observer as user {}: {why} It keeps user 0, without capabilities",
+                helper::NOBODY.0
+            ));
         }
         let changed = self.answered != before;
         if ended {

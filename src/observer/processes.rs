@@ -1,7 +1,7 @@
 //! The processes below graceinit, from /proc/PID/stat alone: reading cmdline, environ or wchan can wait for a lock of a
 //! process that hangs, and command lines may hold secrets.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use crate::account::time::Span;
 use crate::sys::stat::Stat;
 use crate::sys::{clock, process};
 use crate::types::Time;
+use crate::types::text::is_harmful;
 
 /// The most processes of an account.
 const MOST: usize = 200;
@@ -78,7 +79,7 @@ fn parse(line: &[u8], now: u64, page: u64) -> Option<Process> {
     Some(Process {
         pid: stat.pid.0,
         ppid: stat.parent.0,
-        name: String::from_utf8_lossy(stat.name).replace(char::is_control, "?"),
+        name: String::from_utf8_lossy(stat.name).replace(is_harmful, "?"),
         state: stat.state.to_string(),
         age: Span(now.saturating_sub(stat.started).saturating_mul(10_000)),
         threads: stat.threads,
@@ -90,7 +91,7 @@ fn parse(line: &[u8], now: u64, page: u64) -> Option<Process> {
 fn below(root: i32, left_out: i32, mut all: Vec<Process>) -> Vec<Process> {
     // The highest pid first: the list is taken from its end.
     all.sort_by_key(|process| std::cmp::Reverse(process.pid));
-    let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
+    let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();
     for process in all.into_iter().filter(|process| process.pid != left_out) {
         children.entry(process.ppid).or_default().push(process);
     }

@@ -153,11 +153,12 @@ impl Server<'_> {
             return;
         }
         for listener in self.listeners {
+            let local = listener.is_loopback();
             for _ in 0..ROUND {
                 match listener.accept() {
                     Accepted::Stream(stream) => {
                         // Most clients have sent their request already, and are answered without taking up a place.
-                        let mut connection = Connection::new(stream, now);
+                        let mut connection = Connection::new(stream, local, now);
                         if self.turn(&mut connection, now) {
                             if self.connections.len() >= self.limits.connections {
                                 self.close_slowest(now);

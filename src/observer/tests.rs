@@ -107,6 +107,19 @@ fn statuses(answers: &str) -> Vec<&str> {
 }
 
 #[test]
+fn a_loopback_address_answers_only_for_this_host() {
+    let running = Running::new(Limits::default());
+    for path in ["/metrics", "/debug/graceinit", "/readyz", "/nowhere"] {
+        let head = format!("GET {path} HTTP/1.1\r\nConnection: close\r\nHost: ");
+        let refused = running.hear(format!("{head}evil.example\r\n\r\n").as_bytes());
+        assert!(refused.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{refused}");
+        assert!(refused.contains("set the header to Host: localhost"), "{refused}");
+        let answered = running.hear(format!("{head}localhost:1\r\n\r\n").as_bytes());
+        assert!(!answered.starts_with("HTTP/1.1 403"), "{answered}");
+    }
+}
+
+#[test]
 fn answers_follow_what_was_told() {
     let server = Running::new(Limits::default());
     for round in 0..50 {

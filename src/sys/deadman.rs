@@ -8,10 +8,11 @@ pub mod rescue;
 
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use super::signals;
+use super::last_report::Writer;
+use super::signals::{self, Mask};
 use super::{clock, last_report, process, tree};
 use crate::types::{Pid, Signal, Time};
 
@@ -43,12 +44,18 @@ pub struct DeadMan(());
 
 /// The id of the timer, for the handler, which arms it again: a timer_t, which is a number behind a pointer type.
 static TIMER: AtomicU64 = AtomicU64::new(0);
+/// The interval timer is used in its place.
+static IS_INTERVAL: AtomicBool = AtomicBool::new(false);
 
 impl DeadMan {
     /// Makes the timer, which is not armed yet, and sets the handler.
     ///
+    /// A timer of timer_create(2) takes one of the signals that its user may have pending (RLIMIT_SIGPENDING). Where
+    /// none is left (EAGAIN) the interval timer of setitimer(2) is used, which needs none. It is not the first choice:
+    /// the program that started graceinit may have set it (alarm(2)), and it counts from the call on.
+    ///
     /// # Errors
-    /// Those of timer_create(2) and sigaction(2): EAGAIN if no memory is left.
+    /// Those of sigaction(2): none with these arguments.
     pub fn new() -> io::Result<DeadMan> {
         set_handler()?;
         // SAFETY: sigevent is plain numbers; all zeroes is a value of it.
@@ -57,10 +64,13 @@ impl DeadMan {
         event.sigev_signo = Signal::ALRM.number();
         let mut timer: libc::timer_t = ptr::null_mut();
         // SAFETY: both pointers are to live values.
-        signals::check(unsafe {
+        let made = signals::check(unsafe {
             libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer)
-        })?;
-        TIMER.store(timer as u64, SeqCst);
+        });
+        match made {
+            Ok(()) => TIMER.store(timer as u64, SeqCst),
+            Err(_) => IS_INTERVAL.store(true, SeqCst),
+        }
         Ok(DeadMan(()))
     }
 
@@ -90,6 +100,9 @@ pub fn round_ends() {
     }
 }
 
+/// The handler writes the last report itself.
+static LEAVING: AtomicBool = AtomicBool::new(false);
+
 /// Sets the code that the handler exits with if it kills the app.
 pub fn set_code(code: u8) {
     CODE.store(i32::from(code), SeqCst);
@@ -116,6 +129,9 @@ pub fn take_alarms() -> u32 {
 /// Sets the timer to what is due first.
 fn program() {
     let due = Time(DUE.load(SeqCst).min(ROUND_DUE.load(SeqCst)));
+    if IS_INTERVAL.load(SeqCst) {
+        return set_interval(due);
+    }
     let timer = TIMER.load(SeqCst) as libc::timer_t;
     let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     let at = match due.0 {
@@ -130,6 +146,23 @@ fn program() {
     let spec = libc::itimerspec { it_interval: zero, it_value: at };
     // SAFETY: the timer was made by timer_create and is never deleted; the pointer is to a live value.
     unsafe { libc::timer_settime(timer, libc::TIMER_ABSTIME, &raw const spec, ptr::null_mut()) };
+}
+
+/// The same with the interval timer.
+fn set_interval(due: Time) {
+    // The kernel counts in microseconds: one more, so that the time is over when the signal comes. Zero disarms it.
+    let left = match due.0 {
+        u64::MAX => Duration::ZERO,
+        _ => due.since(clock::now()).saturating_add(Duration::from_micros(1)),
+    };
+    let never = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let once = libc::timeval {
+        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+        tv_usec: i64::from(left.subsec_micros()),
+    };
+    let spec = libc::itimerval { it_interval: never, it_value: once };
+    // SAFETY: the pointer is to a live value. (The C library declares the other one as not null, but the kernel is not.)
+    unsafe { libc::syscall(libc::SYS_setitimer, libc::ITIMER_REAL, &raw const spec, 0usize) };
 }
 
 /// Sets the handler. Not by signal-hook, whose list of handlers would take half a page of memory for one handler.
@@ -156,6 +189,9 @@ extern "C" fn on_alarm(_: i32) {
 }
 
 fn alarm() {
+    if LEAVING.load(SeqCst) {
+        process::exit(CODE.load(SeqCst) as u8);
+    }
     let now = clock::now();
     if now.0 >= DUE.load(SeqCst) {
         if CHANCES.fetch_add(1, SeqCst) > 0 {
@@ -209,14 +245,27 @@ pub(super) fn end_everything(now: Time) -> ! {
 /// Writes the last report and exits. Called after the kill, which must not wait for a file system and would kill the
 /// child that writes.
 fn leave(code: u8) -> ! {
-    if let Some(child) = last_report::begin(code) {
-        let give_up = clock::now().after(WRITING);
-        while !last_report::is_written(child) {
-            if clock::now() >= give_up {
-                last_report::kill(child);
-                break;
+    let give_up = clock::now().after(WRITING);
+    match last_report::begin(code) {
+        Writer::Nobody => {}
+        Writer::Child(child) => {
+            while !last_report::is_written(child) {
+                if clock::now() >= give_up {
+                    last_report::kill(child);
+                    break;
+                }
+                pause();
             }
-            pause();
+        }
+        Writer::Here => {
+            // The next alarm exits, in the middle of the write if that takes too long. (Only a file system in
+            // uninterruptible sleep keeps the process longer. All others are dead by now.)
+            LEAVING.store(true, SeqCst);
+            DUE.store(give_up.0, SeqCst);
+            ROUND_DUE.store(u64::MAX, SeqCst);
+            program();
+            signals::set_mask(Mask::ALL.without(Signal::ALRM));
+            last_report::write_here(code);
         }
     }
     process::exit(code)

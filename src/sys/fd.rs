@@ -68,6 +68,47 @@ pub(super) fn set_option<T>(
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// What became of a descriptor of stdio that was to be given to a user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Given {
+    /// The user can open it anew.
+    Yes,
+    /// It need not be given, or must not: its file is not root's, or other processes use the file as well.
+    Left,
+    /// Those of fchown(2).
+    Refused(nix::errno::Errno),
+}
+
+/// Gives the files of stdin, stdout and stderr to a user, as runc does, so that a program of that user can open
+/// /dev/stdout. Only a pipe without a name, and (`terminals`) a terminal, and only if it is root's: these end with the
+/// container. A log file or a FIFO would belong to the user from then on.
+pub fn give_stdio(uid: u32, terminals: bool) -> [Given; 3] {
+    use nix::sys::stat::{SFlag, fstat};
+    use nix::sys::statfs::{FsType, fstatfs};
+    const PIPES: FsType = FsType(0x5049_5045);
+    [0, 1, 2].map(|number| {
+        // SAFETY: `reserve_stdio` has opened the descriptor if it was closed, and nothing closes it.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        let Ok(stat) = fstat(fd) else { return Given::Left };
+        let is_pipe = fstatfs(fd).is_ok_and(|fs| fs.filesystem_type() == PIPES);
+        let kind = SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT);
+        let is_terminal = terminals && kind == SFlag::S_IFCHR && is_terminal(number);
+        if stat.st_uid != 0 || uid == 0 || !(is_pipe || is_terminal) {
+            return Given::Left;
+        }
+        // SAFETY: plain numbers; the group is left alone.
+        match unsafe { libc::fchown(number, uid, u32::MAX) } {
+            0 => Given::Yes,
+            _ => Given::Refused(nix::errno::Errno::last()),
+        }
+    })
+}
+
+fn is_terminal(number: i32) -> bool {
+    // SAFETY: a plain number.
+    unsafe { libc::isatty(number) == 1 }
+}
+
 /// Opens the descriptors 0, 1 and 2 if they are closed, so that no other descriptor of graceinit gets one of these
 /// numbers. execve closes them again, so that the app inherits them as graceinit did.
 pub fn reserve_stdio() {

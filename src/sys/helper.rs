@@ -15,7 +15,7 @@ use super::{clock, poll, process, reap};
 use crate::types::{Pid, Signal, Status};
 
 /// The user and group of a helper if graceinit is root and no other user is given: `nobody`.
-const NOBODY: (u32, u32) = (65534, 65534);
+pub const NOBODY: (u32, u32) = (65534, 65534);
 
 /// How a helper differs from this process.
 #[derive(Debug)]

@@ -57,24 +57,41 @@ pub fn revoke() {
     CURRENT.store(2, Ordering::SeqCst);
 }
 
-/// Starts a child that writes the report, if there is one: a file system may hang. Called by the handler, which has to
-/// wait for the child.
-pub(super) fn begin(code: u8) -> Option<Pid> {
-    let text = TEXT.get(CURRENT.load(Ordering::SeqCst))?;
-    let length = LENGTH.get(CURRENT.load(Ordering::SeqCst))?.load(Ordering::SeqCst);
-    let file = FILE.load(Ordering::SeqCst);
-    // SAFETY: the child calls async-signal-safe functions only.
-    let pid = unsafe { process::clone_helper() }.ok()?;
-    if pid.0 == 0 {
-        let mut line = [b' '; LONGEST];
-        for (to, from) in line.iter_mut().zip(text).take(length) {
-            *to = from.load(Ordering::Relaxed);
-        }
-        let now = clock::now().0.saturating_sub(BEGAN.load(Ordering::SeqCst)) / 1_000_000;
-        fill_in(&mut line, length, code, now);
-        process::exit(u8::from(!write(file, &line, length)));
+/// How the report is written.
+pub(super) enum Writer {
+    /// There is no report.
+    Nobody,
+    /// By this child, which has to be waited for: a file system may hang.
+    Child(Pid),
+    /// No child could be made: by [`write_here`].
+    Here,
+}
+
+/// Starts a child that writes the report, if there is one. Called by the handler.
+pub(super) fn begin(code: u8) -> Writer {
+    if CURRENT.load(Ordering::SeqCst) >= TEXT.len() {
+        return Writer::Nobody;
     }
-    Some(pid)
+    // SAFETY: the child calls async-signal-safe functions only.
+    match unsafe { process::clone_helper() } {
+        Ok(Pid(0)) => process::exit(u8::from(!write_here(code))),
+        Ok(child) => Writer::Child(child),
+        Err(_) => Writer::Here,
+    }
+}
+
+/// Writes the report. Whether all of it was written.
+pub(super) fn write_here(code: u8) -> bool {
+    let current = CURRENT.load(Ordering::SeqCst);
+    let (Some(text), Some(length)) = (TEXT.get(current), LENGTH.get(current)) else { return false };
+    let length = length.load(Ordering::SeqCst);
+    let mut line = [b' '; LONGEST];
+    for (to, from) in line.iter_mut().zip(text).take(length) {
+        *to = from.load(Ordering::Relaxed);
+    }
+    let now = clock::now().0.saturating_sub(BEGAN.load(Ordering::SeqCst)) / 1_000_000;
+    fill_in(&mut line, length, code, now);
+    write(FILE.load(Ordering::SeqCst), &line, length)
 }
 
 /// Whether the child has ended.

@@ -1,14 +1,18 @@
 //! Listening sockets, and the connections that come in through them.
 
 use std::fmt;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{self as unix, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+
+use nix::sys::stat::{Mode, umask};
+
+use super::safe_path::{Last, Place};
 
 /// sun_path holds 108 bytes, the last of which is 0 (unix(7)).
 const LONGEST_PATH: usize = 107;
@@ -136,17 +140,17 @@ impl Listener {
     /// without a listener is replaced. Every user may connect.
     ///
     /// # Errors
-    /// Those of socket(2), bind(2) and listen(2): EADDRINUSE, EACCES, ENOENT.
+    /// Those of socket(2), bind(2) and listen(2): EADDRINUSE, EACCES, ENOENT; ELOOP for a path that leads through a link
+    /// that another user may have made.
     pub fn open(address: &Address) -> io::Result<Listener> {
         let mut file = None;
         let socket = match address {
             Address::Tcp(address) => Socket::Tcp(open_tcp(*address)?),
             Address::Unix(path) => {
-                let socket = bind_path(path)?;
-                // A probe may run as another user. The answers hold no secret.
-                fs::set_permissions(path, Permissions::from_mode(0o666))?;
-                let meta = fs::symlink_metadata(path)?;
-                file = Some((path.clone(), meta.dev(), meta.ino()));
+                let place = Place::find(path, Last::Keep)?;
+                let socket = bind_path(path, &place)?;
+                let stat = place.look().ok_or_else(|| io::Error::from(ErrorKind::NotFound))?;
+                file = Some((path.clone(), stat.st_dev, stat.st_ino));
                 Socket::Unix(socket)
             }
             Address::Abstract(name) => {
@@ -166,6 +170,16 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(socket) => socket.local_addr().ok().map(|address| address.port()),
             Socket::Unix(_) => None,
+        }
+    }
+
+    /// Whether it is a TCP address of the loopback network. A Unix socket is none: no browser can reach one.
+    pub fn is_loopback(&self) -> bool {
+        match &self.socket {
+            Socket::Tcp(socket) => {
+                socket.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
+            }
+            Socket::Unix(_) => false,
         }
     }
 
@@ -222,14 +236,18 @@ fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-fn bind_path(path: &Path) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
+fn bind_path(path: &Path, place: &Place) -> io::Result<UnixListener> {
+    // A probe may run as another user, and the answers hold no secret. Not chmod(2) after bind(2): by then another
+    // user may have put a link in the place of the socket. There is no other thread that the umask would matter to.
+    let umask = umask(Mode::from_bits_truncate(0o111));
+    let bound = match UnixListener::bind(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse && is_abandoned(path) => {
-            fs::remove_file(path)?;
-            UnixListener::bind(path)
+            place.remove().and_then(|()| UnixListener::bind(path))
         }
         bound => bound,
-    }
+    };
+    self::umask(umask);
+    bound
 }
 
 /// Whether this is the file of a socket that no process has open. Tried with a datagram socket: a stream socket
@@ -306,6 +324,8 @@ impl AsFd for Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

@@ -5,6 +5,7 @@
 pub mod cgroup;
 pub mod clock;
 pub mod deadman;
+pub mod deputy;
 pub mod fd;
 pub mod heap;
 pub mod helper;
@@ -19,6 +20,7 @@ pub mod process;
 pub mod proctree;
 mod raw;
 pub mod reap;
+pub mod safe_path;
 pub mod signals;
 pub mod sockdiag;
 pub mod stat;

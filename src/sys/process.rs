@@ -70,6 +70,31 @@ pub(super) fn prctl(option: i32, value: u32) -> io::Result<()> {
     }
 }
 
+/// Whether other processes of the same user may trace this process (PR_GET_DUMPABLE of prctl(2)). If not, its files in
+/// /proc belong to root, and without a capability even root cannot open /proc/PID/fd/1.
+pub(super) fn is_dumpable() -> bool {
+    // SAFETY: plain numbers.
+    unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) == 1 }
+}
+
+/// Makes this process dumpable again. If that is refused, nothing else depends on it.
+pub(super) fn make_dumpable() {
+    let _ = prctl(libc::PR_SET_DUMPABLE, 1);
+}
+
+/// Changes the effective user; the real user and the saved user stay. A raw system call, because the C library's
+/// function would tell its other threads.
+///
+/// # Errors
+/// Those of setresuid(2): EPERM without CAP_SETUID, EINVAL for a user that the user namespace does not have.
+pub(super) fn set_effective_user(uid: u32) -> io::Result<()> {
+    // SAFETY: plain numbers; -1 leaves an id alone.
+    match unsafe { libc::syscall(libc::SYS_setresuid, u32::MAX, uid, u32::MAX) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// A descriptor that stands for a process. It can be read when the process has ended (pidfd_open(2)).
 ///
 /// # Errors

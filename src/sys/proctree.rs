@@ -181,7 +181,12 @@ impl Reading {
         let mut process = unread(found);
         let pid = found.pid.to_string();
         let Some(status) = self.file(&pid, "status").map(Status::parse) else {
-            return Path::new("/proc").join(&pid).exists().then_some(process);
+            // Not by a look at /proc, which may hide it.
+            process::group_of(found.pid)?;
+            if found.started == tree::HIDDEN {
+                process.title = "hidden process".into();
+            }
+            return Some(process);
         };
         (process.program, process.title) = (status.name.clone(), status.name);
         process.handling = Some(status.handling);

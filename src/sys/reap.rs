@@ -1,6 +1,7 @@
 //! The only place that waits for children (wait(2)). No function here blocks.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::types::{Pid, Signal, Status};
 
@@ -21,8 +22,9 @@ pub fn find() -> Found {
     match wait(libc::P_ALL, 0, libc::WEXITED | libc::WNOWAIT) {
         Ok(Some(info)) => Found::Ended(info.pid),
         Ok(None) => Found::AllAlive,
-        // With valid arguments and WNOHANG, ECHILD is the only error of waitid(2).
-        Err(_) => Found::NoChild,
+        Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Found::NoChild,
+        // Both calls are refused: nothing is known.
+        Err(_) => Found::AllAlive,
     }
 }
 
@@ -32,7 +34,8 @@ pub fn find() -> Found {
 /// If waitid(2) is asked for stopped children only, the kernel passes over zombies, and answers ECHILD if there is no
 /// other child (wait_consider_task in kernel/exit.c). With WNOWAIT a stop can still be read later.
 pub fn is_any_alive() -> bool {
-    wait(libc::P_ALL, 0, libc::WSTOPPED | libc::WNOWAIT).is_ok()
+    let found = wait(libc::P_ALL, 0, libc::WSTOPPED | libc::WNOWAIT);
+    found.map_or_else(|error| error.raw_os_error() != Some(libc::ECHILD), |_| true)
 }
 
 /// The status of this child if it has ended. It stays a zombie: its pid and its group id cannot be used again until it
@@ -101,8 +104,60 @@ struct Info {
     dumped_core: bool,
 }
 
+/// waitid(2), or wait4(2) where that is refused.
 fn wait(kind: libc::idtype_t, id: i32, options: i32) -> io::Result<Option<Info>> {
-    wait_usage(kind, id, options, None)
+    match wait_usage(kind, id, options, None) {
+        Err(error) if error.raw_os_error() != Some(libc::ECHILD) => {
+            wait_by_pid(kind, id, options).unwrap_or(Err(error))
+        }
+        result => result,
+    }
+}
+
+/// Children that wait4(2) has reaped although they were only to be looked at (WNOWAIT): the pid in the upper half, the
+/// status in the lower one; 0: none. (Atomics, because the handler of the dead-man timer waits for children too.)
+static TAKEN: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
+
+/// wait4(2) cannot leave a zombie as it is: its status is kept until it is asked for again. `None`: this cannot be
+/// found out with wait4(2).
+#[cold]
+fn wait_by_pid(kind: libc::idtype_t, id: i32, options: i32) -> Option<io::Result<Option<Info>>> {
+    if options & libc::WEXITED == 0 || kind == libc::P_PGID {
+        return None;
+    }
+    let (wanted, peeks) = (if kind == libc::P_ALL { -1 } else { id }, options & libc::WNOWAIT != 0);
+    let is_wanted = |taken: u64| taken != 0 && (wanted == -1 || (taken >> 32) as i32 == wanted);
+    let slot = TAKEN.iter().find(|slot| is_wanted(slot.load(Relaxed)));
+    let (pid, status) = match slot {
+        Some(slot) => {
+            let taken = if peeks { slot.load(Relaxed) } else { slot.swap(0, Relaxed) };
+            ((taken >> 32) as i32, taken as i32)
+        }
+        None => {
+            let mut status = 0;
+            // SAFETY: the pointer is to a live number; no usage is wanted.
+            let pid = unsafe {
+                let options = libc::WNOHANG | (options & libc::__WALL);
+                libc::wait4(wanted, &raw mut status, options, std::ptr::null_mut())
+            };
+            match pid {
+                ..0 => return Some(Err(io::Error::last_os_error())),
+                0 => return Some(Ok(None)),
+                1.. => {}
+            }
+            let free = TAKEN.iter().find(|slot| peeks && slot.load(Relaxed) == 0);
+            if let Some(slot) = free {
+                slot.store((pid as u64) << 32 | u64::from(status as u32), Relaxed);
+            }
+            (pid, status)
+        }
+    };
+    let ended = match libc::WIFSIGNALED(status) {
+        true => Signal::new(libc::WTERMSIG(status)).map(Status::Signal),
+        false => Some(Status::Code(libc::WEXITSTATUS(status) as u8)),
+    };
+    let dumped_core = libc::WIFSIGNALED(status) && libc::WCOREDUMP(status);
+    Some(Ok(Some(Info { pid: Pid(pid), ended, stopped: None, dumped_core })))
 }
 
 fn wait_usage(

@@ -10,7 +10,7 @@ use std::ptr;
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use super::{fd, poll};
+use super::{fd, poll, process};
 use crate::types::{Pid, Signal, Time};
 
 /// The kernel's sigset_t: bit n-1 for signal n.
@@ -104,37 +104,35 @@ impl Source {
 
     /// Waits for the next signal, or until `until`: one system call instead of poll(2) and read(2), if there is no
     /// descriptor to wait for. `None`: a handler ran, or `until` is reached.
-    pub fn wait(&self, until: Option<Time>, now: Time) -> Option<Incoming> {
+    ///
+    /// # Errors
+    /// The call is refused, and nothing was waited for.
+    pub fn wait(&self, until: Option<Time>, now: Time) -> io::Result<Option<Incoming>> {
         let limit = until.map(|until| poll::left(until, now));
-        let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
-        // Not for SIGALRM once it is unblocked: its handler would not run for a signal that is waited for.
-        let mask = blocked();
-        let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
-        // SAFETY: live values of the sizes that the kernel expects; the time is null or live. The siginfo_t is read
-        // only if the kernel has filled it in (sigwaitinfo(2)).
-        unsafe {
-            let (set, into) = (&raw const mask.0, info.as_mut_ptr());
-            let call = libc::SYS_rt_sigtimedwait;
-            let number = libc::syscall(call, set, into, limit, MASK_BYTES);
-            if number <= 0 {
-                return None;
+        let taken = take_one(limit.as_ref().map_or(ptr::null(), ptr::from_ref));
+        taken.or_else(|error| match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::EINTR) => Ok(None),
+            _ => Err(error),
+        })
+    }
+
+    /// Appends the pending signals where read(2) is refused. False: this is refused as well.
+    #[cold]
+    fn take_each(&self, into: &mut Vec<Incoming>) -> bool {
+        let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        for _ in 0..READS * BATCH {
+            match take_one(&raw const at_once) {
+                Ok(incoming) => into.extend(incoming),
+                Err(error) => return error.raw_os_error() == Some(libc::EAGAIN),
             }
-            let info = info.assume_init_ref();
-            let by_queue = info.si_code == libc::SI_QUEUE;
-            Some(Incoming {
-                signal: Signal::new(number as i32)?,
-                pid: Pid(info.si_pid()),
-                by_process: is_by_process(info.si_code),
-                value: by_queue.then(|| info.si_value().sival_ptr as usize),
-                killed: info.si_code == libc::CLD_KILLED && info.si_status() == libc::SIGKILL,
-            })
         }
+        true
     }
 
     /// Appends the pending signals in the order of the kernel: the lowest number first, real-time signals of one
     /// number in the order in which they were sent. The number of reads is limited, so that a flood of signals cannot
-    /// keep the loop from its other work.
-    pub fn read(&self, into: &mut Vec<Incoming>) {
+    /// keep the loop from its other work. False: signals cannot be read, because the calls for that are refused.
+    pub fn read(&self, into: &mut Vec<Incoming>) -> bool {
         // Not filled with zeroes, which would take as long as all the rest.
         let mut batch: [MaybeUninit<libc::signalfd_siginfo>; BATCH] =
             [const { MaybeUninit::uninit() }; BATCH];
@@ -143,15 +141,46 @@ impl Source {
             // SAFETY: the buffer is live and its size is what is passed on.
             let bytes =
                 unsafe { libc::read(self.0.as_raw_fd(), batch.as_mut_ptr().cast(), one * BATCH) };
+            if bytes < 0 {
+                let known = [Some(libc::EAGAIN), Some(libc::EINTR)];
+                let is_empty = known.contains(&io::Error::last_os_error().raw_os_error());
+                return is_empty || self.take_each(into);
+            }
             let count = usize::try_from(bytes).unwrap_or(0) / one;
             into.extend(batch[..count].iter().filter_map(|info| {
                 // SAFETY: the kernel has filled in the first `count` structures (signalfd(2)).
                 incoming(unsafe { info.assume_init_ref() })
             }));
             if count < BATCH {
-                return;
+                return true;
             }
         }
+        true
+    }
+}
+
+/// Waits up to `limit` (null: for ever) for one signal. `None`: one that is no signal of this program.
+fn take_one(limit: *const libc::timespec) -> io::Result<Option<Incoming>> {
+    // Not for SIGALRM once it is unblocked: its handler would not run for a signal that is waited for.
+    let mask = blocked();
+    let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
+    // SAFETY: live values of the sizes that the kernel expects; the callers pass a time that is null or live. The
+    // siginfo_t is read only if the kernel has filled it in (sigwaitinfo(2)).
+    unsafe {
+        let (set, into) = (&raw const mask.0, info.as_mut_ptr());
+        let number = libc::syscall(libc::SYS_rt_sigtimedwait, set, into, limit, MASK_BYTES);
+        if number <= 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let info = info.assume_init_ref();
+        let by_queue = info.si_code == libc::SI_QUEUE;
+        Ok(Signal::new(number as i32).map(|signal| Incoming {
+            signal,
+            pid: Pid(info.si_pid()),
+            by_process: is_by_process(info.si_code),
+            value: by_queue.then(|| info.si_value().sival_ptr as usize),
+            killed: info.si_code == libc::CLD_KILLED && info.si_status() == libc::SIGKILL,
+        }))
     }
 }
 
@@ -204,6 +233,14 @@ pub fn send_group(group: Pid, signal: Signal) -> io::Result<()> {
 /// Whether a process has this pid, zombies included.
 pub fn exists(pid: Pid) -> bool {
     is_there(pid.0)
+}
+
+/// Whether this process may signal `pid`. True if there is no such process.
+pub fn may_signal(pid: Pid) -> bool {
+    // Signal 0 only checks.
+    // SAFETY: plain numbers.
+    let result = unsafe { libc::kill(pid.0, 0) };
+    result == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EPERM)
 }
 
 /// Whether a process is in this process group, zombies included.
@@ -259,6 +296,28 @@ pub fn reset_dispositions() {
             libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), none, MASK_BYTES)
         };
     }
+}
+
+/// Lets signals act on this process as on any other program: for a tool, which starts no app. `mask` is the mask that the
+/// program was started with.
+pub fn hear(mask: Mask) {
+    if process::is_first() {
+        // The kernel drops a signal for PID 1 that has the default action (sig_task_ignored in kernel/signal.c).
+        for signal in [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM] {
+            // SAFETY: sigaction is plain numbers and a set; all zeroes is a value of it.
+            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+            let handler: extern "C" fn(i32) = leave;
+            action.sa_sigaction = handler as libc::sighandler_t;
+            // SAFETY: the pointer is to a live value. The handler is async-signal-safe: it only exits.
+            unsafe { libc::sigaction(signal.number(), &raw const action, ptr::null_mut()) };
+        }
+    }
+    set_mask(mask);
+}
+
+/// Exits with the code that a shell shows for a death by this signal.
+extern "C" fn leave(signal: i32) {
+    process::exit(u8::try_from(128 + signal).unwrap_or(u8::MAX));
 }
 
 /// A disposition that execve(2) keeps.

@@ -1,15 +1,18 @@
 //! The processes below this one, as /proc shows them. The scan allocates nothing, so that the handler of the dead-man
 //! timer can use it.
 //!
-//! /proc/PID/task/TID/children would be quicker, but needs CONFIG_PROC_CHILDREN, which not every kernel has.
+//! /proc/PID/task/TID/children would be quicker, but needs CONFIG_PROC_CHILDREN, which not every kernel has. It shows
+//! what the list of /proc hides, and is used for that.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::io::Write;
-use std::os::fd::AsRawFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
 
+use super::poll::Want;
 use super::stat::{Stat, decimal};
-use super::{process, reap, signals};
+use super::{clock, poll, process, reap, signals};
 use crate::types::{Pid, Signal};
 
 /// A process, as a scan of /proc finds it.
@@ -43,28 +46,39 @@ pub enum Reach {
     WithoutProc,
 }
 
-/// Calls `each` for every process in /proc. False if /proc is missing or belongs to another pid namespace.
-/// Async-signal-safe if `each` is.
+/// Calls `each` for every process in /proc. False if /proc is missing, cannot be listed, or belongs to another pid
+/// namespace. Async-signal-safe if `each` is.
 pub fn scan(mut each: impl FnMut(Process)) -> bool {
     let Some(proc) = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY) else { return false };
     if !is_our_proc(proc.0) {
         return false;
     }
+    each_entry(proc.0, |name| {
+        if let Some(process) = pid_of(name).and_then(|pid| read_stat(proc.0, pid)) {
+            each(process);
+        }
+    })
+}
+
+/// Calls `each` with every name of a folder and what follows it in the buffer. False if the folder cannot be listed:
+/// what was found then is no list of all.
+fn each_entry(folder: i32, mut each: impl FnMut(&[u8])) -> bool {
     let mut entries = Entries { buffer: [0; 8192] };
     loop {
         // SAFETY: the buffer is live, and its size is passed on.
         let bytes = unsafe {
-            libc::syscall(libc::SYS_getdents64, proc.0, entries.buffer.as_mut_ptr(), 8192usize)
+            libc::syscall(libc::SYS_getdents64, folder, entries.buffer.as_mut_ptr(), 8192usize)
         };
-        let Ok(bytes @ 1..) = usize::try_from(bytes) else { return true };
+        let bytes = match usize::try_from(bytes) {
+            Ok(0) => return true,
+            Ok(bytes) => bytes,
+            Err(_) => return false,
+        };
         let mut at = 0;
         // struct linux_dirent64: inode 8, offset 8, length 2, type 1, then the name.
         while at + 19 < bytes {
             let length = u16::from_ne_bytes([entries.buffer[at + 16], entries.buffer[at + 17]]);
-            let name = &entries.buffer[at + 19..bytes];
-            if let Some(process) = pid_of(name).and_then(|pid| read_stat(proc.0, pid)) {
-                each(process);
-            }
+            each(&entries.buffer[at + 19..bytes]);
             at += usize::from(length.max(1));
         }
     }
@@ -94,6 +108,15 @@ fn open(dir: i32, path: &CStr, flags: i32) -> Option<Raw> {
 /// Whether /proc belongs to the pid namespace of this process. After `unshare --pid` without a new mount it does not,
 /// and signals to the pids in it would reach other processes.
 fn is_our_proc(proc: i32) -> bool {
+    let mut fs = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: there is room for a statfs, which is read only if the kernel has filled it in.
+    let is_proc = unsafe {
+        libc::fstatfs(proc, fs.as_mut_ptr()) == 0
+            && fs.assume_init_ref().f_type == libc::PROC_SUPER_MAGIC
+    };
+    if !is_proc {
+        return false;
+    }
     let mut link = [0u8; 16];
     // SAFETY: the path is terminated, the buffer is live and its size is passed on.
     let length =
@@ -164,9 +187,18 @@ pub fn descendants(except: &[Pid]) -> Option<Vec<Process>> {
 
 /// The same for another process.
 pub fn descendants_of(root: Pid, except: &[Pid]) -> Option<Vec<Process>> {
-    let mut children: HashMap<Pid, Vec<Process>> = HashMap::new();
-    if !scan(|process| children.entry(process.parent).or_default().push(process)) {
-        return None;
+    let mut children: BTreeMap<Pid, Vec<Process>> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    let listed = scan(|process| {
+        seen.insert(process.pid);
+        children.entry(process.parent).or_default().push(process);
+    });
+    if !listed {
+        (children, seen) = Default::default();
+    }
+    let added = add_unlisted(root, &mut children, &mut seen);
+    if !listed {
+        added?;
     }
     let mut found = Vec::new();
     let mut parents = vec![root];
@@ -182,6 +214,118 @@ pub fn descendants_of(root: Pid, except: &[Pid]) -> Option<Vec<Process>> {
     Some(found)
 }
 
+/// The start time of a process that /proc hides.
+pub const HIDDEN: u64 = 0;
+
+/// Adds the processes below `root` that the scan has not found. The list of /proc leaves processes out if it was
+/// mounted with hidepid=2 (systemd: ProtectProc=invisible), and another mount option or a security module may refuse
+/// their files; /proc/PID/task/TID/children is not subject to that. `None` if that file cannot be read
+/// (CONFIG_PROC_CHILDREN).
+fn add_unlisted(
+    root: Pid,
+    children: &mut BTreeMap<Pid, Vec<Process>>,
+    seen: &mut BTreeSet<Pid>,
+) -> Option<()> {
+    let proc = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY)?;
+    if !is_our_proc(proc.0) {
+        return None;
+    }
+    let listed = !seen.is_empty();
+    let mut parents = vec![root];
+    let mut any = false;
+    while let Some(parent) = parents.pop() {
+        let mut pids = Vec::new();
+        if !each_child(proc.0, parent, |pid| pids.push(pid)) && parent == root {
+            return None;
+        }
+        for pid in pids {
+            if seen.insert(pid) {
+                // It may be a process that was started after the scan.
+                let process = read_stat(proc.0, pid).or_else(|| hidden(pid, parent));
+                any |= process.is_some_and(|process| process.started == HIDDEN);
+                children.entry(parent).or_default().extend(process);
+            }
+        }
+        // Where nothing of the first is hidden, the rest is not looked at: that costs a file for each process.
+        if listed && !any {
+            break;
+        }
+        parents.extend(children.get(&parent).into_iter().flatten().map(|child| child.pid));
+    }
+    Some(())
+}
+
+/// What is known of a process that /proc hides; `None`: it has ended.
+fn hidden(pid: Pid, parent: Pid) -> Option<Process> {
+    let group = process::group_of(pid)?;
+    // It can be read when the process is a zombie (pidfd_open(2)).
+    if let Ok(held) = process::pidfd(pid) {
+        let now = clock::now();
+        if poll::wait_for(&[(held.as_fd(), Want::Read)], Some(now), now).first() == Some(&true) {
+            return None;
+        }
+    }
+    Some(Process { pid, parent, group, started: HIDDEN, zombie: false })
+}
+
+/// Calls `each` for every child of a process, zombies included. The children of further threads are not listed if the
+/// folder of the threads cannot be. False if the list cannot be read. Async-signal-safe if `each` is.
+fn each_child(proc: i32, parent: Pid, mut each: impl FnMut(Pid)) -> bool {
+    let mut path = [0u8; 64];
+    if write!(&mut path[..63], "{parent}/task").is_err() {
+        return false;
+    }
+    let mut threads = [0i32; 64];
+    threads[0] = parent.0;
+    let mut count = 1;
+    if let Some(folder) =
+        CStr::from_bytes_until_nul(&path).ok().and_then(|path| open(proc, path, libc::O_DIRECTORY))
+    {
+        each_entry(folder.0, |name| {
+            if let Some(thread) = pid_of(name).filter(|thread| *thread != parent) {
+                if count < threads.len() {
+                    threads[count] = thread.0;
+                    count += 1;
+                }
+            }
+        });
+    }
+    let mut any = false;
+    for thread in &threads[..count] {
+        let mut path = [0u8; 64];
+        let written = write!(&mut path[..63], "{parent}/task/{thread}/children").is_ok();
+        let path = CStr::from_bytes_until_nul(&path).ok().filter(|_| written);
+        if let Some(file) = path.and_then(|path| open(proc, path, 0)) {
+            any |= each_number(file.0, &mut each);
+        }
+    }
+    any
+}
+
+/// Calls `each` for every number of a file. False if it cannot be read.
+fn each_number(file: i32, each: &mut impl FnMut(Pid)) -> bool {
+    let mut buffer = [0u8; 512];
+    let mut number = None;
+    loop {
+        // SAFETY: the buffer is live and its size is what is passed on.
+        let bytes = unsafe { libc::read(file, buffer.as_mut_ptr().cast(), buffer.len()) };
+        let Ok(bytes) = usize::try_from(bytes) else { return false };
+        for byte in buffer.iter().take(bytes) {
+            match byte {
+                b'0'..=b'9' => {
+                    let digit = i32::from(byte - b'0');
+                    number = Some(number.unwrap_or(0i32).wrapping_mul(10).wrapping_add(digit));
+                }
+                _ => number.take().into_iter().for_each(|number| each(Pid(number))),
+            }
+        }
+        if bytes == 0 {
+            number.take().into_iter().for_each(|number| each(Pid(number)));
+            return true;
+        }
+    }
+}
+
 /// Sends `signal` to a process that a scan has found. The pid of a child cannot be used again between the scan and
 /// the signal, because only this process reaps it. Any other pid can: such a process is looked up again while a pidfd
 /// holds it.
@@ -193,16 +337,19 @@ pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
         return signals::send(found.pid, signal);
     }
     let held = match process::pidfd(found.pid) {
-        Ok(held) => held,
-        // Linux before 5.3, or an old seccomp profile.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
-            return signals::send(found.pid, signal);
-        }
-        Err(error) => return Err(error),
+        Ok(held) => Some(held),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Err(error),
+        // Linux before 5.3, an old seccomp profile, or no descriptor or memory is left.
+        Err(_) => None,
     };
-    if look_up(found.pid).is_none_or(|now| now.started != found.started) {
+    let same = match found.started {
+        HIDDEN => process::group_of(found.pid) == Some(found.group),
+        started => look_up(found.pid).is_some_and(|now| now.started == started),
+    };
+    if !same {
         return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
     }
+    let Some(held) = held else { return signals::send(found.pid, signal) };
     // SAFETY: plain numbers; with a null siginfo the call is like kill(2).
     let result = unsafe {
         libc::syscall(
@@ -213,7 +360,16 @@ pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
             0,
         )
     };
-    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    if result == 0 {
+        return Ok(());
+    }
+    match std::io::Error::last_os_error() {
+        // Linux before 5.1, or refused by a filter that allows pidfd_open(2).
+        error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+            signals::send(found.pid, signal)
+        }
+        error => Err(error),
+    }
 }
 
 /// Sends SIGKILL to all descendants, except `spare` and their descendants where graceinit is not PID 1. For PID 1 it
@@ -247,11 +403,15 @@ pub fn signal_groups(groups: &[Pid], signal: Signal) {
 /// False if /proc is missing or belongs to another pid namespace. Async-signal-safe.
 pub fn kill_children() -> bool {
     let own = process::own_pid();
-    scan(|process| {
+    let listed = scan(|process| {
         if process.parent == own && !process.zombie {
             let _ = signals::send(process.pid, Signal::KILL);
         }
-    })
+    });
+    // Those that the list hides as well. A signal to a zombie does nothing.
+    let Some(proc) = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY) else { return listed };
+    let kill = |pid| drop(signals::send(pid, Signal::KILL));
+    is_our_proc(proc.0) && each_child(proc.0, own, kill) || listed
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::machine::plan::{OnFailure, Plan};
 use crate::sys::launch::spawn::Program;
 use crate::sys::{stderr, tty};
 use crate::types::SignalSet;
+use crate::types::text::in_one_line as escaped;
 
 /// The time that the dead-man timer adds in the worst case (docs/shutdown.md). Of a short time a tenth is enough: what
 /// it gives for a stop is not worth more.
@@ -73,10 +74,10 @@ fn render_in(config: &Config, columns: usize) -> (String, bool) {
     }
     warnings.extend(other_warnings(config, &stop));
     for warning in warnings.iter().chain(&config.warnings).chain(&config.hint) {
-        let _ = writeln!(text, "\nwarning: {warning}");
+        let _ = writeln!(text, "\nwarning: {}", escaped(warning));
     }
     for note in notes.iter().chain(&config.exposed()) {
-        let _ = writeln!(text, "\nnote: {note}");
+        let _ = writeln!(text, "\nnote: {}", escaped(note));
     }
     (text, fits)
 }
@@ -103,9 +104,10 @@ pub fn in_one_line(config: &Config) -> String {
 fn settings(text: &mut String, config: &Config) {
     let words: Vec<_> = config.command.iter().map(|word| word.to_string_lossy()).collect();
     let command = if words.is_empty() { "(no command given)".into() } else { words.join(" ") };
-    let _ = writeln!(text, "The app: {command}\n\nSettings in force:");
+    let _ = writeln!(text, "The app: {}\n\nSettings in force:", escaped(&command));
     for setting in &config.settings {
-        let _ = writeln!(text, "  {:18} {:24} {}", setting.option, setting.value, setting.source);
+        let line = format!("{:18} {:24} {}", setting.option, setting.value, setting.source);
+        let _ = writeln!(text, "  {}", escaped(&line));
     }
 }
 
@@ -132,8 +134,8 @@ fn hooks(text: &mut String, config: &Config) {
                 "  {:10} {}: {}\n             at most {limit}, {retries}{abort}   ({})",
                 phase.as_str(),
                 hook.name,
-                hook.text,
-                hook.source
+                escaped(&hook.text),
+                escaped(&hook.source.to_string())
             );
         }
     }
@@ -160,7 +162,7 @@ fn readiness(text: &mut String, config: &Config) {
             When::Probe(_) => format!("   (each probe takes at most {each})"),
             When::Notify | When::Fd(_) | When::Signal(_) | When::After(_) => String::new(),
         };
-        let _ = writeln!(text, "  {}{probed}", ready.text);
+        let _ = writeln!(text, "  {}{probed}", escaped(&ready.text));
     }
     if let Some(ports) = ports {
         let _ = writeln!(text, "  {ports}");

@@ -16,7 +16,7 @@ use crate::types::Signal;
 pub fn run() -> Result<(), String> {
     fd::reserve_stdio();
     let source = Source::open().map_err(|error| {
-        format!("unable to open a signalfd: {error}; raise the limit of open files")
+        format!("unable to open a signalfd: {error}; raise the limit of open files (ulimit -n)")
     })?;
     // With SIGCHLD inherited as ignored, none would be sent.
     signals::set_disposition(Signal::CHLD, Disposition::Default);

@@ -17,6 +17,7 @@ use crate::config::outputs::Question;
 use crate::http_client;
 use crate::sys::clock;
 use crate::sys::listen::Address;
+use crate::types::text::is_harmful;
 
 /// The time limit of the whole probe.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -140,7 +141,7 @@ fn talk(stream: impl Read + Write, path: &str) -> io::Result<Answer> {
 fn first_line(body: &[u8]) -> String {
     let line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line: String = String::from_utf8_lossy(line).chars().take(LONGEST_LINE).collect();
-    line.trim_end().replace(char::is_control, "?")
+    line.trim_end().replace(is_harmful, "?")
 }
 
 // ---- the account as text ------------------------------------------------------------------

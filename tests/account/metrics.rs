@@ -162,7 +162,8 @@ fn rich() -> Account {
     }
     account.counts.lines_dropped = 4;
     for phase in HookPhase::ALL {
-        for (round, outcome) in (0..).zip([End::Done, End::Failed, End::TimedOut, End::NotStarted])
+        for (round, outcome) in
+            (0..).zip([End::Done, End::Failed, End::TimedOut, End::StopAgain, End::NotStarted])
         {
             let id = HookId { round, ..HookId::first(phase, 0) };
             account.take(now(), &Fact::HookStarted { id, limit: seconds(5) });

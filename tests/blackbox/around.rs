@@ -107,9 +107,10 @@ fn a_stop_between_two_tries_of_a_pre_start_hook(room: Room) -> Outcome {
 fn signals_wait_for_the_app(room: Room) -> Outcome {
     let place = Place::new();
     let gate = place.fifo("gate");
-    // They are sent as soon as the app is forked: one that has no handler yet had better block them.
+    // An app without a handler would die of them, so they wait until it is ready.
     let launch = Launch::graceinit(room)
         .given("mask=USR1,HUP")
+        .flags("--ready after:1ms")
         .flag("--pre-start", held(&place, "one", "gate"));
     let mut run = with_app(&place, launch).start()?;
     let holding = gate.hold()?;

@@ -76,6 +76,20 @@ fn a_plan_that_does_not_fit_is_an_exit_code() -> Outcome {
         // A drain that is walked to its end as well.
         (&["--check=k8s:20h", "--grace", "10h", "--drain", "80", "true"], 0),
         (&["--check=k8s:9h", "--grace", "10h", "--drain", "80", "true"], 1),
+        // Sums of the longest times.
+        (
+            &[
+                "--check",
+                "--grace=36499d",
+                "--grace-max=36499d",
+                "--post-stop-timeout=36499d",
+                "true",
+            ],
+            0,
+        ),
+        (&["--check", "--grace=36499d", "--diagnose=QUIT@9999d", "--pre-stop=true", "true"], 0),
+        (&["--check", "--grace=36499d", "--stop-signal=TERM:36499d,INT", "true"], 0),
+        (&["--check", "--grace", "18446744073709551615ns", "true"], 125),
         (&["--check", "--grace", "never", "true"], 125),
     ] {
         let output = check(&[], words, here)?;

@@ -208,7 +208,34 @@ fn the_app_inherits_none_of_it(room: Room) -> Outcome {
     Ok(())
 }
 
+/// A loop without end in the observer, or a wait that never ends: nothing in the kernel tells of it.
+#[cfg(target_arch = "x86_64")]
+fn an_observer_that_hangs_is_replaced(room: Room) -> Outcome {
+    let place = Place::new();
+    let mut run = listening(room, &place).app("block ready echo=TERM:3").start()?;
+    run.ready()?;
+    until(&place, 200, "ready\n")?;
+    let hung = observer(&run)?;
+    sys::wedge(hung)?;
+    // Each signal is news for it.
+    proc::poll_within(PATIENCE * 6, "an observer that is killed", || {
+        run.signal("USR1").ok()?;
+        (!proc::alive(hung)).then_some(())
+    })?;
+    run.err.find("graceinit: warn: the observer does not take its messages")?;
+    until(&place, 200, "ready\n")?;
+    run.signal("TERM")?;
+    run.exits(3)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn an_observer_that_hangs_is_replaced(_: Room) -> Outcome {
+    need::x86_64();
+    Ok(())
+}
+
 both_rooms!(
+    an_observer_that_hangs_is_replaced,
     readiness_follows_the_life,
     a_killed_observer_is_replaced,
     the_end_of_the_app_is_the_end,

@@ -194,6 +194,7 @@ fn the_ready_file_goes_with_the_app(room: Room) -> Outcome {
     let file = place.path("ready");
     let mut run = launch(room, &place)
         .flag("--ready-file", &file)
+        .flags("-vvv")
         .app("block ready wait=USR1 exit=5")
         .start()?;
     run.ready()?;
@@ -201,6 +202,10 @@ fn the_ready_file_goes_with_the_app(room: Room) -> Outcome {
     run.signal("USR1")?;
     run.exits(5)?;
     ensure!(!file.exists(), "the file is gone");
+    // What makes and removes the file is no child of the tree, which a stop would wait for.
+    let reaped =
+        run.err.so_far().iter().filter(|line| line.0.contains("reaped the helper")).count();
+    ensure_eq!(reaped, 0, "helpers that were children");
     Ok(())
 }
 

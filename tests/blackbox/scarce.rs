@@ -7,7 +7,7 @@ use crate::support::{Launch, Line, Outcome, Program, Room, Status, need, proc};
 use crate::{both_rooms, ensure, ensure_eq};
 
 /// A uid that nothing else runs as: limits of processes count per user.
-fn lonely_uid() -> u32 {
+pub(super) fn lonely_uid() -> u32 {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // Far above what distributions hand out, apart for tests that run side by side.
@@ -15,7 +15,7 @@ fn lonely_uid() -> u32 {
 }
 
 /// Runs the rest of the command line as this user, without any privilege.
-fn as_user(uid: u32) -> Vec<String> {
+pub(super) fn as_user(uid: u32) -> Vec<String> {
     let words = ["setpriv", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"];
     let mut words: Vec<String> = words.iter().map(|word| word.to_string()).collect();
     words.extend([format!("--reuid={uid}"), format!("--regid={uid}"), "--no-new-privs".into()]);
@@ -23,7 +23,7 @@ fn as_user(uid: u32) -> Vec<String> {
 }
 
 /// Whether another user may execute the programs under test (not below a closed home directory).
-fn can_run_as_another_user() -> bool {
+pub(super) fn can_run_as_another_user() -> bool {
     need::root()
         && need::program("/usr/bin/setpriv")
         && need::met(

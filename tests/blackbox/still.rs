@@ -123,6 +123,65 @@ fn a_freeze_beyond_the_deadline_ends_in_order(room: Room) -> Outcome {
     Ok(())
 }
 
+/// An app that sends a keep-alive every 0.2 s. It is ready when the FIFO is written to.
+const WATCHED: &str = r#"
+import os, socket, sys, time
+def send(text):
+    name = os.environ['NOTIFY_SOCKET']
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    s.sendto(text.encode(), '\0' + name[1:] if name[0] == '@' else name)
+print('ready pid=%d' % os.getpid(), flush=True)
+open(sys.argv[1]).read()
+send('READY=1\nWATCHDOG_USEC=4000000')
+print('serving', flush=True)
+while True:
+    send('WATCHDOG=1')
+    print('alive', flush=True)
+    time.sleep(0.2)
+"#;
+
+/// A container that was frozen for longer than the watchdog and than --ready-timeout: the app could neither become ready
+/// nor send a keep-alive in that time.
+fn a_freeze_is_no_failure_of_the_app(room: Room) -> Outcome {
+    if !need::program("/usr/bin/python3") {
+        return Ok(());
+    }
+    let place = Place::new();
+    let gate = place.fifo("gate");
+    let mut run = Launch::graceinit(room)
+        .flags("-v --ready notify --ready-timeout 4s")
+        .command(["/usr/bin/python3", "-c", WATCHED])
+        .app_arg(gate.path())
+        .start()?;
+    let app = run.outer(run.ready()?.number("pid")?)?;
+    let starting = gate.hold()?;
+    freeze(run.init()?, app)?;
+    run.err.until("graceinit: info: woke up late")?;
+    drop(starting);
+    run.out.until("serving")?;
+    run.err.until("graceinit: info: the app is ready")?;
+    freeze(run.init()?, app)?;
+    run.err.until("graceinit: info: woke up late")?;
+    for _ in 0..3 {
+        run.out.until("alive")?;
+    }
+    run.signal("TERM")?;
+    run.exits(143)
+}
+
+/// Stops both for longer than the times above, as the freezer does. The app comes back last.
+fn freeze(init: i32, app: i32) -> Outcome {
+    for pid in [app, init] {
+        sys::kill(pid, libc::SIGSTOP)?;
+        proc::poll("a stopped process", || proc::process(pid).filter(|p| p.state == 'T'))?;
+    }
+    // Nothing happens in that time that could be waited for instead.
+    std::thread::sleep(Duration::from_millis(4500));
+    sys::kill(init, libc::SIGCONT)?;
+    proc::poll("graceinit runs", || proc::process(init).filter(|p| p.state != 'T'))?;
+    Ok(sys::kill(app, libc::SIGCONT)?)
+}
+
 #[cfg(not(target_arch = "x86_64"))]
 fn a_stuck_loop_is_ended_by_the_dead_man(_: Room) -> Outcome {
     // The arguments of a call lie in registers that are named per architecture.
@@ -130,4 +189,8 @@ fn a_stuck_loop_is_ended_by_the_dead_man(_: Room) -> Outcome {
     Ok(())
 }
 
-both_rooms!(a_stuck_loop_is_ended_by_the_dead_man, a_freeze_beyond_the_deadline_ends_in_order);
+both_rooms!(
+    a_stuck_loop_is_ended_by_the_dead_man,
+    a_freeze_beyond_the_deadline_ends_in_order,
+    a_freeze_is_no_failure_of_the_app,
+);

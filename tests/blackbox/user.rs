@@ -89,9 +89,55 @@ fn a_named_user_has_its_supplementary_groups() -> Outcome {
     Ok(())
 }
 
+/// Users and groups of an image that are named by digits have the id 0: digits would be root (CVE-2016-3697).
+fn digits_are_ids_and_never_names(room: Room) -> Outcome {
+    if !need::root() {
+        return Ok(());
+    }
+    let place = Place::new();
+    place.file("passwd", "1000:x:0:0::/root:/bin/sh\n4242:x:0:0::/root:/bin/sh\n", 0o644);
+    place.file("group", "1000:x:0:\n2000:x:0:\n", 0o644);
+    let script = format!(
+        "mount --bind {} /etc/passwd && mount --bind {} /etc/group && exec \"$@\"",
+        place.text("passwd"),
+        place.text("group")
+    );
+    place.file(
+        "hooks.toml",
+        "[[hook.post-stop]]\ncommand = [\"id\", \"-u\"]\nuser = 4242\n",
+        0o644,
+    );
+    for (spec, uid, gid) in [("1000", 1000, 1000), ("1000:2000", 1000, 2000)] {
+        let mut run = Launch::graceinit(room)
+            .wrapped_by(["unshare", "--mount", "sh", "-c", &script, "sh"])
+            .flags(&format!("-v --user {spec} --config {}", place.text("hooks.toml")))
+            .app("ids")
+            .start()?;
+        run.exits(0)?;
+        let line = run.out.next()?;
+        ensure_eq!(line.number("uid")?, uid, "the user of {spec}");
+        ensure_eq!(line.number("gid")?, gid, "the group of {spec}");
+        // The user of a hook is read by the same rule.
+        run.err.find("4242")?;
+    }
+    Ok(())
+}
+
 #[test]
 fn an_unknown_user_or_group_is_refused() -> Outcome {
-    for spec in ["no-such-user", "root:no-such-group", "no-such-user:0", ":", "4294967295"] {
+    for spec in [
+        "no-such-user",
+        "root:no-such-group",
+        "no-such-user:0",
+        ":",
+        "4294967295",
+        "65534:4294967295",
+        "99999999999999999999",
+        "+65534",
+        "-1",
+        "065534",
+        "65534:00",
+    ] {
         let mut run =
             Launch::graceinit(Room::Plain).words(["--user", spec]).app("say=started").start()?;
         run.exits(125)?;
@@ -163,4 +209,8 @@ fn the_death_of_the_parent_is_a_signal() -> Outcome {
     Ok(())
 }
 
-both_rooms!(the_app_and_the_hooks_run_as_the_user, a_user_without_the_privilege_is_fatal);
+both_rooms!(
+    digits_are_ids_and_never_names,
+    the_app_and_the_hooks_run_as_the_user,
+    a_user_without_the_privilege_is_fatal
+);

@@ -194,7 +194,8 @@ impl Batch {
                 Some(Fact::HookRetried { .. }) => Promise::Retries,
                 Some(Fact::StopAgain { .. }) if same_kind => Promise::StopAgain,
                 Some(Fact::StopRequested { .. }) if same_kind => Promise::TimeRecorded,
-                Some(Fact::Held { .. }) => Promise::HeldSignals,
+                Some(Fact::Held { .. } | Fact::TooEarly { .. }) => Promise::HeldSignals,
+                Some(Fact::StoodStill { .. }) => Promise::Standstill,
                 Some(
                     Fact::ReloadRequested { .. }
                     | Fact::ReloadMerged { .. }

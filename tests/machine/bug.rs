@@ -12,6 +12,8 @@ pub(super) enum Bug {
     NoStopSignal,
     RepeatsTheStopSignalWhenAskedAgain,
     RepeatsTheFirstRung,
+    PilesUpProbes,
+    OverlooksTheStandstill,
     NoContinueAfterTheStopSignal,
     StopSignalToTheAppAlone,
     SwallowsKillHook,

@@ -47,6 +47,8 @@ pub(super) enum Choice {
     TreeIsEmpty,
     Tick,
     Wait(Time),
+    /// The processes are frozen until after the wake-up.
+    StandStill(Time),
     /// `Wait`, but not up to the wake-up.
     Linger(Time),
 }

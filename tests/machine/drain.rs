@@ -149,7 +149,7 @@ impl Ledger {
     }
 
     pub(super) fn sampled(&mut self, plan: &Plan, now: Time, look: Sample, batch: &mut Batch) {
-        if self.phase != PhaseName::Drain || plan.drain.is_none() {
+        if self.phase != PhaseName::Drain || plan.drain.is_none() || self.is_hurried() {
             return;
         }
         self.drain.last = Some(look);
@@ -292,7 +292,7 @@ impl Ledger {
     pub(super) fn judge_drain_goes_on(&self, plan: &Plan, now: Time, batch: &Batch) -> Kept {
         let seen = matches!(batch.event, graceinit::machine::Event::Sampled(_));
         let over = if seen { self.over(plan, now, true) } else { None };
-        let drains = self.phase == PhaseName::Drain;
+        let drains = self.phase == PhaseName::Drain && !self.is_hurried();
         kept(!drains || over.is_none(), Promise::DrainEnds, || format!("{over:?}"))?;
         let tick = batch.event == graceinit::machine::Event::Tick;
         let looks = plan.drain.is_some_and(|drain| drain.looks);

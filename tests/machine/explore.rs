@@ -268,7 +268,10 @@ explored! {
     out_of_memory_stops: setups::out_of_memory(ChildOom::Stop, None), 500;
     out_of_memory_has_a_code: setups::out_of_memory(ChildOom::Stop, Some(33)), 500;
     pre_start: setups::pre_start(), 100_000;
-    held: setups::held(), 50_000;
+    held: setups::held(), 5_000;
+    held_until_ready: setups::held_until_ready(), 20_000;
+    standstill: serving::standstill(), 5_000;
+    drain_hurried: serving::drain_hurried(), 500;
     reload: setups::reload(), 200_000;
     reload_at_a_terminal: setups::reload_at_a_terminal(), 100_000;
     outlived_on_ready: setups::outlived(true), 50_000;

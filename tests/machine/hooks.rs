@@ -134,7 +134,7 @@ impl Ledger {
         let place = self.pre_stop_running.iter().position(|running| *running == id);
         let in_turn = self.turn(id.phase) == Some(&Turn::Running(id));
         // The failure of a hook that has outlived its phase has no consequence.
-        let missed = !ok && self.is_present(id.phase);
+        let missed = !ok && self.is_present(id.phase) && !self.is_hurried();
         let again = if missed { self.retry_of(plan, id, at) } else { None };
         if let Some(place) = place {
             self.pre_stop_running.remove(place);
@@ -362,6 +362,8 @@ impl Ledger {
         kept(place.is_some(), Promise::Account, || format!("{id:?} ends twice: {outcome:?}"))?;
         self.open.retain(|open| *open != id);
         let expected = batch.expected_end.take();
+        let hurried = outcome != Outcome::StopAgain || self.hurried;
+        kept(hurried, Promise::Account, || format!("{id:?}: there was no second request"))?;
         kept(expected.is_none_or(|end| end == (id, outcome)), Promise::Account, || {
             format!("{id:?} is said to be {outcome:?}, and it was {expected:?}")
         })

@@ -10,7 +10,7 @@ use graceinit::machine::hooks::{HookId, HookPhase, Outcome};
 use graceinit::machine::phase::Failure;
 use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{ChildOom, Ending, Plan, Surroundings};
-use graceinit::machine::{Action, Event, Received};
+use graceinit::machine::{Action, Event, Received, Target};
 use graceinit::types::{Signal, Status, Time};
 
 use super::batch::Batch;
@@ -64,6 +64,8 @@ pub(super) struct Ledger {
     pub(super) diagnose_due: Option<Time>,
     /// Signals that wait for the app to be started.
     pub(super) held: Vec<Received>,
+    /// Those that an app without a handler would die of: they wait until it is ready.
+    pub(super) held_for_ready: Vec<Received>,
     /// Reload signals that wait for their round of hooks, and the one whose round it is.
     pub(super) reloads: VecDeque<Received>,
     pub(super) reloading: Option<Received>,
@@ -87,6 +89,8 @@ pub(super) struct Ledger {
     pub(super) open: Vec<HookId>,
     /// The app is known to be stopped.
     pub(super) stopped: bool,
+    /// No CONT has followed the last stop signal, because the app was not stopped.
+    pub(super) owes_continue: bool,
     /// graceinit has stopped itself.
     pub(super) suspended: bool,
     /// Ctrl-Z was typed before the app was executed.
@@ -140,6 +144,7 @@ impl Ledger {
             rung_due: None,
             diagnose_due: None,
             held: Vec::new(),
+            held_for_ready: Vec::new(),
             reloads: VecDeque::new(),
             reloading: None,
             pre_start: Turn::NotBegun,
@@ -155,6 +160,7 @@ impl Ledger {
             dead_man: None,
             open: Vec::new(),
             stopped: false,
+            owes_continue: false,
             suspended: false,
             typed_early: false,
             late: Duration::ZERO,
@@ -169,6 +175,11 @@ impl Ledger {
 
     pub(super) fn ran_post_stop_hooks(&self) -> bool {
         matches!(self.post_stop, Turn::Ended { .. })
+    }
+
+    /// A second request has ended the budget, and SIGKILL waits for the scan of the survivors only.
+    pub(super) fn is_hurried(&self) -> bool {
+        self.hurried && self.budget_runs()
     }
 
     /// The end of the budget cuts the present phase off.
@@ -200,6 +211,11 @@ impl Ledger {
             }
             Event::AppStopped { signal, ours } => {
                 self.stopped = true;
+                let lives = self.ended.is_none() && self.budget_runs();
+                if lives && std::mem::take(&mut self.owes_continue) {
+                    batch.owed.push((Signal::CONT, Target::App, None));
+                    batch.sent_by = Promise::ContinueAfterStop;
+                }
                 self.app_is_stopped(plan, now, (signal, ours), batch);
             }
             Event::Signal(received) if plan.stop_on.contains(received.signal) => {
@@ -225,6 +241,7 @@ impl Ledger {
             Event::Listening(yes) => self.listening(now, yes, batch),
             Event::Sampled(look) => self.sampled(plan, now, look, batch),
             Event::Acknowledged(acks) => self.acknowledged(plan, now, acks, batch),
+            Event::StoodStill(span) => self.stood_still(now, span, batch),
             Event::Tick => {
                 self.time_passes(plan, now, batch);
                 self.delay_may_be_over(plan, now);
@@ -260,6 +277,9 @@ impl Ledger {
         batch: &mut Batch,
     ) -> Kept {
         kept(!self.exited, Promise::ExitsOnce, || format!("{action:?} after the exit"))?;
+        let asks = matches!(action, Action::SignalApp { stop: true, .. })
+            || matches!(action, Action::StartHook { .. } | Action::SignalLeftovers { .. });
+        kept(!(asks && self.is_hurried()), Promise::KillsAtOnce, || format!("{action:?}"))?;
         match *action {
             Action::StartApp => self.judge_start(plan, world, batch),
             Action::SignalApp { signal, target, value, stop } => {
@@ -401,6 +421,8 @@ impl Ledger {
             | Fact::Dropped { .. }
             | Fact::NoApp { .. }
             | Fact::Held { .. }
+            | Fact::TooEarly { .. }
+            | Fact::StoodStill { .. }
             | Fact::ReloadRequested { .. }
             | Fact::ReloadMerged { .. }
             | Fact::ReloadDropped { .. }

@@ -13,7 +13,7 @@ use super::choice::Choice;
 use super::ledger::{Ledger, leftovers_signal};
 use super::promises::{Kept, Promise, kept};
 use super::sabotage::Subject;
-use super::world::{Setup, World};
+use super::world::{Setup, World, ms};
 
 /// The result of one event.
 pub(crate) struct Recorded {
@@ -47,7 +47,7 @@ impl Life {
 
     /// Performs one choice.
     pub(super) fn step(&mut self, setup: &Setup, choice: Choice) -> Kept {
-        if let Choice::Wait(time) = choice {
+        if let Choice::Wait(time) | Choice::StandStill(time) = choice {
             let due = self.subject.next_wakeup().unwrap_or(time);
             self.ledger.late += time.since(due);
         }
@@ -147,6 +147,9 @@ impl Life {
             Some(wake) if self.is_at_rest() && wake <= now => out.push(Choice::Tick),
             Some(wake) if self.is_at_rest() => {
                 out.push(Choice::Wait(wake));
+                if self.world.may_stand_still() {
+                    out.push(Choice::StandStill(wake.after(ms(300))));
+                }
                 if self.world.may_linger() {
                     out.push(Choice::Linger(now.after(wake.since(now) / 2)));
                 }

@@ -21,6 +21,7 @@ mod bug;
 mod choice;
 mod drain;
 mod drained;
+mod edges;
 mod exits;
 mod explore;
 mod held;

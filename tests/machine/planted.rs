@@ -61,6 +61,7 @@ fn bugs() -> Vec<Planted> {
         (Bug::ActsOnEveryTick, asked_once(), Promise::TickOnTime),
         (Bug::NoStopSignal, no_hooks(), Promise::StopSignalAlways),
         (Bug::RepeatsTheStopSignalWhenAskedAgain, ignoring(), Promise::StopSignalInOrder),
+        (Bug::RepeatsTheStopSignalWhenAskedAgain, again(), Promise::KillsAtOnce),
         (Bug::RepeatsTheFirstRung, setups::squeezed_ladder(), Promise::StopSignalInOrder),
         (Bug::NoContinueAfterTheStopSignal, no_hooks(), Promise::ContinueAfterStop),
         (Bug::StopSignalToTheAppAlone, setups::scope(Scope::Tree), Promise::StopSignalScope),
@@ -144,7 +145,7 @@ fn bugs_of_the_start() -> Vec<Planted> {
         (Bug::LosesWhatItHeld, held(), Promise::HeldSignals),
         (Bug::MixesUpWhatItHeld, held(), Promise::HeldSignals),
         (Bug::HoldsNothing, held(), Promise::SignalsOnlyTheLiving),
-        (Bug::ReloadsWithoutHooks, held(), Promise::Reloads),
+        (Bug::ReloadsWithoutHooks, setups::held_until_ready(), Promise::Reloads),
     ]
 }
 
@@ -201,8 +202,9 @@ fn bugs_of_readiness() -> Vec<Planted> {
         (Bug::StaysReady, serving::notifications(), Promise::ReadyFalls),
         (Bug::ReadyAgain, serving::delay(), Promise::ReadyFalls),
         (Bug::StartsHooksTwice(HookPhase::Ready), probes(), Promise::NamesApart),
-        (Bug::LateExitEndsTheNextAttempt, probes(), Promise::Readiness),
         (Bug::SwallowsKillHook, probes(), Promise::Probes),
+        (Bug::PilesUpProbes, probes(), Promise::TickOnTime),
+        (Bug::OverlooksTheStandstill, serving::standstill(), Promise::Standstill),
         (Bug::ProbesDuringTheStop, probes(), Promise::Probes),
         (Bug::ProbesForTooLong, probes(), Promise::Probes),
         (Bug::KillsTheReapedHook, probes(), Promise::KillsOnlyLivingHooks),

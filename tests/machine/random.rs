@@ -279,6 +279,7 @@ fn setup() -> impl Strategy<Value = Setup> {
                 stops,
                 descendants,
                 newcomers,
+                standstills: 0,
                 lingers: 0,
                 fork_fails: true,
                 out_of_memory: true,

@@ -30,6 +30,10 @@ struct Probe {
 pub(super) struct Readiness {
     /// When the app was executed, if no stop had begun by then.
     since: Option<Time>,
+    /// When `--ready-timeout` is over.
+    limit: Option<Time>,
+    /// The watchdog got its time again since the last keep-alive.
+    granted: bool,
     /// The conditions that do not hold yet, in order, without those that only need time.
     missing: Vec<usize>,
     /// When the next check comes whether the app listens; `None`: it does, or need not.
@@ -54,10 +58,17 @@ fn pause(waited: Duration) -> Duration {
     (waited / 10).max(ms(20)).min(ms(1000))
 }
 
+/// An attempt of this probe was not reaped.
+fn still_there(world: &World, index: usize) -> bool {
+    world.hooks.iter().any(|hook| hook.id.phase == HookPhase::Ready && hook.id.index == index)
+}
+
 impl Readiness {
     pub(super) fn new(interval: Option<Duration>) -> Readiness {
         Readiness {
             since: None,
+            limit: None,
+            granted: false,
             missing: Vec::new(),
             seek_due: None,
             probes: Vec::new(),
@@ -89,6 +100,7 @@ impl Ledger {
         let probes = conditions().filter(|(_, condition)| **condition == Condition::Probe);
         let readiness = &mut self.readiness;
         readiness.since = Some(now);
+        readiness.limit = plan.ready_timeout.map(|limit| now.after(limit));
         readiness.missing =
             conditions().filter(|(_, c)| !time(c)).map(|(index, _)| index).collect();
         readiness.probes =
@@ -136,9 +148,12 @@ impl Ledger {
     }
 
     pub(super) fn notice(&mut self, plan: &Plan, now: Time, notice: Notice, batch: &mut Batch) {
+        let news = !self.executed;
         if notice != Notice::Dead {
             self.app_executed(plan, now);
         }
+        // An app without conditions becomes ready when it proves that it was executed.
+        let ready_at_once = news && !self.begun && self.all_holds(plan, now);
         match notice {
             Notice::Ready => {
                 let awaited = plan.ready.iter().position(|c| *c == Condition::Notify);
@@ -149,6 +164,7 @@ impl Ledger {
             Notice::Stopping => {
                 batch.owed_over = self.runs() && !self.readiness.over;
             }
+            Notice::MoreTime(_) if ready_at_once => {}
             Notice::MoreTime(span) => self.more_time_asked(plan, now, span, batch),
             Notice::Alive => self.next_sign_of_life(now),
             Notice::Interval(interval) => {
@@ -171,6 +187,39 @@ impl Ledger {
     fn next_sign_of_life(&mut self, now: Time) {
         if self.runs() && !self.readiness.over {
             self.readiness.alive_due = self.readiness.interval.map(|interval| now.after(interval));
+            self.readiness.granted = false;
+        }
+    }
+
+    /// The app gets its time again.
+    pub(super) fn stood_still(&mut self, now: Time, span: Duration, batch: &mut Batch) {
+        let (runs, waiting) = (self.runs() && !self.suspended, self.is_waiting());
+        let readiness = &mut self.readiness;
+        let watched = readiness.alive_due.is_some() && !readiness.granted;
+        let interval = readiness.interval.filter(|_| runs && watched);
+        if let Some(interval) = interval {
+            readiness.alive_due = Some(now.after(interval));
+            readiness.granted = true;
+        }
+        let limit = readiness.limit.as_mut().filter(|_| runs && waiting);
+        if interval.is_some() || limit.is_some() {
+            batch.owed_facts.push(Fact::StoodStill { span });
+        }
+        if let Some(limit) = limit {
+            *limit = limit.after(span);
+        }
+    }
+
+    /// The app asks for more time before it is ready.
+    pub(super) fn more_time_to_start(&mut self, now: Time, span: Duration, batch: &mut Batch) {
+        let limit = &mut self.readiness.limit;
+        if limit.is_some_and(|limit| now.after(span) <= limit) {
+            return;
+        }
+        batch.owed_more_time.push(span);
+        if let Some(limit) = limit {
+            *limit = now.after(span);
+            batch.owed_facts.push(Fact::Extended { left: span });
         }
     }
 
@@ -183,8 +232,7 @@ impl Ledger {
 
     /// What a tick means for the app.
     pub(super) fn time_passes(&mut self, plan: &Plan, now: Time, batch: &mut Batch) {
-        let Readiness { alive_due, since, .. } = self.readiness;
-        let limit = plan.ready_timeout.zip(since).map(|(limit, since)| since.after(limit));
+        let Readiness { alive_due, limit, .. } = self.readiness;
         let due = |time: Option<Time>| time.is_some_and(|time| time <= now);
         if !self.runs() || self.suspended {
             // A suspended app can neither become ready nor send a keep-alive.
@@ -280,6 +328,7 @@ impl Ledger {
             self.next_sign_of_life(now);
         }
         self.work_goes_on(plan, batch);
+        self.held_signals_go_on(plan, batch);
         Ok(())
     }
 
@@ -289,6 +338,7 @@ impl Ledger {
             self.readiness.alive_due = None;
             batch.owed_news.push(Fact::StopsItself);
             self.work_goes_on(plan, batch);
+            self.held_signals_go_on(plan, batch);
         }
         self.readiness.announced = Some(false);
         let over = self.begun || self.ended.is_some() || self.readiness.over;
@@ -329,6 +379,7 @@ impl Ledger {
         kept(self.is_waiting(), promise, || "the app is not waiting for readiness")?;
         let namesake = world.hooks.iter().any(|hook| hook.id == id);
         kept(!namesake, Promise::NamesApart, || format!("{id:?}"))?;
+        kept(!still_there(world, id.index), promise, || "the killed attempt still exists")?;
         let probes = &mut self.readiness.probes;
         let Some(probe) = probes.iter_mut().find(|probe| probe.index == id.index) else {
             return kept(false, promise, || format!("{id:?}: it holds, or there is none"));
@@ -365,7 +416,7 @@ impl Ledger {
 
     /// When the machine has to wake for readiness or the watchdog while no budget runs.
     pub(super) fn judge_waking(&self, plan: &Plan, world: &World) -> Result<Option<Time>, Broken> {
-        let Readiness { since, alive_due, seek_due, ref probes, .. } = self.readiness;
+        let Readiness { since, limit, alive_due, seek_due, ref probes, .. } = self.readiness;
         if self.suspended {
             return Ok(None);
         }
@@ -375,7 +426,9 @@ impl Ledger {
         let now = world.now;
         let listens = seek_due.is_none_or(|due| now < due);
         kept(listens, Promise::Seeks, || format!("due: {seek_due:?}"))?;
-        for probe in probes {
+        // The end of an attempt that was killed is an event.
+        let free = || probes.iter().filter(|probe| !still_there(world, probe.index));
+        for probe in free() {
             kept(probe.due.is_none_or(|due| now < due), Promise::Probes, || format!("{probe:?}"))?;
         }
         kept(!self.all_holds(plan, now), Promise::Readiness, || "nothing is missing")?;
@@ -386,9 +439,9 @@ impl Ledger {
             Condition::After(span) => Some(*span),
             _ => None,
         });
-        let limits = spans.chain(plan.ready_timeout).map(|span| since.after(span));
+        let limits = spans.map(|span| since.after(span)).chain(limit);
         let due = limits.filter(|limit| now < *limit).chain(seek_due).chain(alive_due).chain(late);
-        Ok(due.chain(probes.iter().filter_map(|probe| probe.due)).min())
+        Ok(due.chain(free().filter_map(|probe| probe.due)).min())
     }
 
     /// The name of the phase of an app that runs.

@@ -132,6 +132,7 @@ impl Subject {
             }
             (Bug::OverlooksTheEmptyTree, Event::TreeEmpty)
             | (Bug::IgnoresMoreTime, Event::Notice(Notice::MoreTime(_)))
+            | (Bug::OverlooksTheStandstill, Event::StoodStill(_))
             | (Bug::WaitsOnAfterTheScan, Event::SurvivorsRecorded) => Event::AppExecuted,
             (Bug::MoreTimeCountsFromTheEnd, Event::Notice(Notice::MoreTime(span))) => {
                 let left =
@@ -167,6 +168,16 @@ impl Subject {
             let to_app = |order: &Action| matches!(order, Action::SignalApp { .. });
             let (signals, rest): (Vec<_>, Vec<_>) = orders.into_iter().partition(to_app);
             orders = rest.into_iter().chain(signals.into_iter().rev()).collect();
+        }
+        let killed_probes = orders.iter().filter_map(|order| match order {
+            Action::KillHook(id) if id.phase == HookPhase::Ready => Some(*id),
+            _ => None,
+        });
+        if bug == Bug::PilesUpProbes {
+            for id in killed_probes.collect::<Vec<_>>() {
+                let reaped = Event::HookExited(id, Status::Signal(Signal::KILL));
+                self.machine.handle(told, reaped, &mut orders);
+            }
         }
         self.scanning &= event != Event::SurvivorsRecorded;
         if bug == Bug::PostStopWhileLeftoversLive && matches!(event, Event::AppExited(_)) {

@@ -80,6 +80,39 @@ pub(super) fn too_late() -> Setup {
     }
 }
 
+/// The processes are frozen while the app starts or is watched. It may ask for more time.
+pub(super) fn standstill() -> Setup {
+    Setup {
+        standstills: 1,
+        surroundings: Surroundings { watchdog: Some(ms(40)), ..Surroundings::default() },
+        ..app_alone(Plan {
+            ready: vec![Condition::Notify, Condition::After(ms(20))],
+            ready_timeout: Some(ms(60)),
+            ..plain()
+        })
+        .saying(vec![notice(Notice::Ready), notice(Notice::Alive), more(90)])
+    }
+}
+
+/// A second stop request during each phase that asks processes.
+pub(super) fn drain_hurried() -> Setup {
+    Setup {
+        signals: vec![from_process(Signal::TERM), from_process(Signal::TERM)],
+        ..app_alone(Plan {
+            grace: ms(400),
+            stop_again: StopAgain::Kill,
+            drain: Some(drain(true, 50, 0, None)),
+            hooks: PerPhase {
+                pre_stop: vec![hook(0)],
+                on_stop: vec![hook(0)],
+                ..PerPhase::default()
+            },
+            ..plain()
+        })
+        .seeing(vec![busy()])
+    }
+}
+
 /// An app that is ready after more than ten seconds, or never.
 pub(super) fn late() -> Setup {
     Setup {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use graceinit::machine::plan::{
-    ChildOom, Diagnose, ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung, Scope,
-    StopAgain, Surroundings,
+    ChildOom, Condition, Diagnose, ExitRules, HookLimits, OnFailure, PerPhase, Plan, Rewrite, Rung,
+    Scope, StopAgain, Surroundings,
 };
 use graceinit::machine::ready::Notice;
 use graceinit::machine::{Event, Received};
@@ -59,6 +59,7 @@ pub(super) fn setup(plan: Plan) -> Setup {
         stops: 0,
         descendants: vec![true],
         newcomers: 0,
+        standstills: 0,
         lingers: 0,
         fork_fails: false,
         out_of_memory: false,
@@ -137,6 +138,8 @@ pub(super) fn scope(scope: Scope) -> Setup {
     Setup {
         signals: vec![from_process(Signal::TERM), from_process(Signal::HUP)],
         descendants: vec![true, false],
+        app_stops: vec![Signal::STOP],
+        stops: 1,
         lingers: 1,
         ..setup(Plan { scope, ladder, ..plain() })
     }
@@ -383,9 +386,8 @@ pub(super) fn held() -> Setup {
         signals: vec![
             from_process(Signal::HUP),
             from_process(Signal::WINCH),
-            from_kernel(Signal::HUP),
+            from_process(Signal::URG),
             from_kernel(Signal::WINCH),
-            real_time,
             real_time,
             from_process(Signal::QUIT),
             from_process(Signal::TERM),
@@ -395,6 +397,32 @@ pub(super) fn held() -> Setup {
             rewrite,
             reload_on: SignalSet::of(&[Signal::HUP]),
             hooks: PerPhase { pre_start: vec![decisive(0)], ..PerPhase::default() },
+            ..plain()
+        })
+    }
+}
+
+/// The same for an app that says when it is ready.
+pub(super) fn held_until_ready() -> Setup {
+    let real_time = Received { value: Some(3), ..from_process(Signal::new(40).unwrap()) };
+    Setup {
+        signals: vec![
+            from_process(Signal::HUP),
+            from_process(Signal::WINCH),
+            real_time,
+            real_time,
+            from_process(Signal::TERM),
+        ],
+        says: vec![Event::Notice(Notice::Ready), Event::Notice(Notice::Stopping)],
+        fork_fails: true,
+        ..app_alone(Plan {
+            ready: vec![Condition::Notify],
+            reload_on: SignalSet::of(&[Signal::HUP]),
+            hooks: PerPhase {
+                pre_start: vec![decisive(0)],
+                on_ready: vec![hook(0)],
+                ..PerPhase::default()
+            },
             ..plain()
         })
     }

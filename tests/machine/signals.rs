@@ -26,6 +26,13 @@ pub(super) fn scope_target(scope: Scope, first: bool) -> Target {
     }
 }
 
+/// Whether an app without a handler would end, although the signal does not ask for that.
+fn needs_a_handler(plan: &Plan, signal: Signal) -> bool {
+    let asks = ["TERM", "INT", "QUIT", "ABRT"].map(Signal::parse);
+    let sent = plan.rewrite.apply(signal);
+    sent.is_some_and(|sent| sent.ends_by_default() && !asks.contains(&Some(sent)))
+}
+
 impl Ledger {
     /// A signal that is no stop request.
     pub(super) fn signal_arrives(
@@ -64,14 +71,24 @@ impl Ledger {
         } else if !self.started {
             let moot = typed && [Signal::TSTP, Signal::CONT, Signal::WINCH].contains(&signal);
             let pending = self.held.iter().any(|held| held.signal == signal);
+            let waits = !plan.ready.is_empty() || plan.drain.is_some_and(|drain| drain.looks);
             if moot || pending && signal.is_standard() || self.held.len() >= MOST_HELD {
                 batch.owed_facts.push(Fact::NoApp { signal });
+            } else if needs_a_handler(plan, signal) && !waits {
+                batch.owed_facts.push(Fact::TooEarly { signal });
             } else {
                 batch.owed_facts.push(Fact::Held { signal });
                 self.held.push(received);
             }
         } else {
             self.signal_for_the_app(plan, received, batch);
+        }
+    }
+
+    /// The signals that have waited for readiness are sent.
+    pub(super) fn held_signals_go_on(&mut self, plan: &Plan, batch: &mut Batch) {
+        for held in std::mem::take(&mut self.held_for_ready) {
+            self.signal_for_the_app(plan, held, batch);
         }
     }
 
@@ -140,6 +157,9 @@ impl Ledger {
         for held in self.held.drain(..) {
             batch.owed_facts.push(Fact::NoApp { signal: held.signal });
         }
+        for held in self.held_for_ready.drain(..) {
+            batch.owed_facts.push(Fact::TooEarly { signal: held.signal });
+        }
         if self.reloading.is_some() || !self.reloads.is_empty() {
             batch.sent_by = Promise::Reloads;
         }
@@ -165,7 +185,10 @@ impl Ledger {
         self.started = true;
         batch.sent_by = Promise::HeldSignals;
         for held in std::mem::take(&mut self.held) {
-            self.signal_for_the_app(plan, held, batch);
+            match needs_a_handler(plan, held.signal) {
+                true => self.held_for_ready.push(held),
+                false => self.signal_for_the_app(plan, held, batch),
+            }
         }
         batch.sent_by = Promise::HeldSignals;
         Ok(())
@@ -230,7 +253,7 @@ impl Ledger {
             PhaseName::Stopping => !self.stop_signals.contains(&sent),
             _ => false,
         };
-        (new && self.ended.is_none()).then_some(sent)
+        (new && self.ended.is_none() && !self.is_hurried()).then_some(sent)
     }
 
     fn escalates(&mut self, plan: &Plan, signal: Signal, sent: Signal, batch: &mut Batch) {

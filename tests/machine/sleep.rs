@@ -122,6 +122,9 @@ impl Ledger {
         })?;
         kept(due(self.scan_due(plan)), Promise::SurvivorScan, || "too late for the scan")?;
         match self.phase {
+            _ if self.is_hurried() => {
+                kept(due(self.budget_end), Promise::KillNotLate, || "hurried")?;
+            }
             PhaseName::Starting | PhaseName::Running | PhaseName::Ready | PhaseName::Exit => {
                 kept(false, Promise::PhasesInOrder, || format!("still {:?}", self.phase))?;
             }

@@ -61,13 +61,20 @@ impl Ledger {
         Ok(())
     }
 
-    pub(super) fn judge_stop_signal(&self, plan: &Plan, target: Target, batch: &mut Batch) -> Kept {
+    pub(super) fn judge_stop_signal(
+        &mut self,
+        plan: &Plan,
+        target: Target,
+        batch: &mut Batch,
+    ) -> Kept {
         let others = scope_target(plan.scope, self.rungs <= 1);
         let scope = if plan.scope == Scope::Auto { Target::Auto } else { others };
         kept(target == scope, Promise::StopSignalScope, || format!("{target:?}, not {scope:?}"))?;
         let owed = batch.owed_continue.is_none();
         kept(owed, Promise::ContinueAfterStop, || "one stop signal after the other")?;
-        batch.owed_continue = Some(others);
+        // CONT would discard a TSTP that the app has not taken yet.
+        self.owes_continue = others == Target::App && !self.stopped;
+        batch.owed_continue = (!self.owes_continue).then_some(others);
         Ok(())
     }
 
@@ -108,6 +115,9 @@ impl Ledger {
         span: Duration,
         batch: &mut Batch,
     ) {
+        if self.is_waiting() {
+            return self.more_time_to_start(now, span, batch);
+        }
         let Some(budget_end) = self.budget_end.filter(|_| self.budget_runs()) else { return };
         let wanted = now.after(span).min(self.budget_end_limit);
         if self.ended.is_some() || self.hurried || wanted <= budget_end {
@@ -179,7 +189,11 @@ impl Ledger {
             .iter()
             .any(|descendant| !descendant.asked && descendant.born <= Time::default());
         let first_look = self.killed.is_none() && self.ended.is_some();
-        kept(!untold || !first_look, Promise::LeftoversAsked, || "killed without a word")?;
+        kept(
+            !untold || !first_look || self.hurried,
+            Promise::LeftoversAsked,
+            || "killed without a word",
+        )?;
         self.killed.get_or_insert(world.now);
         for id in world.hooks.iter().map(|hook| hook.id) {
             self.attempt_ended(plan, world.now, id, false, batch);

@@ -68,6 +68,8 @@ pub(super) struct Setup {
     pub(super) descendants: Vec<bool>,
     /// How many more processes may be forked later.
     pub(super) newcomers: u8,
+    /// How often the loop may wake up much later than it asked for.
+    pub(super) standstills: u8,
     /// How often something may happen halfway to the next wake-up, and not only at it.
     pub(super) lingers: u8,
     /// fork may fail, and so may the execve of a hook.
@@ -173,6 +175,7 @@ pub(super) struct World {
     not_yet_left: u8,
     stops_left: u8,
     newcomers_left: u8,
+    standstills_left: u8,
     lingers_left: u8,
 }
 
@@ -200,6 +203,7 @@ impl World {
             not_yet_left: setup.not_yet,
             stops_left: setup.stops,
             newcomers_left: setup.newcomers,
+            standstills_left: setup.standstills,
             lingers_left: setup.lingers,
         }
     }
@@ -344,6 +348,10 @@ impl World {
         }
     }
 
+    pub(super) fn may_stand_still(&self) -> bool {
+        self.standstills_left > 0
+    }
+
     pub(super) fn may_linger(&self) -> bool {
         self.lingers_left > 0
     }
@@ -460,6 +468,12 @@ impl World {
             Choice::Wait(time) => {
                 self.now = time;
                 None
+            }
+            Choice::StandStill(time) => {
+                self.standstills_left -= 1;
+                let span = time.since(self.now);
+                self.now = time;
+                Some(Event::StoodStill(span))
             }
             Choice::Linger(time) => {
                 self.lingers_left -= 1;

@@ -278,7 +278,7 @@ fn ctrl_z_before_the_app_is_executed_stops_it_then() -> Outcome {
     )?;
     shell.0.until("the app's execve", |_| sys::is_lease_wanted(&lease).then_some(()))?;
     shell.0.send(CTRL_Z)?;
-    shell.0.expect("keeping a signal until the app is started")?;
+    shell.0.expect("keeping a signal until the app can take it")?;
     drop(lease);
     shell.0.expect("Stopped")?;
     shell.0.expect(PROMPT)?;

@@ -3,6 +3,7 @@
 mod apps;
 mod celery;
 pub(crate) mod common;
+mod envoy;
 mod gunicorn;
 mod haproxy;
 mod httpd;

@@ -105,8 +105,17 @@ impl Line {
                 debug("no-app", "dropping a signal: the app is not running").show("signal", signal)
             }
             Fact::Held { signal } => {
-                info("held", "keeping a signal until the app is started").show("signal", signal)
+                info("held", "keeping a signal until the app can take it").show("signal", signal)
             }
+            Fact::TooEarly { signal } => {
+                info("too-early", "dropping a signal: the app is not ready, and could die of it")
+                    .show("signal", signal)
+            }
+            Fact::StoodStill { span } => info(
+                "stood-still",
+                "woke up late (docker pause, a suspended or busy machine): the app gets its time again",
+            )
+            .span("span", *span),
             Fact::ReloadRequested { signal } => {
                 info("reload-requested", "reload requested").show("signal", signal)
             }
@@ -267,6 +276,7 @@ pub fn outcome(outcome: Outcome) -> &'static str {
         Outcome::Done => "done",
         Outcome::Failed => "failed",
         Outcome::TimedOut => "timed-out",
+        Outcome::StopAgain => "stop-again",
         Outcome::NotStarted => "not-started",
     }
 }

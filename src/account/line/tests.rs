@@ -86,6 +86,8 @@ fn facts() -> Vec<Fact> {
         Fact::NoStopSignal { signal, left: Some(left) },
         Fact::NoStopSignal { signal, left: None },
         Fact::Held { signal },
+        Fact::TooEarly { signal },
+        Fact::StoodStill { span: SECOND },
         Fact::ReloadRequested { signal },
         Fact::ReloadMerged { signal },
         Fact::ReloadDropped { signal },
@@ -121,6 +123,7 @@ fn facts() -> Vec<Fact> {
             .zip(statuses)
             .map(|(outcome, status)| Fact::HookEnded { id, outcome, status }),
     );
+    facts.push(Fact::HookEnded { id, outcome: Outcome::StopAgain, status: None });
     for why in [DrainEnd::Quiet, DrainEnd::Moment, DrainEnd::Delay, DrainEnd::Budget, DrainEnd::Max]
     {
         let samples = [None, Some(sample), Some(blind), Some(paused), Some(idle)];
@@ -235,8 +238,10 @@ fn place(fact: &Fact) -> usize {
         Fact::Exit { .. } => 39,
         Fact::StillDraining { .. } => 40,
         Fact::HeldDrain(_) => 41,
-        Fact::StillNotReady { .. } => 42,
-        Fact::ChildOutOfMemory => 43,
+        Fact::TooEarly { .. } => 42,
+        Fact::StoodStill { .. } => 43,
+        Fact::StillNotReady { .. } => 44,
+        Fact::ChildOutOfMemory => 45,
     }
 }
 
@@ -270,7 +275,7 @@ fn place_of_incident(incident: &Incident) -> usize {
 fn samples() -> Vec<Line> {
     let (facts, incidents) = (facts(), incidents());
     let places: BTreeSet<usize> = facts.iter().map(place).collect();
-    assert_eq!(places, (0..44).collect(), "facts without a sample");
+    assert_eq!(places, (0..46).collect(), "facts without a sample");
     let places: BTreeSet<usize> = incidents.iter().map(place_of_incident).collect();
     assert_eq!(places, (0..22).collect(), "incidents without a sample");
     let mut began = Took::NOTHING;

@@ -230,7 +230,13 @@ fn a_histogram_of_any_length_is_written() {
 #[test]
 fn every_outcome_and_every_kind_is_shown() {
     let mut account = Account::default();
-    let ends = [Outcome::Done, Outcome::Failed, Outcome::TimedOut, Outcome::NotStarted];
+    let ends = [
+        Outcome::Done,
+        Outcome::Failed,
+        Outcome::TimedOut,
+        Outcome::StopAgain,
+        Outcome::NotStarted,
+    ];
     for (n, outcome) in (1..).zip(ends) {
         let id = HookId { phase: HookPhase::OnStop, round: 0, index: 0, attempt: n };
         let limit = Duration::from_secs(1);
@@ -242,7 +248,7 @@ fn every_outcome_and_every_kind_is_shown() {
         account.take_incident(Span(8), &Incident::Reaped { kin, pid: Pid(9), status, warn: false });
     }
     let text = render(&account, Form::Text);
-    assert_eq!(values(&text, "graceinit_hook_attempts_total"), [1.0; 4]);
+    assert_eq!(values(&text, "graceinit_hook_attempts_total"), [1.0; 5]);
     assert_eq!(values(&text, "graceinit_processes_reaped_total"), [1.0; 4]);
 }
 

@@ -110,7 +110,7 @@ fn output(out: &mut Html, account: &Account, index: usize, hook: &Hook) {
 pub(super) fn outcome(out: &mut Html, outcome: Option<&str>) {
     out.raw("<span class=\"").raw(match outcome {
         Some("done") => "good",
-        Some("timed-out") => "late",
+        Some("timed-out" | "stop-again") => "late",
         Some(_) => "bad",
         None => "runs",
     });

@@ -303,7 +303,7 @@ fn notes(note: &mut Html, hook: &Hook) {
 pub(super) fn outcome_ink(attempt: &Attempt) -> &'static str {
     match attempt.outcome.as_deref() {
         Some("done") => "done",
-        Some("timed-out") => "late",
+        Some("timed-out" | "stop-again") => "late",
         Some(_) => "failed",
         None => "runs",
     }

@@ -1,6 +1,6 @@
 //! The processes that were still there before SIGKILL, and those of this moment.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::document::{Account, Process, Survivor};
 use super::super::text::size;
@@ -183,7 +183,7 @@ pub(super) fn tree(out: &mut Html, account: &Account) {
 /// Each process once, with its depth: first those whose parent is not among them. A ring, which only a forged report
 /// has, has no such process: it comes last.
 fn nested(processes: &[Process]) -> Vec<(usize, &Process)> {
-    let pids: HashSet<i32> = processes.iter().map(|process| process.pid).collect();
+    let pids: BTreeSet<i32> = processes.iter().map(|process| process.pid).collect();
     let mut children: BTreeMap<i32, Vec<&Process>> = BTreeMap::new();
     let mut roots = Vec::new();
     for process in processes {

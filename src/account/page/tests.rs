@@ -249,8 +249,9 @@ impl Source {
                 at: source.span(),
                 limit: source.span(),
                 took: source.some(Source::span),
-                outcome: source
-                    .some(|source| source.word(&["done", "failed", "timed-out", "not-started"])),
+                outcome: source.some(|source| {
+                    source.word(&["done", "failed", "timed-out", "stop-again", "not-started"])
+                }),
                 status: source.some(Source::text),
             }),
             outcomes: self.counts(),

@@ -72,9 +72,10 @@ impl Attempts {
         self.outputs.fds()
     }
 
-    /// The pipes that tell how each execve went.
+    /// The pipes that tell how each execve went, and the ends that the next runs of hooks get.
     pub fn exec_status_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.exec_statuses.iter().map(|(_, status)| status.as_fd())
+        let statuses = self.exec_statuses.iter().map(|(_, status)| status.as_fd());
+        statuses.chain(self.outputs.writers())
     }
 
     /// Logs what hooks have printed.
@@ -82,7 +83,7 @@ impl Attempts {
         self.outputs.read();
     }
 
-    /// Starts an attempt. `signal`: the result of sending the signal, for the built-in action `signal:`.
+    /// Starts an attempt. `given`: what a built-in action needs of PID 1.
     ///
     /// # Errors
     /// No process or no descriptor is left.
@@ -92,7 +93,7 @@ impl Attempts {
         id: HookId,
         hook: &Hook,
         variables: Vec<CString>,
-        signal: &io::Result<()>,
+        given: &builtin::Given,
         children: &mut Children,
     ) -> io::Result<()> {
         match &hook.task {
@@ -106,7 +107,7 @@ impl Attempts {
             hooks::Task::Builtin(action) => {
                 let call = || match id.phase {
                     HookPhase::Ready | HookPhase::Drained => builtin::probe(action),
-                    _ => builtin::run(action, signal),
+                    _ => builtin::run(action, given),
                 };
                 self.fork(config, id, hook, variables, Task::Call(&call), children)
             }
@@ -124,8 +125,8 @@ impl Attempts {
     ) -> io::Result<()> {
         variables.extend(hook.env.iter().cloned());
         let stdin: OwnedFd = fd::empty_input()?;
-        let (stdout, out) = fd::pipe()?;
-        let (stderr, err) = fd::pipe()?;
+        let out = self.outputs.open(id, false)?;
+        let err = self.outputs.open(id, true).inspect_err(|_| self.outputs.not_started(id))?;
         let setup = Setup {
             // A hook has to work whatever signals graceinit was started with.
             signals: Signals::Clean,
@@ -137,11 +138,9 @@ impl Attempts {
             without: &config::HOOK_VARIABLES,
             extra: None,
         };
-        let child = spawn::spawn(task, &setup)?;
+        let child = spawn::spawn(task, &setup).inspect_err(|_| self.outputs.not_started(id))?;
         children.add(child.pid, Role::Hook(id));
         self.exec_statuses.push((id, child.report));
-        self.outputs.add(id, false, stdout);
-        self.outputs.add(id, true, stderr);
         Ok(())
     }
 

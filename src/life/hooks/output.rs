@@ -2,13 +2,14 @@
 //! before its writer closes it: a process that a hook has left behind must not die of SIGPIPE. (The pipes of probes
 //! are closed when the probe ends.)
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::account::incident::Incident;
 use crate::account::journal;
-use crate::account::text::printable;
 use crate::machine::hooks::{HookId, HookPhase};
 use crate::sys::fd::{self, Read};
+use crate::types::text::printable;
 
 /// A longer line is logged in pieces.
 const LONGEST_LINE: usize = 1024;
@@ -30,12 +31,51 @@ struct Output {
     /// The last line of a look of `--drained`.
     last: Option<String>,
     ended: bool,
+    /// For hooks that run again and again: the end that the next run gets as well. A process that a run has left behind
+    /// keeps the pipe open, and must not cost two descriptors each time.
+    writer: Option<OwnedFd>,
 }
 
 impl Outputs {
-    /// Adds a pipe.
-    pub fn add(&mut self, hook: HookId, is_stderr: bool, pipe: OwnedFd) {
-        self.0.push(Output { hook, is_stderr, pipe, line: Vec::new(), last: None, ended: false });
+    /// A pipe for an attempt to write to: the child's end.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn open(&mut self, hook: HookId, is_stderr: bool) -> io::Result<OwnedFd> {
+        let repeated = hook.phase == HookPhase::OnReload;
+        let is_same = |output: &&mut Output| {
+            let HookId { phase, index, .. } = output.hook;
+            output.is_stderr == is_stderr && (phase, index) == (hook.phase, hook.index)
+        };
+        if let Some(output) = self.0.iter_mut().find(is_same).filter(|_| repeated) {
+            if let Some(writer) = &output.writer {
+                let writer = writer.try_clone()?;
+                output.hook = hook;
+                return Ok(writer);
+            }
+        }
+        let (pipe, child) = fd::pipe()?;
+        let writer = if repeated { Some(child.try_clone()?) } else { None };
+        self.0.push(Output {
+            hook,
+            is_stderr,
+            pipe,
+            line: Vec::new(),
+            last: None,
+            ended: false,
+            writer,
+        });
+        Ok(child)
+    }
+
+    /// An attempt was not started: its pipes are closed.
+    pub fn not_started(&mut self, hook: HookId) {
+        self.0.retain(|output| output.hook != hook || output.writer.is_some());
+    }
+
+    /// The ends that the next runs get.
+    pub fn writers(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.0.iter().filter_map(|output| output.writer.as_ref().map(AsFd::as_fd))
     }
 
     /// The descriptors to wait for.

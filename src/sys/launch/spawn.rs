@@ -24,7 +24,7 @@ impl Child {
     /// A child that shares the memory of this process until execve.
     #[cfg(feature = "early-start")]
     pub(super) fn sharing_memory(pid: Pid, pipe: OwnedFd) -> Child {
-        Child { pid, report: ExecStatus { pipe, shares_memory: true } }
+        Child { pid, report: ExecStatus { pipe, shares_memory: true, undumps: false } }
     }
 }
 
@@ -35,6 +35,8 @@ pub struct ExecStatus {
     pipe: OwnedFd,
     /// The child shares the memory of this process until execve.
     shares_memory: bool,
+    /// The child's change of user takes from this process that it is dumpable, because that belongs to the memory.
+    undumps: bool,
 }
 
 impl AsFd for ExecStatus {
@@ -72,6 +74,11 @@ impl ExecStatus {
             Read::End => {
                 if self.shares_memory {
                     child::forget_stack();
+                }
+                // The app has memory of its own now. Not before: as long as the memory is shared, a process of the
+                // app's user could trace the child, and so read and write the memory of root.
+                if self.undumps {
+                    process::make_dumpable();
                 }
                 Started::Yes
             }
@@ -130,6 +137,7 @@ pub fn spawn_app(program: &'static Program, setup: &Setup<'_>) -> io::Result<Chi
     }
     let (read, write) = fd::exec_status_pipe()?;
     let orders = Box::leak(Box::new(Orders::new(setup, Some(program), write.as_raw_fd())));
+    let dumpable = setup.user.is_some() && process::is_dumpable();
     let mut shares_memory = true;
     let mut child = start(setup, read, || match child::share(orders) {
         Ok(pid) => pid,
@@ -142,6 +150,7 @@ pub fn spawn_app(program: &'static Program, setup: &Setup<'_>) -> io::Result<Chi
         }
     })?;
     child.report.shares_memory = shares_memory;
+    child.report.undumps = shares_memory && dumpable;
     Ok(child)
 }
 
@@ -162,5 +171,5 @@ fn start(setup: &Setup<'_>, pipe: OwnedFd, fork: impl FnOnce() -> i32) -> io::Re
         // SAFETY: plain numbers.
         unsafe { libc::setpgid(pid, pid) };
     }
-    Ok(Child { pid: Pid(pid), report: ExecStatus { pipe, shares_memory: false } })
+    Ok(Child { pid: Pid(pid), report: ExecStatus { pipe, shares_memory: false, undumps: false } })
 }

@@ -2,8 +2,8 @@
 
 use super::super::options::Said;
 use super::{NO_CODE, NO_COUNT, NO_PORT, NO_TIME};
-use crate::ensure_eq;
 use crate::support::Outcome;
+use crate::{ensure, ensure_eq};
 
 /// What is said about a file, which is called FILE.
 fn of_file(text: &str) -> Vec<String> {
@@ -407,17 +407,17 @@ fn a_bad_key_or_value_in_the_file() -> Outcome {
         (
             &hook("env = 'A=1'"),
             "3:7",
-            "env = 'A=1'",
+            "env = ***",
             "env is a table; write env = { NAME = \"value\" }",
-            "env = 'A=1'",
+            "env = ***",
             "      ",
         ),
         (
             &hook("env.A = 1"),
             "3:9",
-            "A = 1",
+            "A = ***",
             "A takes no integer; write VALUE in quotes",
-            "env.A = 1",
+            "env.A = ***",
             "        ",
         ),
         (
@@ -425,7 +425,7 @@ fn a_bad_key_or_value_in_the_file() -> Outcome {
             "3:5",
             "env.'A='",
             "not the name of a variable; write a name without =",
-            "env.'A=' = 'x'",
+            "env.'A=' = ***",
             "    ",
         ),
         (
@@ -433,7 +433,7 @@ fn a_bad_key_or_value_in_the_file() -> Outcome {
             "3:5",
             "env.GRACEINIT_PHASE",
             "graceinit sets this variable itself; write another name",
-            "env.GRACEINIT_PHASE = 'x'",
+            "env.GRACEINIT_PHASE = ***",
             "    ",
         ),
         (
@@ -441,7 +441,7 @@ fn a_bad_key_or_value_in_the_file() -> Outcome {
             "3:5",
             "env.A",
             "a NUL byte, which a variable cannot hold; remove it",
-            "env.A = \"\\u0000\"",
+            "env.A = ***",
             "    ",
         ),
     ] {
@@ -455,4 +455,50 @@ fn profiles() -> String {
         graceinit::config::profiles::PROFILES.iter().map(|profile| profile.name).collect();
     names.sort_unstable();
     names.join(", ")
+}
+
+/// The variables of a hook may be passwords: a mistake beside them, in them or in the syntax shows none.
+#[test]
+fn the_values_of_env_are_in_no_message() -> Outcome {
+    let hook = "[[hook.pre-stop]]\ncommand = 'x'\n";
+    for text in [
+        format!("{hook}env = {{ TOKEN = 'hunter2', X = 5 }}\n"),
+        format!("{hook}env = {{ X = 5, TOKEN = \"hunter2\" }}\n"),
+        format!("{hook}env = {{ TOKEN = ['hunter2'] }}\n"),
+        format!("{hook}env = 'hunter2'\n"),
+        format!("{hook}env = ['TOKEN=hunter2']\n"),
+        format!("{hook}env = {{ 'a=b' = 'hunter2' }}\n"),
+        format!("{hook}env = {{ TOKEN = 'hunter2', GRACEINIT_HOOK = 'x' }}\n"),
+        format!("{hook}env.TOKEN = 'hunter2'\nenv.X = 5\n"),
+        format!("{hook}[hook.pre-stop.env]\nX = 5\nTOKEN = 'hunter2'\n"),
+        format!("{hook}env = {{ TOKEN = 'hunter2' }}\ntimeout = 'never'\n"),
+        "[hook.pre-stop]\nenv = { TOKEN = 'hunter2' }\n".to_owned(),
+        "[[hook.pre-stop]]\nenv = { TOKEN = 'hunter2' }\n".to_owned(),
+        // What is no TOML has no values.
+        format!("{hook}env = {{ TOKEN = 'hunter2, X = 'x' }}\n"),
+        format!("{hook}env = {{ TOKEN = hunter2 }}\n"),
+        format!("{hook}env = {{ TOKEN 'hunter2' }}\n"),
+        format!("{hook}env.TOKEN = hunter2\n"),
+        format!("{hook}[hook.pre-stop.env]\nTOKEN = hunter2\n"),
+        format!("{hook}\"env\" = {{ TOKEN = hunter2 }}\n"),
+        "hook.pre-stop = [{ command = 'x', env = { TOKEN = hunter2 } }]\n".to_owned(),
+    ] {
+        let said = of_file(&text);
+        ensure!(!said.is_empty(), "nothing is said about {text}");
+        let shown = said.iter().any(|line| line.contains("hunter2"));
+        ensure!(!shown, "{text}: {said:?}");
+    }
+    Ok(())
+}
+
+/// The caret stands where the mistake is, although the line is shown without the secrets.
+#[test]
+fn a_line_with_a_secret_keeps_its_caret() -> Outcome {
+    let text = "[[hook.pre-stop]]\ncommand = 'x'\nenv = { TOKEN = 'hunter2', X.y = 5 }\n";
+    let line = "env = { TOKEN = ***, X.y = 5 }";
+    let said = of_file(&text.replace("X.y", "GRACEINIT_HOOK"));
+    let shown = line.replace("X.y = 5", "GRACEINIT_HOOK = ***");
+    let caret = " ".repeat("env = { TOKEN = ***, ".len());
+    ensure!(said.len() == 1 && said[0].ends_with(&format!("\n  {shown}\n  {caret}^")), "{said:?}");
+    Ok(())
 }

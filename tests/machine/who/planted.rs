@@ -78,10 +78,11 @@ impl Sabotaged {
     ) {
         self.told.extend(answer.asks.iter().map(|ask| ask.id.0));
         for process in tree.processes.iter().filter(|process| meant(process)) {
-            let (id, parent, name) = (process.id(), process.parent, process.title.clone());
+            let (id, parent, group) = (process.id(), process.parent, process.group);
+            let name = process.title.clone();
             if process.pid != Pid(2) && self.told.insert(process.pid) {
                 let signal = Signal::TERM;
-                answer.asks.push(Ask { id, parent, name, signal, why, instead_of: None });
+                answer.asks.push(Ask { id, parent, group, name, signal, why, instead_of: None });
             }
         }
     }

@@ -127,10 +127,15 @@ fn close(fd: RawFd) {
     let _ = unsafe { raw::call(libc::SYS_close, [fd as usize]) };
 }
 
-/// Whether stdio is open, there is no terminal, SIGCHLD is not ignored, and the kernel lets a child share memory
-/// without harm. Then orphans become children of this process.
+/// Whether stdio is open, memory is not limited, there is no terminal, SIGCHLD is not ignored, and the kernel lets a
+/// child share memory without harm. Then orphans become children of this process.
+///
+/// With too little memory this program cannot start. It has to find that out before the app runs, which would be left
+/// without an init.
 fn is_ordinary() -> bool {
     (0..3).all(is_open)
+        && is_unlimited(libc::RLIMIT_DATA)
+        && is_unlimited(libc::RLIMIT_AS)
         && !has_terminal()
         && !is_child_signal_ignored()
         && child::is_recent(process::kernel())
@@ -140,6 +145,16 @@ fn is_ordinary() -> bool {
 fn is_open(number: usize) -> bool {
     // SAFETY: F_GETFD takes a number.
     unsafe { raw::call(libc::SYS_fcntl, [number, libc::F_GETFD as usize]) }.is_ok()
+}
+
+fn is_unlimited(resource: libc::__rlimit_resource_t) -> bool {
+    // The kernel's struct rlimit64: the soft and the hard limit.
+    let mut limit = MaybeUninit::<[u64; 2]>::uninit();
+    let arguments = [0, resource as usize, 0, limit.as_mut_ptr() as usize];
+    // SAFETY: there is room for the kernel's structure; no new limit is given.
+    let known = unsafe { raw::call(libc::SYS_prlimit64, arguments) }.is_ok();
+    // SAFETY: the kernel has filled the structure in.
+    known && unsafe { *limit.as_ptr().cast::<u64>() } == libc::RLIM_INFINITY
 }
 
 /// Also true where that cannot be found out.
