@@ -406,8 +406,7 @@ pub const OPTIONS: &[Opt] = &[
         "GRACEINIT_DRAIN_OWED",
         Kind::One(DUR),
         Group::Drain,
-        "An answer that is owed for longer is not waited for (HTTP/2 connections look owed for ever) [default: no \
-         limit]",
+        "An answer that is owed for longer is not waited for (HTTP/2 looks owed for ever) [default: no limit]",
     ),
     long(
         OptionId::Drained,
