@@ -325,9 +325,10 @@ impl Memory {
             && shared(self.segments.outward.into())
     }
 
-    /// The exchange is one of many that were alike.
+    /// The exchange is one of many that were alike. Keep-alive chatter is none, and says nothing of an exchange before it.
+    /// Nor is what happens on a connection on which the app speaks without being asked: a stream of equal messages.
     pub(super) fn is_routine(&self) -> bool {
-        self.is_repeat() || self.is_uniform()
+        !self.in_parts && !self.is_echo() && (self.is_repeat() || self.is_uniform())
     }
 
     /// The last movement that counts.

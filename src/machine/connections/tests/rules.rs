@@ -517,3 +517,22 @@ fn a_drain_without_an_end_has_no_last_fifth() {
         assert!(!sample(&mut table, &wires, moment).over, "at {at}");
     }
 }
+
+/// Over a network with a round trip, the app is strictly last where both sides spoke in one jiffy on loopback.
+#[test]
+fn pings_and_equal_messages_of_a_stream_are_no_routine() {
+    // A call of five seconds, with a ping each second: it looks answered by the pong that left after the request.
+    let pings = (0..6).flat_map(|n| [ask(n * 1000 - 400, 17), say(n * 1000 - 390, 17)]);
+    let call = wire([ask(-420, 130)].into_iter().chain(pings).collect());
+    let (end, _, _) = drain_by(RULES, &[call]);
+    assert!(end >= 3500, "the pings end nothing before --drain-idle: {end}");
+    // Messages of the app, and each fourth time the client says that it has read them.
+    let stream = (0..16).flat_map(|n| {
+        let at = n * 600 - 500;
+        let read = [ask(at + 20, 30), say(at + 30, 17)];
+        [say(at, 64)].into_iter().chain(read.into_iter().filter(move |_| n % 4 == 3))
+    });
+    let stream = wire([ask(-800, 130)].into_iter().chain(stream).collect());
+    let (end, _, _) = drain_by(RULES, &[stream]);
+    assert!(end >= 15 * 600 - 500, "the stream is not cut off: {end}");
+}
