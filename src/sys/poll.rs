@@ -78,6 +78,11 @@ impl Waiter {
         pause(until.map_or(PAUSE, |until| until.since(now)))
     }
 
+    /// Whether the last of the descriptors was ready after the last wait.
+    pub fn is_last_ready(&self) -> bool {
+        self.0.last().is_some_and(|fd| fd.revents != 0)
+    }
+
     /// Which of the descriptors were ready after the last wait.
     pub fn news(&self) -> Vec<bool> {
         self.0.iter().map(|fd| fd.revents != 0).collect()
