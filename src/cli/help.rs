@@ -11,9 +11,11 @@ const MOST_WIDTH: usize = 120;
 const LEAST_WIDTH: usize = 40;
 const STDOUT: i32 = 1;
 
-const ABOUT: &str = "Runs one app as PID 1 (or as a child subreaper) and stops it gracefully.";
+/// What the program is, in one sentence.
+pub const ABOUT: &str = "Runs one app as PID 1 (or as a child subreaper) and stops it gracefully.";
 
-const NOTES: [&str; 4] = [
+/// What applies to several options.
+pub const NOTES: [&str; 4] = [
     "Durations: 250ms, 10s, 1m 30s; a bare number is seconds. Signals: TERM, SIGTERM, 15, RTMIN+3.",
     "Every setting has a variable (in brackets) and a key in the file of --config. A flag counts more than its \
      variable, then come the file, the profile and the default. In the variable of an option that can be repeated, \
@@ -93,7 +95,8 @@ fn spelling(opt: &Opt) -> String {
 }
 
 impl Group {
-    const ALL: [Group; 7] = [
+    /// In the order of `--help`.
+    pub const ALL: [Group; 7] = [
         Group::Stop,
         Group::Hooks,
         Group::Ready,
@@ -103,7 +106,8 @@ impl Group {
         Group::Tools,
     ];
 
-    fn heading(self) -> &'static str {
+    /// The heading in `--help`.
+    pub fn heading(self) -> &'static str {
         match self {
             Group::Stop => "Stop",
             Group::Hooks => "Hooks (external commands, split into words as a shell would)",

@@ -16,6 +16,7 @@ mod options;
 pub mod persona;
 mod usage;
 
+pub use help::{ABOUT, NOTES};
 pub use options::{Group, Kind, OPTIONS, Opt, OptionId, Toml, Value};
 
 /// The command line, read.

@@ -54,6 +54,8 @@ struct Inbox {
     source: Source,
     waiter: Waiter,
     incoming: Vec<Incoming>,
+    /// The last wait has shown that the signalfd can be read.
+    readable: bool,
     /// When a signal last skipped the batch read.
     skipped: Time,
     /// Every call that waits, or every call that reads signals, is refused: no signal is heard any more.
@@ -65,6 +67,7 @@ impl Inbox {
     /// Returns when the wait began.
     fn wait(&mut self, effects: &Effects, until: Option<Time>) -> Time {
         self.incoming.clear();
+        self.readable = false;
         let now = clock::now();
         let ready_file = effects.ready_file.as_ref().and_then(ReadyFile::fd);
         let written = effects.files.fds().chain(ready_file);
@@ -82,11 +85,13 @@ impl Inbox {
             }
             self.deaf |=
                 !self.waiter.wait([(self.source.as_fd(), Want::Read)].into_iter(), until, now);
+            self.readable = self.waiter.is_last_ready();
             return now;
         }
         deadman::round_ends();
         let all = others.chain([(self.source.as_fd(), Want::Read)]);
         self.deaf |= !self.waiter.wait(all, until, now);
+        self.readable = self.waiter.is_last_ready();
         // A life with nothing but signals does nothing that could hang, and saves the system calls.
         effects.dead_man.watch_round(clock::now());
         now
@@ -97,7 +102,7 @@ impl Inbox {
         if !self.incoming.first().is_some_and(|only| skips_the_batch(only, machine))
             || now.since(self.skipped) <= ALONE
         {
-            self.deaf |= !self.source.read(&mut self.incoming);
+            self.deaf |= !self.source.read(&mut self.incoming, self.readable);
             return;
         }
         self.skipped = now;
@@ -133,7 +138,14 @@ impl Supervisor {
             machine,
             effects,
             reaper: Reaper::default(),
-            inbox: Inbox { source, waiter: Waiter::default(), incoming, skipped, deaf: false },
+            inbox: Inbox {
+                source,
+                waiter: Waiter::default(),
+                incoming,
+                readable: false,
+                skipped,
+                deaf: false,
+            },
             actions: Vec::with_capacity(BATCH),
             gave_up: false,
         }

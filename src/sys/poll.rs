@@ -20,6 +20,8 @@ pub enum Want {
     Write,
     /// The descriptor can be read or written.
     Both,
+    /// Nothing but a hang-up.
+    End,
 }
 
 /// The list for ppoll(2). It is kept from one wait to the next: to free it would take longer than all else between a
@@ -43,6 +45,7 @@ impl Waiter {
                 Want::Read => libc::POLLIN,
                 Want::Write => libc::POLLOUT,
                 Want::Both => libc::POLLIN | libc::POLLOUT,
+                Want::End => 0,
             };
             self.0.push(libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 });
         }
@@ -73,6 +76,11 @@ impl Waiter {
             fd.revents = fd.events;
         }
         pause(until.map_or(PAUSE, |until| until.since(now)))
+    }
+
+    /// Whether the last of the descriptors was ready after the last wait.
+    pub fn is_last_ready(&self) -> bool {
+        self.0.last().is_some_and(|fd| fd.revents != 0)
     }
 
     /// Which of the descriptors were ready after the last wait.

@@ -131,8 +131,9 @@ impl Source {
 
     /// Appends the pending signals in the order of the kernel: the lowest number first, real-time signals of one
     /// number in the order in which they were sent. The number of reads is limited, so that a flood of signals cannot
-    /// keep the loop from its other work. False: signals cannot be read, because the calls for that are refused.
-    pub fn read(&self, into: &mut Vec<Incoming>) -> bool {
+    /// keep the loop from its other work. `readable`: the last wait has shown that there is
+    /// a signal. False: signals cannot be read, because the calls for that are refused.
+    pub fn read(&self, into: &mut Vec<Incoming>, readable: bool) -> bool {
         // Not filled with zeroes, which would take as long as all the rest.
         let mut batch: [MaybeUninit<libc::signalfd_siginfo>; BATCH] =
             [const { MaybeUninit::uninit() }; BATCH];
@@ -142,9 +143,11 @@ impl Source {
             let bytes =
                 unsafe { libc::read(self.0.as_raw_fd(), batch.as_mut_ptr().cast(), one * BATCH) };
             if bytes < 0 {
-                let known = [Some(libc::EAGAIN), Some(libc::EINTR)];
-                let is_empty = known.contains(&io::Error::last_os_error().raw_os_error());
-                return is_empty || self.take_each(into);
+                let errno = io::Error::last_os_error().raw_os_error();
+                // A signal that was there has to come, whatever the error says.
+                let is_missing = readable && into.is_empty();
+                let is_empty = [Some(libc::EAGAIN), Some(libc::EINTR)].contains(&errno);
+                return is_empty && !is_missing || self.take_each(into);
             }
             let count = usize::try_from(bytes).unwrap_or(0) / one;
             into.extend(batch[..count].iter().filter_map(|info| {

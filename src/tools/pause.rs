@@ -45,7 +45,7 @@ pub fn run() -> Result<(), String> {
         }
         poll::wait(&[source.as_fd()], reaper.due(), clock::now());
         incoming.clear();
-        source.read(&mut incoming);
+        source.read(&mut incoming, true);
         for signal in &incoming {
             match signal.signal {
                 Signal::TERM | Signal::INT => return Ok(()),
