@@ -224,7 +224,7 @@ fn the_reference_parsers_read_both_forms() -> Outcome {
         ("processes_reaped", 4),
         ("exit", 11),
         ("phase_duration_seconds", 11 * 18),
-        ("hook_attempts", 4 * 7),
+        ("hook_attempts", 5 * 7),
         ("hook_duration_seconds", 18 * 6),
     ] {
         ensure_eq!(sizes.get(name), Some(&most), "series of {name}");
