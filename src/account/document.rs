@@ -82,6 +82,9 @@ pub struct Account {
     /// The processes at this moment; only the observer adds them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<Process>,
+    /// The checks of `--health` and `--live`; only the observer adds them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<Health>,
     /// What was left out to limit the size: how many of each.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub cut: BTreeMap<String, u64>,
@@ -159,6 +162,25 @@ pub struct Ended {
     /// The signal that ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
+}
+
+/// A check of `--health` or `--live`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Health {
+    /// `health`, `live`
+    pub option: String,
+    /// As it was written; cut.
+    pub check: String,
+    /// Whether the last answer was yes; `None`: there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ok: Option<bool>,
+    /// The last answer in words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub answer: String,
+    /// The time since then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ago: Option<Span>,
 }
 
 /// A process that died of a SIGKILL which graceinit did not send.

@@ -65,6 +65,18 @@ fn state(account: &Account, out: &mut Writer) {
             family.sample(&[("condition", &*wait.condition), ("answer", &*wait.answer)], 1);
         }
     });
+    let help = "Whether the last answer to a check of --health or --live was yes.";
+    out.family("health", Kind::Gauge, help, |family| {
+        for health in &account.health {
+            let Some(ok) = health.ok else { continue };
+            let labels = [
+                ("option", &*health.option),
+                ("check", &*health.check),
+                ("answer", &*health.answer),
+            ];
+            family.sample(&labels, u8::from(ok));
+        }
+    });
     let help = "When the app was started, since the Unix epoch.";
     out.family("app_start_time_seconds", Kind::Gauge, help, |family| {
         if let Some(started) = account.app.started {

@@ -262,6 +262,16 @@ fn head(out: &mut Html, account: &Account, state: State) {
             out.text(waiting::text(&account.waiting));
         });
     }
+    for health in few(&account.health) {
+        let name = if health.option == "live" { "--live" } else { "--health" };
+        vital(out, name, |out| {
+            out.text(&health.check).raw(": ");
+            out.text(if health.answer.is_empty() { "not asked yet" } else { &health.answer });
+            if let Some(ago) = health.ago {
+                out.raw(" <span class=\"dim\">").text(html::span(ago)).raw(" ago</span>");
+            }
+        });
+    }
     if let Some(ended) = &account.app.ended {
         vital(out, "app ended", |out| {
             out.text(how_ended(ended)).raw(" <span class=\"dim\">in ");

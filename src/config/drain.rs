@@ -8,6 +8,7 @@ use super::{Drained, Ports, drained};
 use crate::cli::OptionId;
 use crate::machine::budget;
 use crate::machine::connections::{Plan, Rules};
+use crate::sys::listen::Address;
 use crate::types::Time;
 
 /// `--drain-idle` is by default half of the drain's time, but no more than this: a longer one costs more time than it
@@ -18,6 +19,7 @@ const LONGEST_IDLE: Duration = Duration::from_secs(8);
 #[derive(Default)]
 pub(super) struct Drain {
     pub(super) ports: Option<Ports>,
+    pub(super) unix: Vec<Address>,
     pub(super) words: Vec<Drained>,
     delay: Duration,
     acks: Option<u32>,
@@ -53,7 +55,8 @@ fn default_idle(time: Duration, max: Option<Duration>) -> Duration {
 /// `time`: what the budget leaves for the drain.
 #[cold]
 pub(super) fn read(reader: &mut Reader<'_>, time: Duration) -> Drain {
-    let ports = reader.one(OptionId::Drain, parse::ports);
+    let (ports, unix) = reader.one(OptionId::Drain, parse::drained).unzip();
+    let unix = unix.unwrap_or_default();
     // Without ports there are no defaults to show.
     let usual = |value, reason| ports.is_some().then_some((value, reason));
     let delay = reader.one_or(OptionId::DrainDelay, usual("2s", "with --drain"), parse::duration);
@@ -72,7 +75,7 @@ pub(super) fn read(reader: &mut Reader<'_>, time: Duration) -> Drain {
     }
     let owed = reader.one(OptionId::DrainOwed, parse::some_time);
     let words = drained::read(reader);
-    Drain { ports, words, delay: delay.unwrap_or_default(), acks, max, idle, owed }
+    Drain { ports, unix, words, delay: delay.unwrap_or_default(), acks, max, idle, owed }
 }
 
 /// Refuses what cannot be used together with another setting. `hooks`: there are on-stop hooks.

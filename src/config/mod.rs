@@ -25,6 +25,7 @@ mod drain;
 mod drained;
 mod drop_in;
 mod file;
+pub mod health;
 pub mod hooks;
 mod listen;
 mod lookup;
@@ -39,6 +40,7 @@ pub mod source;
 pub mod user;
 
 use drain::Drain;
+use health::Health;
 use hooks::{Draft, Hook, Task, Usual};
 use outputs::{Tool, Watch};
 use platform::{Contract, Detected, Platform, choice};
@@ -78,8 +80,12 @@ pub struct Config {
     pub ready: Vec<Ready>,
     /// `--ready-file`
     pub ready_file: Option<CString>,
+    /// `--health`, `--live`
+    pub health: Health,
     /// `--drain`; `None`: connections are not watched.
     pub drain: Option<Ports>,
+    /// The Unix sockets among them.
+    pub drain_unix: Vec<Address>,
     /// `--drained`
     pub drained: Vec<Drained>,
     /// `--listen`
@@ -435,7 +441,9 @@ fn build_from(
         hint,
         ready: about.readiness.ready,
         ready_file: about.readiness.file,
+        health: about.health,
         drain: about.drain.ports,
+        drain_unix: about.drain.unix,
         drained: about.drain.words,
         listen: about.listen,
         watch: about.watch,
@@ -461,6 +469,7 @@ fn build_tool(given: &Given, variables: &Variables<'_>) -> Result<Config, Refusa
 #[derive(Default)]
 struct About {
     readiness: Readiness,
+    health: Health,
     drain: Drain,
     listen: Vec<Address>,
     watch: Watch,
@@ -505,6 +514,7 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
     if !is_empty {
         about = About {
             readiness: ready::read(reader),
+            health: health::read(reader),
             drain: drain::read(reader, drain_time),
             listen: listen::read(reader),
             watch: outputs::read(reader),
@@ -535,6 +545,7 @@ fn plan(reader: &mut Reader<'_>, plain: bool) -> (Plan, PerPhase<Vec<Hook>>, Abo
     if !is_empty {
         conflicts::find(reader, &plan, &stop_on, &drafts);
         let drains = about.drain.ports.is_some() || reader.has_failed(OptionId::Drain);
+        health::conflicts(reader, &about.health);
         ready::conflicts(reader, &about.readiness, &stop_on, &reload_on, drains);
         drain::conflicts(reader, &about.drain, grace, !drafts.on_stop.is_empty());
         outputs::conflicts(reader);

@@ -10,6 +10,7 @@ use log::LevelFilter;
 use super::Ports;
 use crate::machine::budget::ENDLESS;
 use crate::machine::plan::{ChildOom, Diagnose, OnFailure, Rung, Scope, StopAgain, Wait};
+use crate::sys::listen::Address;
 use crate::types::Signal;
 
 /// graceinit cannot receive the first two, and uses SIGCHLD itself.
@@ -213,24 +214,36 @@ pub(super) fn port(text: &str) -> Result<u16, String> {
         .ok_or_else(|| "not a port; write a number from 1 to 65535".to_owned())
 }
 
-pub(super) fn ports(text: &str) -> Result<Ports, String> {
+/// The ports and the Unix sockets of `--drain`.
+pub(super) fn drained(text: &str) -> Result<(Ports, Vec<Address>), String> {
     if text.trim() == "auto" {
-        return Ok(Ports::Auto);
+        return Ok((Ports::Auto, Vec::new()));
     }
-    let mut ports = Vec::new();
-    for port in list(text, port_of_several)? {
-        if !ports.contains(&port) {
-            ports.push(port);
+    let (mut ports, mut unix) = (Vec::new(), Vec::new());
+    for one in list(text, one_drained)? {
+        match one {
+            Drained::Port(port) if !ports.contains(&port) => ports.push(port),
+            Drained::Unix(address) if !unix.contains(&address) => unix.push(address),
+            Drained::Port(_) | Drained::Unix(_) => {}
         }
     }
-    Ok(Ports::List(ports))
+    Ok((Ports::List(ports), unix))
 }
 
-fn port_of_several(text: &str) -> Result<u16, String> {
-    if text.trim() == "auto" {
+enum Drained {
+    Port(u16),
+    Unix(Address),
+}
+
+fn one_drained(text: &str) -> Result<Drained, String> {
+    let text = text.trim();
+    if text == "auto" {
         return Err("not allowed beside ports; write auto, or the ports".to_owned());
     }
-    port(text).map_err(|why| format!("{why}, or auto"))
+    if text.starts_with("unix:") {
+        return Address::parse(text).map(Drained::Unix);
+    }
+    port(text).map(Drained::Port).map_err(|why| format!("{why}, or auto"))
 }
 
 pub(super) fn level(text: &str) -> Result<LevelFilter, String> {

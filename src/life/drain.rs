@@ -98,7 +98,8 @@ impl Drain {
             Ports::List(ports) => Some(&ports[..]),
         };
         let found = &self.ports;
-        let new = || Sampler::new(ports, rules).with_ports(found);
+        let unix = &config.drain_unix;
+        let new = || Sampler::new(ports, rules).with_unix(unix).with_ports(found);
         let sampler = self.sampler.get_or_insert_with(new);
         let result = act(sampler);
         for warning in sampler.take_warnings() {

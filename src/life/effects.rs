@@ -67,6 +67,8 @@ pub struct Effects {
     pub(super) observer: Observer,
     /// What the observer was told last.
     pub(super) published: Option<(bool, PhaseName)>,
+    /// The app accepts work, as the observer was told last.
+    pub(super) serving: bool,
     /// The conditions that the account was told last: a bit for each, and whether the app has to listen.
     pub(super) awaited: (u64, bool),
     pub(super) files: Files,
@@ -458,13 +460,16 @@ impl Effects {
             journal::awaits(missing.0, missing.1);
         }
         let (ready, name) = (machine.ready(), machine.phase().name());
+        let serving = ready || self.serving && machine.may_serve();
         if self.published == Some((ready, name)) {
             return;
         }
         self.published = Some((ready, name));
+        self.serving = serving;
         self.drain.close_if_unused(machine);
         self.observer.publish(&Snapshot {
             ready,
+            serving,
             live: true,
             stopping: name >= PhaseName::PreStop,
             phase: match name {

@@ -57,6 +57,8 @@ pub enum State {
     Closing,
     /// Both have closed, the app was second; not all that it wrote was acknowledged.
     LastAck,
+    /// Of a Unix socket: that it is open is all that can be seen.
+    Local,
 }
 
 /// A connection of one of the ports, as the kernel tells of it in one sample.
@@ -386,9 +388,11 @@ impl Tally {
             Verdict::Handshake if memory.new => Some(&mut self.handshakes),
             Verdict::Handshake => None,
             Verdict::Unaccepted => Some(&mut self.waiting),
-            Verdict::Unread | Verdict::Unacknowledged | Verdict::Recent | Verdict::Unseen => {
-                Some(&mut summary.busy)
-            }
+            Verdict::Unread
+            | Verdict::Unacknowledged
+            | Verdict::Recent
+            | Verdict::Unseen
+            | Verdict::Open => Some(&mut summary.busy),
             Verdict::Owed => Some(&mut summary.owed),
             Verdict::Idle | Verdict::Closed | Verdict::GivenUp => Some(&mut summary.idle),
             Verdict::Vanished => Some(&mut summary.vanished),

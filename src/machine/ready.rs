@@ -90,6 +90,14 @@ impl Machine {
         id.phase == HookPhase::Ready && self.is_waiting() && runs()
     }
 
+    /// Whether an app that was ready before still accepts work: no stop signal was sent, it lives, and has not failed.
+    pub fn may_serve(&self) -> bool {
+        let before_signal =
+            matches!(self.phase, Phase::PreStop { .. } | Phase::Drain(_) | Phase::OnStop(_));
+        let failed = self.stop.as_ref().is_some_and(|stop| stop.failure.is_some());
+        before_signal && self.app_end.is_none() && !failed
+    }
+
     /// Whether the app runs and is not ready yet.
     pub fn is_waiting(&self) -> bool {
         matches!(self.phase, Phase::Running { readiness: Readiness::Waiting(_), .. })

@@ -53,6 +53,8 @@ enum Doing {
     Request,
     /// The next request.
     Idle,
+    /// The answer to the request that has come: the app is asked first.
+    Check,
     /// Room for the rest of an answer.
     Answer,
     /// The client's end. Its input is thrown away: closing first would reset the connection, and the client might lose
@@ -81,8 +83,8 @@ pub(super) struct Connection {
     counts: bool,
 }
 
-/// Answers a request.
-pub(super) type Handler<'a> = dyn FnMut(&Request) -> Answer + 'a;
+/// Answers a request. `None`: later, when the app was asked.
+pub(super) type Handler<'a> = dyn FnMut(&Request) -> Option<Answer> + 'a;
 
 /// The result of a turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,8 +113,17 @@ impl Connection {
 
     /// The event that it waits for.
     pub(super) fn wants(&self) -> (BorrowedFd<'_>, Want) {
-        let want = if self.doing == Doing::Answer { Want::Write } else { Want::Read };
+        let want = match self.doing {
+            Doing::Answer => Want::Write,
+            Doing::Check => Want::End,
+            Doing::Request | Doing::Idle | Doing::Farewell => Want::Read,
+        };
         (self.stream.as_fd(), want)
+    }
+
+    /// Whether it waits until the app was asked.
+    pub(super) fn waits_for_check(&self) -> bool {
+        self.doing == Doing::Check
     }
 
     /// Since when it waits.
@@ -123,6 +134,8 @@ impl Connection {
     /// When its time is over.
     pub(super) fn deadline(&self, limits: &Limits) -> Time {
         self.since.after(match self.doing {
+            // The checks have a limit of their own.
+            Doing::Check => return Time(u64::MAX),
             Doing::Request => limits.request,
             Doing::Idle => limits.idle,
             Doing::Answer => limits.answer,
@@ -151,7 +164,7 @@ impl Connection {
                     break;
                 }
             }
-            if reads == READS {
+            if reads == READS || self.doing == Doing::Check {
                 break;
             }
             match self.stream.read(&mut buffer) {
@@ -205,9 +218,14 @@ impl Connection {
                 self.last = true;
             }
             Parsed::Request(request) => {
-                let answer = match self.local && !request.for_this_host {
-                    true => http::text(403, FOREIGN_HOST),
-                    false => handler(&request),
+                let refused = self.local && !request.for_this_host;
+                let answer =
+                    if refused { Some(http::text(403, FOREIGN_HOST)) } else { handler(&request) };
+                let Some(answer) = answer else {
+                    if self.doing != Doing::Check {
+                        self.change(Doing::Check, now);
+                    }
+                    return false;
                 };
                 http::write(&mut self.output, &answer, Some(&request));
                 self.counts = answer.counts;

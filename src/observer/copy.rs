@@ -1,7 +1,7 @@
 //! The observer's copy of the account, as PID 1 sent it last.
 
 use super::processes::Tree;
-use crate::account::document::Account;
+use crate::account::document::{Account, Health};
 use crate::account::time::Span;
 use crate::types::Time;
 
@@ -49,6 +49,12 @@ impl AccountCopy {
         }
         self.account.age = Span(self.age.0.saturating_add(Span::from(now.since(self.at)).0));
         &self.account
+    }
+
+    /// Adds the answers of the checks to the account as of now.
+    pub(super) fn add_health(&mut self, now: Time, health: Vec<Health>) {
+        self.account(now);
+        self.account.health = health;
     }
 
     /// The account with the processes of this moment.

@@ -7,6 +7,7 @@
 mod accept;
 mod connection;
 mod copy;
+pub mod health;
 mod http;
 mod processes;
 mod routes;
@@ -23,6 +24,8 @@ pub use crate::sys::listen::{Address, Listener};
 pub use connection::Limits;
 pub use server::serve;
 pub use snapshot::Snapshot;
+
+use health::Checks;
 
 use crate::account::document::Account;
 use crate::account::incident::Incident;
@@ -63,6 +66,7 @@ pub struct Observer {
     listeners: Vec<Listener>,
     user: Option<(u32, u32)>,
     limits: Limits,
+    checks: Checks,
     snapshot: Snapshot,
     /// The number of changes ([`journal::changes`]) when the account was sent last.
     sent: u64,
@@ -114,6 +118,7 @@ impl Observer {
             listeners,
             user,
             limits: Limits::default(),
+            checks: Checks::default(),
             snapshot: Snapshot::default(),
             sent: 0,
             next: Time::default(),
@@ -125,6 +130,11 @@ impl Observer {
             warned_of_root: false,
             answered: (0, 0),
         }
+    }
+
+    /// The checks that it makes when a client asks.
+    pub fn with_checks(self, checks: Checks) -> Observer {
+        Observer { checks, ..self }
     }
 
     /// Starts it if it does not run and its time has come, for the first time before the app. Without sockets it is not
@@ -187,7 +197,7 @@ impl Observer {
             keep: &keep,
             // Besides these and stdio: one for a connection that is accepted before another is closed, and two to
             // read /proc.
-            files: (self.limits.connections + keep.len() + 6) as u64,
+            files: (self.limits.connections + self.checks.count() + keep.len() + 6) as u64,
         };
         let was_root = process::own_uid() == 0;
         let work = || {
@@ -195,7 +205,14 @@ impl Observer {
                 theirs.send(&STILL_ROOT);
             }
             let account = journal::read(Account::clone).unwrap_or_default();
-            serve(&self.listeners, &theirs, self.snapshot.clone(), account, self.limits);
+            serve(
+                &self.listeners,
+                &theirs,
+                self.snapshot.clone(),
+                account,
+                self.limits,
+                &self.checks,
+            );
             0
         };
         Ok((Helper::start(&given, &work)?, ours))

@@ -2,6 +2,7 @@
 
 use super::accept;
 use super::copy::AccountCopy;
+use super::health::{Health, Which};
 use super::http::{Answer, text};
 use super::snapshot::Snapshot;
 use crate::account::document::Drain;
@@ -16,6 +17,8 @@ pub(super) struct View<'a> {
     pub snapshot: &'a Snapshot,
     /// The copy of the account.
     pub copy: &'a mut AccountCopy,
+    /// The answers of the checks.
+    pub health: &'a Health,
     /// The request's `Accept`.
     pub accept: &'a str,
     /// Now.
@@ -33,9 +36,14 @@ pub(super) struct Route {
 }
 
 /// All paths.
-pub(super) const ROUTES: [Route; 5] = [
+pub(super) const ROUTES: [Route; 6] = [
     Route { path: "/", about: "this list", answer: index },
     Route { path: "/readyz", about: "200 while the app can be sent work, else 503", answer: ready },
+    Route {
+        path: "/servez",
+        about: "200 while the app accepts work, a drain included",
+        answer: serves,
+    },
     Route { path: "/livez", about: "200 while graceinit lives", answer: live },
     Route { path: "/metrics", about: "for Prometheus", answer: measured },
     Route {
@@ -64,10 +72,24 @@ fn index(_: &mut View<'_>) -> Answer {
     text(200, format!("graceinit\n\n{}", list()))
 }
 
+/// The checks that the answer to this path depends on. `/livez` asks an app that is ready only: an app that still starts,
+/// or stops, is not to be restarted.
+pub(super) fn asks(path: &str, now: &Snapshot) -> Option<Which> {
+    match path {
+        "/readyz" if now.ready => Some(Which::Health),
+        "/servez" if now.serving => Some(Which::Health),
+        "/livez" if now.ready => Some(Which::Live),
+        _ => None,
+    }
+}
+
 fn ready(view: &mut View<'_>) -> Answer {
     let now = view.snapshot;
     match now.ready {
-        true => text(200, "ready\n"),
+        true => match view.health.trouble(Which::Health) {
+            None => text(200, "ready\n"),
+            Some(trouble) => text(503, format!("not ready: unhealthy: {trouble}\n")),
+        },
         false => {
             let stopping = now.stopping;
             let drain = view.copy.account(view.now).drain.as_ref().filter(|_| stopping);
@@ -76,6 +98,16 @@ fn ready(view: &mut View<'_>) -> Answer {
             let answer = text(503, format!("not ready: {}{}\n{holds}", now.phase, missing(view)));
             Answer { counts: now.stopping, ..answer }
         }
+    }
+}
+
+/// Unlike readiness, this does not fall when a stop begins: a pod that is the last one is still sent work in its drain.
+fn serves(view: &mut View<'_>) -> Answer {
+    let now = view.snapshot;
+    match (now.serving, view.health.trouble(Which::Health)) {
+        (true, None) => text(200, "serving\n"),
+        (true, Some(trouble)) => text(503, format!("not serving: unhealthy: {trouble}\n")),
+        (false, _) => text(503, format!("not serving: {}{}\n", now.phase, missing(view))),
     }
 }
 
@@ -92,14 +124,17 @@ fn missing(view: &mut View<'_>) -> String {
 /// middle of its stop loses requests.
 fn live(view: &mut View<'_>) -> Answer {
     let now = view.snapshot;
-    match now.live {
-        true => text(200, "live\n"),
-        false => text(503, format!("not live: {}\n", now.phase)),
+    let trouble = asks("/livez", now).and_then(|which| view.health.trouble(which));
+    match (now.live, trouble) {
+        (true, None) => text(200, "live\n"),
+        (true, Some(trouble)) => text(503, format!("not live: {trouble}\n")),
+        (false, _) => text(503, format!("not live: {}\n", now.phase)),
     }
 }
 
 fn measured(view: &mut View<'_>) -> Answer {
     let form = metrics_form(view.accept);
+    view.copy.add_health(view.now, view.health.list(view.now));
     let answer = text(200, metrics::render(view.copy.account(view.now), form));
     Answer { content_type: form.content_type(), headers: &[("Vary", "Accept")], ..answer }
 }
@@ -116,6 +151,7 @@ fn metrics_form(accept: &str) -> Form {
 
 /// A page for browsers, which ask for HTML; JSON for programs, most of which accept anything.
 fn account(view: &mut View<'_>) -> Answer {
+    view.copy.add_health(view.now, view.health.list(view.now));
     let (accept, account) = (view.accept, view.copy.whole(view.now));
     let wanted = |media_type| accept::wanted(accept, media_type, &[]).weight;
     let page = wanted("text/html") > wanted("application/json");
@@ -135,19 +171,22 @@ fn account(view: &mut View<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::health::Checks;
     use super::*;
     use crate::account::document::Account;
     use crate::sys::clock;
 
     fn snapshot(ready: bool, stopping: bool) -> Snapshot {
-        Snapshot { ready, stopping, phase: "pre-stop".into(), ..Snapshot::default() }
+        let serving = ready || stopping;
+        Snapshot { ready, serving, stopping, phase: "pre-stop".into(), ..Snapshot::default() }
     }
 
     fn asked(method: &str, path: &str, snapshot: &Snapshot, accept: &str) -> Answer {
         let now = clock::now();
         let copy =
             &mut AccountCopy::new(Account { phase: "drain".into(), ..Account::default() }, now);
-        answer(method, path, &mut View { snapshot, copy, accept, now })
+        let health = &Health::new(&Checks::default());
+        answer(method, path, &mut View { snapshot, copy, health, accept, now })
     }
 
     #[test]
@@ -157,6 +196,16 @@ mod tests {
         let no = asked("HEAD", "/readyz", &snapshot(false, false), "");
         assert_eq!((no.status, &*no.body, no.counts), (503, "not ready: pre-stop\n", false));
         assert!(asked("GET", "/readyz", &snapshot(false, true), "").counts);
+    }
+
+    #[test]
+    fn work_is_accepted_until_the_stop_signal() {
+        let status = |snapshot: &Snapshot| asked("GET", "/servez", snapshot, "").status;
+        assert_eq!([true, false].map(|ready| status(&snapshot(ready, !ready))), [200, 200]);
+        let stopped = Snapshot { serving: false, ..snapshot(false, true) };
+        let no = asked("GET", "/servez", &stopped, "");
+        assert_eq!((no.status, &*no.body, no.counts), (503, "not serving: pre-stop\n", false));
+        assert_eq!(status(&snapshot(false, false)), 503);
     }
 
     #[test]

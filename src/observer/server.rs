@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::connection::{Connection, Limits};
 use super::copy::{self, AccountCopy};
+use super::health::{Checks, Health, Patience};
 use super::routes::{self, View};
 use super::snapshot::Snapshot;
 use crate::account::document::Account;
@@ -28,6 +29,7 @@ pub fn serve(
     snapshot: Snapshot,
     account: Account,
     limits: Limits,
+    checks: &Checks,
 ) {
     let server = Server {
         listeners,
@@ -37,6 +39,7 @@ pub fn serve(
         // One byte more, for the kind of the message.
         message: vec![0; copy::LONGEST + 1],
         limits,
+        health: Health::new(checks),
         connections: VecDeque::new(),
         paused: None,
         answered: 0,
@@ -53,6 +56,7 @@ struct Server<'a> {
     copy: AccountCopy,
     message: Vec<u8>,
     limits: Limits,
+    health: Health,
     connections: VecDeque<Connection>,
     /// Nothing is accepted until then.
     paused: Option<Time>,
@@ -72,6 +76,7 @@ impl Server<'_> {
             if !self.receive() {
                 return;
             }
+            self.health.turn(now);
             self.turns(now, &ready);
             self.accept(now);
         }
@@ -82,10 +87,11 @@ impl Server<'_> {
         let now = clock::now();
         self.paused = self.paused.filter(|until| *until > now);
         let deadlines = self.connections.iter().map(|client| client.deadline(&self.limits));
-        let until = deadlines.chain(self.paused).min();
+        let until = deadlines.chain(self.paused).chain(self.health.deadline()).min();
         let link = (self.link.as_fd(), if self.unsent { Want::Both } else { Want::Read });
         let mut fds: Vec<_> = self.connections.iter().map(Connection::wants).collect();
         fds.push(link);
+        fds.extend(self.health.fds());
         if self.paused.is_none() {
             fds.extend(self.listeners.iter().map(|listener| (listener.as_fd(), Want::Read)));
         }
@@ -126,9 +132,13 @@ impl Server<'_> {
         let clients = self.connections.len();
         for client in 0..clients {
             let Some(mut connection) = self.connections.pop_front() else { return };
-            let keep = match ready.get(client) {
-                Some(true) => self.turn(&mut connection, now),
-                _ => true,
+            let is_ready = ready.get(client) == Some(&true);
+            let keep = match (is_ready, connection.waits_for_check()) {
+                // Nothing but the end of the client wakes it.
+                (true, true) => false,
+                (true, false) => self.turn(&mut connection, now, Patience::Asks),
+                (false, true) => self.turn(&mut connection, now, Patience::Waited),
+                (false, false) => true,
             };
             if keep && connection.deadline(&self.limits) > now {
                 self.connections.push_back(connection);
@@ -136,13 +146,22 @@ impl Server<'_> {
         }
     }
 
-    fn turn(&mut self, connection: &mut Connection, now: Time) -> bool {
+    /// `patience`: of the first request that is answered.
+    fn turn(&mut self, connection: &mut Connection, now: Time, mut patience: Patience) -> bool {
         let turn = connection.turn(now, &mut |request| {
             // A request that came after a message of PID 1 must not be answered from an older one.
             self.receive();
-            let (snapshot, copy, accept) = (&self.snapshot, &mut self.copy, &request.accept);
-            let mut view = View { snapshot, copy, accept, now: clock::now() };
-            routes::answer(&request.method, &request.path, &mut view)
+            let now = clock::now();
+            let next = if patience == Patience::None { patience } else { Patience::Asks };
+            let patience = std::mem::replace(&mut patience, next);
+            if let Some(which) = routes::asks(&request.path, &self.snapshot) {
+                if !self.health.is_known(which, now, patience) {
+                    return None;
+                }
+            }
+            let Server { snapshot, copy, health, .. } = self;
+            let mut view = View { snapshot, copy, health, accept: &request.accept, now };
+            Some(routes::answer(&request.method, &request.path, &mut view))
         });
         self.answered = self.answered.saturating_add(turn.counted);
         turn.keep
@@ -159,7 +178,7 @@ impl Server<'_> {
                     Accepted::Stream(stream) => {
                         // Most clients have sent their request already, and are answered without taking up a place.
                         let mut connection = Connection::new(stream, local, now);
-                        if self.turn(&mut connection, now) {
+                        if self.turn(&mut connection, now, Patience::Asks) {
                             if self.connections.len() >= self.limits.connections {
                                 self.close_slowest(now);
                             }
@@ -181,11 +200,15 @@ impl Server<'_> {
     /// Closes the connection that has made no progress for the longest time, after answering a request that has arrived
     /// meanwhile. False if there is none.
     fn close_slowest(&mut self, now: Time) -> bool {
-        let slowest = (0..self.connections.len()).min_by_key(|at| self.connections[*at].since());
+        // A client that waits until the app was asked is not slow: it goes last, and learns what is known.
+        let slowest = (0..self.connections.len()).min_by_key(|at| {
+            let connection = &self.connections[*at];
+            (connection.waits_for_check(), connection.since())
+        });
         let Some(mut connection) = slowest.and_then(|at| self.connections.remove(at)) else {
             return false;
         };
-        self.turn(&mut connection, now);
+        self.turn(&mut connection, now, Patience::None);
         true
     }
 }

@@ -1,5 +1,7 @@
 //! The server over real sockets, in a thread; and PID 1's side with a real child.
 
+mod checks;
+
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -21,7 +23,7 @@ fn any_port() -> Listener {
 
 fn snapshot(phase: &'static str) -> Snapshot {
     let (ready, stopping) = (phase == "ready", phase == "pre-stop");
-    Snapshot { ready, live: true, stopping, phase: phase.into() }
+    Snapshot { ready, serving: ready || stopping, live: true, stopping, phase: phase.into() }
 }
 
 /// A server; it ends with this.
@@ -37,12 +39,16 @@ impl Running {
     }
 
     fn with(limits: Limits, more: Vec<Listener>) -> Running {
+        Running::asking(limits, more, Checks::default())
+    }
+
+    fn asking(limits: Limits, more: Vec<Listener>, checks: Checks) -> Running {
         let mut listeners = vec![any_port()];
         let port = listeners[0].port().expect("a port");
         listeners.extend(more);
         let (link, theirs) = End::pair().expect("a pair");
         let thread = thread::spawn(move || {
-            serve(&listeners, &theirs, snapshot("ready"), Account::default(), limits);
+            serve(&listeners, &theirs, snapshot("ready"), Account::default(), limits, &checks);
         });
         Running { link: Some(link), port, thread: Some(thread) }
     }

@@ -14,19 +14,23 @@ const MOST_OF_ONE: usize = 4096;
 const MOST: usize = 65_536;
 
 /// The result of a search.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// The ports of the listeners that were found, in order.
-    pub(super) ports: Vec<u16>,
+#[derive(Debug)]
+pub(super) struct Found<T> {
+    /// The listeners that were found, by their ports or numbers, in order.
+    pub(super) found: Vec<T>,
     /// A process whose descriptors could not be read, and the reason.
     pub(super) refused: Option<(Pid, io::Error)>,
 }
 
-/// The ports of those `listeners` (inode, port) that the tree below graceinit has open, without its `helpers`. Never
-/// blocks: the kernel takes no lock of a process to list its descriptors.
-pub(super) fn ports(proc: &Path, listeners: &[(u64, u16)], helpers: &[Pid]) -> Found {
-    let mut found = Found::default();
-    let mut left: Vec<(u64, u16)> = listeners.to_vec();
+/// Those `listeners` (inode, port or number) that the tree below graceinit has open, without its `helpers`. Never blocks:
+/// the kernel takes no lock of a process to list its descriptors.
+pub(super) fn owned<T: Copy + Ord>(
+    proc: &Path,
+    listeners: &[(u64, T)],
+    helpers: &[Pid],
+) -> Found<T> {
+    let mut found = Found { found: Vec::new(), refused: None };
+    let mut left: Vec<(u64, T)> = listeners.to_vec();
     if left.is_empty() {
         return found;
     }
@@ -41,7 +45,7 @@ pub(super) fn ports(proc: &Path, listeners: &[(u64, u16)], helpers: &[Pid]) -> F
             left.retain(|(listener, port)| {
                 let same = *listener == inode;
                 if same {
-                    found.ports.push(*port);
+                    found.found.push(*port);
                 }
                 !same
             });
@@ -57,8 +61,8 @@ pub(super) fn ports(proc: &Path, listeners: &[(u64, u16)], helpers: &[Pid]) -> F
             break;
         }
     }
-    found.ports.sort_unstable();
-    found.ports.dedup();
+    found.found.sort_unstable();
+    found.found.dedup();
     found
 }
 

@@ -1,4 +1,4 @@
-//! Samples of the connections on the drained ports: through sock_diag; where that is refused through /proc/net/tcp,
+//! Samples of the connections on the drained ports and Unix sockets: through sock_diag; where that is refused through /proc/net/tcp,
 //! which shows no traffic; else none.
 //!
 //! A connection is told by its local port alone, although the containers of a pod share their network: before it is
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::machine::connections::{Holder, Moment, Rules, Sample, Table, Visibility};
 use crate::sys::clock;
+use crate::sys::listen::Address;
 use crate::sys::sockdiag::{Effort, Extent, States};
 use crate::types::{Pid, Time};
 
@@ -16,9 +17,11 @@ mod auto;
 mod diag;
 mod procnet;
 mod reading;
+mod unix;
 
 use diag::{LISTEN, Source};
 pub use reading::reading;
+use unix::UnixSockets;
 
 /// Takes the samples. It holds a descriptor and some 100 kB (and 160 bytes for each connection), so it is dropped after the
 /// drain.
@@ -33,6 +36,7 @@ pub struct Sampler {
     /// `auto`: descriptors of the app cannot be read.
     refused: bool,
     source: Source,
+    unix: UnixSockets,
     datagrams: Datagrams,
     table: Table,
     proc: PathBuf,
@@ -63,11 +67,18 @@ impl Sampler {
             searched: false,
             refused: false,
             source: Source::new(sock_diag, proc),
+            unix: UnixSockets::new(&[], sock_diag),
             datagrams: Datagrams::Unchecked,
             table: Table::new(rules),
             proc: proc.to_owned(),
         };
         sampler.with_ports(ports.unwrap_or_default())
+    }
+
+    /// Adds Unix sockets.
+    pub fn with_unix(self, addresses: &[Address]) -> Sampler {
+        let sock_diag = self.source.visibility() == Visibility::Full;
+        Sampler { unix: UnixSockets::new(addresses, sock_diag), ..self }
     }
 
     /// Adds ports that an earlier sampler found.
@@ -104,7 +115,9 @@ impl Sampler {
 
     /// What has become known since the last call that users should know. Each warning comes once.
     pub fn take_warnings(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.source.warnings)
+        let mut warnings = std::mem::take(&mut self.source.warnings);
+        warnings.append(&mut self.unix.warnings);
+        warnings
     }
 
     /// Whether the app listens on all that is drained.
@@ -118,8 +131,19 @@ impl Sampler {
     pub fn missing(&mut self, helpers: &[Pid]) -> Option<String> {
         if self.auto {
             self.search(helpers);
-            let listens = self.is_blind() || self.refused || !self.ports.is_empty();
-            return (!listens).then(|| "no process of the app listens on a TCP port".to_owned());
+            let some = !self.ports.is_empty() || !self.unix.is_empty();
+            let listens = self.is_blind() || self.refused || some;
+            let none = "no process of the app listens on a TCP port or a Unix socket";
+            return (!listens).then(|| none.to_owned());
+        }
+        let mut missing = self.missing_ports();
+        missing.extend(self.unix.sample(&self.proc, None));
+        (!missing.is_empty()).then(|| format!("nothing listens on {}", missing.join(", ")))
+    }
+
+    fn missing_ports(&mut self) -> Vec<String> {
+        if self.ports.is_empty() {
+            return Vec::new();
         }
         let Sampler { source, ports, .. } = self;
         let mut listeners = Vec::new();
@@ -128,11 +152,7 @@ impl Sampler {
             Some(socket) => listeners.push(socket.port),
         });
         let missing = self.not_listening(&listeners);
-        if self.is_blind() || missing.is_empty() {
-            return None;
-        }
-        let missing: Vec<String> = missing.iter().map(u16::to_string).collect();
-        Some(format!("nothing listens on {}", missing.join(", ")))
+        if self.is_blind() { Vec::new() } else { missing.iter().map(u16::to_string).collect() }
     }
 
     fn is_blind(&self) -> bool {
@@ -153,11 +173,14 @@ impl Sampler {
     }
 
     fn sample_ports(&mut self, now: Time, moment: Moment) -> Sample {
-        if self.ports.is_empty() {
+        if self.ports.is_empty() && self.unix.is_empty() {
             let blind = self.refused || self.is_blind();
             let visibility = if blind { Visibility::Blind } else { self.source.visibility() };
             let over = moment.delay_left.is_zero();
             return Sample { listening: blind, visibility, over, ..Sample::default() };
+        }
+        if self.ports.is_empty() {
+            return self.sample_unix(moment);
         }
         let Sampler { source, table, ports, .. } = self;
         let mut listeners = Vec::new();
@@ -181,18 +204,31 @@ impl Sampler {
             table.incomplete();
         }
         self.check_datagrams(now);
+        let missing = self.unix.sample(&self.proc, Some(&mut self.table));
         let visibility = self.source.visibility();
         let mut sample = Sample::from(self.table.end());
         sample.visibility = visibility;
         if visibility == Visibility::Blind {
             sample.over = moment.delay_left.is_zero();
         }
-        sample.listening = self.is_blind()
-            || if self.auto {
-                !listeners.is_empty()
-            } else {
-                self.not_listening(&listeners).is_empty()
-            };
+        let ports = match self.auto {
+            true => !listeners.is_empty(),
+            false => self.not_listening(&listeners).is_empty(),
+        };
+        sample.listening = missing.is_empty() && (self.is_blind() || ports);
+        sample
+    }
+
+    /// There are Unix sockets alone.
+    fn sample_unix(&mut self, moment: Moment) -> Sample {
+        self.table.begin(moment);
+        let missing = self.unix.sample(&self.proc, Some(&mut self.table));
+        let mut sample = Sample::from(self.table.end());
+        sample.listening = missing.is_empty();
+        if self.unix.is_blind() {
+            sample.visibility = Visibility::Blind;
+            sample.over = moment.delay_left.is_zero();
+        }
         sample
     }
 
@@ -241,12 +277,24 @@ impl Sampler {
         }
     }
 
-    /// `auto`: adds the ports that the app's tree listens on now.
+    /// `auto`: adds the ports that the app's tree listens on now; if there is none, its Unix sockets. An app that takes
+    /// requests over TCP often has Unix sockets for other things, whose connections never end.
     fn search(&mut self, helpers: &[Pid]) {
         let listeners = self.source.listeners();
-        let found = auto::ports(&self.proc, &listeners, helpers);
-        self.add_ports(&found.ports);
-        if let Some((pid, error)) = found.refused {
+        let found = auto::owned(&self.proc, &listeners, helpers);
+        self.add_ports(&found.found);
+        let mut refused = found.refused;
+        if self.ports.is_empty() && refused.is_none() {
+            let bound = self.unix.listeners(&self.proc);
+            let numbered: Vec<(u64, usize)> =
+                bound.iter().enumerate().map(|(number, one)| (one.inode, number)).collect();
+            let found = auto::owned(&self.proc, &numbered, helpers);
+            for one in found.found.iter().filter_map(|number| bound.get(*number)) {
+                self.unix.add(one);
+            }
+            refused = found.refused;
+        }
+        if let Some((pid, error)) = refused {
             if !self.refused {
                 self.source.warnings.push(format!(
                     "unable to see which ports the app listens on: the descriptors of process {pid} \

@@ -86,6 +86,11 @@ pub(super) fn table(path: &Path, mut each: impl FnMut(&Line)) -> io::Result<bool
     })
 }
 
+/// Calls `each` for every line of a file. False if the file is longer than [`MOST_BYTES`].
+pub(super) fn each_line(path: &Path, each: impl FnMut(&[u8])) -> io::Result<bool> {
+    lines(File::open(path)?, each)
+}
+
 /// `rest` holds the beginning of a line that continues in the next read.
 fn lines(mut file: impl Read, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
     let mut buffer = vec![0; 64 * 1024];

@@ -290,6 +290,19 @@ impl Stream {
         };
     }
 
+    /// Whether a connection that [`super::dial::start`] began to open is open.
+    ///
+    /// # Errors
+    /// It failed: ECONNREFUSED, ETIMEDOUT and so on.
+    pub fn is_connected(&self) -> io::Result<bool> {
+        let (error, open) = match self {
+            Stream::Tcp(stream) => (stream.take_error()?, stream.peer_addr().is_ok()),
+            // Opened at once, or not at all (unix(7)).
+            Stream::Unix(stream) => (stream.take_error()?, true),
+        };
+        error.map_or(Ok(open), Err)
+    }
+
     /// read(2)
     ///
     /// # Errors

@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod deadman;
 pub mod deputy;
+pub mod dial;
 pub mod fd;
 pub mod heap;
 pub mod helper;

@@ -20,6 +20,8 @@ pub enum Want {
     Write,
     /// The descriptor can be read or written.
     Both,
+    /// Nothing but a hang-up.
+    End,
 }
 
 /// The list for ppoll(2). It is kept from one wait to the next: to free it would take longer than all else between a
@@ -43,6 +45,7 @@ impl Waiter {
                 Want::Read => libc::POLLIN,
                 Want::Write => libc::POLLOUT,
                 Want::Both => libc::POLLIN | libc::POLLOUT,
+                Want::End => 0,
             };
             self.0.push(libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 });
         }

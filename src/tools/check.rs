@@ -145,8 +145,10 @@ fn readiness(text: &mut String, config: &Config) {
     let ports = config.drain.as_ref().map(|ports| match ports {
         Ports::Auto => "the app listens (--drain auto)".to_owned(),
         Ports::List(ports) => {
-            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-            format!("the app listens on port {} (--drain)", ports.join(" and "))
+            let unix = config.drain_unix.iter().map(ToString::to_string);
+            let all: Vec<String> =
+                ports.iter().map(|port| format!("port {port}")).chain(unix).collect();
+            format!("the app listens on {} (--drain)", all.join(" and "))
         }
     });
     if config.ready.is_empty() && ports.is_none() {

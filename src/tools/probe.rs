@@ -169,6 +169,13 @@ fn status(account: &Account) -> String {
     if account.stop.is_none() && !account.ready && !account.waiting.is_empty() {
         line(&mut out, "waits for", &waiting::text(&account.waiting));
     }
+    for health in &account.health {
+        let answer = match health.ago {
+            Some(ago) => format!("{}, {} ago", health.answer, short(ago)),
+            None => "not asked yet".to_owned(),
+        };
+        line(&mut out, &health.option, &format!("{}: {answer}", health.check));
+    }
     let app = match (account.app.pid, started, &account.app.ended) {
         (_, _, Some(ended)) => format!("{} {} ago", ended.how, ago(ended.at)),
         (Some(pid), Some(at), None) => format!("pid {pid}, started {} ago", ago(at)),

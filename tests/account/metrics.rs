@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use graceinit::account::document::{Account, Hook, Setting, VERSION, Wait};
+use graceinit::account::document::{Account, Health, Hook, Setting, VERSION, Wait};
 use graceinit::account::incident::{Incident, Kin};
 use graceinit::account::metrics::{self, Form};
 use graceinit::account::time::{Span, Wall};
@@ -24,11 +24,12 @@ use crate::support::{Launch, Outcome, Room, need};
 use crate::{ensure, ensure_eq};
 
 /// What users may rely on: the name as in OpenMetrics, its type and unit.
-const FAMILIES: [(&str, &str, &str); 15] = [
+const FAMILIES: [(&str, &str, &str); 16] = [
     ("build_info", "gauge", "-"),
     ("phase", "gauge", "-"),
     ("ready", "gauge", "-"),
     ("waiting", "gauge", "-"),
+    ("health", "gauge", "-"),
     ("app_start_time_seconds", "gauge", "seconds"),
     ("drain_connections", "gauge", "-"),
     ("stop_requests", "counter", "-"),
@@ -108,6 +109,13 @@ fn rich() -> Account {
             name: "stop-on".into(),
             value: "TERM,INT".into(),
             ..Setting::default()
+        }],
+        health: vec![Health {
+            option: "health".into(),
+            check: "tcp:1".into(),
+            ok: Some(false),
+            answer: "Connection refused".into(),
+            ..Health::default()
         }],
         waiting: vec![Wait { condition: "tcp:1".into(), answer: "a \"b\"".into() }],
         ..Account::default()

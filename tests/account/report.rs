@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use graceinit::account::document::{
-    Account, App, Attempt, Counts, Death, Drain, DrainSample, Ended, Entry, Exit, Held, Histogram,
-    Hook, Killed, Process, Said, Setting, Stop, Stretch, Survivor, VERSION, Wait, Word,
+    Account, App, Attempt, Counts, Death, Drain, DrainSample, Ended, Entry, Exit, Health, Held,
+    Histogram, Hook, Killed, Process, Said, Setting, Stop, Stretch, Survivor, VERSION, Wait, Word,
 };
 use graceinit::account::time::{Span, Wall};
 use graceinit::account::value::Value;
@@ -422,6 +422,13 @@ fn full() -> Account {
         killed: Some(Killed { at, early: true, unseen: true, more: 3, unkillable: true }),
         phase: text("exit"),
         ready: true,
+        health: vec![Health {
+            option: text("live"),
+            check: text("tcp:80"),
+            ok: Some(true),
+            answer: text("connected"),
+            ago: Some(at),
+        }],
         waiting: vec![Wait { condition: text("tcp:80"), answer: text("Connection refused") }],
         program: text("graceinit 0.1.0"),
         began: Wall(1_700_000_000_000_000),

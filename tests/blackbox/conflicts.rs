@@ -121,6 +121,24 @@ fn a_conflict_names_both_sources() -> Outcome {
                 .to_owned(),
         ),
         (
+            &["--health=tcp:80"],
+            None,
+            "--health 'tcp:80': it has no effect where probes are not answered; add --listen ADDR, or remove it"
+                .to_owned(),
+        ),
+        (
+            &["--listen=127.0.0.1:1", "--live=tcp:80", "--live=tcp:80"],
+            None,
+            "--live 'tcp:80': it is given twice; give it once".to_owned(),
+        ),
+        (
+            &["--health-timeout=2s"],
+            None,
+            "--health-timeout '2s': it has no effect without a check; add --health \
+             http://127.0.0.1:8080/health, or remove it"
+                .to_owned(),
+        ),
+        (
             &["--ready-timeout=5s", "--ready=notify", "--ready=after:5s"],
             None,
             "--ready-timeout '5s': the app cannot be ready by then (--ready after:5s); write a longer \

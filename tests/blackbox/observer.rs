@@ -80,6 +80,77 @@ fn readiness_follows_the_life(room: Room) -> Outcome {
     Ok(())
 }
 
+/// A drain keeps serving, and the stop signal ends that.
+fn work_is_accepted_until_the_stop_signal(room: Room) -> Outcome {
+    let place = Place::new();
+    let (stop, last) = (place.fifo("stop"), place.fifo("last"));
+    let mut run = listening(room, &place)
+        .flag("--pre-stop", puppet_line(&format!("read={}", stop.path().display())))
+        .flag("--on-stop", puppet_line(&format!("read={}", last.path().display())))
+        .flags("--grace 60 --hook-timeout 50 --post-stop-timeout 1")
+        .app("block ready wait=TERM wait=USR1 exit=5")
+        .start()?;
+    run.ready()?;
+    until(&place, 200, "ready\n")?;
+    let serving = || ask(&place, "/servez");
+    ensure_eq!(serving()?, (200, "serving\n".to_string()), "before the stop");
+    run.signal("TERM")?;
+    let held = stop.hold()?;
+    ensure_eq!(serving()?, (200, "serving\n".to_string()), "in pre-stop");
+    drop(held);
+    let held = last.hold()?;
+    ensure_eq!(ask(&place, "/readyz")?.0, 503, "readiness");
+    ensure_eq!(serving()?, (200, "serving\n".to_string()), "in on-stop");
+    drop(held);
+    proc::poll("the stop signal", || {
+        (serving().ok()? == (503, "not serving: stopping\n".to_string())).then_some(())
+    })?;
+    run.out.expect("got TERM ")?;
+    run.signal("USR1")?;
+    run.exits(5)
+}
+
+/// The app is asked when a client asks, by the observer: PID 1 does not wake up for it.
+fn health_is_asked_without_waking_pid_1(room: Room) -> Outcome {
+    let place = Place::new();
+    let (health, live) = (place.text("health"), place.text("live"));
+    place.file("health", "", 0o644);
+    place.file("live", "", 0o644);
+    let mut run = listening(room, &place)
+        .flags(&format!("--health file:{health} --live file:{live}"))
+        .app("block ready echo=TERM:5")
+        .start()?;
+    run.ready()?;
+    until(&place, 200, "ready\n")?;
+    let init = run.init()?;
+    let switches = || proc::status_field(init, "voluntary_ctxt_switches");
+    // Not at once: PID 1 still sends the account of its start.
+    proc::poll("fifty probes without a wake-up of PID 1", || {
+        let before = switches();
+        let answers =
+            (0..50).map(|_| Some((ask(&place, "/readyz").ok()?.0, ask(&place, "/livez").ok()?.0)));
+        let right = answers.into_iter().all(|answer| answer == Some((200, 200)));
+        (right && switches() == before).then_some(())
+    })?;
+    let before = switches();
+    std::fs::remove_file(&health)?;
+    until(&place, 503, &format!("not ready: unhealthy: file:{health}: no such file\n"))?;
+    std::fs::remove_file(&live)?;
+    proc::poll("not live", || (ask(&place, "/livez").ok()?.0 == 503).then_some(()))?;
+    let (_, metrics) = ask(&place, "/metrics")?;
+    for (option, file) in [("health", &health), ("live", &live)] {
+        let line = format!(
+            "graceinit_health{{option=\"{option}\",check=\"file:{file}\",answer=\"no such file\"}} 0"
+        );
+        ensure!(metrics.contains(&line), "{line} in {metrics}");
+    }
+    place.file("health", "", 0o644);
+    until(&place, 200, "ready\n")?;
+    ensure_eq!(switches(), before, "wake-ups of PID 1");
+    run.signal("TERM")?;
+    run.exits(5)
+}
+
 fn a_killed_observer_is_replaced(room: Room) -> Outcome {
     let place = Place::new();
     let mut run = listening(room, &place).app("block ready echo=TERM:5").start()?;
@@ -237,6 +308,8 @@ fn an_observer_that_hangs_is_replaced(_: Room) -> Outcome {
 both_rooms!(
     an_observer_that_hangs_is_replaced,
     readiness_follows_the_life,
+    work_is_accepted_until_the_stop_signal,
+    health_is_asked_without_waking_pid_1,
     a_killed_observer_is_replaced,
     the_end_of_the_app_is_the_end,
     a_stopped_observer_moves_no_deadline,

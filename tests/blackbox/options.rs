@@ -136,6 +136,19 @@ const ROWS: &[(&str, &[&str], &str, &str)] = &[
     ),
     ("ready-timeout", &["--ready-timeout", "30"], "30", "ready-timeout = 30"),
     ("ready-file", &["--ready-file", "/run/ready"], "/run/ready", "ready-file = '/run/ready'"),
+    (
+        "health",
+        &["--health", "tcp:80", "--health=http://127.0.0.1:80/up"],
+        "tcp:80\nhttp://127.0.0.1:80/up",
+        "health = ['tcp:80', 'http://127.0.0.1:80/up']",
+    ),
+    (
+        "live",
+        &["--live", "unix:/run/app.sock"],
+        "unix:/run/app.sock",
+        "live = 'unix:/run/app.sock'",
+    ),
+    ("health-timeout", &["--health-timeout", "2s"], "2s", "health-timeout = '2s'"),
     ("drain", &["--drain", "8080,9090"], "8080,9090", "drain = [8080, 9090]"),
     ("drain-delay", &["--drain-delay", "3s"], "3s", "drain-delay = '3s'"),
     ("drain-acks", &["--drain-acks", "2"], "2", "drain-acks = 2"),
@@ -184,6 +197,8 @@ const ROWS: &[(&str, &[&str], &str, &str)] = &[
 fn beside(name: &str) -> Vec<&'static str> {
     match name {
         "ready-timeout" => vec!["--ready", "notify"],
+        "health" | "live" => vec!["--listen=127.0.0.1:1"],
+        "health-timeout" => vec!["--health=tcp:80", "--listen=127.0.0.1:1"],
         "drain-acks" => vec!["--drain=80", "--listen=127.0.0.1:1"],
         "drain-idle" | "drain-max" | "drain-quiet" | "drain-owed" => vec!["--drain=80"],
         _ => vec![],

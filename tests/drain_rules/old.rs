@@ -28,6 +28,7 @@ fn is_calm(reading: &Reading) -> bool {
         State::CloseWait => open(reading.unread.saturating_sub(1), 1),
         State::FinWait1 | State::Closing | State::LastAck => reading.unsent <= 1,
         State::FinWait2 => reading.unread == 0,
+        State::Local => false,
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn config(
     for Slot { port, check } in slots {
         let at = address(SocketAddrV4::new(*front.ip(), *port));
         let health = format!("health_check_config: {{ port_value: {check} }}");
-        let _ = writeln!(endpoints, "      - endpoint: {{ address: {at}, {health} }}");
+        let _ = writeln!(endpoints, "        - endpoint: {{ address: {at}, {health} }}");
     }
     // A connection each, as an efficient balancer does not do, but as HAProxy does in the same case.
     let requests = if pool { 1_000_000 } else { 1 };
@@ -70,7 +70,7 @@ HttpConnectionManager
         explicit_http_config: {{ http_protocol_options: {{}} }}
     health_checks:
     - {{ timeout: 5s, interval: 0.5s, no_traffic_interval: 0.5s, unhealthy_threshold: 1, healthy_threshold: 1, \
-         http_health_check: {{ path: {check} }} }}
+         http_health_check: {{ path: {check}, host: 127.0.0.1 }} }}
     load_assignment:
       cluster_name: back
       endpoints:

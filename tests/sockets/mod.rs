@@ -9,6 +9,7 @@ mod datagrams;
 mod lack;
 mod listeners;
 mod spoken;
+mod unix;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

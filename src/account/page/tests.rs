@@ -325,6 +325,13 @@ impl Source {
             }),
             phase: self.phase(),
             ready: self.number() % 2 == 0,
+            health: self.list(|source| Health {
+                option: source.word(&["health", "live"]),
+                check: source.text(),
+                ok: source.some(|source| source.number() % 2 == 0),
+                answer: source.text(),
+                ago: source.some(Source::span),
+            }),
             waiting: self.list(|source| Wait { condition: source.text(), answer: source.text() }),
             program: self.text(),
             began: Wall(self.number() % (1 << 50)),

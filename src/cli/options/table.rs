@@ -325,13 +325,36 @@ pub const OPTIONS: &[Opt] = &[
         "A file that exists exactly while the app is ready (for exec probes)",
     ),
     long(
+        OptionId::Health,
+        "health",
+        "GRACEINIT_HEALTH",
+        Kind::Many(text("WHEN")),
+        Group::Ready,
+        "What /readyz and /servez ask an app that is ready: http://127.0.0.1:PORT/PATH, tcp:PORT, unix:PATH, file:PATH",
+    ),
+    long(
+        OptionId::Live,
+        "live",
+        "GRACEINIT_LIVE",
+        Kind::Many(text("WHEN")),
+        Group::Ready,
+        "What /livez and --probe live ask the app while it is ready, as --health",
+    ),
+    long(
+        OptionId::HealthTimeout,
+        "health-timeout",
+        "GRACEINIT_HEALTH_TIMEOUT",
+        Kind::One(DUR),
+        Group::Ready,
+        "The longest wait for an answer to --health and --live [default: 1s]",
+    ),
+    long(
         OptionId::Drain,
         "drain",
         "GRACEINIT_DRAIN",
         Kind::List(number("PORT,...|auto")),
         Group::Drain,
-        "Wait, before the stop signal, until the connections of these ports are closed or idle; auto: the ports \
-         that the app listens on [default: off]",
+        "Wait until the connections of these ports and Unix sockets (unix:PATH) are idle; auto: all that the app has",
     )
     .common("wait for the connections of these ports first"),
     long(
@@ -383,8 +406,7 @@ pub const OPTIONS: &[Opt] = &[
         "GRACEINIT_DRAIN_OWED",
         Kind::One(DUR),
         Group::Drain,
-        "An answer that is owed for longer is not waited for (HTTP/2 connections look owed for ever) [default: no \
-         limit]",
+        "An answer that is owed for longer is not waited for (HTTP/2 looks owed for ever) [default: no limit]",
     ),
     long(
         OptionId::Drained,

@@ -77,7 +77,7 @@ impl Holder {
         // Streams and chats never pause for long.
         const FLOWS: Millis = 1000;
         match self.verdict {
-            Verdict::Owed => Remedy::Owed,
+            Verdict::Owed | Verdict::Open => Remedy::Owed,
             Verdict::Recent | Verdict::Unseen if millis(self.silent) >= FLOWS || self.gone => {
                 Remedy::Idle
             }

@@ -394,7 +394,7 @@ impl Memory {
     pub(super) fn is_uncertain(&self) -> bool {
         match self.verdict {
             Verdict::Recent => !self.is_unused(),
-            Verdict::Unseen => true,
+            Verdict::Unseen | Verdict::Open => true,
             Verdict::GivenUp => self.debt == Debt::Answer && !self.is_half_a_request(),
             _ => false,
         }
@@ -404,6 +404,7 @@ impl Memory {
     pub(super) fn holds(&self) -> bool {
         match self.verdict {
             Verdict::Recent | Verdict::Unseen => !self.released,
+            Verdict::Open => true,
             verdict => verdict.is_debt(),
         }
     }

@@ -22,6 +22,8 @@ pub enum Verdict {
     Recent,
     /// Only the connection itself can be seen, not long enough.
     Unseen,
+    /// A connection of a Unix socket is open: nothing tells whether an answer is owed.
+    Open,
     /// The app spoke last, and nothing that counts has moved for long enough.
     Idle,
     /// The app has closed it, and nothing of what it wrote is on its way.
@@ -55,6 +57,7 @@ impl Verdict {
             Verdict::Owed => "owed",
             Verdict::Recent => "recent",
             Verdict::Unseen => "unseen",
+            Verdict::Open => "open",
             Verdict::Idle => "idle",
             Verdict::Closed => "closed",
             Verdict::GivenUp => "given-up",
@@ -89,7 +92,10 @@ impl Memory {
         self.settles = 0;
         self.verdict = match reading.state {
             State::SynReceived => Verdict::Handshake,
-            State::Established | State::CloseWait if !reading.held => Verdict::Unaccepted,
+            State::Established | State::CloseWait | State::Local if !reading.held => {
+                Verdict::Unaccepted
+            }
+            State::Local => self.local(reading, rules, moment),
             State::Established => self.open(reading, reading.unread, rules, moment),
             // The FIN is the last thing that the app reads: while anything is unread, the FIN is. It is
             // no byte, and asks for nothing.
@@ -129,6 +135,21 @@ impl Memory {
             Debt::None => self.quiet(rules, moment),
             Debt::OneMore if moment.in_last(5) => self.quiet(rules, moment),
             Debt::Answer | Debt::Doubtful | Debt::OneMore => self.owed(reading, rules, moment),
+        }
+    }
+
+    /// A connection of a Unix socket. A server may work on its request for long without a byte that moves, so its end is
+    /// waited for, unless `--drain-owed` limits that.
+    fn local(&mut self, reading: &Reading, rules: &Rules, moment: &Moment) -> Verdict {
+        if reading.unread > 0 {
+            return Verdict::Unread;
+        }
+        if reading.unsent > 0 {
+            return self.frozen(reading, rules, moment).unwrap_or(Verdict::Unacknowledged);
+        }
+        match rules.owed {
+            Some(limit) => self.after(limit, Verdict::Open, Verdict::GivenUp, moment),
+            None => Verdict::Open,
         }
     }
 

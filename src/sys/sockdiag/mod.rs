@@ -8,7 +8,7 @@ mod wire;
 
 use super::fd;
 use wire::Piece;
-pub use wire::{Info, Kind, Query, Socket, States};
+pub use wire::{Info, Kind, Query, Socket, States, UnixSocket};
 
 /// The size of the buffer. The kernel sends pieces of an answer that are as large as the buffer, up to this size.
 const ROOM: usize = 32 * 1024;
@@ -66,12 +66,47 @@ impl Diag {
     /// # Errors
     /// ENOENT: the kernel lacks the module for such sockets. Others as in [`Diag::open`].
     pub fn ask(&mut self, query: &Query<'_>, mut each: impl FnMut(&Socket)) -> io::Result<Extent> {
+        let sequence = self.sequence.wrapping_add(1);
+        let message = wire::query(query, sequence);
+        self.exchange(&message, &mut |piece, sockets| {
+            wire::answers(piece, sequence, |socket| {
+                *sockets += 1;
+                // The kernel filters by port, unless the filter would be too long.
+                if query.ports.is_empty() || query.ports.contains(&socket.port) {
+                    each(&socket);
+                }
+            })
+        })
+    }
+
+    /// Sends a query for all Unix sockets in these states, as `ask` does.
+    ///
+    /// # Errors
+    /// As of [`Diag::ask`].
+    pub fn ask_unix(
+        &mut self,
+        states: States,
+        mut each: impl FnMut(&UnixSocket<'_>),
+    ) -> io::Result<Extent> {
+        let sequence = self.sequence.wrapping_add(1);
+        let message = wire::unix_query(states, sequence);
+        self.exchange(&message, &mut |piece, sockets| {
+            wire::unix_answers(piece, sequence, |socket| {
+                *sockets += 1;
+                each(socket);
+            })
+        })
+    }
+
+    /// Sends a message and reads the answer, piece by piece.
+    fn exchange(&mut self, message: &[u8], take: &mut Take<'_>) -> io::Result<Extent> {
         self.effort = Effort::default();
+        self.sequence = self.sequence.wrapping_add(1);
         let socket = match self.socket.take() {
             Some(socket) => socket,
             None => open()?,
         };
-        let extent = self.exchange(&socket, query, &mut each);
+        let extent = self.pieces(&socket, message, take);
         // Otherwise the socket is closed, which makes the kernel drop the rest of the answer.
         if matches!(extent, Ok(Extent::Whole)) {
             self.socket = Some(socket);
@@ -84,14 +119,12 @@ impl Diag {
         self.effort
     }
 
-    fn exchange(
+    fn pieces(
         &mut self,
         socket: &OwnedFd,
-        query: &Query<'_>,
-        each: &mut impl FnMut(&Socket),
+        message: &[u8],
+        take: &mut Take<'_>,
     ) -> io::Result<Extent> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let message = wire::query(query, self.sequence);
         // SAFETY: the buffer is live and its length is what is passed on.
         let sent =
             unsafe { libc::send(socket.as_raw_fd(), message.as_ptr().cast(), message.len(), 0) };
@@ -111,15 +144,7 @@ impl Diag {
                 Err(error) => return Err(io::Error::from_raw_os_error(error)),
             };
             effort.bytes += piece.len();
-            let sockets = &mut effort.sockets;
-            let ended = wire::answers(piece, self.sequence, |socket| {
-                *sockets += 1;
-                // The kernel filters by port, unless the filter would be too long.
-                if query.ports.is_empty() || query.ports.contains(&socket.port) {
-                    each(&socket);
-                }
-            });
-            match ended {
+            match take(piece, &mut effort.sockets) {
                 Piece::More => {}
                 Piece::Last => return Ok(Extent::Whole),
                 Piece::Refused(error) => return Err(io::Error::from_raw_os_error(error)),
@@ -129,6 +154,9 @@ impl Diag {
         Ok(Extent::Part)
     }
 }
+
+/// Takes a piece of an answer in, and counts its sockets.
+type Take<'a> = dyn FnMut(&[u8], &mut u32) -> Piece + 'a;
 
 fn open() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;

@@ -1,5 +1,5 @@
-//! The messages of sock_diag (sock_diag(7), linux/inet_diag.h): queries are written, answers are parsed. Pure; any
-//! bytes are harmless.
+//! The messages of sock_diag (sock_diag(7), linux/inet_diag.h, linux/unix_diag.h): queries are written, answers are
+//! parsed. Pure; any bytes are harmless.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -106,6 +106,41 @@ pub struct Info {
     pub segments_out: Option<u32>,
 }
 
+/// A Unix socket of the answer (struct unix_diag_msg).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnixSocket<'a> {
+    /// Its type: SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET.
+    pub kind: u8,
+    /// Its state, as of TCP: established or listening.
+    pub state: u8,
+    /// The inode that the descriptors of the socket show; 0: no process has it open.
+    pub inode: u32,
+    /// The kernel's identification of the socket, which is never used again.
+    pub cookie: u64,
+    /// The name that it was bound to. A socket that was accepted has the name of its listener.
+    pub name: Option<&'a [u8]>,
+    /// Inode and device (in the kernel's form) of the file that bind(2) made.
+    pub file: Option<(u32, u32)>,
+    /// Bytes that the process has not read; for a listener, the connections in its backlog.
+    pub unread: u32,
+    /// Bytes that the peer has not read; for a listener, the longest backlog.
+    pub unsent: u32,
+    /// Which directions are shut down (shutdown(2)). Both, once the peer has closed its end.
+    pub shut: u8,
+}
+
+impl UnixSocket<'_> {
+    /// Whether the peer has closed its end, so that an answer would have no reader.
+    pub fn peer_is_gone(&self) -> bool {
+        self.shut & SHUTDOWN_MASK == SHUTDOWN_MASK
+    }
+
+    /// Whether it is of a kind that has connections.
+    pub fn is_stream(&self) -> bool {
+        [libc::SOCK_STREAM, libc::SOCK_SEQPACKET].contains(&i32::from(self.kind))
+    }
+}
+
 /// What follows a piece of an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Piece {
@@ -134,6 +169,17 @@ const NLMSG_OVERRUN: u16 = 4;
 const INET_DIAG_REQ_BYTECODE: u16 = 1;
 const INET_DIAG_REQ_PROTOCOL: u16 = 3;
 const INET_DIAG_INFO: u16 = 2;
+const UDIAG_SHOW_NAME: u32 = 0x1;
+const UDIAG_SHOW_VFS: u32 = 0x2;
+const UDIAG_SHOW_RQLEN: u32 = 0x10;
+const UNIX_DIAG_NAME: u16 = 0;
+const UNIX_DIAG_VFS: u16 = 1;
+const UNIX_DIAG_RQLEN: u16 = 4;
+const UNIX_DIAG_SHUTDOWN: u16 = 6;
+/// RCV_SHUTDOWN and SEND_SHUTDOWN (net/sock.h).
+const SHUTDOWN_MASK: u8 = 3;
+/// struct unix_diag_msg
+const UNIX_MESSAGE: usize = 16;
 /// struct nlmsghdr
 const HEADER: usize = 16;
 /// struct inet_diag_msg
@@ -148,12 +194,7 @@ pub(super) fn query(query: &Query<'_>, sequence: u32) -> Vec<u8> {
         Kind::MptcpOf(family) => (SOCK_DIAG_BY_FAMILY, family),
     };
     let extensions = if query.info { 1u8 << (INET_DIAG_INFO - 1) } else { 0 };
-    let mut text = Vec::with_capacity(256);
-    text.extend([0; 4]);
-    text.extend(kind.to_ne_bytes());
-    text.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    text.extend(sequence.to_ne_bytes());
-    text.extend([0; 4]);
+    let mut text = header(kind, sequence);
     // struct inet_diag_sockid is left empty. It could hold a single port, but the filter is as quick.
     if kind == TCPDIAG_GETSOCK {
         text.extend([family, 0, 0, extensions]);
@@ -172,6 +213,34 @@ pub(super) fn query(query: &Query<'_>, sequence: u32) -> Vec<u8> {
     if (1..=MOST_PORTS).contains(&query.ports.len()) {
         attribute(&mut text, INET_DIAG_REQ_BYTECODE, &filter(query.ports));
     }
+    with_length(text)
+}
+
+/// Writes a query for all Unix sockets in these states (struct unix_diag_req).
+pub(super) fn unix_query(states: States, sequence: u32) -> Vec<u8> {
+    let show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_RQLEN;
+    let mut text = header(SOCK_DIAG_BY_FAMILY, sequence);
+    text.extend([libc::AF_UNIX as u8, 0, 0, 0]);
+    text.extend(states.0.to_ne_bytes());
+    // The inode of one socket; not used for a list.
+    text.extend([0; 4]);
+    text.extend(show.to_ne_bytes());
+    text.extend([0; 8]);
+    with_length(text)
+}
+
+/// struct nlmsghdr, without the length.
+fn header(kind: u16, sequence: u32) -> Vec<u8> {
+    let mut text = Vec::with_capacity(256);
+    text.extend([0; 4]);
+    text.extend(kind.to_ne_bytes());
+    text.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    text.extend(sequence.to_ne_bytes());
+    text.extend([0; 4]);
+    text
+}
+
+fn with_length(mut text: Vec<u8>) -> Vec<u8> {
     let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
     for (place, byte) in text.iter_mut().zip(length.to_ne_bytes()) {
         *place = byte;
@@ -227,7 +296,21 @@ fn filter(ports: &[u16]) -> Vec<u8> {
 // ---- answers ----------------------------------------------------------------------------------
 
 /// Parses a piece and calls `each` for every socket.
-pub(super) fn answers(mut bytes: &[u8], sequence: u32, mut each: impl FnMut(Socket)) -> Piece {
+pub(super) fn answers(bytes: &[u8], sequence: u32, mut each: impl FnMut(Socket)) -> Piece {
+    messages(bytes, sequence, |body| socket(body).map(&mut each))
+}
+
+/// The same for Unix sockets.
+pub(super) fn unix_answers(
+    bytes: &[u8],
+    sequence: u32,
+    mut each: impl FnMut(&UnixSocket<'_>),
+) -> Piece {
+    messages(bytes, sequence, |body| unix_socket(body).map(|socket| each(&socket)))
+}
+
+/// Calls `each` with the body of every message about a socket; `None`: it is not as specified.
+fn messages(mut bytes: &[u8], sequence: u32, mut each: impl FnMut(&[u8]) -> Option<()>) -> Piece {
     // A piece that is cut off within a header is broken.
     while !bytes.is_empty() {
         let Some(length) = u32_at(bytes, 0).and_then(|length| usize::try_from(length).ok()) else {
@@ -240,8 +323,8 @@ pub(super) fn answers(mut bytes: &[u8], sequence: u32, mut each: impl FnMut(Sock
         // Skip the rest of an earlier answer.
         if u32_at(bytes, 8) == Some(sequence) {
             match kind {
-                TCPDIAG_GETSOCK | SOCK_DIAG_BY_FAMILY => match socket(body) {
-                    Some(socket) => each(socket),
+                TCPDIAG_GETSOCK | SOCK_DIAG_BY_FAMILY => match each(body) {
+                    Some(()) => {}
                     None => return Piece::Broken,
                 },
                 NLMSG_NOOP => {}
@@ -274,6 +357,37 @@ fn socket(body: &[u8]) -> Option<Socket> {
         inode: u32_at(body, 68)?,
         info: info(attributes),
     })
+}
+
+fn unix_socket(body: &[u8]) -> Option<UnixSocket<'_>> {
+    let mut attributes = body.get(UNIX_MESSAGE..)?;
+    let mut socket = UnixSocket {
+        kind: *body.get(1)?,
+        state: *body.get(2)?,
+        inode: u32_at(body, 4)?,
+        cookie: u64::from(u32_at(body, 8)?) | u64::from(u32_at(body, 12)?) << 32,
+        name: None,
+        file: None,
+        unread: 0,
+        unsent: 0,
+        shut: 0,
+    };
+    while !attributes.is_empty() {
+        let length = usize::from(u16_at(attributes, 0)?);
+        let content = attributes.get(4..length)?;
+        // The two highest bits are flags.
+        match u16_at(attributes, 2)? & 0x3fff {
+            UNIX_DIAG_NAME => socket.name = Some(content),
+            UNIX_DIAG_VFS => socket.file = Some((u32_at(content, 0)?, u32_at(content, 4)?)),
+            UNIX_DIAG_RQLEN => {
+                (socket.unread, socket.unsent) = (u32_at(content, 0)?, u32_at(content, 4)?);
+            }
+            UNIX_DIAG_SHUTDOWN => socket.shut = *content.first()?,
+            _ => {}
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Some(socket)
 }
 
 /// The other end, of struct inet_diag_sockid.

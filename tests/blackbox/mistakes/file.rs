@@ -13,6 +13,7 @@ fn of_file(text: &str) -> Vec<String> {
 const KEYS: &str = "grace, grace-max, post-stop-timeout, stop-on, stop-signal, scope, rewrite, diagnose, \
     stop-again, grace-exit, oom-exit, child-oom, stop-exit-ok, reload-on, profile, platform, pre-start, on-ready, \
     on-reload, pre-stop, on-stop, post-stop, hook-timeout, hook-retries, hook-backoff, ready, ready-timeout, ready-file, \
+    health, live, health-timeout, \
     drain, drain-delay, \
     drain-acks, drain-idle, drain-max, drain-quiet, drain-owed, drained, listen, metrics-file, report, verbosity, log-level, \
     log-format, user, subreaper, parent-signal, exit-ok, warn-reap, hook";

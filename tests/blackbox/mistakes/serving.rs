@@ -55,9 +55,36 @@ fn a_bad_value_of_each_option() -> Outcome {
         ("ready", "READY", "file:", "the path is missing; write file:/run/app/ready"),
         ("ready", "READY", "after:soon", NO_TIME),
         ("ready", "READY", "after:0", "zero is not allowed; write at least 1ms"),
+        (
+            "health",
+            "HEALTH",
+            "exec:true",
+            "not a check; write http://127.0.0.1:8080/health, tcp:8080, unix:/run/app.sock or \
+             file:/run/app/healthy",
+        ),
+        (
+            "health",
+            "HEALTH",
+            "https://[::1]/",
+            "graceinit has no TLS; write http://127.0.0.1:8080/health",
+        ),
+        (
+            "live",
+            "LIVE",
+            "unix:run",
+            "a socket's path begins with '/'; write unix:/run/graceinit.sock",
+        ),
+        ("live", "LIVE", "file:", "the path is missing; write file:/run/app/healthy"),
+        ("health-timeout", "HEALTH_TIMEOUT", "0", "zero is not allowed; write at least 1ms"),
         ("ready-timeout", "READY_TIMEOUT", "0", "zero is not allowed; write at least 1ms"),
         ("drain", "DRAIN", "http", NO_PORT),
         ("drain", "DRAIN", "0", NO_PORT),
+        (
+            "drain",
+            "DRAIN",
+            "unix:run",
+            "a socket's path begins with '/'; write unix:/run/graceinit.sock",
+        ),
         ("drain", "DRAIN", "+80", NO_PORT),
         ("drain", "DRAIN", "80,65536", &format!("'65536' is {NO_PORT}")),
         (

@@ -273,3 +273,60 @@ fn the_rest_of_an_earlier_answer_is_skipped() {
     answer.extend(two_and_done(280));
     assert_eq!(read(&answer).0.len(), 2);
 }
+
+// ---- Unix sockets -----------------------------------------------------------------------------
+
+/// A message of unix_diag with these attributes.
+fn unix_message(attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut body = vec![1, 1, 10, 0];
+    body.extend(4711u32.to_ne_bytes());
+    body.extend([5, 0, 0, 0, 1, 0, 0, 0]);
+    for (name, content) in attributes {
+        body.extend((content.len() as u16 + 4).to_ne_bytes());
+        body.extend(name.to_ne_bytes());
+        body.extend(*content);
+        body.resize(body.len().next_multiple_of(4), 0);
+    }
+    let mut message = (16 + body.len() as u32).to_ne_bytes().to_vec();
+    message.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    message.extend([0, 0]);
+    message.extend(7u32.to_ne_bytes());
+    message.extend([0; 4]);
+    message.extend(body);
+    message
+}
+
+#[test]
+fn a_unix_socket_is_read() {
+    let (vfs, queue) = ([9, 0, 0, 0, 1, 0, 8, 0], [3, 0, 0, 0, 128, 0, 0, 0]);
+    let attributes = [(0, &b"/run/app\0"[..]), (6, &[3][..]), (1, &vfs), (4, &queue)];
+    let mut found = 0;
+    let piece = unix_answers(&unix_message(&attributes), 7, |socket| {
+        found += 1;
+        assert_eq!((socket.state, socket.inode, socket.is_stream()), (10, 4711, true));
+        assert_eq!(socket.cookie, 5 | 1 << 32);
+        assert_eq!((socket.name, socket.file), (Some(&b"/run/app\0"[..]), Some((9, 0x8_0001))));
+        assert_eq!((socket.unread, socket.unsent, socket.peer_is_gone()), (3, 128, true));
+    });
+    assert_eq!((found, piece), (1, Piece::More));
+    assert_eq!(unix_query(States::LISTEN, 1).len(), 16 + 24);
+}
+
+proptest! {
+    #[test]
+    fn any_answer_about_unix_sockets_is_harmless(
+        attributes in prop::collection::vec((0u16..8, prop::collection::vec(any::<u8>(), 0..20)), 0..6),
+        at in 0usize..200,
+        byte: u8,
+        cut in 0usize..200,
+    ) {
+        let attributes: Vec<(u16, &[u8])> =
+            attributes.iter().map(|(name, content)| (*name, &content[..])).collect();
+        let mut bytes = unix_message(&attributes);
+        if let Some(place) = bytes.get_mut(at) {
+            *place = byte;
+        }
+        bytes.truncate(cut);
+        unix_answers(&bytes, 7, |_| {});
+    }
+}
