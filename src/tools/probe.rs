@@ -133,7 +133,8 @@ fn ask(address: &Address, path: &str) -> io::Result<Answer> {
 }
 
 fn talk(stream: impl Read + Write, path: &str) -> io::Result<Answer> {
-    let answer = http_client::ask(stream, "GET", "graceinit", path)?;
+    // A loopback address answers requests for this host only.
+    let answer = http_client::ask(stream, "GET", "localhost", path)?;
     Ok(Answer { status: answer.status, body: answer.body(LONGEST)? })
 }
 

@@ -24,7 +24,7 @@ use crate::support::{Launch, Outcome, Room, need};
 use crate::{ensure, ensure_eq};
 
 /// What users may rely on: the name as in OpenMetrics, its type and unit.
-const FAMILIES: [(&str, &str, &str); 16] = [
+const FAMILIES: [(&str, &str, &str); 17] = [
     ("build_info", "gauge", "-"),
     ("phase", "gauge", "-"),
     ("ready", "gauge", "-"),
@@ -36,6 +36,7 @@ const FAMILIES: [(&str, &str, &str); 16] = [
     ("signals_forwarded", "counter", "-"),
     ("processes_reaped", "counter", "-"),
     ("kills", "counter", "-"),
+    ("oom_kills", "counter", "-"),
     ("exit", "counter", "-"),
     ("log_lines_dropped", "counter", "-"),
     ("phase_duration_seconds", "histogram", "seconds"),
