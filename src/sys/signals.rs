@@ -147,7 +147,9 @@ impl Source {
                 // A signal that was there has to come, whatever the error says.
                 let is_missing = readable && into.is_empty();
                 let is_empty = [Some(libc::EAGAIN), Some(libc::EINTR)].contains(&errno);
-                return is_empty && !is_missing || self.take_each(into);
+                // Where nothing can be waited for, every descriptor counts as ready: it may well be empty.
+                let is_read = (is_empty && !is_missing) || self.take_each(into);
+                return is_read || is_empty;
             }
             let count = usize::try_from(bytes).unwrap_or(0) / one;
             into.extend(batch[..count].iter().filter_map(|info| {
