@@ -51,6 +51,10 @@ use sys::Disposition;
 
 const EVERYTHING: u64 = u64::MAX;
 
+/// The descriptor of the account, where it goes to a file. High up, so that it takes no number that a script wants to
+/// look at; below the soft limit of an engine, which may be 1024. Scripts see the descriptors below it alone.
+const ACCOUNT: i32 = 1000;
+
 #[unsafe(no_mangle)]
 extern "C" fn main(_argc: c_int, argv: *const *const c_char) -> c_int {
     // Before anything else: this is what the init under test handed over.
@@ -129,13 +133,13 @@ impl Puppet {
             "name" => self.name = format!("{value}: "),
             "close" => sys::close(number(value) as i32),
             // What the tests themselves inherited from whoever runs them.
-            "alone" => (3..1024).for_each(sys::close),
+            "alone" => (3..ACCOUNT).for_each(sys::close),
             "open" => {
                 let (fd, path) = two(value);
                 let file =
                     OpenOptions::new().read(true).append(true).create(true).open(path).expect(path);
                 // By way of a high number: it may be the wanted one already, but is closed on exec.
-                const HIGH: i32 = 1000;
+                const HIGH: i32 = ACCOUNT - 1;
                 sys::dup_to(file.as_raw_fd(), HIGH).expect("dup2");
                 drop(file);
                 sys::dup_to(HIGH, number(fd) as i32).expect("dup2");
@@ -291,7 +295,7 @@ impl Puppet {
                 }
             }
             "fds" => {
-                for fd in (0..1024).filter(|fd| sys::descriptor_flags(*fd).is_some()) {
+                for fd in (0..ACCOUNT).filter(|fd| sys::descriptor_flags(*fd).is_some()) {
                     self.line(&format!("fd {fd} {}", sys::identity(fd).expect("fstat")));
                 }
                 self.line("fds-end");
@@ -434,10 +438,8 @@ impl Puppet {
                 file.write_all(format!("{text}\n").as_bytes()).expect(path);
             }
             "to" => {
-                // High up, so that it takes no number that the script wants to look at; below the soft limit of an
-                // engine, which may be 1024.
                 let file = appending().open(value).expect(value);
-                let high = FcntlArg::F_DUPFD_CLOEXEC(1000);
+                let high = FcntlArg::F_DUPFD_CLOEXEC(ACCOUNT);
                 let fd = fcntl(&file, high).expect("fcntl");
                 self.account = Some(sys::owned(fd).into());
             }

@@ -190,6 +190,11 @@ impl Who {
             who.main = Some(process.id());
             let handling = before.or(process.handling);
             who.note(now, &Process { handling, ..process.clone() }, signal);
+            if let Some(asked) = who.asked.get_mut(&process.id()).filter(|_| before.is_some()) {
+                // A shell's tree is read before: this one was found to be none, and may have begun to exit since,
+                // when its program cannot be read any more.
+                asked.shell = asked.shell.or(Some(false));
+            }
         }
         who.observe(now, tree);
         who

@@ -88,7 +88,7 @@ fn readiness_and_the_dead_man_come_before_the_stop_signal() -> Outcome {
     let all: Vec<String> = text.lines().map(str::to_owned).collect();
     ensure!(lines[0].contains("SIGTERM"), "{}", lines[0]);
     // A snapshot for the observer: not ready, live, stopping. (Before it the timer watches each round of the loop.)
-    const SNAPSHOT: &[&str] = &["sendto(", r#""S\0\1\1"#];
+    const SNAPSHOT: &[&str] = &["sendto(", r#""S\0\0\1\1"#];
     in_order(
         &all[place_of(&all, SNAPSHOT)?..],
         &[SNAPSHOT, &["timer_settime"], &["kill(", "SIGTERM"]],

@@ -216,7 +216,7 @@ pub(super) fn report(line: &str) {
 }
 
 /// Far more states than any setup has.
-pub(super) const LIMIT: usize = 2_000_000;
+pub(super) const LIMIT: usize = 3_000_000;
 
 fn keeps_every_promise(name: &str, setup: &Setup, at_least: usize) {
     match explore(setup, None, LIMIT) {

@@ -24,17 +24,19 @@ fn happen(life: &mut Life, setup: &Setup, story: &[Choice]) {
 /// As in the kernel, real-time signals queue, each with its value, up to a limit.
 #[test]
 fn sixty_four_signals_wait_for_the_app() {
-    let mut setup = setups::pre_start();
+    let mut setup = setups::held_until_ready();
     let real_time = from_process(Signal::new(40).unwrap());
     let valued = |value| Received { value: Some(value), ..real_time };
     setup.signals = (0..70).map(valued).chain([from_process(Signal::HUP)]).collect();
     setup.plan.hooks =
-        PerPhase { pre_start: setup.plan.hooks.pre_start[1..].to_vec(), ..PerPhase::default() };
+        PerPhase { pre_start: setup.plan.hooks.pre_start.clone(), ..PerPhase::default() };
     let mut life = Life::new(&setup, None);
     happen(&mut life, &setup, &[Choice::Begins, Choice::HookRuns]);
     happen(&mut life, &setup, &(0..71).map(Choice::Arrives).collect::<Vec<_>>());
     assert_eq!(life.ledger.held.len(), 64);
     let ends = Choice::HookEnds { place: 0, status: Status::Code(0), leaves_a_descendant: false };
     happen(&mut life, &setup, &[ends, Choice::AppIsForked, Choice::Executed]);
-    assert!(life.ledger.held.is_empty(), "all were forwarded");
+    assert_eq!(life.ledger.held_for_ready.len(), 64, "the app is not ready");
+    happen(&mut life, &setup, &[Choice::AppSays(0)]);
+    assert!(life.ledger.held_for_ready.is_empty(), "all were forwarded");
 }

@@ -460,7 +460,7 @@ pub const OPTIONS: &[Opt] = &[
         )
     }
     .short('v')
-    .common("log more: each -v is one level (info, debug, trace)"),
+    .common("log more: -v info, -vv debug, -vvv trace"),
     long(
         OptionId::LogLevel,
         "log-level",

@@ -566,6 +566,18 @@ fn a_program_that_may_not_be_read_may_have_been_a_shell() {
     told(&mut scene, &[]);
 }
 
+/// It was found to be no shell before it was asked; in the first reading it is about to exit.
+#[test]
+fn an_app_that_exits_while_the_tree_is_read_was_no_shell() {
+    let exiting = process(2, 1, "python3").catches().edit(|p| p.files = Err(Unreadable));
+    let before = exiting.handling;
+    let tree = vec![exiting, app(3, 2)];
+    let mut scene = Scene::begun(Signal::TERM, Manner::Auto, before, tree);
+    scene.until(10).runs(3).exit(&[2]);
+    scene.until(3_000).exit(&[3]);
+    told(&mut scene, &["10: 3 TERM Topmost"]);
+}
+
 #[test]
 fn a_here_document_makes_no_reader_of_a_pipeline() {
     let mut scene = Scene::stop(vec![trap(), app(3, 2).reads(7)]);
