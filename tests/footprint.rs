@@ -53,8 +53,9 @@ fn a_life_costs_fewer_page_faults_than_with_tini() -> Outcome {
     // There is no stop, so no hook runs: only the reading of the flags is counted.
     let flags = [&ours, "--grace", "5s", "--pre-stop", "a", "--on-stop", "b", "--", TRUE];
     let flags = faults(&flags)? - app;
-    // Measured: 46 and 47; tini 80, tini-static 43. (With lld, which Rust uses since 1.90. With GNU ld ten more.)
-    ensure!(plain <= 50, "a plain life costs {plain} page faults");
+    // Measured: 49 to 51, the reading of the group's memory included, which a short app may end before; tini 80,
+    // tini-static 43. (With lld, which Rust uses since 1.90. With GNU ld ten more.)
+    ensure!(plain <= 52, "a plain life costs {plain} page faults");
     ensure!(flags <= 55, "a life with flags costs {flags} page faults");
     let tini = "/usr/bin/tini";
     if !need::program(tini) {
@@ -119,7 +120,7 @@ fn no_part_of_the_program_is_both_writable_and_executable() -> Outcome {
 fn the_program_has_not_grown() -> Outcome {
     let Some(ours) = release() else { return Ok(()) };
     let size = fs::metadata(&ours).map_err(|error| Fault::new(error.to_string()))?.len();
-    // Measured: 2,410,936.
-    ensure!(size <= 2_500_000, "the program has {size} bytes");
+    // Measured: 2,770,344.
+    ensure!(size <= 2_850_000, "the program has {size} bytes");
     Ok(())
 }

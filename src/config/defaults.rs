@@ -13,10 +13,11 @@ pub(super) fn default(id: OptionId, place: Place, contract: Contract) -> Option<
     let persona = place.persona;
     let replaces = persona != Persona::Graceinit;
     let platform = contract.platform;
-    let on = || Source::Platform(format!("on {}", platform.name).into());
+    let on = || Source::Platform(["on ", platform.name].concat().into());
     let plain = |value: &str| Found::new(Source::Default(""), value);
-    let time =
-        |time: Duration| Found::new(Source::Platform(contract.to_string().into()), text(time));
+    let time = |time: Duration| {
+        Found::new(Source::Platform(contract.reason().into()), parse::written(time))
+    };
     Some(match id {
         OptionId::Grace => time(contract.grace()),
         OptionId::PostStopTimeout => time(contract.post_stop()),
@@ -27,7 +28,7 @@ pub(super) fn default(id: OptionId, place: Place, contract: Contract) -> Option<
         OptionId::LogFormat if platform.logs_json && !place.terminal => Found::new(on(), "json"),
         OptionId::LogFormat => plain("text"),
         OptionId::StopOn if platform.stops.is_empty() => plain(STOP_ON),
-        OptionId::StopOn => Found::new(on(), format!("{STOP_ON},{}", platform.stops)),
+        OptionId::StopOn => Found::new(on(), [STOP_ON, ",", platform.stops].concat()),
         OptionId::ReloadOn => plain("HUP"),
         OptionId::Scope => Found::new(Source::Default(persona.reason()), persona.scope()),
         OptionId::HookTimeout => plain("5s"),
@@ -38,14 +39,6 @@ pub(super) fn default(id: OptionId, place: Place, contract: Contract) -> Option<
 
 /// The signals that begin a stop on every platform.
 const STOP_ON: &str = "TERM,INT";
-
-/// Writes a time as most defaults are, without the larger functions that write any time.
-fn text(time: Duration) -> String {
-    match (time.as_secs(), time.subsec_nanos()) {
-        (seconds @ 0..60, 0) => format!("{seconds}s"),
-        _ => parse::written(time),
-    }
-}
 
 /// How a default that is not a single value is described.
 pub(super) fn description(id: OptionId, contract: Contract) -> Option<(String, &'static str)> {

@@ -285,5 +285,11 @@ pub(super) fn path(bytes: &[u8], example: &str) -> Result<CString, String> {
 
 /// Writes a duration in the notation that [`duration`] reads.
 pub(super) fn written(time: Duration) -> String {
+    // The usual defaults, without the larger functions of std::fmt: every life writes them.
+    if let (seconds @ 1..60, 0) = (time.as_secs(), time.subsec_nanos()) {
+        let digit = |number: u64| char::from(b'0' + (number % 10) as u8);
+        let tens = (seconds >= 10).then(|| digit(seconds / 10));
+        return tens.into_iter().chain([digit(seconds), 's']).collect();
+    }
     humantime::format_duration(time).to_string()
 }

@@ -138,8 +138,15 @@ impl Observer {
     }
 
     /// Starts it if it does not run and its time has come, for the first time before the app. Without sockets it is not
-    /// needed.
+    /// needed, and costs a plain life nothing.
+    #[inline]
     pub fn ensure(&mut self, now: Time) {
+        if !self.listeners.is_empty() {
+            self.keep_up(now);
+        }
+    }
+
+    fn keep_up(&mut self, now: Time) {
         if let State::Dying { child, next, pause } = &mut self.state {
             if now < *next {
                 return;
@@ -155,7 +162,7 @@ impl Observer {
                 }
             }
         }
-        if matches!(self.state, State::Down) && !self.listeners.is_empty() && now >= self.earliest {
+        if matches!(self.state, State::Down) && now >= self.earliest {
             self.start(now);
         }
     }

@@ -21,6 +21,9 @@ pub struct Heap;
 const RESERVE: usize = 1 << 20;
 static RESERVED: AtomicPtr<libc::c_void> = AtomicPtr::new(ptr::null_mut());
 /// How often memory was refused since [`take_refusals`].
+///
+/// In .data, where every start has written to: each round reads it, and a page of .bss would be one more page fault.
+#[unsafe(link_section = ".data")]
 static REFUSALS: AtomicU32 = AtomicU32::new(0);
 
 /// The pause before memory is asked for again.

@@ -162,6 +162,21 @@ impl Contract {
         (share(first), share(second))
     }
 
+    /// The reason of a default. Every life needs it, so it is put together without the larger functions of std::fmt.
+    pub(super) fn reason(self) -> String {
+        let Contract { platform, kill } = self;
+        let time = kill.map(parse::written).unwrap_or_default();
+        if platform == &PLAIN && kill.is_none() {
+            "outside containers".to_owned()
+        } else if platform == &FIRST && kill == FIRST.kill {
+            ["for PID 1: a kill after ", &time, " is assumed"].concat()
+        } else if platform == &PLAIN || platform == &FIRST {
+            ["for a kill after ", &time].concat()
+        } else {
+            ["on ", platform.name, ": ", platform.title, " kills after ", &time].concat()
+        }
+    }
+
     /// How to get at least this time from the platform; `None`: there is no way.
     pub fn longer(self, wanted: Duration) -> Option<String> {
         let Platform { longer, most, .. } = self.platform;
@@ -179,17 +194,7 @@ impl Default for Contract {
 /// The reason of a default.
 impl fmt::Display for Contract {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Contract { platform, kill } = *self;
-        let time = kill.map(parse::written).unwrap_or_default();
-        if platform == &PLAIN && kill.is_none() {
-            f.write_str("outside containers")
-        } else if platform == &FIRST && kill == FIRST.kill {
-            write!(f, "for PID 1: a kill after {time} is assumed")
-        } else if platform == &PLAIN || platform == &FIRST {
-            write!(f, "for a kill after {time}")
-        } else {
-            write!(f, "on {}: {} kills after {time}", platform.name, platform.title)
-        }
+        f.write_str(&self.reason())
     }
 }
 
