@@ -18,7 +18,9 @@ pub(super) const LATER: &str = "later";
 /// graceinit as PID 1 with a profile; the budget is much longer than the work in flight, or short for
 /// work that never ends.
 pub(super) fn with_profile(name: &str, grace: &str) -> Launch {
-    without(grace).flag("--profile", name)
+    // No scope is named: it would count more than the profile's.
+    let launch = Launch::new(Program::Graceinit, Room::PidNs).flags("--grace").words([grace]);
+    launch.flag("--profile", name)
 }
 
 /// graceinit as PID 1 with a budget and nothing else: the app's group is sent what graceinit got.
