@@ -114,3 +114,17 @@ fn what_is_excepted_is_left_out_with_all_below_it() -> Outcome {
     ensure!(!tree.processes.iter().any(of_script), "the script is there");
     Ok(())
 }
+
+/// It has no program and no command line any more. What is not known of it must not look like the name of a program.
+#[test]
+fn nothing_is_revealed_of_a_process_that_has_ended() -> Outcome {
+    let script = Script::start("read -r line < /dev/zero")?;
+    let (tree, _) = script.tree(&[])?;
+    let id = script.shell(&tree)?.id();
+    ensure_eq!(proctree::reveal(&[id]).len(), 1, "what is revealed of a process that lives");
+    let pid = nix::unistd::Pid::from_raw(script.pid().0);
+    killpg(pid, Kill::SIGKILL).map_err(|error| Fault::new(format!("kill: {error}")))?;
+    proc::poll("a zombie", || proc::process(pid.as_raw()).filter(|p| p.state == 'Z'))?;
+    ensure_eq!(proctree::reveal(&[id]), [], "what is revealed of a zombie");
+    Ok(())
+}

@@ -81,7 +81,7 @@ pub fn reveal(refused: &[Id]) -> Vec<Revealed> {
     let mut reading = Reading::default();
     let lives = |id: &&Id| tree::look_up(id.0).is_some_and(|found| found.started == id.1);
     let mut revealed: Vec<Revealed> =
-        refused.iter().filter(lives).map(|id| reading.reveal(*id)).collect();
+        refused.iter().filter(lives).filter_map(|id| reading.reveal(*id)).collect();
     // Not before: a FIFO counts if it is the standard input of any process.
     for Revealed { id, files, .. } in &mut revealed {
         if let Ok(files) = files {
@@ -211,7 +211,8 @@ impl Reading {
         process.files = stdin.map(|stdin| Files { stdin, pipes: Vec::new() });
     }
 
-    fn reveal(&mut self, id: Id) -> Revealed {
+    /// `None`: the process is exiting, and has neither a program nor a command line any more.
+    fn reveal(&mut self, id: Id) -> Option<Revealed> {
         let pid = id.0.to_string();
         // A name that only a helper reads: the kernel waits for a lock of the process.
         let words = fs::read(Path::new("/proc").join(&pid).join("cmdline")).unwrap_or_default();
@@ -224,7 +225,8 @@ impl Reading {
         let files = stdin.map(|stdin| Files { stdin, pipes: Vec::new() });
         // A login shell is called "-bash".
         let called = || called.strip_prefix('-').unwrap_or(called).to_owned();
-        Revealed { id, program: program.unwrap_or_else(|_| called()).into(), files }
+        let program = program.unwrap_or_else(|_| called());
+        (!program.is_empty()).then(|| Revealed { id, program: program.into(), files })
     }
 
     /// Takes on the user and group of a process for files. The kernel compares with all of its ids but the file
