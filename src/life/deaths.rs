@@ -69,7 +69,7 @@ impl Deaths {
     pub fn begin(&mut self, now: Time) {
         if self.begun.is_none() {
             self.begun = Some(now);
-            self.known = Group::own().and_then(|group| group.kills());
+            self.known = Group::own().and_then(|group| group.kills);
         }
     }
 
@@ -169,7 +169,7 @@ impl Deaths {
         if group.is_unverifiable() {
             return Err(UNREADABLE.to_owned());
         }
-        let kills = group.kills().ok_or_else(|| UNREADABLE.to_owned())?;
+        let kills = group.kills.clone().ok_or_else(|| UNREADABLE.to_owned())?;
         let known = match self.known.take() {
             None if group.began_with_zero() => Some(kills.from_zero()),
             known => known,

@@ -37,15 +37,17 @@ pub struct Group {
     path: String,
     /// The directory of this group.
     directory: PathBuf,
-    /// The directory in which its processes are counted: this one, or with version 2 the next one above that controls
-    /// memory. `None`: the whole machine, by /proc/vmstat.
-    counted_in: Option<PathBuf>,
+    /// How many processes were killed, as it was read with the group; `None`: the count cannot be read.
+    pub kills: Option<Kills>,
+    /// The whole machine is counted, by /proc/vmstat.
+    whole_machine: bool,
 }
 
 /// How many processes the kernel has killed for want of memory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Kills {
-    /// Where they are counted.
+    /// The directory in which they are counted: that of the group, or with version 2 the next one above that controls
+    /// memory. `None`: the whole machine.
     counted_in: Option<PathBuf>,
     /// Their number.
     pub count: u64,
@@ -80,22 +82,16 @@ impl Group {
         // Without a cgroup namespace, an engine mounts the container's own group there, and the path is the host's.
         let directory = if inside.is_dir() { inside } else { base.to_owned() };
         let whole_machine = version == Version::Two && is_first_of_all();
-        let counted_in = if whole_machine { None } else { Some(counter(version, &directory)?) };
-        Some(Group { version, path, directory, counted_in })
-    }
-
-    /// How many processes were killed.
-    pub fn kills(&self) -> Option<Kills> {
-        let count = match &self.counted_in {
-            Some(directory) => kills_in(self.version, directory)?,
-            None => field(&read(Path::new("/proc/vmstat"))?, "oom_kill")?,
+        let kills = match whole_machine {
+            true => kills_of_the_machine(),
+            false => Some(counter(version, &directory)?),
         };
-        Some(Kills { counted_in: self.counted_in.clone(), count })
+        Some(Group { version, path, directory, kills, whole_machine })
     }
 
     /// Whether the directory that was taken for the group may be another one: this process is not in it.
     pub fn is_unverifiable(&self) -> bool {
-        self.counted_in.is_some() && self.is_shared().is_none()
+        !self.whole_machine && self.is_shared().is_none()
     }
 
     /// Whether processes outside of this pid namespace are in the group. `None`: this process itself cannot be seen in
@@ -109,27 +105,25 @@ impl Group {
     /// Whether the count began with 0 when this process began: a process that is PID 1 and has its group for itself
     /// was started together with the group.
     pub fn began_with_zero(&self) -> bool {
-        self.counted_in.is_none() || process::is_first() && self.is_shared() == Some(false)
+        self.whole_machine || process::is_first() && self.is_shared() == Some(false)
     }
 
     /// Whether the count has all processes that were killed in the group of `ended`, a child that was not reaped.
     pub fn counts(&self, ended: Pid) -> Counted {
-        if self.counted_in.is_none() {
+        if self.whole_machine {
             return Counted::Here;
         }
         match self.version {
             Version::Two => match group_of(ended) {
                 Some(path) if path == self.path => Counted::Here,
                 // With the mount option memory_localevents a group counts its own processes alone.
-                Some(path) if is_inside(&path, &self.path) => {
-                    let below = path[self.path.trim_end_matches('/').len()..].to_owned();
-                    let directory = self.directory.join(below.trim_start_matches('/'));
-                    match kills_in(Version::Two, &directory) {
-                        Some(0) => Counted::Here,
+                Some(path) => {
+                    match self.inside(&path).map(|inside| kills_in(Version::Two, &inside)) {
+                        Some(Some(0)) => Counted::Here,
                         Some(_) | None => Counted::Unsure,
                     }
                 }
-                Some(_) | None => Counted::Unsure,
+                None => Counted::Unsure,
             },
             // /proc shows the root group for every process that has ended (proc_cgroup_show in kernel/cgroup/cgroup.c).
             Version::One => {
@@ -150,14 +144,17 @@ impl Group {
 
     /// The memory of the group of `ended`, a child that was not reaped, as far as that is known; else of this group.
     pub fn memory(&self, ended: Pid) -> Memory {
-        let inside = group_of(ended).filter(|_| self.version == Version::Two);
-        let inside = inside.filter(|path| is_inside(path, &self.path));
-        let directory = inside.map(|path| {
-            let below = &path[self.path.trim_end_matches('/').len()..];
-            self.directory.join(below.trim_start_matches('/'))
-        });
-        let directory = directory.filter(|path| path.is_dir());
+        let path = group_of(ended).filter(|_| self.version == Version::Two);
+        let directory = path.and_then(|path| self.inside(&path)).filter(|path| path.is_dir());
         memory(self.version, directory.as_deref().unwrap_or(&self.directory))
+    }
+
+    /// The directory of the group with this path; `None`: it is not inside this one. A path with `..` is outside of the
+    /// namespace.
+    fn inside(&self, path: &str) -> Option<PathBuf> {
+        let below = path.strip_prefix(self.path.trim_end_matches('/'))?;
+        let is_inside = (below.is_empty() || below.starts_with('/')) && !below.contains("/..");
+        is_inside.then(|| self.directory.join(below.trim_start_matches('/')))
     }
 }
 
@@ -214,20 +211,18 @@ fn group_of(ended: Pid) -> Option<String> {
     Some(path.strip_suffix(" (deleted)").unwrap_or(path).to_owned())
 }
 
-/// Whether `path` is `group` or a group inside it. A path with `..` is outside of the namespace.
-fn is_inside(path: &str, group: &str) -> bool {
-    let group = group.trim_end_matches('/');
-    let below = path.strip_prefix(group).unwrap_or("..");
-    (below.is_empty() || below.starts_with('/')) && !below.contains("/..")
+fn kills_of_the_machine() -> Option<Kills> {
+    let count = field(&read(Path::new("/proc/vmstat"))?, "oom_kill")?;
+    Some(Kills { counted_in: None, count })
 }
 
-/// The directory in which the processes of this one are counted.
-fn counter(version: Version, directory: &Path) -> Option<PathBuf> {
+/// How many processes were killed in the group of this directory.
+fn counter(version: Version, directory: &Path) -> Option<Kills> {
     let base = Path::new(UNIFIED);
     let mut place = directory;
     loop {
-        if kills_in(version, place).is_some() {
-            return Some(place.to_owned());
+        if let Some(count) = kills_in(version, place) {
+            return Some(Kills { counted_in: Some(place.to_owned()), count });
         }
         if version == Version::One || place == base {
             return None;
