@@ -3,8 +3,8 @@
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use super::hidden::{self, Hidden};
 use super::leftovers::{Leftovers, Refused, signal_process};
+use super::reveal::{self, Reveal};
 use crate::account::incident::Incident;
 use crate::account::journal;
 use crate::machine::who::{self, Answer, Ask, Manner, Who, Why};
@@ -23,7 +23,7 @@ pub struct Asking {
     state: State,
     /// What was sent otherwise: to a group, to the whole tree.
     pub leftovers: Leftovers,
-    hidden: Hidden,
+    reveal: Reveal,
     /// When the tree is read next without news.
     next: Option<Time>,
     /// A child was reaped since the tree was read.
@@ -89,7 +89,7 @@ impl Asking {
 
     /// When the tree is to be read next.
     pub fn next_wakeup(&self) -> Option<Time> {
-        if let Some(until) = self.hidden.until() {
+        if let Some(until) = self.reveal.until() {
             return Some(until);
         }
         let wanted = if self.news { Some(Time::default()) } else { self.next };
@@ -99,25 +99,25 @@ impl Asking {
 
     /// Whether the tree is to be read now.
     pub fn is_due(&mut self, now: Time) -> bool {
-        if self.hidden.until().is_some() {
-            return self.hidden.is_over(now);
+        if self.reveal.until().is_some() {
+            return self.reveal.is_over(now);
         }
         self.next_wakeup().is_some_and(|next| next <= now)
     }
 
     /// The pipe to wait for.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.hidden.fd()
+        self.reveal.fd()
     }
 
     /// The pid of the helper that reads.
     pub fn helper(&self) -> Option<Pid> {
-        self.hidden.pid()
+        self.reveal.pid()
     }
 
     /// Every process is killed: no process is asked any more.
     pub fn stop(&mut self) {
-        self.hidden.stop();
+        self.reveal.stop();
         (self.state, self.next, self.news, self.all_asked) = (State::Idle, None, false, false);
     }
 
@@ -143,7 +143,7 @@ impl Asking {
     ) -> std::io::Result<()> {
         if let State::Main(asked) = &mut self.state {
             // The others are not judged yet.
-            if self.hidden.until().is_some() {
+            if self.reveal.until().is_some() {
                 asked.further.push(signal);
                 return signals::send(main, signal);
             }
@@ -191,7 +191,7 @@ impl Asking {
             self.from = now;
             self.state = State::Tree(Box::new(Who::leftovers(now, self.end, patience, signal)));
         }
-        if self.hidden.until().is_none() {
+        if self.reveal.until().is_none() {
             self.look(now, false, around);
         }
     }
@@ -217,15 +217,15 @@ impl Asking {
             self.begin(None);
             return self.without_proc(now, main_lives, around);
         };
-        let Some(revealed) = self.hidden.answer(now, &refused) else {
+        let Some(revealed) = self.reveal.answer(now, &refused) else {
             if let State::Main(main) = &mut self.state {
                 main.snapshot.get_or_insert(tree);
             }
             return;
         };
-        hidden::fill(&mut tree, &revealed);
+        reveal::fill(&mut tree, &revealed);
         if let State::Main(Main { snapshot: Some(snapshot), .. }) = &mut self.state {
-            hidden::fill(snapshot, &revealed);
+            reveal::fill(snapshot, &revealed);
         }
         self.begin(Some(&tree));
         let State::Tree(who) = &mut self.state else { return };

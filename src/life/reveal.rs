@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The helper that reads, if one runs, and its answer.
 #[derive(Debug, Default)]
-pub struct Hidden {
+pub struct Reveal {
     running: Option<Running>,
     answer: Option<Vec<Revealed>>,
     /// Helpers that are killed and not reaped yet.
@@ -34,8 +34,8 @@ struct Running {
     until: Time,
 }
 
-impl Hidden {
-    /// What the helper knows of these processes, once. `None`: it was just started; [`Hidden::is_over`] will tell when
+impl Reveal {
+    /// What the helper knows of these processes, once. `None`: it was just started; [`Reveal::is_over`] will tell when
     /// to ask again, with a new reading.
     pub fn answer(&mut self, now: Time, refused: &[Id]) -> Option<Vec<Revealed>> {
         self.ended.retain(|helper| helper.reap().is_none());
