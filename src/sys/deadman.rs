@@ -190,7 +190,7 @@ extern "C" fn on_alarm(_: i32) {
 
 fn alarm() {
     if LEAVING.load(SeqCst) {
-        process::exit(CODE.load(SeqCst) as u8);
+        process::exit(code());
     }
     let now = clock::now();
     if now.0 >= DUE.load(SeqCst) {
@@ -247,7 +247,7 @@ pub(super) fn end_everything(now: Time) -> ! {
 fn leave(code: u8) -> ! {
     let give_up = clock::now().after(WRITING);
     match last_report::begin(code) {
-        Writer::Nobody => {}
+        Writer::None => {}
         Writer::Child(child) => {
             while !last_report::is_written(child) {
                 if clock::now() >= give_up {

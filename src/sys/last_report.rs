@@ -60,7 +60,7 @@ pub fn revoke() {
 /// How the report is written.
 pub(super) enum Writer {
     /// There is no report.
-    Nobody,
+    None,
     /// By this child, which has to be waited for: a file system may hang.
     Child(Pid),
     /// No child could be made: by [`write_here`].
@@ -70,7 +70,7 @@ pub(super) enum Writer {
 /// Starts a child that writes the report, if there is one. Called by the handler.
 pub(super) fn begin(code: u8) -> Writer {
     if CURRENT.load(Ordering::SeqCst) >= TEXT.len() {
-        return Writer::Nobody;
+        return Writer::None;
     }
     // SAFETY: the child calls async-signal-safe functions only.
     match unsafe { process::clone_helper() } {
