@@ -39,7 +39,7 @@ impl ReadyFile {
         match remove(file.path()) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(format!(
                 "unable to remove {shown} ({source}): {}; name a file that can be made and removed",
-                safe_path::reason(&error).map_or_else(|| error.to_string(), str::to_owned)
+                safe_path::explain(&error)
             )),
             // The name of a file alone has an empty parent: the working directory, which exists.
             Err(_)
@@ -104,7 +104,7 @@ impl ReadyFile {
     fn tell(&self, done: io::Result<()>) {
         if let Err(error) = done {
             let verb = if self.exists { "make" } else { "remove" };
-            let why = safe_path::reason(&error).map_or_else(|| error.to_string(), str::to_owned);
+            let why = safe_path::explain(&error);
             journal::warn(format!("unable to {verb} {}: {why}; going on", self.path().display()));
         }
     }

@@ -159,6 +159,11 @@ pub fn reason(error: &io::Error) -> Option<&'static str> {
     }
 }
 
+/// The reason of an error, in these words if they say more than the kernel's.
+pub fn explain(error: &io::Error) -> String {
+    reason(error).map_or_else(|| error.to_string(), str::to_owned)
+}
+
 /// Opens the directory that the path begins in, and pushes the parts of the path.
 fn begin(path: &OsStr, rest: &mut Vec<OsString>) -> nix::Result<OwnedFd> {
     push(path, rest);

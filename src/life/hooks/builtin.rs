@@ -185,7 +185,7 @@ fn ended(done: Result<(), String>) -> u8 {
 fn in_file(verb: &str, path: &CStr, act: impl Fn(&Path) -> io::Result<()>) -> Result<(), String> {
     let path = Path::new(OsStr::from_bytes(path.to_bytes()));
     act(path).map_err(|error| {
-        let why = safe_path::reason(&error).map_or_else(|| error.to_string(), str::to_owned);
+        let why = safe_path::explain(&error);
         format!("unable to {verb} {}: {why}", path.display())
     })
 }
