@@ -1,72 +1,25 @@
 //! `--health`, `--live`, `--health-timeout`: what the observer asks the app when a client asks the observer.
 
 use std::ffi::{OsStr, OsString};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
-use std::time::Duration;
 
 use super::address;
 use super::parse;
 use super::reader::Reader;
 use super::source::Found;
 use crate::cli::OptionId;
+use crate::sys::dial::{Check, Checks, Look};
 use crate::sys::listen::Address;
 
 /// More checks are taken for an error of a template.
 const MOST: usize = 16;
-const USUAL_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How a check looks at the app.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Look {
-    /// `tcp:PORT`, on loopback.
-    Tcp(u16),
-    /// `unix:PATH`
-    Unix(Address),
-    /// `http://ADDRESS:PORT/PATH`
-    Http {
-        /// Of the server.
-        address: SocketAddr,
-        /// With the query.
-        path: String,
-    },
-    /// `file:PATH`
-    File(PathBuf),
-}
-
-/// One `--health` or `--live`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Check {
-    /// As it was written.
-    pub text: String,
-    /// How it looks.
-    pub look: Look,
-}
-
-/// The checks.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Health {
-    /// `--health`
-    pub health: Vec<Check>,
-    /// `--live`
-    pub live: Vec<Check>,
-    /// `--health-timeout`
-    pub timeout: Duration,
-}
-
-impl Default for Health {
-    fn default() -> Health {
-        Health { health: Vec::new(), live: Vec::new(), timeout: USUAL_TIMEOUT }
-    }
-}
-
 #[cold]
-pub(super) fn read(reader: &mut Reader<'_>) -> Health {
+pub(super) fn read(reader: &mut Reader<'_>) -> Checks {
     let health = checks(reader, OptionId::Health);
     let live = checks(reader, OptionId::Live);
     let timeout = reader.one(OptionId::HealthTimeout, parse::some_time);
-    Health { health, live, timeout: timeout.unwrap_or(USUAL_TIMEOUT) }
+    Checks { health, live, timeout: timeout.unwrap_or(Checks::default().timeout) }
 }
 
 fn checks(reader: &mut Reader<'_>, id: OptionId) -> Vec<Check> {
@@ -89,7 +42,7 @@ fn checks(reader: &mut Reader<'_>, id: OptionId) -> Vec<Check> {
 
 /// Refuses what has no effect.
 #[cold]
-pub(super) fn conflicts(reader: &mut Reader<'_>, health: &Health) {
+pub(super) fn conflicts(reader: &mut Reader<'_>, health: &Checks) {
     let listens =
         !reader.all_known(OptionId::Listen).is_empty() || reader.has_failed(OptionId::Listen);
     for id in [OptionId::Health, OptionId::Live] {
@@ -109,6 +62,12 @@ pub(super) fn conflicts(reader: &mut Reader<'_>, health: &Health) {
     }
 }
 
+/// An app may listen on one family only.
+fn on_loopback(port: u16) -> Look {
+    let on = |ip: IpAddr| Address::Tcp(SocketAddr::new(ip, port));
+    Look::Connect(vec![on(Ipv4Addr::LOCALHOST.into()), on(Ipv6Addr::LOCALHOST.into())])
+}
+
 /// One check.
 fn look(text: &OsStr) -> Result<Look, String> {
     let all = text.as_bytes().trim_ascii();
@@ -122,16 +81,18 @@ fn look(text: &OsStr) -> Result<Look, String> {
     match kind {
         b"tcp" => {
             let port = parse::port(&words(rest)?);
-            port.map(Look::Tcp).map_err(|why| format!("{why} of this host, as in tcp:8080"))
+            port.map(on_loopback).map_err(|why| format!("{why} of this host, as in tcp:8080"))
         }
-        b"unix" => Address::parse(&words(all)?).map(Look::Unix),
+        b"unix" => Address::parse(&words(all)?).map(|address| Look::Connect(vec![address])),
         b"http" | b"https" => {
             let example = "http://127.0.0.1:8080/health";
             let url = address::address(&words(all)?, example)?;
             let rest = url.strip_prefix("http://").unwrap_or(&url);
             let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let address = address.parse().map_err(|_| format!("no address; write {example}"))?;
-            Ok(Look::Http { address, path: path.to_owned() })
+            let address: SocketAddr =
+                address.parse().map_err(|_| format!("no address; write {example}"))?;
+            let (host, path) = (address.to_string(), path.to_owned());
+            Ok(Look::Http { address: Address::Tcp(address), host, path })
         }
         b"file" if !rest.is_empty() => {
             let path = parse::path(rest, "file:/run/app/healthy")?;

@@ -13,6 +13,7 @@ use crate::cli::{Given, OPTIONS, OptionId};
 use crate::config::user::User;
 use crate::machine::hooks::HookPhase;
 use crate::machine::plan::{ChildOom, ExitRules, PerPhase, Plan, Rewrite, Scope, StopAgain};
+use crate::sys::dial::Checks;
 use crate::sys::listen::Address;
 use crate::sys::{fd, nested, process, stderr, tty};
 use crate::types::{Signal, SignalSet};
@@ -40,7 +41,6 @@ pub mod source;
 pub mod user;
 
 use drain::Drain;
-use health::Health;
 use hooks::{Draft, Hook, Task, Usual};
 use outputs::{Tool, Watch};
 use platform::{Contract, Detected, Platform, choice};
@@ -81,7 +81,7 @@ pub struct Config {
     /// `--ready-file`
     pub ready_file: Option<CString>,
     /// `--health`, `--live`
-    pub health: Health,
+    pub health: Checks,
     /// `--drain`; `None`: connections are not watched.
     pub drain: Option<Ports>,
     /// The Unix sockets among them.
@@ -469,7 +469,7 @@ fn build_tool(given: &Given, variables: &Variables<'_>) -> Result<Config, Refusa
 #[derive(Default)]
 struct About {
     readiness: Readiness,
-    health: Health,
+    health: Checks,
     drain: Drain,
     listen: Vec<Address>,
     watch: Watch,

@@ -1,6 +1,5 @@
 //! What comes before the first child. An error in here is fatal.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 use super::app::{App, SignalState};
@@ -15,13 +14,11 @@ use super::terminal::JobControl;
 use crate::account::live::Live;
 use crate::account::{journal, plan_names, waiting};
 use crate::cli::OptionId;
-use crate::config::health::{self, Health};
 use crate::config::{Config, When};
 use crate::machine::Machine;
 use crate::machine::hooks::HookPhase;
 use crate::machine::plan::{PerPhase, Surroundings};
-use crate::observer::health::{Check, Checks, Look};
-use crate::observer::{Address, Listener, Observer};
+use crate::observer::{Listener, Observer};
 use crate::sys::launch::spawn::Program;
 use crate::sys::launch::{EarlyApp, Inherited};
 use crate::sys::notify::watchdog_from_environment;
@@ -96,7 +93,7 @@ fn prepare(
         plan_names::set_words(config.drained.iter().map(|word| word.text.clone()).collect());
     }
     waiting::set(&awaited(&config), config.drain.is_some());
-    let observer = Observer::new(listeners(&config)?, None).with_checks(checks(&config));
+    let observer = Observer::new(listeners(&config)?, None).with_checks(config.health.clone());
     let ready_file = ReadyFile::open(&config)?;
     let manager = ServiceManager::new(!config.plain, watchdog.is_some());
     let notify = AppNotify::open(&config, watchdog.is_some())?;
@@ -132,32 +129,6 @@ fn prepare(
     Ok(Box::new(Supervisor::new(Machine::new(plan, surroundings), effects, source)))
 }
 
-/// The checks of `--health` and `--live`.
-fn checks(config: &Config) -> Checks {
-    let check = |check: &health::Check| {
-        let look = match &check.look {
-            health::Look::Tcp(port) => {
-                let on = |ip: IpAddr| Address::Tcp(SocketAddr::new(ip, *port));
-                Look::Connect(vec![on(Ipv4Addr::LOCALHOST.into()), on(Ipv6Addr::LOCALHOST.into())])
-            }
-            health::Look::Unix(address) => Look::Connect(vec![address.clone()]),
-            health::Look::Http { address, path } => Look::Http {
-                address: Address::Tcp(*address),
-                host: address.to_string(),
-                path: path.clone(),
-            },
-            health::Look::File(path) => Look::File(path.clone()),
-        };
-        Check { text: check.text.clone(), look }
-    };
-    let Health { health, live, timeout } = &config.health;
-    Checks {
-        health: health.iter().map(check).collect(),
-        live: live.iter().map(check).collect(),
-        timeout: *timeout,
-    }
-}
-
 /// The conditions of readiness, and what is known of each before the first look.
 fn awaited(config: &Config) -> Vec<(&str, String)> {
     let first = |when: &When| match when {
@@ -173,7 +144,7 @@ fn awaited(config: &Config) -> Vec<(&str, String)> {
 fn listeners(config: &Config) -> Result<Vec<Listener>, String> {
     let open = |address| {
         Listener::open(address).map_err(|error| {
-            let why = safe_path::reason(&error).map_or_else(|| error.to_string(), str::to_owned);
+            let why = safe_path::explain(&error);
             let source = config.source_of(OptionId::Listen);
             format!("unable to listen on {address} ({source}): {why}; name another one")
         })

@@ -3,13 +3,12 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::account::document;
 use crate::account::text::cut;
-use crate::sys::dial;
-use crate::sys::listen::{Address, Stream};
+use crate::sys::dial::{self, Check, Checks, Look};
+use crate::sys::listen::Stream;
 use crate::sys::poll::Want;
 use crate::types::Time;
 use crate::types::text::printable;
@@ -22,57 +21,6 @@ const LONGEST_LINE: usize = 1024;
 const LONGEST_HEAD: usize = 8192;
 /// The most reads of one turn, so that an app that sends without end does not hold up the others.
 const READS: usize = 16;
-
-/// How a check looks at the app.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Look {
-    /// One of the addresses accepts a connection.
-    Connect(Vec<Address>),
-    /// A GET is answered with 200 to 399.
-    Http {
-        /// Of the server.
-        address: Address,
-        /// For the header `Host`.
-        host: String,
-        /// With the query.
-        path: String,
-    },
-    /// The file exists.
-    File(PathBuf),
-}
-
-/// One `--health` or `--live`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Check {
-    /// As it was written.
-    pub text: String,
-    /// How it looks.
-    pub look: Look,
-}
-
-/// The checks of one life.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Checks {
-    /// `--health`
-    pub health: Vec<Check>,
-    /// `--live`
-    pub live: Vec<Check>,
-    /// `--health-timeout`
-    pub timeout: Duration,
-}
-
-impl Default for Checks {
-    fn default() -> Checks {
-        Checks { health: Vec::new(), live: Vec::new(), timeout: SHARED }
-    }
-}
-
-impl Checks {
-    /// How many there are.
-    pub(super) fn count(&self) -> usize {
-        self.health.len() + self.live.len()
-    }
-}
 
 /// What an answer depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

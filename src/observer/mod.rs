@@ -7,7 +7,7 @@
 mod accept;
 mod connection;
 mod copy;
-pub mod health;
+mod health;
 mod http;
 mod processes;
 mod routes;
@@ -25,11 +25,10 @@ pub use connection::Limits;
 pub use server::serve;
 pub use snapshot::Snapshot;
 
-use health::Checks;
-
 use crate::account::document::Account;
 use crate::account::incident::Incident;
 use crate::account::{journal, report};
+use crate::sys::dial::Checks;
 use crate::sys::fd::Read;
 use crate::sys::helper::{self, End, Given, Helper, Sent};
 use crate::sys::poll::Want;

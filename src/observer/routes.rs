@@ -171,10 +171,10 @@ fn account(view: &mut View<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::health::Checks;
     use super::*;
     use crate::account::document::Account;
     use crate::sys::clock;
+    use crate::sys::dial::Checks;
 
     fn snapshot(ready: bool, stopping: bool) -> Snapshot {
         let serving = ready || stopping;

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::connection::{Connection, Limits};
 use super::copy::{self, AccountCopy};
-use super::health::{Checks, Health, Patience};
+use super::health::{Health, Patience};
 use super::routes::{self, View};
 use super::snapshot::Snapshot;
 use crate::account::document::Account;
 use crate::sys::clock;
+use crate::sys::dial::Checks;
 use crate::sys::fd::Read;
 use crate::sys::helper::{End, Sent};
 use crate::sys::listen::{Accepted, Listener};

@@ -1,12 +1,65 @@
-//! Connections that are opened without waiting for the other side.
+//! Connections that are opened without waiting for the other side, and what is asked on them.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::fd;
 use super::listen::{Address, Stream};
+
+/// How a check looks at the app.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Look {
+    /// One of the addresses accepts a connection.
+    Connect(Vec<Address>),
+    /// A GET is answered with 200 to 399.
+    Http {
+        /// Of the server.
+        address: Address,
+        /// For the header `Host`.
+        host: String,
+        /// With the query.
+        path: String,
+    },
+    /// The file exists.
+    File(PathBuf),
+}
+
+/// One `--health` or `--live`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Check {
+    /// As it was written.
+    pub text: String,
+    /// How it looks.
+    pub look: Look,
+}
+
+/// The checks of a life, which the observer makes when a client asks it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Checks {
+    /// `--health`
+    pub health: Vec<Check>,
+    /// `--live`
+    pub live: Vec<Check>,
+    /// `--health-timeout`
+    pub timeout: Duration,
+}
+
+impl Default for Checks {
+    fn default() -> Checks {
+        Checks { health: Vec::new(), live: Vec::new(), timeout: Duration::from_secs(1) }
+    }
+}
+
+impl Checks {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.health.len() + self.live.len()
+    }
+}
 
 /// Begins to open a connection. It is open, or has failed, when it can be written: [`Stream::is_connected`] tells which.
 ///

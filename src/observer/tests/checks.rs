@@ -1,16 +1,17 @@
 //! The checks of `--health` and `--live`, over real sockets.
 
 use super::*;
+use crate::sys::dial::{Check, Look};
 
 /// A check of a server at this port.
 fn http(port: u16, timeout: Duration) -> Checks {
     let address: std::net::SocketAddr = (Ipv4Addr::LOCALHOST, port).into();
-    let look = health::Look::Http {
+    let look = Look::Http {
         address: Address::Tcp(address),
         host: address.to_string(),
         path: "/up".to_owned(),
     };
-    let health = vec![health::Check { text: "the app".to_owned(), look }];
+    let health = vec![Check { text: "the app".to_owned(), look }];
     Checks { health, live: Vec::new(), timeout }
 }
 
@@ -65,13 +66,13 @@ fn every_kind_of_check_is_made() {
     let v4 = std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, v6.port()));
     let all = || {
         let looks = [
-            health::Look::File(file.clone()),
-            health::Look::Connect(vec![Address::Unix(sock.clone())]),
-            health::Look::Connect(vec![Address::Tcp(v4), Address::Tcp(v6)]),
+            Look::File(file.clone()),
+            Look::Connect(vec![Address::Unix(sock.clone())]),
+            Look::Connect(vec![Address::Tcp(v4), Address::Tcp(v6)]),
         ];
         let texts = ["a file", "a socket", "a port"];
         let both = texts.into_iter().zip(looks);
-        let health = both.map(|(text, look)| health::Check { text: text.to_owned(), look });
+        let health = both.map(|(text, look)| Check { text: text.to_owned(), look });
         Checks { health: health.collect(), live: Vec::new(), timeout: PATIENCE }
     };
     assert_eq!(
@@ -124,8 +125,8 @@ fn an_app_that_hangs_delays_no_other_answer() {
 #[test]
 fn the_app_is_asked_only_while_it_serves() {
     let dir = tempfile::tempdir().expect("a directory");
-    let look = health::Look::File(dir.path().join("up"));
-    let check = vec![health::Check { text: "a file".to_owned(), look }];
+    let look = Look::File(dir.path().join("up"));
+    let check = vec![Check { text: "a file".to_owned(), look }];
     let checks = Checks { health: check.clone(), live: check, timeout: PATIENCE };
     let server = Running::asking(Limits::default(), Vec::new(), checks);
     let ask = |path: &str| {
