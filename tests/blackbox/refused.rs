@@ -89,18 +89,19 @@ fn a_signal_that_graceinit_has_caused_does_not_reach_the_app(room: Room) -> Outc
     Ok(())
 }
 
-/// RLIMIT_NPROC (number 6) leaves no process for the child that writes the report.
+/// graceinit with a report, as a user of its own whom RLIMIT_NPROC (number 6) leaves no process beside the app.
+fn without_another_process(flags: &str) -> Launch {
+    let launch = Launch::graceinit(Room::Plain).given("limit=6:2:2");
+    launch.wrapped_by(as_user(lonely_uid())).flags("--report /dev/stdout").flags(flags)
+}
+
 #[test]
 fn a_report_is_written_where_no_process_can_be_started() -> Outcome {
     if !can_run_as_another_user() {
         return Ok(());
     }
-    let mut run = Launch::graceinit(Room::Plain)
-        .given("limit=6:2:2")
-        .wrapped_by(as_user(lonely_uid()))
-        .flags("--report /dev/stdout")
-        .app("block ready wait=USR1 spawn=same:block;echo")
-        .start()?;
+    let mut run =
+        without_another_process("").app("block ready wait=USR1 spawn=same:block;echo").start()?;
     run.ready()?;
     run.signal("TERM")?;
     run.signal("USR1")?;
@@ -117,10 +118,7 @@ fn the_dead_mans_report_is_written_where_no_process_can_be_started() -> Outcome 
     if !can_run_as_another_user() {
         return Ok(());
     }
-    let mut run = Launch::graceinit(Room::Plain)
-        .given("limit=6:2:2")
-        .wrapped_by(as_user(lonely_uid()))
-        .flags("--grace 1s --post-stop-timeout 500ms --report /dev/stdout")
+    let mut run = without_another_process("--grace 1s --post-stop-timeout 500ms")
         .app("block ready echo")
         .start()?;
     run.ready()?;
