@@ -73,21 +73,42 @@ pub fn is_local(file: &FileType) -> bool {
     read.is_ok() && type_of(&table, file).is_some_and(|name| LOCAL.contains(&name))
 }
 
-/// The type of the file system, from a table as in /proc/PID/mountinfo (proc_pid_mountinfo(5)).
+/// The type of the file system, from a table as in /proc/PID/mountinfo.
 fn type_of<'a>(table: &'a [u8], file: &FileType) -> Option<&'a str> {
     let place = format!("{}:{}", file.place.0, file.place.1);
     // A later mount lies over an earlier one.
     table.split(|byte| *byte == b'\n').rev().find_map(|line| {
-        let line = std::str::from_utf8(line).ok()?;
+        let mount = Mount::parse(std::str::from_utf8(line).ok()?)?;
+        let found = match file.mount {
+            Some(id) => mount.id == id,
+            None => mount.device == place,
+        };
+        found.then_some(mount.kind)
+    })
+}
+
+/// The ids of the mounts of local file systems, from a table as in /proc/PID/mountinfo.
+pub(super) fn local_mounts(table: &str) -> Vec<u64> {
+    let mounts = table.lines().filter_map(Mount::parse);
+    mounts.filter(|mount| LOCAL.contains(&mount.kind)).map(|mount| mount.id).collect()
+}
+
+/// A line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
+struct Mount<'a> {
+    id: u64,
+    /// `MAJOR:MINOR`
+    device: &'a str,
+    /// The type of the file system.
+    kind: &'a str,
+}
+
+impl Mount<'_> {
+    fn parse(line: &str) -> Option<Mount<'_>> {
         let (left, right) = line.split_once(" - ")?;
         let mut fields = left.split(' ');
-        let (id, _, device) = (fields.next()?, fields.next()?, fields.next()?);
-        let found = match file.mount {
-            Some(mount) => id.parse() == Ok(mount),
-            None => device == place,
-        };
-        found.then(|| right.split(' ').next()).flatten()
-    })
+        let (id, _, device) = (fields.next()?.parse().ok()?, fields.next()?, fields.next()?);
+        Some(Mount { id, device, kind: right.split(' ').next()? })
+    }
 }
 
 #[cfg(test)]
@@ -118,6 +139,14 @@ mod tests {
         assert_eq!(type_of(TABLE, &file(None, (0, 99))), None);
         assert_eq!(type_of(b"", &file(Some(21), (0, 0))), None);
         assert!(LOCAL.is_sorted());
+    }
+
+    #[test]
+    fn mounts_without_a_server() {
+        let text = "21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n\
+                    22 21 0:5 / /mnt rw - nfs4 server:/x rw\n\
+                    23 21 0:6 / /tmp rw - tmpfs tmpfs rw\nbroken\n24 21\n";
+        assert_eq!(local_mounts(text), [21, 23]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
-use super::{clock, process, tree};
+use super::{clock, mounts, process, tree};
 use crate::types::process::{
     Activity, Files, Handling, Id, Opened, PipeEnd, Process, Tree, Unreadable,
 };
@@ -32,10 +32,6 @@ const MOST_FILES: usize = 256;
 const MOST_THREADS: usize = 64;
 /// The longest file that is read. status is long where there are many supplementary groups.
 const MOST_BYTES: u64 = 64 * 1024;
-/// Filesystems without a server: the type of an open file is known without waiting.
-const LOCAL: [&str; 9] =
-    ["overlay", "tmpfs", "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "ramfs"];
-
 /// Every live process below us, those in `except` and all below them left out. `signal`: the one that they
 /// may be asked with. With those of which something was refused. `None` without a usable /proc.
 pub fn read(except: &[Pid], signal: Signal) -> Option<(Tree, Vec<Id>)> {
@@ -271,7 +267,7 @@ impl Reading {
         }
         if self.local_mounts.is_none() {
             let text = self.file("self", "mountinfo").unwrap_or_default();
-            self.local_mounts = Some(local_mounts(text));
+            self.local_mounts = Some(mounts::local_mounts(text));
         }
         let local = self.local_mounts.as_ref().is_some_and(|local| local.contains(&mount));
         let meta = || fs::metadata(Path::new("/proc").join(pid).join("fd/0"));
@@ -375,17 +371,6 @@ fn is_pipe(target: &str) -> bool {
     target.starts_with("pipe:[")
 }
 
-/// The ids of mounts of local filesystems (proc_pid_mountinfo(5)).
-fn local_mounts(text: &str) -> Vec<u64> {
-    let local = |line: &str| {
-        let (mount, source) = line.split_once(" - ")?;
-        let kind = source.split(' ').next()?;
-        let id = mount.split(' ').next()?.parse().ok()?;
-        LOCAL.contains(&kind).then_some(id)
-    };
-    text.lines().filter_map(local).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -406,13 +391,5 @@ mod tests {
         assert!(status.handling.pending.contains(Signal::TERM));
         assert!(Status::parse("State:\tD (disk sleep)\n").activity.busy);
         assert_eq!(Status::parse("").threads, 0);
-    }
-
-    #[test]
-    fn mounts_without_a_server() {
-        let text = "21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n\
-                    22 21 0:5 / /mnt rw - nfs4 server:/x rw\n\
-                    23 21 0:6 / /tmp rw - tmpfs tmpfs rw\nbroken\n24 21\n";
-        assert_eq!(local_mounts(text), [21, 23]);
     }
 }
