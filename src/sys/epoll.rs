@@ -1,103 +1,74 @@
-//! What std lacks for one thread with a thousand connections: a connect that does not wait, and epoll.
-
-#![allow(unsafe_code)]
+//! epoll(7): many connections in one wait. For tools; PID 1 has few descriptors and waits with `poll`.
 
 use std::io;
-use std::net::{SocketAddrV4, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use nix::poll::{PollFd, PollFlags};
-use nix::sys::time::TimeSpec;
+use super::{fd, poll};
+use crate::types::Time;
 
-/// A type's size as the socket calls take it.
-const fn size<T>() -> libc::socklen_t {
-    size_of::<T>() as libc::socklen_t
-}
-
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}
-
-/// Begins a connection. Whether it came about is known when the socket becomes writable.
-pub(super) fn connect(to: SocketAddrV4) -> io::Result<TcpStream> {
-    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: takes three integers.
-    let fd = check(unsafe { libc::socket(libc::AF_INET, kind, 0) })?;
-    // SAFETY: the kernel has just made it and nobody else knows the number.
-    let stream = unsafe { TcpStream::from_raw_fd(fd) };
-    let address = libc::sockaddr_in {
-        sin_family: libc::AF_INET as libc::sa_family_t,
-        sin_port: to.port().to_be(),
-        sin_addr: libc::in_addr { s_addr: u32::from(*to.ip()).to_be() },
-        sin_zero: [0; 8],
-    };
-    let length = size::<libc::sockaddr_in>();
-    // SAFETY: pointer and length are those of a live sockaddr_in.
-    match check(unsafe { libc::connect(fd, (&raw const address).cast(), length) }) {
-        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-        _ => Ok(stream),
-    }
-}
-
-/// Ends a connection so that the other side is told of a reset and not of an end.
-#[cfg(test)]
-pub(super) fn close_with_reset(stream: TcpStream) -> io::Result<()> {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    let length = size::<libc::linger>();
-    let (level, name) = (libc::SOL_SOCKET, libc::SO_LINGER);
-    // SAFETY: pointer and length are those of a live linger.
-    let done = unsafe {
-        libc::setsockopt(stream.as_raw_fd(), level, name, (&raw const linger).cast(), length)
-    };
-    check(done).map(drop)
-}
+/// How many events one wait takes.
+const BATCH: usize = 256;
 
 /// Many descriptors in one wait, each under a number of its own.
-pub(super) struct Poller {
+pub struct Poller {
     fd: OwnedFd,
     events: Vec<libc::epoll_event>,
 }
 
 impl Poller {
-    pub(super) fn new() -> io::Result<Poller> {
-        // SAFETY: takes an integer.
-        let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        // SAFETY: the kernel has just made it and nobody else knows the number.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Poller { fd, events: vec![libc::epoll_event { events: 0, u64: 0 }; 256] })
+    /// A poller that watches nothing.
+    ///
+    /// # Errors
+    /// Those of epoll_create1(2): no descriptors or memory left.
+    pub fn new() -> io::Result<Poller> {
+        // SAFETY: a plain number; the call makes a descriptor.
+        let fd = unsafe { fd::created(libc::epoll_create1(libc::EPOLL_CLOEXEC).into())? };
+        Ok(Poller { fd, events: vec![libc::epoll_event { events: 0, u64: 0 }; BATCH] })
     }
 
-    /// Watches a connection until it is closed. There is news when it can be written to, and whenever
-    /// something has arrived; not again for what was there before, so all of it has to be read.
-    pub(super) fn watch(&self, stream: &TcpStream, number: u64) -> io::Result<()> {
+    /// Watches a connection until it is closed. There is news when it can be written to, and whenever something has
+    /// arrived; not again for what was there before, so all of it has to be read.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2): no memory left.
+    pub fn watch(&self, stream: &impl AsFd, number: u64) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_ADD, stream, number)
     }
 
     /// Gives a connection another number, and the first news at once if it can be written to.
-    pub(super) fn rename(&self, stream: &TcpStream, number: u64) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2): the connection is not watched.
+    pub fn rename(&self, stream: &impl AsFd, number: u64) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_MOD, stream, number)
     }
 
-    fn control(&self, what: i32, stream: &TcpStream, number: u64) -> io::Result<()> {
+    fn control(&self, what: i32, stream: &impl AsFd, number: u64) -> io::Result<()> {
         let events = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLET) as u32;
         let mut event = libc::epoll_event { events, u64: number };
-        let (epoll, fd) = (self.fd.as_raw_fd(), stream.as_raw_fd());
+        let (epoll, fd) = (self.fd.as_raw_fd(), stream.as_fd().as_raw_fd());
         // SAFETY: both descriptors are open and the event lives through the call.
-        check(unsafe { libc::epoll_ctl(epoll, what, fd, &mut event) }).map(drop)
+        match unsafe { libc::epoll_ctl(epoll, what, fd, &raw mut event) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 
-    /// The numbers of those with news, at the latest after `timeout`. (epoll_wait counts in
-    /// milliseconds, between which several requests may be due: so ppoll does the waiting.)
-    pub(super) fn wait(&mut self, timeout: Duration) -> io::Result<Vec<u64>> {
-        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
-        match nix::poll::ppoll(&mut fds, Some(TimeSpec::from_duration(timeout)), None) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
+    /// The numbers of those with news, at the latest at `until`. (epoll_wait(2) counts in milliseconds, between which
+    /// several requests may be due, so ppoll(2) does the waiting.)
+    ///
+    /// # Errors
+    /// Those of epoll_wait(2).
+    pub fn wait(&mut self, until: Time, now: Time) -> io::Result<Vec<u64>> {
+        poll::wait(&[self.fd.as_fd()], Some(until), now);
+        // SAFETY: the pointer is to BATCH live events. The call does not wait, so nothing interrupts it.
+        let count = unsafe {
+            let room = self.events.as_mut_ptr();
+            libc::epoll_wait(self.fd.as_raw_fd(), room, BATCH as libc::c_int, 0)
+        };
+        match usize::try_from(count) {
+            Ok(count) => Ok(self.events[..count].iter().map(|event| event.u64).collect()),
+            Err(_) => Err(io::Error::last_os_error()),
         }
-        let (fd, room) = (self.fd.as_raw_fd(), self.events.len() as libc::c_int);
-        // SAFETY: the pointer is to `room` live events; no wait, so nothing interrupts it.
-        let count = check(unsafe { libc::epoll_wait(fd, self.events.as_mut_ptr(), room, 0) })?;
-        Ok(self.events[..count as usize].iter().map(|event| event.u64).collect())
     }
 }

@@ -1,104 +1,103 @@
-//! The load: an open loop at a constant rate. Each request has a moment at which it is meant to be sent,
-//! and is sent then, whatever became of those before it: a server that stalls gets no fewer of them.
-//! Latency counts from that moment, nothing is repeated, and each request opens a connection of its own
-//! unless it is told to keep them.
+//! The load: an open loop at a constant rate. Each request has a moment at which it is meant to be sent, and is sent
+//! then, whatever became of those before it: a server that stalls gets no fewer of them. Latency counts from that
+//! moment, and nothing is repeated.
 
-use std::collections::{HashMap, VecDeque};
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddrV4, TcpStream};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::answer::{self, Class};
-use super::sys::{self, Poller};
-use super::tally::{Drop, Tally};
-use crate::support::{Fault, Outcome};
+use super::answer::{Answer, Class, End, Want};
+use super::tally::{Dropped, Record, Tally};
+use crate::sys::epoll::Poller;
+use crate::sys::listen::{Address, Stream};
+use crate::sys::{clock, dial};
+use crate::types::Time;
 
-/// Which requests there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mix {
-    /// Handlers that take 5 to 300 ms.
-    Short,
-    /// Besides them, one in thirty a stream of 3 s, a piece each [`PIECE`], and one in a hundred a
-    /// long poll of 10 s.
-    Full,
-}
-
-/// How often a piece of a stream comes.
-pub(super) const PIECE: Duration = Duration::from_millis(250);
-
-/// What is asked for: the handler's time is part of the path, the number makes each answer unlike all
-/// others.
+/// One request.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
-    pub(super) path: String,
-    /// What the handler takes.
-    pub(super) own: Duration,
+pub struct Request {
+    /// The server, or the balancer in front of it.
+    pub to: SocketAddr,
+    /// What is asked for.
+    pub path: String,
+    /// What the handler was asked to take.
+    pub own: Duration,
+    /// Which answer is right.
+    pub want: Want,
 }
 
-impl Mix {
-    fn request(self, number: u64) -> Request {
-        let dice = scatter(number);
-        let kind = dice % 300;
-        let (kind, ms) = match self {
-            Mix::Full if kind < 10 => ("stream", 3000),
-            Mix::Full if kind < 13 => ("poll", 10_000),
-            Mix::Short | Mix::Full => ("sleep", 5 + (dice >> 32) % 296),
-        };
-        Request { path: format!("/{kind}/{ms}/{number}"), own: Duration::from_millis(ms) }
+/// Which connections are used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// None: each request opens one.
+    None,
+    /// Those of three requests in four.
+    Most,
+    /// All.
+    All,
+}
+
+impl Keep {
+    /// Whether the connection of this request is used again.
+    fn keeps(self, number: u64) -> bool {
+        match self {
+            Keep::None => false,
+            Keep::Most => number % 4 != 0,
+            Keep::All => true,
+        }
     }
 }
 
-/// The body that every server of these tests answers with.
-pub(super) fn expected(path: &str) -> Vec<u8> {
-    let mut parts = path.split('/').skip(1);
-    let (kind, ms) = (parts.next(), parts.next().and_then(|ms| ms.parse::<u128>().ok()));
-    let pieces = if kind == Some("stream") { ms.unwrap_or(0) / PIECE.as_millis() } else { 0 };
-    let mut body: String = (1..=pieces).map(|piece| format!("piece {piece}\n")).collect();
-    body.push_str(&format!("{path} done\n"));
-    body.into_bytes()
-}
+/// Makes the request of each number.
+pub type Requests = dyn FnMut(u64) -> Request + Send;
 
-/// The same for each number in each run, and as good as random (splitmix64).
-fn scatter(number: u64) -> u64 {
-    let z = number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    /// The balancer.
-    pub(crate) to: SocketAddrV4,
+/// What is sent, and how fast.
+pub struct Plan {
+    /// The requests.
+    pub requests: Box<Requests>,
     /// Requests per second.
-    pub(crate) rate: u32,
-    pub(crate) mix: Mix,
+    pub rate: u32,
     /// A request without a whole answer by then is given up.
-    pub(crate) timeout: Duration,
+    pub timeout: Duration,
     /// So many, if it is not stopped before.
-    pub(crate) limit: u64,
-    /// Connections are used again.
-    pub(crate) keep_alive: bool,
+    pub limit: u64,
+    /// Which connections are used again.
+    pub keep: Keep,
+    /// How many requests are recorded one by one.
+    pub records: usize,
+}
+
+/// What is left of a load: the account, and the connections without a request, which are open until this is dropped.
+pub struct Done {
+    /// The account.
+    pub tally: Tally,
+    /// The connections, as a balancer keeps them.
+    pub idle: Vec<Stream>,
 }
 
 /// A load in progress, in a thread of its own.
-pub(crate) struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     answered: Arc<AtomicU64>,
-    thread: Option<JoinHandle<io::Result<Tally>>>,
+    thread: Option<JoinHandle<io::Result<Done>>>,
 }
 
 impl Load {
-    pub(crate) fn start(plan: Plan) -> Outcome<Load> {
+    /// Begins to send.
+    ///
+    /// # Errors
+    /// No descriptors, or no thread.
+    pub fn start(plan: Plan) -> io::Result<Load> {
         let (stop, sent, answered) = (Arc::default(), Arc::default(), Arc::default());
         let generator = Generator {
             plan,
             poller: Poller::new()?,
-            flights: HashMap::new(),
+            flights: BTreeMap::new(),
             order: VecDeque::new(),
             idle: Vec::new(),
             tally: Tally::default(),
@@ -112,58 +111,78 @@ impl Load {
     }
 
     /// How many have been sent.
-    pub(crate) fn sent(&self) -> u64 {
+    pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
     /// How many have been answered as they should be.
-    pub(crate) fn answered(&self) -> u64 {
+    pub fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Sends no more, waits for what is under way, and gives the account.
-    pub(crate) fn stop(self) -> Outcome<Tally> {
+    /// Sends no more from now on. What is under way goes on.
+    pub fn hush(&self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.end()
+    }
+
+    /// Whether every request has its class, and no further one will be sent.
+    pub fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Sends no more, waits for what is under way, and gives the account.
+    ///
+    /// # Errors
+    /// As for [`Load::end`].
+    pub fn stop(self) -> io::Result<Tally> {
+        self.hush();
+        self.end().map(|done| done.tally)
     }
 
     /// Waits until the plan's limit is sent and answered.
-    pub(crate) fn end(mut self) -> Outcome<Tally> {
-        let thread = self.thread.take().ok_or_else(|| Fault::new("the load has no thread"))?;
-        let tally = thread.join().map_err(|_| Fault::new("the load generator panicked"))??;
-        match tally.unaccounted() {
-            0 => Ok(tally),
-            some => Err(Fault::new(format!("{some} requests are unaccounted for"))),
+    ///
+    /// # Errors
+    /// The load generator itself failed.
+    pub fn end(mut self) -> io::Result<Done> {
+        let thread = self.thread.take().ok_or_else(|| io::Error::other("the load has ended"))?;
+        let panicked = |_| io::Error::other("the load generator panicked");
+        let done = thread.join().map_err(panicked)??;
+        match done.tally.unaccounted() {
+            0 => Ok(done),
+            some => Err(io::Error::other(format!("{some} requests are unaccounted for"))),
         }
     }
 }
 
-impl std::ops::Drop for Load {
+impl Drop for Load {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.hush();
     }
 }
 
 /// A request under way.
 struct Flight {
-    stream: TcpStream,
+    stream: Stream,
     request: Request,
-    meant: Instant,
+    meant: Time,
     /// What is not written yet.
     rest: Vec<u8>,
-    got: Vec<u8>,
-    /// The other side has closed.
-    closed: bool,
+    answer: Answer,
+    end: End,
+    /// The connection had been used before.
+    kept: bool,
+    /// The connection is to be used again.
+    keep: bool,
 }
 
 struct Generator {
     plan: Plan,
     poller: Poller,
-    flights: HashMap<u64, Flight>,
+    flights: BTreeMap<u64, Flight>,
     /// Numbers in the order in which they time out.
-    order: VecDeque<(Instant, u64)>,
-    /// Connections that wait for the next request.
-    idle: Vec<TcpStream>,
+    order: VecDeque<(Time, u64)>,
+    /// Connections that wait for the next request, and where they lead.
+    idle: Vec<(SocketAddr, Stream)>,
     tally: Tally,
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
@@ -174,12 +193,12 @@ struct Generator {
 const LOOK: Duration = Duration::from_millis(20);
 
 impl Generator {
-    fn run(mut self) -> io::Result<Tally> {
-        let (start, rate) = (Instant::now(), u64::from(self.plan.rate.max(1)));
-        let moment = |number: u64| start + Duration::from_nanos(number * 1_000_000_000 / rate);
+    fn run(mut self) -> io::Result<Done> {
+        let (start, rate) = (clock::now(), u64::from(self.plan.rate.max(1)));
+        let moment = |number: u64| start.after(Duration::from_nanos(number * 1_000_000_000 / rate));
         loop {
             let sending = self.tally.sent < self.plan.limit && !self.stop.load(Ordering::Relaxed);
-            let now = Instant::now();
+            let now = clock::now();
             let next = moment(self.tally.sent);
             if sending && next <= now {
                 self.send(next, now);
@@ -187,10 +206,12 @@ impl Generator {
             }
             self.give_up(now);
             if !sending && self.flights.is_empty() {
-                return Ok(self.tally);
+                let idle = self.idle.into_iter().map(|(_, stream)| stream).collect();
+                return Ok(Done { tally: self.tally, idle });
             }
-            let pause = if sending { LOOK.min(next - now) } else { LOOK };
-            for number in self.poller.wait(pause)? {
+            let until = now.after(LOOK);
+            let until = if sending { until.min(next) } else { until };
+            for number in self.poller.wait(until, now)? {
                 // One that was given up while this news was under way is not there any more.
                 if let Some(flight) = self.flights.get_mut(&number) {
                     if let Some(class) = flight.go_on() {
@@ -201,15 +222,18 @@ impl Generator {
         }
     }
 
-    fn send(&mut self, meant: Instant, now: Instant) {
+    fn send(&mut self, meant: Time, now: Time) {
         let number = self.tally.sent;
         self.tally.sent += 1;
         self.sent.store(self.tally.sent, Ordering::Relaxed);
-        self.tally.latest = self.tally.latest.max(now - meant);
-        let request = self.plan.mix.request(number);
-        let begun = match self.idle.pop() {
+        self.tally.latest = self.tally.latest.max(now.since(meant));
+        let request = (self.plan.requests)(number);
+        let keep = self.plan.keep.keeps(number);
+        let idle = if keep { self.take_idle(request.to) } else { None };
+        let kept = idle.is_some();
+        let begun = match idle {
             Some(stream) => self.poller.rename(&stream, number).map(|()| stream),
-            None => self.connect(number),
+            None => self.connect(request.to, number),
         };
         let stream = match begun {
             Ok(stream) => stream,
@@ -217,27 +241,41 @@ impl Generator {
                 // On the loopback a refusal may be known at once. Else: no descriptor, no port.
                 let refused = error.kind() == ErrorKind::ConnectionRefused;
                 let class = if refused { Class::Refused } else { Class::Generator };
-                return self.tally.dropped(Drop { at: now, path: request.path, class });
+                self.record(Record { meant, ended: now, class, kept });
+                return self.tally.dropped(Dropped { at: now, path: request.path, class });
             }
         };
-        let connection = if self.plan.keep_alive { "keep-alive" } else { "close" };
-        let path = &request.path;
-        let rest = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: {connection}\r\n\r\n");
-        let rest = rest.into_bytes();
-        let flight = Flight { stream, request, meant, rest, got: Vec::new(), closed: false };
+        let connection = if keep { "keep-alive" } else { "close" };
+        let Request { path, to, want, .. } = &request;
+        let rest = format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: {connection}\r\n\r\n");
+        let (rest, answer, end) = (rest.into_bytes(), Answer::new(want.clone()), End::Open);
+        let flight = Flight { stream, request, meant, rest, answer, end, kept, keep };
         self.flights.insert(number, flight);
-        self.order.push_back((meant + self.plan.timeout, number));
+        self.order.push_back((meant.after(self.plan.timeout), number));
     }
 
-    fn connect(&mut self, number: u64) -> io::Result<TcpStream> {
+    /// A connection to this server that is still open. One that the server has closed in the meantime is given up, as
+    /// every client with a pool does.
+    fn take_idle(&mut self, to: SocketAddr) -> Option<Stream> {
+        while let Some(place) = self.idle.iter().rposition(|(leads, _)| *leads == to) {
+            let (_, mut stream) = self.idle.remove(place);
+            let read = stream.read(&mut [0; 1]);
+            if read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+                return Some(stream);
+            }
+        }
+        None
+    }
+
+    fn connect(&mut self, to: SocketAddr, number: u64) -> io::Result<Stream> {
         self.tally.connections += 1;
-        let stream = sys::connect(self.plan.to)?;
+        let stream = dial::start(&Address::Tcp(to))?;
         self.poller.watch(&stream, number)?;
         Ok(stream)
     }
 
     /// All have the same timeout, so the oldest is the first whose time is over.
-    fn give_up(&mut self, now: Instant) {
+    fn give_up(&mut self, now: Time) {
         while let Some(&(end, number)) = self.order.front() {
             if end > now && self.flights.contains_key(&number) {
                 break;
@@ -249,15 +287,23 @@ impl Generator {
 
     fn ended(&mut self, number: u64, class: Class) {
         let Some(flight) = self.flights.remove(&number) else { return };
-        let now = Instant::now();
+        let now = clock::now();
+        let Flight { request, meant, kept, .. } = flight;
+        self.record(Record { meant, ended: now, class, kept });
         if class == Class::Ok {
             self.answered.fetch_add(1, Ordering::Relaxed);
-            self.tally.answered(now - flight.meant, flight.request.own);
-            if self.plan.keep_alive && !flight.closed && !answer::closes(&flight.got) {
-                self.idle.push(flight.stream);
+            self.tally.answered(now.since(meant), request.own);
+            if flight.keep && flight.end == End::Open && !flight.answer.closes() {
+                self.idle.push((request.to, flight.stream));
             }
         } else {
-            self.tally.dropped(Drop { at: now, path: flight.request.path, class });
+            self.tally.dropped(Dropped { at: now, path: request.path, class });
+        }
+    }
+
+    fn record(&mut self, record: Record) {
+        if self.tally.records.len() < self.plan.records {
+            self.tally.records.push(record);
         }
     }
 }
@@ -276,13 +322,13 @@ impl Flight {
         let mut buffer = [0; 4096];
         loop {
             match self.stream.read(&mut buffer) {
-                Ok(0) => self.closed = true,
-                Ok(count) => self.got.extend_from_slice(&buffer[..count]),
+                Ok(0) => self.end = End::Closed,
+                Ok(count) => self.answer.take(&buffer[..count]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                // A reset: what was read before it counts.
-                Err(_) => self.closed = true,
+                // What was read before it counts.
+                Err(_) => self.end = End::Reset,
             }
-            let class = answer::class(&self.got, self.closed, &expected(&self.request.path));
+            let class = self.answer.class(self.end);
             if class.is_some() {
                 return class;
             }
