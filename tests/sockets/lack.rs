@@ -65,9 +65,9 @@ fn without_anything_the_drain_is_its_delay() -> Outcome {
 }
 
 /// A table of /proc/net and counters that a test writes itself.
-fn fake(segments: Option<u32>) -> Place {
+fn fake(segments: Option<u32>) -> Outcome<Place> {
     let place = Place::new();
-    std::fs::create_dir(place.path("net")).expect("a directory");
+    std::fs::create_dir(place.path("net"))?;
     let line = |remote: &str, state: &str, inode: u32| {
         format!(
             " 0: 0100007F:0050 {remote} {state} 00000000:00000000 00:00000000 00000000 0 0 {inode} 1 0\n"
@@ -78,7 +78,7 @@ fn fake(segments: Option<u32>) -> Place {
     if let Some(segments) = segments {
         count(&place, segments);
     }
-    place
+    Ok(place)
 }
 
 fn count(place: &Place, segments: u32) {
@@ -95,7 +95,7 @@ fn at(sampler: &mut Sampler, millis: u64) -> Sample {
 
 #[test]
 fn without_sock_diag_traffic_of_the_namespace_in_the_delay_restarts_drain_idle() -> Outcome {
-    let place = fake(Some(1));
+    let place = fake(Some(1))?;
     let mut sampler = Sampler::with(Some(&[80]), RULES, false, &place.path("."));
     for (millis, segments, busy) in [
         (0, 1, 1),
@@ -118,7 +118,7 @@ fn without_sock_diag_traffic_of_the_namespace_in_the_delay_restarts_drain_idle()
 
 #[test]
 fn without_sock_diag_and_counters_drain_idle_begins_with_the_end_of_the_delay() -> Outcome {
-    let place = fake(None);
+    let place = fake(None)?;
     let mut sampler = Sampler::with(Some(&[80]), RULES, false, &place.path("."));
     for (millis, over) in [(0, false), (1900, false), (2000, false), (2250, false), (2310, true)] {
         ensure_eq!(at(&mut sampler, millis).over, over, "after {millis} ms");
