@@ -354,6 +354,7 @@ impl Effects {
             live.update(progress.as_ref(), clock::now());
         }
         self.files.update(clock::now());
+        self.closing.outcome(clock::now());
         if let Some(file) = &mut self.ready_file {
             file.go_on(clock::now());
         }

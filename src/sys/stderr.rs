@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use super::helper::{Given, Helper};
+use super::helper::{Descriptors, Given, Helper};
 use super::{clock, fd, mounts, process, tty};
 use crate::types::Pid;
 
@@ -181,7 +181,7 @@ fn start_helper() -> bool {
         user: None,
         trusted: true,
         log: true,
-        keep: &keep_open,
+        descriptors: Descriptors::Only(&keep_open),
         files: 16,
     };
     match Helper::start(&given, &|| copy(&read)) {
