@@ -2,7 +2,7 @@
 //! PID 1 goes on.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -151,8 +151,8 @@ def stop(*_): os._exit(5)
 signal.signal(signal.SIGTERM, stop)
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 s.connect(os.environ['NOTIFY_SOCKET'])
-print('ready', flush=True)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+print('ready', flush=True)
 signal.sigwait([signal.SIGUSR1])
 fd = os.open(sys.argv[1], os.O_RDWR)
 for text in sys.argv[2:]: socket.send_fds(s, [text.encode()], [fd])
@@ -199,6 +199,32 @@ fn a_log_on_a_file_system_that_does_not_answer() -> Outcome {
         .start()?;
     is_served_and_stopped(&mut run)?;
     silent.says("asked")
+}
+
+/// The helper that writes the log is killed with all other processes at the end of the budget. What it has not read by
+/// then is written by the next one.
+#[test]
+fn a_log_on_a_slow_file_system_has_its_last_lines() -> Outcome {
+    let Some(mut slow) = Silent::mount("slow")? else { return Ok(()) };
+    let log = OpenOptions::new().append(true).open(slow.file())?;
+    let mut run = Launch::graceinit(Room::PidNs)
+        .flags("-vvv --grace 1s")
+        .app("ignore=TERM ready pause")
+        .stderr(log)
+        .start()?;
+    run.ready()?;
+    run.signal("TERM")?;
+    run.exits(137)?;
+    slow.server.kill()?;
+    let mut text = String::new();
+    slow.said.read_to_string(&mut text)?;
+    let lines: Vec<&str> = text.lines().collect();
+    for expected in ["still there", "entering phase=killed", "the app ended with signal KILL"] {
+        ensure!(lines.iter().any(|line| line.contains(expected)), "no line {expected:?}:\n{text}");
+    }
+    ensure!(!text.contains("dropped"), "{text}");
+    ensure!(lines.last().is_some_and(|line| line.contains("leaving code=137")), "{text}");
+    Ok(())
 }
 
 both_rooms!(

@@ -1,9 +1,10 @@
-"""A file system with one file, `f`, and with one request that is never answered (its name is the second argument)."""
-import ctypes, os, struct, sys
+"""A file system with one file, `f`, and with one request that is never answered (its name is the second argument).
+With `slow` every request is answered, a write after 10 ms, and what was written is printed."""
+import ctypes, os, struct, sys, time
 
 place, silent = sys.argv[1:]
 LOOKUP, FORGET, GETATTR, OPEN, READ, WRITE, RELEASE, FLUSH, INIT, INTERRUPT, MANY_FORGET = 1, 2, 3, 14, 15, 16, 18, 25, 26, 36, 42
-number = {"open": OPEN, "write": WRITE, "flush": FLUSH}[silent]
+number = {"open": OPEN, "write": WRITE, "flush": FLUSH, "slow": None}[silent]
 device = os.open("/dev/fuse", os.O_RDWR)
 libc = ctypes.CDLL(None, use_errno=True)
 options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
@@ -26,6 +27,9 @@ def answer(kind, node, body):
     if kind == OPEN:
         return 0, struct.pack("<Q2I", 1, 0, 0)
     if kind == WRITE:
+        if silent == "slow":
+            time.sleep(0.01)
+            os.write(1, body[40:])
         return 0, struct.pack("<2I", struct.unpack_from("<2QI", body)[2], 0)
     return (0, b"") if kind in (FLUSH, RELEASE) else (38, b"")
 
