@@ -231,6 +231,12 @@ impl AsFd for End {
     }
 }
 
+impl From<End> for OwnedFd {
+    fn from(end: End) -> OwnedFd {
+        end.0
+    }
+}
+
 /// The result of sending a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sent {

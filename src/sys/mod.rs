@@ -7,6 +7,7 @@ pub mod clock;
 pub mod deadman;
 pub mod deputy;
 pub mod dial;
+pub mod epoll;
 pub mod fd;
 pub mod heap;
 pub mod helper;

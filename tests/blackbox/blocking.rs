@@ -2,7 +2,7 @@
 //! PID 1 goes on.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -245,7 +245,7 @@ fn a_file_that_cannot_be_opened_because_its_file_system_does_not_answer() -> Out
     Ok(())
 }
 
-/// The report lies on it, and it stops answering while the app runs. Not even the exit of graceinit, in which the kernel
+/// The report lies on it, and it stops answering while the app runs. Not even graceinit's exit, in which the kernel
 /// closes the report, waits for it.
 #[test]
 fn a_report_on_a_file_system_that_does_not_answer_any_more() -> Outcome {
@@ -295,6 +295,32 @@ os.execv(sys.argv[3], sys.argv[3:])
     run.out.until("got TERM ")?;
     // The app hangs in its exit, in which the kernel closes the descriptor: it cannot be killed, and is given up.
     run.exits(137)
+}
+
+/// The helper that writes the log is killed with all other processes at the end of the budget. What it has not read by
+/// then is written by the next one.
+#[test]
+fn a_log_on_a_slow_file_system_has_its_last_lines() -> Outcome {
+    let Some(mut slow) = Silent::mount("slow")? else { return Ok(()) };
+    let log = OpenOptions::new().append(true).open(slow.file())?;
+    let mut run = Launch::graceinit(Room::PidNs)
+        .flags("-vvv --grace 1s")
+        .app("ignore=TERM ready pause")
+        .stderr(log)
+        .start()?;
+    run.ready()?;
+    run.signal("TERM")?;
+    run.exits(137)?;
+    slow.server.kill()?;
+    let mut text = String::new();
+    slow.said.read_to_string(&mut text)?;
+    let lines: Vec<&str> = text.lines().collect();
+    for expected in ["still there", "entering phase=killed", "the app ended with signal KILL"] {
+        ensure!(lines.iter().any(|line| line.contains(expected)), "no line {expected:?}:\n{text}");
+    }
+    ensure!(!text.contains("dropped"), "{text}");
+    ensure!(lines.last().is_some_and(|line| line.contains("leaving code=137")), "{text}");
+    Ok(())
 }
 
 both_rooms!(

