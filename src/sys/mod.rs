@@ -23,6 +23,7 @@ pub mod proctree;
 mod raw;
 pub mod reap;
 pub mod safe_path;
+pub mod sharing;
 pub mod signals;
 pub mod sockdiag;
 pub mod stat;
