@@ -76,6 +76,7 @@ fn essence(config: &Config) -> String {
     }
     let Config { command, plan, hooks: _, user, parent_signal, warn_on_reap, level, .. } = config;
     let Config { ready, ready_file, drain, listen, watch, log_format, tool, .. } = config;
+    let rehearsal = &config.rehearsal;
     // Each source has its own word for yes.
     let value = |value: &'_ str| if value == "true" { "1".to_owned() } else { value.to_owned() };
     let settings: Vec<(&str, String)> = config
@@ -86,7 +87,7 @@ fn essence(config: &Config) -> String {
         .collect();
     format!(
         "{command:?} {plan:?} {list:?} {user:?} {parent_signal:?} {warn_on_reap} {level} {:?} {:?} {:?} \
-         {ready:?} {ready_file:?} {drain:?} {listen:?} {watch:?} {log_format:?} {tool:?}",
+         {ready:?} {ready_file:?} {drain:?} {listen:?} {watch:?} {log_format:?} {tool:?} {rehearsal:?}",
         config.check, config.warnings, settings
     )
 }
@@ -191,6 +192,16 @@ const ROWS: &[(&str, &[&str], &str, &str)] = &[
     ("render", &["--render", "-"], "", ""),
     ("P", &["-P"], "", ""),
     ("l", &["-l"], "", ""),
+    ("rehearse", &["--rehearse=k8s:30s", "--url=:80/"], "", ""),
+    ("url", &["--url", ":81/path*2"], "", ""),
+    ("rate", &["--rate", "7"], "", ""),
+    ("lag", &["--lag", "3s"], "", ""),
+    ("rehearse-health", &["--rehearse-health", ":82/readyz"], "", ""),
+    ("rounds", &["--rounds", "7"], "", ""),
+    ("only", &["--only"], "", ""),
+    ("json", &["--json"], "", ""),
+    ("rehearse-toml", &["--rehearse-toml"], "", ""),
+    ("rehearse-html", &["--rehearse-html", "stop.html"], "", ""),
 ];
 
 /// What has to be said too, for an option that has no effect alone.
@@ -201,8 +212,14 @@ fn beside(name: &str) -> Vec<&'static str> {
         "health-timeout" => vec!["--health=tcp:80", "--listen=127.0.0.1:1"],
         "drain-acks" => vec!["--drain=80", "--listen=127.0.0.1:1"],
         "drain-idle" | "drain-max" | "drain-quiet" | "drain-owed" => vec!["--drain=80"],
+        "rehearse" => vec![],
+        _ if is_of_rehearsal(name) => vec!["--rehearse", "--url=:80/"],
         _ => vec![],
     }
+}
+
+fn is_of_rehearsal(name: &str) -> bool {
+    OPTIONS.iter().any(|opt| opt.name == name && opt.group == cli::Group::Rehearsal)
 }
 
 #[test]
