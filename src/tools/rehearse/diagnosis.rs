@@ -252,6 +252,10 @@ impl Case<'_> {
             if quiet && !asked_idle.is_default() && drain.rules.idle < Duration::from_secs(8) {
                 cures.push((OptionId::DrainIdle, "8s".to_owned()));
                 cures.extend(self.longer_grace().unwrap_or_default());
+            } else if quiet {
+                // The drain did not see this request yet: its connection was not accepted, or not open.
+                let delay = Duration::from_secs(at.as_secs() + 2);
+                cures.push((OptionId::DrainDelay, written(delay).replace(' ', "")));
             }
         }
         Some(self.finding(at, text, cures))

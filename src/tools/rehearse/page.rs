@@ -41,9 +41,9 @@ const STYLE: &str = "\
 body{margin:0;background:var(--paper);color:var(--ink);font:14px/1.5 system-ui,\"DejaVu Sans\",sans-serif}\
 main{max-width:1220px;margin:0 auto;padding:1.4rem 1.2rem 2.5rem}h1{font-size:1.2rem;margin:0 0 .3rem}\
 .sides{display:flex;flex-wrap:wrap;gap:1.2rem;margin:1.1rem 0}\
-figure{flex:1 1 480px;margin:0;min-width:0}figcaption b{font-size:1.02rem;overflow-wrap:anywhere}\
+figure{flex:1 1 480px;margin:0;min-width:0;display:flex;flex-direction:column}figcaption b{font-size:1.02rem;overflow-wrap:anywhere}\
 figcaption span{display:block;color:var(--dim)}figcaption .good{color:var(--green)}figcaption .bad{color:var(--red)}\
-svg{width:100%;height:auto;display:block;background:var(--soft);border-radius:6px;margin-top:.5rem}\
+svg{width:100%;height:auto;display:block;background:var(--soft);border-radius:6px;margin-top:auto}figcaption{padding-bottom:.5rem}\
 svg text{font-size:11px;fill:var(--dim)}svg .mark{fill:var(--ink)}\
 .answered{fill:var(--green)}.refused{fill:var(--red)}.cut{fill:var(--amber)}.failed{fill:var(--violet)}\
 .band{fill:var(--band)}.grid{stroke:var(--line)}.event{stroke:var(--blue)}.knew{stroke:var(--ink);stroke-dasharray:4 3}\
@@ -126,6 +126,7 @@ fn figure(out: &mut String, panel: &Panel<'_>, end: Duration, slowest: Duration)
     let whole = (end + BEFORE).as_secs_f64();
     let x =
         |seconds: f64| LEFT + INNER * (seconds + BEFORE.as_secs_f64()).clamp(0.0, whole) / whole;
+    band(out, round, x);
     grid(out, end, slowest, x);
     marks(out, panel, x);
     dots(out, round, slowest, end, x);
@@ -178,9 +179,8 @@ fn grid(out: &mut String, end: Duration, slowest: Duration, x: impl Fn(f64) -> f
     );
 }
 
-/// What happened when.
-fn marks(out: &mut String, panel: &Panel<'_>, x: impl Fn(f64) -> f64) {
-    let round = panel.round;
+/// The time of the drain.
+fn band(out: &mut String, round: &Round, x: impl Fn(f64) -> f64) {
     let when = |fact: &str| round.fact(fact).map(|seen| offset(round, seen.at));
     if let (Some(from), Some(to)) = (when("drain-begun"), when("drain-ended")) {
         let (left, width) = (x(from), x(to) - x(from));
@@ -192,6 +192,12 @@ fn marks(out: &mut String, panel: &Panel<'_>, x: impl Fn(f64) -> f64) {
         );
         text(out, left + 4.0, ANSWERS.0 + 12.0, "start", "", "drain");
     }
+}
+
+/// What happened when.
+fn marks(out: &mut String, panel: &Panel<'_>, x: impl Fn(f64) -> f64) {
+    let round = panel.round;
+    let when = |fact: &str| round.fact(fact).map(|seen| offset(round, seen.at));
     let signal = round.fact("stop-signal").map(|seen| seen.signal.clone()).unwrap_or_default();
     let mut all: Vec<(f64, &str, String)> = vec![(0.0, "event", "stop begins".to_owned())];
     all.extend(when("stop-signal").map(|at| (at, "event", format!("{signal} to the app"))));
