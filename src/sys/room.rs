@@ -1,12 +1,13 @@
 //! A pid namespace for a child, as a container has one. For a rehearsal; the life of an app needs none of this.
 
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
-use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-use std::ptr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::{io, iter, ptr};
+
+use super::process;
 
 /// Where the kernel shows this program's own file, also if its path is not known or another file has taken its place.
 const OWN: &str = "/proc/self/exe";
@@ -61,13 +62,25 @@ pub fn mount_own_proc() -> io::Result<()> {
 }
 
 /// Executes this program again, under this name and with these words, without some variables. Returns only if that
-/// fails.
+/// fails. In a child: nothing is freed.
 pub fn execute_again(name: &OsStr, words: &[OsString], without: &[&str]) -> io::Error {
+    let text = |word: &OsStr| CString::new(word.as_bytes());
     let path = std::fs::read_link(OWN).ok().filter(|path| path.exists());
-    let mut command = Command::new(path.unwrap_or_else(|| OWN.into()));
-    command.arg0(name).args(words);
-    for variable in without {
-        command.env_remove(variable);
-    }
-    command.exec()
+    let path = text(path.as_deref().map_or(OsStr::new(OWN), Path::as_os_str));
+    let words = iter::once(name).chain(words.iter().map(OsString::as_os_str)).map(text);
+    let (Ok(path), Ok(words)) = (path, words.collect::<Result<Vec<CString>, _>>()) else {
+        return io::Error::from(io::ErrorKind::InvalidInput);
+    };
+    let is_kept = |entry: &&CStr| {
+        let name = entry.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
+        !without.iter().any(|known| known.as_bytes() == name)
+    };
+    let end = || iter::once(ptr::null());
+    let words: Vec<*const libc::c_char> =
+        words.iter().map(|word| word.as_ptr()).chain(end()).collect();
+    let environment: Vec<*const libc::c_char> =
+        process::environment().filter(is_kept).map(CStr::as_ptr).chain(end()).collect();
+    // SAFETY: both lists end with a null pointer, and their strings are terminated and live through the call.
+    unsafe { libc::execve(path.as_ptr(), words.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
 }

@@ -151,3 +151,53 @@ fn the_file_that_is_printed_loses_nothing() -> Outcome {
     );
     Ok(())
 }
+
+/// Otherwise the load would go to that program, and nothing would be lost.
+#[test]
+fn a_port_that_another_program_has_is_refused() -> Outcome {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let url = format!(":{}/", taken.local_addr()?.port());
+    let mut command = Command::new(Program::Graceinit.path());
+    command.args(["--rehearse", "--url", &url, "--", "/bin/true"]).env_clear();
+    let done = command.output()?;
+    let text = String::from_utf8_lossy(&done.stderr);
+    ensure!(text.contains("another program listens there"), "{text}");
+    ensure_eq!(done.status.code(), Some(125), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_command_that_cannot_be_executed_is_named() -> Outcome {
+    let site = Site::new()?;
+    let result = site.rehearse("--rehearse --url :{port}/", &["/nowhere/app".to_owned()])?;
+    ensure_eq!(result.code, 1, "{}", result.text);
+    result.says(&["never got ready", "code 127", "/nowhere/app"])
+}
+
+/// Each request is a dot, text from outside is no markup, and nothing is loaded.
+#[test]
+fn the_page_shows_both_stops() -> Outcome {
+    if !needs() {
+        return Ok(());
+    }
+    let site = Site::new()?;
+    let page = site.place.text("stop.html");
+    let options = format!(
+        "--rehearse=k8s:30s --rate 20 --rounds 1 --url ':{{port}}/?<b>' --rehearse-html {page}"
+    );
+    let result = site.rehearse(&options, &site.server(""))?;
+    let text = site.place.expect("stop.html")?;
+    for wanted in
+        ["as it is", "requests were lost", "nothing was lost", "the balancer knows", "&lt;b&gt;"]
+    {
+        ensure!(text.contains(wanted), "the page lacks {wanted}: {text}");
+    }
+    for unwanted in ["<script", "src=", "<b>?", "http://"] {
+        ensure!(!text.contains(unwanted), "the page has {unwanted}: {text}");
+    }
+    let sent = |row: usize| result.json["rows"][row]["sent"].as_u64().unwrap_or(0);
+    let most = usize::try_from(sent(0).max(sent(1)) * 2 + 50)?;
+    let dots = text.matches("<circle").count();
+    ensure!((10..=most).contains(&dots), "{dots} dots for {}", result.text);
+    Ok(())
+}

@@ -87,7 +87,7 @@ fn a_hook_that_eats_the_budget_is_named_and_limited() -> Outcome {
 
 #[test]
 fn a_code_that_is_not_mapped_is_named_and_is_no_loss() -> Outcome {
-    let options = "--rehearse=docker:8s --only --rate 50 --drain {port} --drain-idle 1s";
+    let options = "--rehearse=docker --only --rate 50 --drain {port} --drain-idle 1s";
     let Some((_, result)) = planted(options, "")? else { return Ok(()) };
     ensure_eq!((result.code, result.lost()), (0, 0), "{}", result.text);
     result.says(&["exit code is 143", "--stop-exit-ok 143"])?;

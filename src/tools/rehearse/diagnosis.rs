@@ -63,6 +63,7 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     found.extend(case.killed());
     found.sort_by_key(|finding| finding.at);
     found.extend(case.exit_code());
+    found.extend(case.may_be_killed());
     found
 }
 
@@ -386,6 +387,25 @@ impl Case<'_> {
         Some(self.finding(at, text, cures.unwrap_or_default()))
     }
 
+    /// This stop fitted, but one in which something hangs would not.
+    fn may_be_killed(&self) -> Option<Finding> {
+        let kill = self.kill.filter(|_| !self.round.killed)?;
+        let plan = &self.config.plan;
+        let whole = plan.budget().map(|budget| budget + plan.post_stop_timeout);
+        if whole.is_some_and(|whole| whole <= kill) {
+            return None;
+        }
+        let may =
+            whole.map_or("has no end".to_owned(), |whole| format!("may take {}", written(whole)));
+        let cures = self.fitting_grace().unwrap_or_default();
+        let text = format!(
+            "This stop was short, but one in which something hangs {may}, and {} after {}.",
+            self.config.contract.platform.killer,
+            written(kill)
+        );
+        Some(Finding { is_note: true, ..self.finding(self.round.took, text, cures) })
+    }
+
     fn exit_code(&self) -> Option<Finding> {
         let Status::Code(code @ 1..) = self.round.status else { return None };
         let own = Signal::new(i32::from(code) - 128)
@@ -407,7 +427,7 @@ fn capital(text: &str) -> String {
 
 /// Why there was no stop to look at.
 pub(super) fn never_ready(why: &NeverReady) -> String {
-    let NeverReady { url, times, within, last, ended, lines, waits } = why;
+    let NeverReady { again, url, times, within, last, ended, lines, waits } = why;
     let last = last.map_or("no answer yet".to_owned(), |class| match class {
         super::answer::Class::Refused => "refused".to_owned(),
         super::answer::Class::Timeout => "no answer in time".to_owned(),
@@ -419,9 +439,15 @@ pub(super) fn never_ready(why: &NeverReady) -> String {
         Some((at, status)) => format!("graceinit ended with {status} after {}", span(*at)),
         None => "the app was still running".to_owned(),
     };
-    let mut text = format!(
-        "The app never got ready: {asked}; {app}. No setting cures that: there is nothing to stop yet."
-    );
+    let mut text = match again {
+        false => format!(
+            "The app never got ready: {asked}; {app}. No setting cures that: there is nothing to stop yet."
+        ),
+        true => format!(
+            "The app got ready once, but not when it was started again at the same port: {asked}; {app}. A server \
+             that does not set SO_REUSEADDR cannot listen there for a minute: try --only."
+        ),
+    };
     if let Some(Seen { missing, answers, .. }) = waits {
         text.push_str(&format!(" graceinit waited for {missing} ({answers})."));
     }

@@ -85,14 +85,15 @@ pub fn run(config: &Config, rehearsal: &Rehearsal, call: &Call<'_>) -> Result<En
         kill,
         begun: clock::now(),
     };
-    printer.begin(search.stage.apart);
+    printer.begin(search.stage.apart, &config.warnings);
     let (rows, best) = match search.run(&mut printer) {
         Ok(found) => found,
         Err(Failure::Interrupted(signal)) => {
             printer.erase();
             return Ok(Ended::By(signal));
         }
-        Err(Failure::NeverReady(why)) => {
+        Err(Failure::NeverReady(mut why)) => {
+            why.again = printer.stops() > 1;
             printer.never_ready(&why);
             return Ok(Ended::Code(1));
         }

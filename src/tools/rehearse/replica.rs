@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::sys::fd::{self, Read};
 use crate::sys::launch::spawn::{self, Setup, Signals, Task};
@@ -19,10 +21,8 @@ use crate::types::text::in_one_line;
 use crate::types::{Pid, Signal, Status, Time};
 
 /// A line that the graceinit of the app has logged.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
-    #[serde(skip)]
     pub(super) at: Time,
     pub(super) fact: String,
     pub(super) level: String,
@@ -36,10 +36,50 @@ pub(super) struct Seen {
     pub(super) peer: String,
     pub(super) verdict: String,
     pub(super) option: String,
-    /// Seconds.
-    pub(super) after: f64,
-    /// Seconds.
-    pub(super) took: f64,
+}
+
+impl Seen {
+    fn field(&mut self, name: &str) -> Option<&mut String> {
+        Some(match name {
+            "fact" => &mut self.fact,
+            "level" => &mut self.level,
+            "msg" => &mut self.msg,
+            "hook" => &mut self.hook,
+            "outcome" => &mut self.outcome,
+            "signal" => &mut self.signal,
+            "why" => &mut self.why,
+            "missing" => &mut self.missing,
+            "answers" => &mut self.answers,
+            "peer" => &mut self.peer,
+            "verdict" => &mut self.verdict,
+            "option" => &mut self.option,
+            _ => return None,
+        })
+    }
+}
+
+/// By hand: what derive makes of so many fields takes 25 KB of the program.
+impl<'de> Deserialize<'de> for Seen {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Seen, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Seen;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a line of the log")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Seen, A::Error> {
+                let mut seen = Seen::default();
+                while let Some(name) = map.next_key::<String>()? {
+                    match seen.field(&name) {
+                        Some(field) => *field = map.next_value()?,
+                        None => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(seen)
+            }
+        }
+        from.deserialize_map(Fields)
+    }
 }
 
 /// The most lines of graceinit that are kept.
@@ -113,9 +153,11 @@ impl Replica {
         &self.output.facts
     }
 
-    /// The last lines that the app has written, the latest one last.
+    /// The last lines that the app has written, the latest one last, and the errors of graceinit.
     pub(super) fn last_lines(&self) -> Vec<String> {
-        self.output.last.iter().rev().cloned().collect()
+        let errors = self.facts().iter().filter(|seen| seen.level == "error");
+        let errors = errors.map(|seen| format!("graceinit: {}", seen.msg));
+        self.output.last.iter().rev().cloned().chain(errors).collect()
     }
 
     /// Whether graceinit has logged this.
@@ -230,7 +272,7 @@ impl Stage {
         if replica.ended.is_none() {
             let _ = signals::send(replica.pid, Signal::KILL);
         }
-        if !self.apart {
+        if !self.apart && reap::is_any_alive() {
             // As a subreaper this process is the parent of what the kill has left behind.
             tree::kill_everything(&[replica.pid], &[]);
         }

@@ -23,6 +23,7 @@ use crate::config::rehearse::Rehearsal;
 use crate::sys::safe_path::{self, Last, Place};
 use crate::sys::{stderr, tty};
 use crate::types::Signal;
+use crate::types::text::in_one_line;
 
 /// The longest name that shares its line with the numbers.
 const NAME: usize = 36;
@@ -84,7 +85,7 @@ impl<'a> Printer<'a> {
     }
 
     /// What is going to be done.
-    pub(super) fn begin(&self, apart: bool) {
+    pub(super) fn begin(&self, apart: bool, warnings: &[String]) {
         let Rehearsal { rounds, only, .. } = self.rehearsal;
         let mut text = format!("platform  {}\nload      {}\n", self.platform(), self.load());
         let _ = writeln!(
@@ -105,7 +106,15 @@ impl<'a> Printer<'a> {
                 seconds(LIMIT)
             ),
         };
+        for warning in warnings {
+            let _ = writeln!(text, "warning   {}", in_one_line(warning));
+        }
         self.print(&(text + &head()));
+    }
+
+    /// How many stops have begun.
+    pub(super) fn stops(&self) -> u32 {
+        self.stops
     }
 
     /// Removes the line that shows what goes on.
@@ -121,7 +130,11 @@ impl<'a> Printer<'a> {
         let text = diagnosis::never_ready(why);
         match self.rehearsal.json {
             true => self.json(&[], None, vec![text]),
-            false => put(&format!("\n{text}\n")),
+            false => {
+                let mut wrapped = "\n".to_owned();
+                wrap(&mut wrapped, &text);
+                put(&wrapped);
+            }
         }
     }
 
@@ -138,7 +151,8 @@ impl<'a> Printer<'a> {
         }
         let mut text = String::new();
         for finding in findings {
-            let _ = write!(text, "\n{finding}\n");
+            text.push('\n');
+            wrap(&mut text, &finding);
         }
         let sets = best.and_then(|best| rows.get(best)).map(|row| &row.sets[..]);
         match sets {
@@ -148,7 +162,8 @@ impl<'a> Printer<'a> {
             }
             None if self.rehearsal.only => {}
             None => {
-                let _ = write!(text, "\n{}\n", self.nothing_helps(rows));
+                text.push('\n');
+                wrap(&mut text, &self.nothing_helps(rows));
             }
         }
         if let Some(sets) = sets.filter(|_| self.rehearsal.toml) {
@@ -356,6 +371,27 @@ fn line(row: &Row, is_best: bool) -> String {
         short(row.took()),
         row.codes(),
     )
+}
+
+/// Appends a text in lines that fit the terminal. Lines of the app, which are indented, stay as they are.
+fn wrap(text: &mut String, paragraph: &str) {
+    let width = tty::columns(1).unwrap_or(100).clamp(60, 120);
+    for line in paragraph.lines() {
+        let mut column = 0;
+        for word in line.split(' ') {
+            let letters = word.chars().count();
+            if column > 0 && column + 1 + letters > width && !line.starts_with(' ') {
+                text.push('\n');
+                column = 0;
+            } else if column > 0 || line.starts_with(' ') {
+                text.push(' ');
+                column += 1;
+            }
+            text.push_str(word);
+            column += letters;
+        }
+        text.push('\n');
+    }
 }
 
 /// Writes to stdout.

@@ -1,6 +1,6 @@
 //! One stop under load.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::answer::{Class, Want};
@@ -54,6 +54,8 @@ pub(super) enum Failure {
 
 /// An app that did not answer.
 pub(super) struct NeverReady {
+    /// An app with other settings has answered before.
+    pub(super) again: bool,
     pub(super) url: String,
     pub(super) times: u32,
     pub(super) within: Duration,
@@ -101,6 +103,15 @@ pub(super) fn play(
     words: &[std::ffi::OsString],
     without: &[&str],
 ) -> Result<Round, Failure> {
+    for url in &terms.rehearsal.urls {
+        if TcpStream::connect_timeout(&url.to, ANSWER).is_ok() {
+            return Err(Failure::Own(format!(
+                "{} accepts connections before the app is started: another program listens there; stop it, or take \
+                 another port",
+                url.to
+            )));
+        }
+    }
     let mut replica = stage.start(words, without).map_err(own)?;
     let round = play_with(stage, terms, &mut replica);
     let cleared = stage.clear(&mut replica);
@@ -251,7 +262,7 @@ fn until_it_answers(
             let said = |seen: &&Seen| ["not-ready", "still-not-ready"].contains(&&*seen.fact);
             let waits = replica.facts().iter().rfind(said).cloned();
             let url = url.text.clone();
-            let why = NeverReady { url, times, within, last, ended, lines, waits };
+            let why = NeverReady { again: false, url, times, within, last, ended, lines, waits };
             return Err(Failure::NeverReady(why));
         }
         stage.wait(replica, now.after(LOOK))?;
