@@ -177,15 +177,15 @@ impl Held {
 }
 
 /// A client program that takes commands by line. Ends when dropped.
-pub(super) struct Client {
+pub(crate) struct Client {
     child: Child,
     stdin: ChildStdin,
     /// What it prints on its standard output.
-    pub(super) out: Arc<Account>,
+    pub(crate) out: Arc<Account>,
 }
 
 impl Client {
-    pub(super) fn start(command: &mut Command) -> Outcome<Client> {
+    pub(crate) fn start(command: &mut Command) -> Outcome<Client> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn()?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
@@ -194,7 +194,7 @@ impl Client {
         Ok(Client { child, stdin, out: Account::of("the client", stdout) })
     }
 
-    pub(super) fn say(&mut self, line: &str) -> Outcome {
+    pub(crate) fn say(&mut self, line: &str) -> Outcome {
         Ok(writeln!(self.stdin, "{line}")?)
     }
 }
