@@ -6,7 +6,7 @@ use super::apps::{PYPI, Server};
 use super::balancer::Kind;
 use super::cases::CASES;
 use super::update::roll_under;
-use crate::servers::common::Client;
+use crate::support::client::Client;
 use crate::support::{Fault, Outcome, Program, need};
 use crate::{ensure, ensure_eq};
 
