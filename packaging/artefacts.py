@@ -116,7 +116,7 @@ def compress(data):
 def metadata():
     """The crates that are linked into the program: not those of tests and build scripts."""
     # Without --filter-platform: the list must not depend on where it is made.
-    told = json.loads(tool("cargo", "metadata", "--locked", "--offline", "--format-version", "1", cwd=ROOT))
+    told = json.loads(tool("cargo", "metadata", "--locked", "--format-version", "1", cwd=ROOT))
     packages = {package["id"]: package for package in told["packages"]}
     nodes = {node["id"]: node for node in told["resolve"]["nodes"]}
     wanted, left = set(), [told["resolve"]["root"]]

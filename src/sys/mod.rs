@@ -24,6 +24,7 @@ mod raw;
 pub mod reap;
 pub mod room;
 pub mod safe_path;
+pub mod sharing;
 pub mod signals;
 pub mod sockdiag;
 pub mod stat;
