@@ -82,7 +82,7 @@ pub(super) fn page(
     }
     out.push_str("</div>\n");
     if let Some(write) = write {
-        let _ = write!(out, "<p>Write: <code>{}</code></p>\n", safe(write));
+        let _ = writeln!(out, "<p>Write: <code>{}</code></p>", safe(write));
     }
     out.push_str("<ul>\n");
     for finding in findings {

@@ -47,7 +47,7 @@ pub(super) struct Round {
 pub(super) enum Failure {
     Interrupted(Signal),
     /// The app did not answer: what was looked at.
-    NeverReady(NeverReady),
+    NeverReady(Box<NeverReady>),
     /// The rehearsal itself failed.
     Own(String),
 }
@@ -197,11 +197,7 @@ impl Balancer {
         }
         match self.asks.take() {
             Some(load) if !load.is_over() => self.asks = Some(load),
-            Some(load) => {
-                if asked(load) != Some(Class::Ok) {
-                    self.knew = Some(now);
-                }
-            }
+            Some(load) => self.knew = (asked(load) != Some(Class::Ok)).then_some(now),
             None if now >= self.next => {
                 self.next = now.after(CHECK);
                 self.asks = ask(health, ANSWER).ok();
@@ -263,7 +259,7 @@ fn until_it_answers(
             let waits = replica.facts().iter().rfind(said).cloned();
             let url = url.text.clone();
             let why = NeverReady { again: false, url, times, within, last, ended, lines, waits };
-            return Err(Failure::NeverReady(why));
+            return Err(Failure::NeverReady(Box::new(why)));
         }
         stage.wait(replica, now.after(LOOK))?;
     }
