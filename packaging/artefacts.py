@@ -9,6 +9,7 @@ import io
 import json
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
@@ -193,20 +194,40 @@ def stamp(epoch):
     return datetime.fromtimestamp(epoch, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def auditable(program, packages, directory):
-    """The list of crates as section .dep-v0, which cargo-audit, Trivy and Syft read."""
+def auditable(program, packages):
+    """The program with the list of its crates as section .dep-v0, which cargo-audit and rust-audit-info read."""
     known = checksums()
     rows = [{"name": package["name"], "version": package["version"],
              "source": "crates.io" if (package["name"], package["version"]) in known else "local",
              **({"root": True} if package["name"] == "graceinit" else {})} for package in packages]
-    section = directory / "dep-v0"
-    section.write_bytes(zlib.compress(json.dumps({"packages": rows}, sort_keys=True).encode(), 9))
-    out = directory / "program"
-    if not shutil.which("objcopy"):
-        sys.exit("packaging: no objcopy; install binutils-multiarch (binutils knows one architecture alone)")
-    tool("objcopy", "--remove-section", ".dep-v0", program, out)
-    tool("objcopy", "--add-section", f".dep-v0={section}", out, out)
-    return out.read_bytes()
+    listed = zlib.compress(json.dumps({"packages": rows}, sort_keys=True).encode(), 9)
+    return with_section(Path(program).read_bytes(), b".dep-v0", listed)
+
+
+def with_section(program, name, data):
+    """The program with one section more, which is not loaded. By hand: objcopy(1) would have to know the architecture,
+    and its bytes depend on its version. elf(5), 64 bits, little endian."""
+    head = list(struct.unpack_from("<16sHHIQQQIHHHHHH", program))
+    table, width, count, of_names = head[6], head[11], head[12], head[13]
+    if head[0][:6] != b"\x7fELF\x02\x01" or width != 64 or not count:
+        sys.exit("packaging: the program is no 64-bit little-endian ELF file with sections")
+    headers = [list(struct.unpack_from("<IIQQQQIIQQ", program, table + 64 * index)) for index in range(count)]
+    start, length = headers[of_names][4:6]
+    names = program[start:start + length]
+    if name + b"\0" in names:
+        sys.exit(f"packaging: the program has a section {name.decode()} already")
+    out = bytearray(program)
+    # The longer table of names, the section and the longer table of sections lie at the end of the file.
+    headers[of_names][4:6] = [len(out), length + len(name) + 1]
+    out += names + name + b"\0"
+    # Type 1 is PROGBITS.
+    headers.append([length, 1, 0, 0, len(out), len(data), 0, 0, 1, 0])
+    out += data
+    out += bytes(-len(out) % 8)
+    head[6], head[12] = len(out), count + 1
+    out += b"".join(struct.pack("<IIQQQQIIQQ", *header) for header in headers)
+    struct.pack_into("<16sHHIQQQIHHHHHH", out, 0, *head)
+    return bytes(out)
 
 
 def generated(kind, generator):
@@ -386,8 +407,7 @@ def write(dist, programs, kinds, version, epoch, generator):
                    "usr/share/fish/vendor_completions.d/graceinit.fish": generated("fish", generator)}
     finished = {}
     for arch, path in sorted(programs.items()):
-        with tempfile.TemporaryDirectory() as place:
-            program = finished[arch] = auditable(path, packages, Path(place))
+        program = finished[arch] = auditable(path, packages)
         name = f"graceinit-{version}-linux-{arch}"
         if "program" in kinds:
             (dist / name).write_bytes(program)
