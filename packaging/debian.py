@@ -69,6 +69,12 @@ def inside(root, command, environment=(), **keywords):
     return run("chroot", root, "env", "-i", *[f"{key}={value}" for key, value in words.items()], *command, **keywords)
 
 
+def architecture(root):
+    """Of the Debian 13 itself."""
+    told = subprocess.run(["chroot", root, "dpkg", "--print-architecture"], capture_output=True, text=True, check=True)
+    return told.stdout.strip()
+
+
 class Way:
     """The circumstances of a build. None of them may show in the bytes."""
 
@@ -77,7 +83,9 @@ class Way:
         self.umask, self.jobs, self.environment = umask, jobs, environment
 
     def inside(self, root, command, environment=(), **keywords):
-        words = {"HOME": f"{self.source}/home", "CARGO_HOME": f"{self.source}/home", **dict(environment), **self.environment}
+        # The target is named because Debian's cargo does not know the host-tuple of .cargo/config.toml.
+        words = {"HOME": f"{self.source}/home", "CARGO_HOME": f"{self.source}/home",
+                 "CARGO_BUILD_TARGET": ARCHITECTURES[architecture(root)][0], **dict(environment), **self.environment}
         late = ["faketime", "-f", f"@{self.day}"] if self.day else []
         user = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
         masked = ["sh", "-c", f'umask {self.umask:o}; cd {self.source}; exec "$@"', "sh"]
@@ -122,10 +130,8 @@ def build(root, way, names, epoch, commit):
         words = {**known, variable + "_LINKER": f"{prefix}-gcc", variable + "_RUSTFLAGS": " ".join(flags)}
         way.inside(root, [*cargo, "--release", "--bin", "graceinit", "--target", target], words)
         programs[name] = f"{way.source}/target/{target}/release/graceinit"
-    here = subprocess.run(["chroot", root, "dpkg", "--print-architecture"], capture_output=True, text=True, check=True)
-    target = ARCHITECTURES[here.stdout.strip()][0]
-    way.inside(root, [*cargo, "--example", "generate", "--target", target], known)
-    return programs, f"{way.source}/target/{target}/debug/examples/generate"
+    way.inside(root, [*cargo, "--example", "generate"], known)
+    return programs, f"{way.source}/target/{ARCHITECTURES[architecture(root)][0]}/debug/examples/generate"
 
 
 def tools(root):
