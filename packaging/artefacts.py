@@ -346,9 +346,8 @@ def wheel(program, arch, version, epoch, licence):
     return f"graceinit-{its}-py3-none-{WHEEL[arch]}.whl", out.getvalue()
 
 
-def image(programs, version, epoch, licence, of_docker=None):
-    """An OCI image layout of these architectures. `of_docker`: the architecture that docker-load(1) takes, which reads
-    manifest.json and not the index."""
+def image(programs, version, epoch, licence):
+    """Image of these architectures: an OCI layout, with the manifest.json that docker-load(1) reads beside it."""
     blobs, manifests, load = {}, [], []
 
     def blob(data):
@@ -356,6 +355,7 @@ def image(programs, version, epoch, licence, of_docker=None):
         blobs[f"blobs/sha256/{digest}"] = data
         return f"sha256:{digest}"
 
+    named = {"org.opencontainers.image.ref.name": version, "io.containerd.image.name": f"graceinit:{version}"}
     labels = {"org.opencontainers.image.title": "graceinit", "org.opencontainers.image.version": version,
               "org.opencontainers.image.licenses": key("license"), "org.opencontainers.image.created": stamp(epoch),
               "org.opencontainers.image.description": key("description")}
@@ -375,25 +375,21 @@ def image(programs, version, epoch, licence, of_docker=None):
             "layers": [{"mediaType": OCI + "layer.v1.tar+gzip", "digest": of_layer, "size": len(layer)}],
         }, sort_keys=True).encode()
         manifests.append({"mediaType": OCI + "manifest.v1+json", "digest": blob(manifest),
-                          "size": len(manifest), "platform": {"architecture": arch, "os": "linux"},
-                          "annotations": {"org.opencontainers.image.ref.name": version,
-                                          "io.containerd.image.name": f"docker.io/library/graceinit:{version}"}})
-        if arch == of_docker:
-            path = lambda digest: "blobs/" + digest.replace(":", "/")  # noqa: E731
-            load.append({"Config": path(of_config), "RepoTags": [f"graceinit:{version}"], "Layers": [path(of_layer)]})
-    many = {"schemaVersion": 2, "mediaType": OCI + "index.v1+json", "manifests": manifests}
-    tree = Tree()
-    tree.files = {path: (0o644, data) for path, data in blobs.items()}
+                          "size": len(manifest), "platform": {"architecture": arch, "os": "linux"}})
+        path = lambda digest: "blobs/" + digest.replace(":", "/")  # noqa: E731
+        # Docker's own format knows one architecture a name.
+        tag = f"graceinit:{version}" + (f"-{arch}" if len(programs) > 1 else "")
+        load.append({"Config": path(of_config), "RepoTags": [tag], "Layers": [path(of_layer)]})
+    index = {"schemaVersion": 2, "mediaType": OCI + "index.v1+json", "manifests": manifests}
     if len(manifests) > 1:
         # One name for all architectures: an index within the index.
-        inner = json.dumps(many, sort_keys=True).encode()
-        digest = blob(inner)
-        tree.add("blobs/" + digest.replace(":", "/"), inner)
-        many = {**many, "manifests": [{"mediaType": many["mediaType"], "digest": digest, "size": len(inner),
-                                       "annotations": manifests[0]["annotations"]}]}
-    tree.add("oci-layout", b'{"imageLayoutVersion":"1.0.0"}').add("index.json", json.dumps(many, sort_keys=True).encode())
-    if load:
-        tree.add("manifest.json", json.dumps(load, sort_keys=True).encode())
+        inner = json.dumps(index, sort_keys=True).encode()
+        manifests = [{"mediaType": OCI + "index.v1+json", "digest": blob(inner), "size": len(inner)}]
+    index = {**index, "manifests": [{**manifest, "annotations": named} for manifest in manifests]}
+    tree = Tree()
+    tree.files = {path: (0o644, data) for path, data in blobs.items()}
+    tree.add("oci-layout", b'{"imageLayoutVersion":"1.0.0"}').add("index.json", json.dumps(index, sort_keys=True).encode())
+    tree.add("manifest.json", json.dumps(load, sort_keys=True).encode())
     return tree.tar(epoch)
 
 
@@ -430,7 +426,7 @@ def write(dist, programs, kinds, version, epoch, generator):
             file, data = wheel(program, arch, version, epoch, licence)
             (dist / file).write_bytes(data)
         if "image" in kinds:
-            alone = image({arch: program}, version, epoch, licence, of_docker=arch)
+            alone = image({arch: program}, version, epoch, licence)
             (dist / f"graceinit-{version}-image-{arch}.tar").write_bytes(alone)
     if "image" in kinds and len(finished) > 1:
         (dist / f"graceinit-{version}-image.tar").write_bytes(image(finished, version, epoch, licence))

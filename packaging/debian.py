@@ -58,7 +58,8 @@ def prepare(root, of_mirror):
     script = "set -e\n" + "".join(f"dpkg --add-architecture {name}\n" for name in foreign)
     script += "apt-get -qq update\n"
     script += f"DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends {' '.join(wanted)}\n"
-    script += "apt-get clean\nmkdir -p /build\n"
+    # faketime(1) has a semaphore there.
+    script += "apt-get clean\nmkdir -p /build /dev/shm\nchmod 1777 /dev/shm\n"
     inside(root, ["sh", "-c", script])
     (root / "build/ready").touch()
 
@@ -105,7 +106,8 @@ def unpack(repository, root, way):
     shutil.rmtree(source, ignore_errors=True)
     source.mkdir(parents=True)
     archive = subprocess.Popen(["git", "-C", str(repository), "archive", "HEAD"], stdout=subprocess.PIPE)
-    run("tar", "-x", "-C", source, stdin=archive.stdout)
+    # The time of the commit would make cargo take an earlier build for a later one.
+    run("tar", "-x", "-m", "-C", source, stdin=archive.stdout)
     if archive.wait():
         fail("git archive failed")
     run("cargo", "vendor", "--locked", "--quiet", source / "home/vendor", cwd=source, stdout=subprocess.DEVNULL)
