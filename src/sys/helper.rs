@@ -296,7 +296,7 @@ impl End {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
+    use std::io::{Read as _, Write as _};
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
@@ -305,7 +305,8 @@ pub(crate) mod tests {
     /// Does `work` in a process with one thread, like graceinit. The test runner has many threads, and in a child of
     /// clone(2) the locks of the other threads would stay locked for ever.
     pub(crate) fn alone(work: impl Fn()) {
-        let (mut said, says): (PipeReader, PipeWriter) = std::io::pipe().expect("a pipe");
+        let (said, says) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("a pipe");
+        let mut said = std::fs::File::from(said);
         let nothing = fd::empty_input().expect("an input");
         let call = || match catch_unwind(AssertUnwindSafe(&work)) {
             Ok(()) => 0,
