@@ -20,9 +20,11 @@ import zlib
 from datetime import datetime, timezone
 from pathlib import Path
 
+import book
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-KINDS = ["program", "tar", "deb", "rpm", "apk", "wheel", "image", "sbom"]
+KINDS = ["program", "tar", "deb", "rpm", "apk", "wheel", "image", "sbom", "docs"]
 LINKS = "tini tini-static docker-init dumb-init catatonit podman-init".split()
 # What each kind of package calls an architecture.
 DEB = {"amd64": "amd64", "arm64": "arm64", "riscv64": "riscv64"}
@@ -393,7 +395,20 @@ def image(programs, version, epoch, licence):
     return tree.tar(epoch)
 
 
-def write(dist, programs, kinds, version, epoch, generator):
+def docs(site, version, epoch):
+    """The documentation as a site, built already or to be built."""
+    with tempfile.TemporaryDirectory() as place:
+        if not site:
+            site = Path(place) / "site"
+            book.build(site)
+        tree = Tree()
+        for path in sorted(Path(site).rglob("*")):
+            if path.is_file():
+                tree.add(str(path.relative_to(site)), path.read_bytes())
+    return compress(tree.tar(epoch, f"graceinit-{version}-docs/"))
+
+
+def write(dist, programs, kinds, version, epoch, generator, site=None):
     """Writes the artefacts of these programs and kinds."""
     packages = metadata()
     licence = licences(packages)
@@ -433,3 +448,5 @@ def write(dist, programs, kinds, version, epoch, generator):
     if "sbom" in kinds:
         (dist / f"graceinit-{version}.cdx.json").write_bytes(sbom(packages, version, epoch))
         (dist / "LICENSES").write_bytes(licence)
+    if "docs" in kinds:
+        (dist / f"graceinit-{version}-docs.tar.gz").write_bytes(docs(site, version, epoch))

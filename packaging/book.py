@@ -4,7 +4,9 @@
     packaging/book.py DIR
 
 The order of the pages is that of the tables in docs/README.md. Fails if a link leads nowhere.
+mdBook is built by cargo at the first time, in target/mdbook, which takes some minutes.
 """
+import itertools
 import re
 import shutil
 import subprocess
@@ -16,17 +18,37 @@ from urllib.parse import unquote, urlsplit
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+VERSION = "0.5.4"
 
 
 def summary():
     """mdBook's table of contents."""
-    out = ["# Summary", "", "[graceinit](README.md)", "[All pages](docs/README.md)", ""]
+    out = ["# Summary", "", "[graceinit](index.md)", "[All pages](docs/index.md)", ""]
     for line in (ROOT / "docs/README.md").read_text().splitlines():
         if heading := re.match(r"## \d+ (.*)", line):
             out += ["", f"# {heading[1]}", ""]
         elif row := re.match(r"\| \[(.*?)\]\((.*?)\)", line):
             page = row[2][3:] if row[2].startswith("../") else f"docs/{row[2]}"
             out.append(f"- [{row[1]}]({page})")
+    return "\n".join(out) + "\n"
+
+
+def staged(text):
+    """A page as mdBook has to have it: it makes index.html of README.md and leaves links to README.md as they are, and it
+    names the places of headings in another way than GitHub, whose names the links have."""
+    out, known, is_code = [], set(), False
+    for line in text.splitlines():
+        is_fence = line.lstrip().startswith("```")
+        is_code ^= is_fence
+        if not is_code and not is_fence:
+            line = re.sub(r"README\.md(?=[)#])", "index.md", line)
+            if heading := re.match(r"#+ (.*)", line):
+                name = re.sub(r"[^\w \-]", "", heading[1].strip().lower()).replace(" ", "-")
+                again = (f"{name}-{count}" for count in itertools.count(1))
+                free = next(name for name in itertools.chain([name], again) if name not in known)
+                known.add(free)
+                line = f"{line} {{#{free}}}"
+        out.append(line)
     return "\n".join(out) + "\n"
 
 
@@ -60,10 +82,20 @@ def dead(site):
                 yield f"{path.relative_to(site)}: {link}"
 
 
+def mdbook():
+    """The mdBook of this version: another one writes other bytes. Debian's lacks book.js."""
+    place = ROOT / "target/mdbook"
+    if not (place / "bin/mdbook").exists():
+        done = subprocess.run(["cargo", "install", "--quiet", "--locked", "--root", str(place), f"mdbook@{VERSION}",
+                               "--no-default-features", "--features", "search"])
+        if done.returncode:
+            sys.exit("packaging: cargo could not install mdbook")
+    return str(place / "bin/mdbook")
+
+
 def build(site):
     """Builds the site into this directory."""
-    if not shutil.which("mdbook"):
-        sys.exit("packaging: there is no mdbook; install it: apt-get install mdbook (Debian 13), or cargo install mdbook")
+    program = mdbook()
     with tempfile.TemporaryDirectory() as place:
         place = Path(place)
         shutil.copy(HERE / "book.toml", place)
@@ -73,8 +105,12 @@ def build(site):
             shutil.copy(ROOT / name, place / "src")
         for name in ("docs", "packaging"):
             shutil.copytree(ROOT / name, place / "src" / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in sorted((place / "src").rglob("*.md")):
+            text = staged(path.read_text())
+            path.unlink()
+            path.with_name(path.name.replace("README.md", "index.md")).write_text(text)
         (place / "src/SUMMARY.md").write_text(summary())
-        done = subprocess.run(["mdbook", "build", "--dest-dir", str(site.resolve()), str(place)], capture_output=True,
+        done = subprocess.run([program, "build", "--dest-dir", str(site.resolve()), str(place)], capture_output=True,
                               text=True)
         if done.returncode:
             sys.exit(f"packaging: mdbook failed: {done.stderr.strip()}")
