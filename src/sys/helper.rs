@@ -190,6 +190,7 @@ fn give_up_rights(user: Option<(u32, u32)>) {
 
 /// Sets a soft limit: to 0, or up to `wanted` as far as the hard limit allows.
 fn limit(resource: libc::__rlimit_resource_t, wanted: u64) {
+    let wanted = wanted as libc::rlim_t;
     let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live rlimit.
     unsafe { libc::getrlimit(resource, &raw mut now) };

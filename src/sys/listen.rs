@@ -117,7 +117,7 @@ impl fmt::Display for Address {
 pub struct Listener {
     socket: Socket,
     /// Path, device and inode of the file that bind(2) made.
-    file: Option<(PathBuf, u64, u64)>,
+    file: Option<(PathBuf, libc::dev_t, libc::ino_t)>,
 }
 
 #[derive(Debug)]
