@@ -29,6 +29,7 @@ LINKS = "tini tini-static docker-init dumb-init catatonit podman-init".split()
 # What each kind of package calls an architecture.
 DEB = {"amd64": "amd64", "arm64": "arm64", "riscv64": "riscv64"}
 RPM = {"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64"}
+TARGETS = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "riscv64gc-unknown-linux-gnu"]
 OCI = "application/vnd.oci.image."
 # A static program needs no C library: it fits every wheel tag of its architecture.
 WHEEL = {
@@ -117,33 +118,15 @@ def compress(data):
 
 
 def metadata():
-    """The crates that are linked into the program: not those of tests and build scripts."""
-    # Without --filter-platform: the list must not depend on where it is made.
+    """The crates that are linked into the program: not those of tests, build scripts and procedural macros."""
+    # All targets are named: the list must not depend on where it is made. `cargo metadata` alone would have the features
+    # that the tests ask for as well.
+    told = tool("cargo", "tree", "--locked", "--offline", "--edges", "normal,no-proc-macro", "--prefix", "none",
+                "--format", "{p}", *[word for target in TARGETS for word in ("--target", target)], cwd=ROOT).decode()
+    linked = {tuple(line.split()[:2]) for line in told.splitlines() if line}
     told = json.loads(tool("cargo", "metadata", "--locked", "--offline", "--format-version", "1", cwd=ROOT))
-    packages = {package["id"]: package for package in told["packages"]}
-    nodes = {node["id"]: node for node in told["resolve"]["nodes"]}
-    wanted, left = set(), [told["resolve"]["root"]]
-    while left:
-        identity = left.pop()
-        if identity in wanted:
-            continue
-        wanted.add(identity)
-        for dependency in nodes[identity]["deps"]:
-            kinds = dependency["dep_kinds"]
-            if any(kind["kind"] is None and not windows(kind["target"]) for kind in kinds):
-                left.append(dependency["pkg"])
-    order = lambda package: (package["name"], package["version"])  # noqa: E731
-    linked = sorted((packages[identity] for identity in wanted), key=order)
-    return [package for package in linked if not is_macro(package)]
-
-
-def windows(target):
-    return target is not None and ("windows" in target or "wasi" in target)
-
-
-def is_macro(package):
-    """A procedural macro runs in the compiler; nothing of it is in the program."""
-    return any("proc-macro" in target["kind"] for target in package["targets"])
+    known = {(package["name"], "v" + package["version"]): package for package in told["packages"]}
+    return [known[name] for name in sorted(linked)]
 
 
 def licences(packages):

@@ -37,7 +37,7 @@ fn docker_loads_and_runs_the_image() -> Outcome {
         (format!("graceinit-{VERSION}-image.tar"), format!("graceinit:{VERSION}-{}", ARCH[0])),
     ] {
         let said = engine.docker(&["load", "--input", &format!("{dist}/{file}")])?;
-        ensure!(said.contains(&format!("Loaded image: {name}\n")), "{file}: {said}");
+        ensure!(said.lines().any(|line| line == format!("Loaded image: {name}")), "{file}: {said}");
         let life = ["run", "--rm", "--network", "none", &name, "/graceinit", "--version"];
         let told = engine.docker(&life)?;
         ensure!(told.starts_with(&format!("graceinit {VERSION}")), "{file}: {told}");

@@ -158,7 +158,7 @@ fn the_list_of_checksums_is_signed() -> Outcome {
         return Ok(());
     }
     let place = Place::new();
-    let (public, secret) = (place.text("public"), place.text("secret"));
+    let (public, secret) = (place.text("key.pub"), place.text("key.sec"));
     let make = [
         // Without a password.
         &["minisign", "-G", "-W", "-f", "-p", &public, "-s", &secret][..],
