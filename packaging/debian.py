@@ -99,13 +99,13 @@ SECOND = Way("/build/of/somebody/else", user=1234, day="2031-05-06 07:08:09", um
              TZ="Pacific/Chatham", LC_ALL="C.UTF-8", USER="else")
 
 
-def unpack(repository, root, way):
-    """The sources of the last commit and the crates of Cargo.lock. Both are fetched outside: inside nothing needs the
+def unpack(repository, commit, root, way):
+    """The sources of the commit and the crates of Cargo.lock. Both are fetched outside: inside nothing needs the
     network."""
     source = root / way.source.lstrip("/")
     shutil.rmtree(source, ignore_errors=True)
     source.mkdir(parents=True)
-    archive = subprocess.Popen(["git", "-C", str(repository), "archive", "HEAD"], stdout=subprocess.PIPE)
+    archive = subprocess.Popen(["git", "-C", str(repository), "archive", commit], stdout=subprocess.PIPE)
     # The time of the commit would make cargo take an earlier build for a later one.
     run("tar", "-x", "-m", "-C", source, stdin=archive.stdout)
     if archive.wait():
