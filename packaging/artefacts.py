@@ -121,10 +121,10 @@ def metadata():
     """The crates that are linked into the program: not those of tests, build scripts and procedural macros."""
     # All targets are named: the list must not depend on where it is made. `cargo metadata` alone would have the features
     # that the tests ask for as well.
-    told = tool("cargo", "tree", "--locked", "--offline", "--edges", "normal,no-proc-macro", "--prefix", "none",
+    told = tool("cargo", "tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "none",
                 "--format", "{p}", *[word for target in TARGETS for word in ("--target", target)], cwd=ROOT).decode()
     linked = {tuple(line.split()[:2]) for line in told.splitlines() if line}
-    told = json.loads(tool("cargo", "metadata", "--locked", "--offline", "--format-version", "1", cwd=ROOT))
+    told = json.loads(tool("cargo", "metadata", "--locked", "--format-version", "1", cwd=ROOT))
     known = {(package["name"], "v" + package["version"]): package for package in told["packages"]}
     return [known[name] for name in sorted(linked)]
 

@@ -17,7 +17,7 @@ use graceinit::life::{self, Leave};
 use graceinit::sys::heap::Heap;
 use graceinit::sys::launch::Inherited;
 use graceinit::sys::signals::{self, Mask};
-use graceinit::sys::{process, stderr};
+use graceinit::sys::{process, sharing, stderr};
 use graceinit::tools::{check, pause, probe, render};
 use graceinit::types::Signal;
 use graceinit::types::text::in_one_line;
@@ -146,6 +146,7 @@ fn leave(leave: Leave, persona: Persona) -> ! {
     // The kernel does not let PID 1 die of a signal.
     let by = leave.by.filter(|_| !process::is_first());
     stderr::finish();
+    sharing::let_go();
     match by {
         // A shell ends a loop only if the Ctrl-C has killed the program in it.
         Some(Signal::INT) => process::die_by(Signal::INT),

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use crate::sys::helper::{Given, Helper};
+use crate::sys::helper::{Descriptors, Given, Helper};
+use crate::sys::sharing;
 use crate::sys::{clock, fd, poll};
 use crate::types::{Pid, Status, Time};
 
@@ -91,8 +92,19 @@ impl BackgroundWrite {
         }
         let (pipe, other) = fd::pipe()?;
         let keep: Vec<BorrowedFd<'_>> = keep.into_iter().chain([other.as_fd()]).collect();
-        let given = Given { name, user: None, trusted, log: false, keep: &keep, files };
+        let descriptors = Descriptors::Only(&keep);
+        let given = Given { name, user: None, trusted, log: false, descriptors, files };
         let child = Helper::start(&given, &|| exit_code(work(other.as_fd())))?;
+        self.0 = Some(Running { child, pipe, said: false, again: None });
+        Ok(())
+    }
+
+    /// Starts a child that closes these descriptors of graceinit.
+    ///
+    /// # Errors
+    /// As for [`BackgroundWrite::start`].
+    pub fn close(&mut self, numbers: Vec<i32>) -> io::Result<()> {
+        let (child, pipe) = sharing::close(numbers)?;
         self.0 = Some(Running { child, pipe, said: false, again: None });
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::app::{self, App};
 use super::asking::{Around, Asking};
+use super::background_write::BackgroundWrite;
 use super::children::{Children, Role};
 use super::deaths::Deaths;
 use super::deputy::{Deputy, is_refused};
@@ -34,7 +35,7 @@ use crate::observer::{Observer, Snapshot};
 use crate::sys::deadman::{DeadMan, rescue};
 use crate::sys::deputy::To;
 use crate::sys::notify as socket;
-use crate::sys::{fd, process, proctree, signals, stderr, tree, tty};
+use crate::sys::{fd, process, proctree, sharing, signals, stderr, tree, tty};
 use crate::types::{Pid, Signal, Time};
 
 /// How graceinit ends.
@@ -72,6 +73,8 @@ pub struct Effects {
     /// The conditions that the account was told last: a bit for each, and whether the app has to listen.
     pub(super) awaited: (u64, bool),
     pub(super) files: Files,
+    /// Closes the descriptors that graceinit has inherited.
+    pub(super) closing: BackgroundWrite,
     /// Set by [`Action::Exit`]: the loop ends.
     pub(super) leave: Option<Leave>,
 }
@@ -233,8 +236,15 @@ impl Effects {
             journal::incident(&Incident::NotExecuted { why });
             return Some(Event::AppNotExecuted(self.config.plan.exit.codes.own));
         }
+        // They are the app's now: if graceinit kept the end of a pipe open, its reader would never see the end.
+        let mut closing = std::mem::take(&mut self.closing);
         let keep: Vec<BorrowedFd<'_>> = std::iter::once(signals).chain(self.all_fds()).collect();
-        fd::close_inherited(&keep);
+        let inherited = sharing::others(&keep);
+        if !inherited.is_empty() && closing.close(inherited).is_err() {
+            // A limit of processes is reached. That a file system hangs as well is less likely.
+            fd::close_inherited(&keep);
+        }
+        self.closing = closing;
         if self.app.is_found_anywhere() {
             // Before execve: a mount that is to be unmounted is not kept busy.
             App::leave_directory(&self.config);
@@ -441,6 +451,7 @@ impl Effects {
         helpers
             .chain(self.files.pids())
             .chain(self.notify.pids())
+            .chain(self.closing.pid())
             .chain(self.asking.helper())
             .chain(ready_file)
     }
@@ -490,6 +501,7 @@ impl Effects {
             .chain(self.survivors.fd())
             .chain(self.asking.fd())
             .chain(self.notify.fds())
+            .chain(self.closing.fd())
     }
 
     /// Every descriptor of graceinit but those of the loop.
@@ -500,6 +512,7 @@ impl Effects {
             .chain(self.observer.owned())
             .chain(self.files.owned())
             .chain(self.notify.owned())
+            .chain(self.closing.owned())
             .chain(stderr::own())
             .chain(self.ready_file.as_ref().and_then(ReadyFile::owned))
             .chain(self.manager.socket().map(AsFd::as_fd))
@@ -511,8 +524,8 @@ impl Effects {
         let asking = self.asking.next_wakeup();
         let ready_file = self.ready_file.as_ref().and_then(ReadyFile::due);
         let (observer, manager) = (self.observer.due(), self.manager.next_wakeup());
-        let dues =
-            [observer, manager, self.files.due(), self.notify.due(), live, asking, ready_file];
+        let (files, closing) = (self.files.due(), self.closing.due());
+        let dues = [observer, manager, files, self.notify.due(), live, asking, ready_file, closing];
         dues.into_iter().flatten().min()
     }
 }

@@ -1,12 +1,10 @@
 //! Starts the account, and writes it to the report and the metrics file as it changes.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsString};
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::Path;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -21,14 +19,16 @@ use crate::account::{journal, report, set_trace, text};
 use crate::cli::{OptionId, VERSION};
 use crate::config::Config;
 use crate::config::hooks::Hook;
-use crate::life::background_write::{BackgroundWrite, Outcome};
+use crate::life::background_write::BackgroundWrite;
 use crate::life::hooks::environment;
+use crate::life::kept::{Content, Kept, as_path, reason, shown};
 use crate::machine::fact::{Fact, Reason};
 use crate::machine::hooks::HookPhase;
 use crate::machine::phase::PhaseName;
 use crate::machine::plan::Ending;
-use crate::sys::safe_path::{self, Last, Place};
-use crate::sys::{clock, last_report, process};
+use crate::sys::safe_path::{Last, Place};
+use crate::sys::sharing::{self, Done};
+use crate::sys::{clock, last_report, mounts, process};
 use crate::types::{Pid, Time};
 
 /// Keeps an account if `--listen`, `--report` or `--metrics-file` needs one.
@@ -78,8 +78,8 @@ const LEAVING: Duration = Duration::from_millis(250);
 /// The phases before a stop.
 const BEFORE: [PhaseName; 3] = [PhaseName::Starting, PhaseName::Running, PhaseName::Ready];
 
-/// The files of `--report` and `--metrics-file`. They are opened before the app is started; from then on
-/// children write them, so that a file system that hangs cannot block PID 1.
+/// The files of `--report` and `--metrics-file`. They are opened before the app is started. Helpers open and write
+/// them, so that a file system that hangs cannot block PID 1.
 #[derive(Debug, Default)]
 pub struct Files {
     report: Option<Kept<Report>>,
@@ -121,7 +121,7 @@ impl Files {
     /// A file could not be opened, and what to do.
     pub fn open(&mut self, config: &Config) -> Result<(), String> {
         if let Some(path) = &config.watch.report {
-            let report = Report::open(path).map_err(|error| {
+            let (report, first) = Report::begin(path, config).map_err(|error| {
                 format!(
                     "unable to open {} ({}): {}; name a file that can be written",
                     shown(path),
@@ -131,14 +131,16 @@ impl Files {
             })?;
             let began = journal::began().unwrap_or_else(clock::now);
             last_report::keep(report.file.as_fd(), report.is_file, began);
-            // A disk that is full now may have room at the end: warn only.
-            let first = if report.is_file { report.write() } else { Ok(()) };
             let report = self.report.insert(Kept::new(report));
-            report.complain(first.err().map(|error| reason(&error)));
+            report.complain(first.map(|error| reason(&error)));
         }
         if let Some(path) = &config.watch.metrics_file {
             let file = Metrics::new(path);
-            file.write().map_err(|error| {
+            at_the_start(config, &|| {
+                file.write()?;
+                Ok(Done { file: None, notes: [0; 3] })
+            })
+            .map_err(|error| {
                 format!(
                     "unable to write {} ({}): {}; name a file in a directory that can be written",
                     shown(path),
@@ -212,6 +214,9 @@ impl Files {
         if let Some(metrics) = &mut self.metrics {
             metrics.finish(end);
         }
+        if let Some(Kept { file, .. }) = self.report.as_ref().filter(|kept| !kept.file.is_local) {
+            sharing::close_before_exit(file.file.as_fd());
+        }
     }
 
     /// Logs a fatal error: the app was never started.
@@ -253,6 +258,17 @@ impl Files {
     }
 }
 
+/// How long a file system may take to answer before the app is started.
+const ANSWERING: Duration = Duration::from_secs(5);
+
+/// Does this in a helper, and waits for it: until a file system should have answered, or a stop is requested.
+pub(super) fn at_the_start(
+    config: &Config,
+    work: &dyn Fn() -> io::Result<Done>,
+) -> io::Result<Done> {
+    sharing::perform(work, ANSWERING, config.plan.stop_on)
+}
+
 /// Renews the report that the dead-man's handler would write now.
 fn prepare_dead_mans_report() {
     let moment = Span(last_report::MOMENT_MICROS);
@@ -269,131 +285,6 @@ fn prepare_dead_mans_report() {
     last_report::renew(&line.unwrap_or_default());
 }
 
-/// The content of a file.
-trait Content {
-    /// The path, for messages.
-    fn path(&self) -> &CString;
-    /// The descriptor that the writing child keeps open.
-    fn fd(&self) -> Option<BorrowedFd<'_>>;
-    /// Writes the present account.
-    fn write(&self) -> io::Result<()>;
-}
-
-/// A file, and when it is to be written.
-#[derive(Debug)]
-struct Kept<C> {
-    file: C,
-    write_process: BackgroundWrite,
-    /// When the last write was started.
-    last: Time,
-    /// When the next write is due.
-    next: Option<Time>,
-    /// The warning that it cannot be written has been logged.
-    complained: bool,
-    /// No child could be started for the last write.
-    childless: bool,
-}
-
-impl<C: Content> Kept<C> {
-    fn new(file: C) -> Kept<C> {
-        let last = clock::now();
-        Kept {
-            file,
-            write_process: BackgroundWrite::default(),
-            last,
-            next: None,
-            complained: false,
-            childless: false,
-        }
-    }
-
-    /// Schedules a write for `when`, or keeps an earlier one.
-    fn want(&mut self, when: Time) {
-        self.next = Some(self.next.map_or(when, |next| next.min(when)));
-    }
-
-    fn go_on(&mut self, now: Time) {
-        self.ended(now);
-        if self.next.is_some_and(|next| next <= now) && !self.write_process.is_busy() {
-            self.begin(now);
-        }
-    }
-
-    fn begin(&mut self, now: Time) {
-        (self.last, self.next) = (now, None);
-        let file = &self.file;
-        let started = self.write_process.start(file.fd(), &|| file.write());
-        self.childless = started.is_err();
-        if let Err(error) = started {
-            log::debug!("unable to start the child that writes {}: {error}", shown(file.path()));
-            // No write is lost while the app runs: the next change writes all of it.
-            self.want(now.after(PAUSE));
-        }
-    }
-
-    fn ended(&mut self, now: Time) {
-        if let Some(outcome) = self.write_process.outcome(now) {
-            self.judge(outcome, now);
-        }
-    }
-
-    fn judge(&mut self, outcome: Outcome, now: Time) {
-        match outcome {
-            Outcome::Done => {}
-            Outcome::Failed(errno) => self.complain(Some(errno.desc().to_owned())),
-            // It was killed with the rest of the tree: write again.
-            Outcome::Killed => self.want(now),
-        }
-    }
-
-    /// Warns once for each file; a later write may succeed.
-    fn complain(&mut self, why: Option<String>) {
-        let Some(why) = why.filter(|_| !self.complained) else { return };
-        self.complained = true;
-        journal::warn(format!("unable to write {}: {why}; going on", shown(self.file.path())));
-    }
-
-    fn begin_last(&mut self, now: Time) {
-        self.ended(now);
-        match self.write_process.is_busy() {
-            // The running child writes an older account.
-            true => self.next = Some(now),
-            false => self.begin(now),
-        }
-    }
-
-    fn finish(&mut self, end: Time) {
-        let outcome = self.write_process.wait(end);
-        let killed = outcome == Some(Outcome::Killed);
-        if let Some(outcome) = outcome {
-            self.judge(outcome, clock::now());
-        }
-        if (killed || self.next.is_some()) && !self.write_process.is_busy() {
-            self.begin(clock::now());
-            if let Some(Outcome::Failed(errno)) = self.write_process.wait(end) {
-                self.complain(Some(errno.desc().to_owned()));
-            }
-        }
-        if self.write_process.is_busy() {
-            self.complain(Some("the write takes too long".to_owned()));
-            self.write_process.abandon();
-        }
-        if self.childless {
-            // A limit of processes is reached. That the file system hangs as well is less likely, and the dead-man
-            // timer of the stop ends the wait.
-            let done = self.file.write();
-            self.complain(done.err().map(|error| reason(&error)));
-        }
-    }
-
-    fn due(&self) -> Option<Time> {
-        match self.write_process.is_busy() {
-            true => self.write_process.due(),
-            false => self.next,
-        }
-    }
-}
-
 /// `--report`. Opened once: the app may replace the path later, or graceinit may change its directory.
 #[derive(Debug)]
 struct Report {
@@ -401,9 +292,29 @@ struct Report {
     file: File,
     /// A regular file is overwritten whenever the account changes. Anything else gets one line at the end.
     is_file: bool,
+    /// It cannot hang: it lies on a local file system, or is no file.
+    is_local: bool,
 }
 
 impl Report {
+    /// Opens the report in a helper, and writes the first version there. Returns the error of that write too: a disk
+    /// that is full now may have room at the end.
+    fn begin(path: &CString, config: &Config) -> io::Result<(Report, Option<io::Error>)> {
+        let done = at_the_start(config, &|| {
+            let report = Report::open(path)?;
+            let first = if report.is_file { report.write() } else { Ok(()) };
+            let errno = first.err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
+            let notes = [report.is_file.into(), report.is_local.into(), errno];
+            Ok(Done { file: Some(report.file.into()), notes })
+        })?;
+        let file = done.file.ok_or(io::ErrorKind::NotFound)?;
+        let [is_file, is_local, errno] = done.notes;
+        let path = path.clone();
+        let report =
+            Report { path, file: file.into(), is_file: is_file != 0, is_local: is_local != 0 };
+        Ok((report, (errno != 0).then(|| io::Error::from_raw_os_error(errno))))
+    }
+
     fn open(path: &CString) -> io::Result<Report> {
         let place = Place::find(as_path(path), Last::Follow)?;
         let known = place.look();
@@ -425,7 +336,9 @@ impl Report {
         if is_file {
             file.set_len(0)?;
         }
-        Ok(Report { path: path.clone(), file, is_file })
+        let kind = mounts::file_type(file.as_raw_fd());
+        let is_local = !is_file || kind.is_some_and(|file| mounts::is_local(&file));
+        Ok(Report { path: path.clone(), file, is_file, is_local })
     }
 }
 
@@ -521,26 +434,10 @@ impl Content for Metrics {
     }
 }
 
-fn as_path(path: &CString) -> &Path {
-    Path::new(OsStr::from_bytes(path.to_bytes()))
-}
-
-fn shown(path: &CString) -> std::path::Display<'_> {
-    as_path(path).display()
-}
-
-/// The kernel's reason without the number that std adds.
-fn reason(error: &io::Error) -> String {
-    if let Some(reason) = safe_path::reason(error) {
-        return reason.to_owned();
-    }
-    let errno = error.raw_os_error().map(nix::errno::Errno::from_raw);
-    errno.map_or_else(|| error.to_string(), |errno| errno.desc().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::ffi::OsStrExt;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;

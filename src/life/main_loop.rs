@@ -64,8 +64,7 @@ struct Inbox {
 
 impl Inbox {
     /// Waits for a descriptor or until `until`. Where only signals can come, waiting and reading are one system call.
-    /// Returns when the wait began.
-    fn wait(&mut self, effects: &Effects, until: Option<Time>) -> Time {
+    fn wait(&mut self, effects: &Effects, until: Option<Time>) {
         self.incoming.clear();
         self.readable = false;
         let now = clock::now();
@@ -77,8 +76,7 @@ impl Inbox {
             deadman::round_ends();
             match self.source.wait(until, now) {
                 Ok(incoming) => {
-                    self.incoming.extend(incoming);
-                    return now;
+                    return self.incoming.extend(incoming);
                 }
                 // The signalfd is a descriptor to wait for, too.
                 Err(_) => drop(others),
@@ -86,7 +84,7 @@ impl Inbox {
             self.deaf |=
                 !self.waiter.wait([(self.source.as_fd(), Want::Read)].into_iter(), until, now);
             self.readable = self.waiter.is_last_ready();
-            return now;
+            return;
         }
         deadman::round_ends();
         let all = others.chain([(self.source.as_fd(), Want::Read)]);
@@ -94,7 +92,6 @@ impl Inbox {
         self.readable = self.waiter.is_last_ready();
         // A life with nothing but signals does nothing that could hang, and saves the system calls.
         effects.dead_man.watch_round(clock::now());
-        now
     }
 
     /// Reads the signals that are pending, unless the one that was waited for can be handled without knowing them.
@@ -153,8 +150,9 @@ impl Supervisor {
 
     /// Runs until the machine exits.
     pub fn live(mut self: Box<Self>) -> Leave {
-        self.effects.observer.ensure(clock::now());
-        self.handle(clock::now(), Event::Begun);
+        let mut last = clock::now();
+        self.effects.observer.ensure(last);
+        self.handle(last, Event::Begun);
         loop {
             if let Some(leave) = self.effects.leave {
                 self.effects.finish();
@@ -166,12 +164,8 @@ impl Supervisor {
             let wakeups =
                 [self.machine.next_wakeup(), self.reaper.due(), self.effects.next_wakeup()];
             let until = wakeups.into_iter().flatten().min();
-            let begun = self.inbox.wait(&self.effects, until);
-            let now = clock::now();
-            if until.is_some_and(|until| now.since(until.max(begun)) > LATE) {
-                self.effects.observer.stood_still(now);
-                self.handle(now, Event::StoodStill(now.since(begun)));
-            }
+            self.inbox.wait(&self.effects, until);
+            let now = self.read_clock(until, &mut last);
             if self.inbox.deaf {
                 self.stop_deaf(now);
             }
@@ -192,7 +186,10 @@ impl Supervisor {
             let childless = self.exits(now);
             // To reap thousands takes long, and a budget must not begin before its signal was read. In the round in
             // which the app has ended the time stays: a signal of the same round came before that end.
-            let now = if self.machine.ended_at() == Some(now) { now } else { clock::now() };
+            let now = match self.machine.ended_at() {
+                Some(end) if end == now => now,
+                _ => self.read_clock(until, &mut last),
+            };
             self.signals(now);
             if self.execve_result(now) {
                 // Beside the app, which has begun to run.
@@ -211,6 +208,18 @@ impl Supervisor {
                 self.handle(now, Event::Tick);
             }
         }
+    }
+
+    /// The time. Tells the machine and the observer if nothing ran since the last reading and beyond `until`: a freeze
+    /// can begin at any place of the loop, not only in its wait.
+    fn read_clock(&mut self, until: Option<Time>, last: &mut Time) -> Time {
+        let now = clock::now();
+        if until.is_some_and(|until| now.since(until.max(*last)) > LATE) {
+            self.effects.observer.stood_still(now);
+            self.handle(now, Event::StoodStill(now.since(*last)));
+        }
+        *last = now;
+        now
     }
 
     /// No signal is heard any more, so no stop request would be: the app is stopped in an orderly way. Children are asked
@@ -354,6 +363,7 @@ impl Effects {
             live.update(progress.as_ref(), clock::now());
         }
         self.files.update(clock::now());
+        self.closing.outcome(clock::now());
         if let Some(file) = &mut self.ready_file {
             file.go_on(clock::now());
         }

@@ -17,6 +17,7 @@ pub mod effects;
 pub mod exits;
 pub mod files;
 pub mod hooks;
+pub mod kept;
 pub mod leftovers;
 pub mod main_loop;
 pub mod notify_app;

@@ -10,10 +10,12 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 
 use super::background_write::{BackgroundWrite, Outcome};
+use super::files::at_the_start;
 use crate::account::journal;
 use crate::cli::OptionId;
 use crate::config::Config;
 use crate::sys::safe_path::{self, Last, Place};
+use crate::sys::sharing::Done;
 use crate::types::{Pid, Time};
 
 /// The file, and whether it is to exist.
@@ -36,24 +38,20 @@ impl ReadyFile {
         let child = BackgroundWrite::default();
         let file = ReadyFile { path, wanted: false, exists: false, child };
         let (shown, source) = (file.path().display(), config.source_of(OptionId::ReadyFile));
-        match remove(file.path()) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(format!(
+        let done = at_the_start(config, &|| {
+            let has_place = prepare(file.path())?;
+            Ok(Done { file: None, notes: [has_place.into(), 0, 0] })
+        });
+        match done.map(|done| done.notes[0] != 0) {
+            Err(error) => Err(format!(
                 "unable to remove {shown} ({source}): {}; name a file that can be made and removed",
                 safe_path::explain(&error)
             )),
-            // The name of a file alone has an empty parent: the working directory, which exists.
-            Err(_)
-                if file
-                    .path()
-                    .parent()
-                    .is_some_and(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()) =>
-            {
-                Err(format!(
-                    "unable to make {shown} ({source}): its directory does not exist; create it, or name a file in \
-                     another directory"
-                ))
-            }
-            Ok(()) | Err(_) => Ok(Some(file)),
+            Ok(false) => Err(format!(
+                "unable to make {shown} ({source}): its directory does not exist; create it, or name a file in \
+                 another directory"
+            )),
+            Ok(true) => Ok(Some(file)),
         }
     }
 
@@ -145,6 +143,19 @@ impl ReadyFile {
 fn make(path: &Path) -> io::Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_NONBLOCK;
     Place::find(path, Last::Keep)?.open(flags, 0o666).map(drop)
+}
+
+/// Removes the file if it exists. Whether its directory exists.
+fn prepare(path: &Path) -> io::Result<bool> {
+    match remove(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        // The name of a file alone has an empty parent: the working directory, which exists.
+        Err(_) => {
+            let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+            Ok(parent.is_none_or(Path::is_dir))
+        }
+        Ok(()) => Ok(true),
+    }
 }
 
 fn remove(path: &Path) -> io::Result<()> {

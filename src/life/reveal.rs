@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::sys::fd::{self, Read};
-use crate::sys::helper::{Given, Helper};
+use crate::sys::helper::{Descriptors, Given, Helper};
 use crate::sys::process;
 use crate::sys::proctree::{self, Revealed};
 use crate::types::process::{Files, Id, Opened, PipeEnd, Tree, Unreadable};
@@ -128,7 +128,7 @@ fn start(now: Time, refused: &[Id]) -> io::Result<Running> {
         user: None,
         trusted: true,
         log: false,
-        keep: &keep,
+        descriptors: Descriptors::Only(&keep),
         files: 16,
     };
     let helper = Helper::start(&given, &|| tell(other.as_fd(), refused))?;

@@ -122,6 +122,7 @@ fn prepare(
         serving: false,
         awaited: (0, false),
         files: std::mem::take(files),
+        closing: Default::default(),
         leave: None,
         config,
     };

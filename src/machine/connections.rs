@@ -24,7 +24,7 @@ mod verdict;
 use hint::Hint;
 pub use hint::SHORT;
 pub use holders::{Holder, Remedy};
-use memory::Memory;
+use memory::{Memory, millis};
 pub use sample::{Plan, Sample, Visibility};
 pub use verdict::Verdict;
 
@@ -196,6 +196,8 @@ pub struct Table {
     /// Those of the connections that have gone that held the drain longest.
     gone: Vec<Holder>,
     samples: u64,
+    /// When something moved last in the network namespace, before the delay was over.
+    traffic: Millis,
     hint: Hint,
     present: Present,
 }
@@ -206,6 +208,8 @@ struct Present {
     moment: Moment,
     /// Since the former sample.
     passed: Duration,
+    /// The delay was not over at the former sample.
+    in_delay: bool,
     /// What the listeners say of connections to be accepted.
     backlog: u32,
     /// Sockets with unread datagrams.
@@ -243,6 +247,7 @@ impl Table {
             added: Vec::new(),
             gone: Vec::new(),
             samples: 0,
+            traffic: 0,
             hint: Hint::default(),
             present: Present::default(),
         }
@@ -255,9 +260,22 @@ impl Table {
         }
         self.added.clear();
         let passed = moment.at.saturating_sub(self.present.moment.at);
-        // A sample that is begun again keeps the time that has passed since the former whole one.
-        let passed = if self.present.moment == moment { self.present.passed } else { passed };
-        self.present = Present { moment, passed, ..Present::default() };
+        let in_delay = !self.present.moment.delay_left.is_zero();
+        // A sample that is begun again keeps what the former whole one has left behind.
+        let (passed, in_delay) = match self.present.moment == moment {
+            true => (self.present.passed, self.present.in_delay),
+            false => (passed, in_delay),
+        };
+        self.present = Present { moment, passed, in_delay, ..Present::default() };
+    }
+
+    /// Something has moved in the network namespace since the former sample, on whichever connection. That counts for the
+    /// connections whose own traffic cannot be seen, while clients still send requests: until the delay is over. After it,
+    /// the health checks and the outgoing connections of an app would hold the drain for ever.
+    pub fn traffic(&mut self) {
+        if self.present.in_delay {
+            self.traffic = millis(self.present.moment.at);
+        }
     }
 
     /// One of the connections. The kernel may tell of one twice.
@@ -267,11 +285,11 @@ impl Table {
             Ok(place) => {
                 let Some(memory) = self.known.get_mut(place) else { return };
                 memory.observe(reading, &moment);
-                memory.judge(reading, &self.rules, &moment);
+                memory.judge(reading, &self.rules, &moment, self.traffic);
             }
             Err(_) => {
                 let mut memory = Memory::new(reading, &moment, self.samples > 0);
-                memory.judge(reading, &self.rules, &moment);
+                memory.judge(reading, &self.rules, &moment, self.traffic);
                 if self.known.len() + self.added.len() < self.most {
                     self.added.push(memory);
                 } else {

@@ -30,7 +30,7 @@ use crate::account::incident::Incident;
 use crate::account::{journal, report};
 use crate::sys::dial::Checks;
 use crate::sys::fd::Read;
-use crate::sys::helper::{self, End, Given, Helper, Sent};
+use crate::sys::helper::{self, Descriptors, End, Given, Helper, Sent};
 use crate::sys::poll::Want;
 use crate::sys::{clock, process, safe_path};
 use crate::types::{Pid, Time};
@@ -200,7 +200,7 @@ impl Observer {
             user: self.user,
             trusted: false,
             log: false,
-            keep: &keep,
+            descriptors: Descriptors::Only(&keep),
             // Besides these and stdio: one for a connection that is accepted before another is closed, and two to
             // read /proc.
             files: (self.limits.connections + self.checks.count() + keep.len() + 6) as u64,

@@ -97,7 +97,8 @@ impl Source {
                     if let Some(error) = refused {
                         self.warnings.push(format!(
                             "unable to ask the kernel for connections (sock_diag): {error}; they are \
-                             counted in /proc/net/tcp, and each is waited for until --drain-idle is over"
+                             counted in /proc/net/tcp, and each is waited for until --drain-idle is over, \
+                             after the last traffic in the delay (/proc/net/snmp)"
                         ));
                     }
                     return extent;

@@ -38,6 +38,8 @@ pub struct Sampler {
     source: Source,
     unix: UnixSockets,
     datagrams: Datagrams,
+    /// Where no traffic is seen on connections: the number of TCP segments of the network namespace in the former sample.
+    segments: Option<u64>,
     table: Table,
     proc: PathBuf,
 }
@@ -69,6 +71,7 @@ impl Sampler {
             source: Source::new(sock_diag, proc),
             unix: UnixSockets::new(&[], sock_diag),
             datagrams: Datagrams::Unchecked,
+            segments: None,
             table: Table::new(rules),
             proc: proc.to_owned(),
         };
@@ -182,12 +185,16 @@ impl Sampler {
         if self.ports.is_empty() {
             return self.sample_unix(moment);
         }
+        let traffic = self.traffic();
         let Sampler { source, table, ports, .. } = self;
         let mut listeners = Vec::new();
         let extent =
             source.read(ports, States::CONNECTED.and(States::LISTEN), |socket| match socket {
                 None => {
                     table.begin(moment);
+                    if traffic {
+                        table.traffic();
+                    }
                     listeners.clear();
                 }
                 Some(socket) if socket.state == LISTEN => {
@@ -217,6 +224,16 @@ impl Sampler {
         };
         sample.listening = missing.is_empty() && (self.is_blind() || ports);
         sample
+    }
+
+    /// Whether something may have moved in the network namespace since the former sample. Looked up only where samples
+    /// show no traffic.
+    fn traffic(&mut self) -> bool {
+        if self.source.visibility() != Visibility::Counts {
+            return true;
+        }
+        let before = std::mem::replace(&mut self.segments, procnet::segments(&self.proc));
+        before.is_none() || before != self.segments
     }
 
     /// There are Unix sockets alone.

@@ -62,13 +62,13 @@ fn mark(local: &[u8], remote: &[u8]) -> u64 {
     })
 }
 
-/// The number of received datagrams in /proc/net/snmp: of the two lines that begin with `Udp:`, the first has the names
-/// of the numbers in the second.
-pub(super) fn received_v4(text: &str) -> Option<u64> {
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp:"));
+/// A number of /proc/net/snmp: of the two lines that begin with `protocol`, the first has the names of the numbers in the
+/// second.
+pub(super) fn counter(text: &str, protocol: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(protocol));
     let (names, numbers) = (lines.next()?, lines.next()?);
     let mut both = names.split_whitespace().zip(numbers.split_whitespace());
-    both.find(|(name, _)| *name == "InDatagrams")?.1.parse().ok()
+    both.find(|(its, _)| *its == name)?.1.parse().ok()
 }
 
 /// The same in /proc/net/snmp6, which has one number on each line.
@@ -127,9 +127,17 @@ fn lines(mut file: impl Read, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
 /// The number of datagrams that this network namespace has received; `None` if it cannot be read.
 pub(super) fn received(proc: &Path) -> Option<u64> {
     let read = |name: &str| std::fs::read_to_string(proc.join("net").join(name)).ok();
-    let v4 = read("snmp").and_then(|text| received_v4(&text));
+    let v4 = read("snmp").and_then(|text| counter(&text, "Udp:", "InDatagrams"));
     let v6 = read("snmp6").and_then(|text| received_v6(&text));
     v4.into_iter().chain(v6).reduce(u64::wrapping_add)
+}
+
+/// The number of TCP segments that this network namespace has received and sent, over IPv4 and IPv6; `None` if it cannot
+/// be read.
+pub(super) fn segments(proc: &Path) -> Option<u64> {
+    let text = std::fs::read_to_string(proc.join("net/snmp")).ok()?;
+    let count = |name| counter(&text, "Tcp:", name);
+    Some(count("InSegs")?.wrapping_add(count("OutSegs")?))
 }
 
 #[cfg(test)]
@@ -186,12 +194,16 @@ mod tests {
 
     #[test]
     fn counters_of_datagrams() {
+        let received_v4 = |text: &str| counter(text, "Udp:", "InDatagrams");
         let snmp = "Ip: A B\nIp: 1 2\nUdp: InDatagrams NoPorts InErrors\nUdp: 42 7 0\nUdpLite: InDatagrams\nUdpLite: 3\n";
         assert_eq!(received_v4(snmp), Some(42));
         assert_eq!(received_v4("Udp: NoPorts InDatagrams\nUdp: 7 43\n"), Some(43));
         for broken in ["", "Udp: InDatagrams\n", "Udp: InDatagrams\nUdp: x\n", "Udp:\nUdp:\n"] {
             assert_eq!(received_v4(broken), None);
         }
+        let tcp = "Tcp: MaxConn InSegs OutSegs\nTcp: -1 5 6\n";
+        assert_eq!(counter(tcp, "Tcp:", "OutSegs"), Some(6));
+        assert_eq!(counter(tcp, "Tcp:", "MaxConn"), None);
         let snmp6 = "Ip6InReceives   \t5\nUdp6InDatagrams                 \t17\nUdp6NoPorts 1\n";
         assert_eq!(received_v6(snmp6), Some(17));
         assert_eq!(received_v6("Udp6InDatagramsX 1"), None);
@@ -200,7 +212,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_harmless(text in "(?s).{0,200}", bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            received_v4(&text);
+            counter(&text, "Tcp:", "InSegs");
             received_v6(&text);
             line(text.as_bytes());
             line(&bytes);

@@ -160,8 +160,8 @@ pub fn say(pipe: BorrowedFd<'_>) {
     let _ = nix::unistd::write(pipe, &[0]);
 }
 
-/// Closes every descriptor from 3 on except `keep`. They are the app's now: if graceinit kept the end of a pipe open,
-/// its reader would never see the end.
+/// Closes every descriptor from 3 on except `keep`. close(2) can wait for ever for the server of a file system, so PID 1
+/// has it done by a helper (`sys::sharing`).
 pub fn close_inherited(keep: &[BorrowedFd<'_>]) {
     let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).collect();
     kept.sort_unstable();
@@ -172,6 +172,14 @@ pub fn close_inherited(keep: &[BorrowedFd<'_>]) {
         }
         first = first.max(fd.saturating_add(1));
     }
+}
+
+/// A number that descriptors hardly exceed, for a search without the kernel's list. (A higher one was opened before the
+/// limit was lowered.)
+pub(super) fn limit() -> i32 {
+    // SAFETY: sysconf takes a plain number.
+    let limit = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
+    i32::try_from(limit).unwrap_or(1024).clamp(3, 65_536)
 }
 
 /// When descriptors are closed.
@@ -200,10 +208,7 @@ fn close_range(first: u32, last: u32, when: Close) {
         return;
     }
     // Before Linux 5.9 (with the flag 5.11), or refused by an old seccomp profile.
-    // SAFETY: sysconf takes a plain number.
-    let limit = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
-    let limit = u32::try_from(limit).unwrap_or(1024).min(65_536);
-    for fd in first..=last.min(limit) {
+    for fd in first..=last.min(limit() as u32) {
         match when {
             // SAFETY: no value owns the descriptor, as said above.
             Close::Now => unsafe { libc::close(fd as i32) },

@@ -29,10 +29,19 @@ pub struct Given<'a> {
     pub trusted: bool,
     /// It keeps stderr.
     pub log: bool,
-    /// The descriptors that it keeps.
-    pub keep: &'a [BorrowedFd<'a>],
+    /// The descriptors that it has.
+    pub descriptors: Descriptors<'a>,
     /// The number of descriptors that it may have open.
     pub files: u64,
+}
+
+/// The descriptors of a helper.
+#[derive(Debug)]
+pub enum Descriptors<'a> {
+    /// Copies of these, and stdio that leads nowhere.
+    Only(&'a [BorrowedFd<'a>]),
+    /// Those of this process, which sees what the helper opens and closes (`sys::sharing`).
+    Shared,
 }
 
 /// A helper that is not reaped yet.
@@ -52,7 +61,12 @@ impl Helper {
         let own = signals::set_mask(Mask::ALL);
         // (What the C library's fork does besides is for other threads.)
         // SAFETY: this program has one thread, so no lock is held, and the child can use all of the memory.
-        let pid = unsafe { process::clone_helper() };
+        let pid = unsafe {
+            process::clone_helper(match given.descriptors {
+                Descriptors::Only(_) => process::Descriptors::Copied,
+                Descriptors::Shared => process::Descriptors::Shared,
+            })
+        };
         if let Ok(Pid(0)) = pid {
             let code = match settle(given, parent) {
                 Ok(()) => work(),
@@ -115,16 +129,9 @@ fn settle(given: &Given<'_>, parent: Pid) -> io::Result<()> {
     // So that no signal to a group or from a terminal reaches the helper.
     // SAFETY: setsid takes nothing.
     unsafe { libc::setsid() };
-    // A reader of the log must see its end when graceinit exits.
-    let nothing = fd::empty_input()?;
-    for number in 0..if given.log { 2 } else { 3 } {
-        // SAFETY: plain numbers.
-        if unsafe { libc::dup2(nothing.as_raw_fd(), number) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
+    if let Descriptors::Only(keep) = given.descriptors {
+        keep_only(keep, given.log)?;
     }
-    drop(nothing);
-    fd::close_inherited(given.keep);
     forget_environment();
     if !given.trusted {
         process::leave_directory();
@@ -142,6 +149,21 @@ fn settle(given: &Given<'_>, parent: Pid) -> io::Result<()> {
     if process::parent() != parent {
         process::exit(1);
     }
+    Ok(())
+}
+
+/// Closes all descriptors but these, and perhaps stderr.
+fn keep_only(keep: &[BorrowedFd<'_>], log: bool) -> io::Result<()> {
+    // A reader of the log must see its end when graceinit exits.
+    let nothing = fd::empty_input()?;
+    for number in 0..if log { 2 } else { 3 } {
+        // SAFETY: plain numbers.
+        if unsafe { libc::dup2(nothing.as_raw_fd(), number) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    drop(nothing);
+    fd::close_inherited(keep);
     Ok(())
 }
 
@@ -207,6 +229,12 @@ pub struct End(OwnedFd);
 impl AsFd for End {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+impl From<End> for OwnedFd {
+    fn from(end: End) -> OwnedFd {
+        end.0
     }
 }
 
@@ -347,7 +375,14 @@ pub(crate) mod tests {
     }
 
     fn given<'a>(keep: &'a [BorrowedFd<'a>]) -> Given<'a> {
-        Given { name: c"graceinit-test", user: None, trusted: false, log: false, keep, files: 64 }
+        Given {
+            name: c"graceinit-test",
+            user: None,
+            trusted: false,
+            log: false,
+            descriptors: Descriptors::Only(keep),
+            files: 64,
+        }
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(super) fn begin(code: u8) -> Writer {
         return Writer::None;
     }
     // SAFETY: the child calls async-signal-safe functions only.
-    match unsafe { process::clone_helper() } {
+    match unsafe { process::clone_helper(process::Descriptors::Copied) } {
         Ok(Pid(0)) => process::exit(u8::from(!write_here(code))),
         Ok(child) => Writer::Child(child),
         Err(_) => Writer::Here,

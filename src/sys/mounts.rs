@@ -77,14 +77,13 @@ pub fn is_local(file: &FileType) -> bool {
 fn type_of<'a>(table: &'a [u8], file: &FileType) -> Option<&'a str> {
     let place = format!("{}:{}", file.place.0, file.place.1);
     // A later mount lies over an earlier one.
-    table.split(|byte| *byte == b'\n').rev().find_map(|line| {
-        let mount = Mount::parse(std::str::from_utf8(line).ok()?)?;
-        let found = match file.mount {
-            Some(id) => mount.id == id,
-            None => mount.device == place,
-        };
-        found.then_some(mount.kind)
-    })
+    let lines = || table.split(|byte| *byte == b'\n').rev();
+    let mounts = || lines().filter_map(|line| Mount::parse(std::str::from_utf8(line).ok()?));
+    // A file that was opened in another mount namespace lies in none of these mounts, but perhaps on the file system of
+    // one of them.
+    let known = file.mount.and_then(|id| mounts().find(|mount| mount.id == id));
+    let found = known.or_else(|| mounts().find(|mount| mount.device == place));
+    found.map(|mount| mount.kind)
 }
 
 /// The ids of the mounts of local file systems, from a table as in /proc/PID/mountinfo.
@@ -137,6 +136,9 @@ mod tests {
         assert_eq!(type_of(TABLE, &file(None, (0, 56))), Some("nfs4"));
         assert_eq!(type_of(TABLE, &file(None, (0, 57))), Some("overlay"));
         assert_eq!(type_of(TABLE, &file(None, (0, 99))), None);
+        // Opened in another mount namespace.
+        assert_eq!(type_of(TABLE, &file(Some(7), (254, 1))), Some("ext4"));
+        assert_eq!(type_of(TABLE, &file(Some(7), (0, 99))), None);
         assert_eq!(type_of(b"", &file(Some(21), (0, 0))), None);
         assert!(LOCAL.is_sorted());
     }

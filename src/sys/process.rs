@@ -104,6 +104,15 @@ pub(super) fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
     unsafe { fd::created(libc::syscall(libc::SYS_pidfd_open, pid.0, 0)) }
 }
 
+/// What a helper gets of the descriptors of this process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Descriptors {
+    /// A copy.
+    Copied,
+    /// The same table: what one of them opens or closes is open or closed for the other.
+    Shared,
+}
+
 /// Makes a child without an exit signal: a helper (see `helper.rs`). Returns its pid, or 0 in the child. A raw system
 /// call, because the C library's fork is not async-signal-safe.
 ///
@@ -113,10 +122,15 @@ pub(super) fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
 /// # Safety
 /// The child is a copy of this process with one thread. If this process has other threads, or is in the handler of a
 /// signal, the child must call async-signal-safe functions only.
-pub(super) unsafe fn clone_helper() -> io::Result<Pid> {
-    // All arguments are zero, so it does not matter that their order differs between architectures.
+pub(super) unsafe fn clone_helper(descriptors: Descriptors) -> io::Result<Pid> {
+    let flags = match descriptors {
+        Descriptors::Copied => 0usize,
+        Descriptors::Shared => libc::CLONE_FILES as usize,
+    };
+    // All other arguments are zero. The order differs between architectures: on s390 the flags come second.
+    let (first, second) = if cfg!(target_arch = "s390x") { (0, flags) } else { (flags, 0) };
     // SAFETY: without CLONE_VM the child has a copy of this process's memory, its stack included.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, 0usize, 0usize, 0usize, 0usize, 0usize) };
+    let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, 0usize, 0usize, 0usize) };
     if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(Pid(pid as i32)) }
 }
 

@@ -229,6 +229,8 @@ mod tests {
     /// A directory with the file `victim` and the directory `vol`, which has this mode.
     fn places(mode: u32) -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
         let place = tempfile::tempdir().expect("a directory");
+        // Other tests change the umask of this process for a moment.
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).expect("the mode");
         let (victim, vol) = (place.path().join("victim"), place.path().join("vol"));
         fs::write(&victim, "precise").expect("a file");
         fs::create_dir(&vol).expect("a directory");

@@ -11,7 +11,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use super::{fd, poll, process};
-use crate::types::{Pid, Signal, Time};
+use crate::types::{Pid, Signal, SignalSet, Time};
 
 /// The kernel's sigset_t: bit n-1 for signal n.
 const MASK_BYTES: usize = 8;
@@ -209,6 +209,11 @@ pub(super) fn pending() -> Mask {
     // SAFETY: the pointer is to a live set of 8 bytes, which is the size that is passed on.
     unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set, MASK_BYTES) };
     Mask(set)
+}
+
+/// Whether one of these signals is pending.
+pub fn is_any_pending(signals: SignalSet) -> bool {
+    pending().0 & signals.bits() != 0
 }
 
 /// Waits for SIGCHLD until `until`, and takes it. Async-signal-safe.

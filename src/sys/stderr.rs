@@ -4,13 +4,13 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use super::helper::{Given, Helper};
+use super::helper::{Descriptors, End, Given, Helper};
 use super::{clock, fd, mounts, process, tty};
-use crate::types::Pid;
+use crate::types::{Pid, Status, Time};
 
 /// The length of the longest write that a pipe keeps in one piece (PIPE_BUF of pipe(7)).
 pub const LONGEST: usize = 4096;
@@ -31,14 +31,16 @@ enum Way {
     Socket,
     /// Through an open file of graceinit's own, with O_NONBLOCK.
     Own,
-    /// Through a helper, which may wait.
+    /// Through a helper, which may wait for the file system.
     Helper,
 }
 
 /// The present way, as a number.
 static WAY: AtomicU8 = AtomicU8::new(Way::NoWait as u8);
-/// The open file, or the pipe to the helper.
+/// The open file, or the end of the socket that leads to the helper.
 static FD: AtomicI32 = AtomicI32::new(-1);
+/// The helper's end. graceinit keeps it open, so that the lines that a killed helper has not written reach the next one.
+static UNREAD: AtomicI32 = AtomicI32::new(-1);
 /// The process that has opened it. In a child the number may stand for another descriptor.
 static OWNER: AtomicI32 = AtomicI32::new(0);
 /// The helper; 0: none.
@@ -71,12 +73,8 @@ fn write_once(line: &[u8]) -> bool {
         WAY.store(way as u8, SeqCst);
         written = write_by(way, line);
     }
-    if way == Way::Helper && written.as_ref().is_err_and(|errno| *errno == libc::EPIPE) {
-        // It was killed.
-        written = match start_helper() {
-            true => write_by(Way::Helper, line),
-            false => Err(libc::EAGAIN),
-        };
+    if way == Way::Helper && clock::now().since(Time(STARTED.load(SeqCst))) >= PAUSE {
+        revive_helper();
     }
     if let Ok(count) = written {
         TORN.store(count < line.len() && (count > 0 || TORN.load(SeqCst)), SeqCst);
@@ -126,7 +124,12 @@ fn write_by(way: Way, line: &[u8]) -> Result<usize, i32> {
             unsafe { libc::send(NUMBER, start, length, flags) }
         }
         // SAFETY: the buffer is live and its length is what is passed on.
-        Way::Own | Way::Helper => unsafe { libc::write(FD.load(SeqCst), start, length) },
+        Way::Own => unsafe { libc::write(FD.load(SeqCst), start, length) },
+        Way::Helper => {
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            // SAFETY: the buffer is live and its length is what is passed on.
+            unsafe { libc::send(FD.load(SeqCst), start, length, flags) }
+        }
     };
     let errno = || io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
     usize::try_from(written).map_err(|_| errno())
@@ -144,7 +147,7 @@ fn find() -> Option<Way> {
         // poll(2) is of no use: POLLOUT of a terminal promises room for one byte, and write(2) waits for the rest.
         libc::S_IFCHR if tty::is_terminal(NUMBER) && open_own() => Some(Way::Own),
         libc::S_IFIFO if open_own() => Some(Way::Own),
-        _ => start_helper().then_some(Way::Helper),
+        _ => begin_helping().then_some(Way::Helper),
     }
 }
 
@@ -163,54 +166,69 @@ fn open_own() -> bool {
     same
 }
 
-/// Starts the helper and takes the place of one that was killed.
-fn start_helper() -> bool {
-    let now = clock::now();
-    let old = HELPER.load(SeqCst);
-    if old != 0 {
-        let _ = Helper::of(Pid(old)).reap();
-        if now.since(crate::types::Time(STARTED.load(SeqCst))) < PAUSE {
-            return false;
-        }
+/// Makes the socket, and starts the helper. Whether both were possible.
+fn begin_helping() -> bool {
+    let Ok((ours, theirs)) = End::pair() else { return false };
+    let theirs = OwnedFd::from(theirs);
+    if !start_helper(theirs.as_raw_fd()) {
+        return false;
     }
-    let Ok((read, write)) = fd::exec_status_pipe() else { return false };
-    let keep_open = [read.as_fd()];
+    UNREAD.store(theirs.into_raw_fd(), SeqCst);
+    keep(ours.into());
+    true
+}
+
+/// Starts another helper if the present one was killed. Until that is possible the lines stay in the socket.
+fn revive_helper() {
+    if helper().is_none_or(|old| Helper::of(old).reap().is_some()) {
+        // Its pid may belong to another process from now on.
+        HELPER.store(0, SeqCst);
+        start_helper(UNREAD.load(SeqCst));
+    }
+}
+
+/// Starts the helper, which copies what comes through this socket.
+fn start_helper(from: RawFd) -> bool {
+    // SAFETY: the descriptor is open, and stays open for the time of this call.
+    let from = unsafe { BorrowedFd::borrow_raw(from) };
+    let keep_open = [from];
     // It needs no right but the open file. But the server of a file system may look at the user of each write.
     let given = Given {
         name: c"graceinit-log",
         user: None,
         trusted: true,
         log: true,
-        keep: &keep_open,
+        descriptors: Descriptors::Only(&keep_open),
         files: 16,
     };
-    match Helper::start(&given, &|| copy(&read)) {
-        Ok(helper) => {
-            HELPER.store(helper.pid().0, SeqCst);
-            STARTED.store(now.0, SeqCst);
-            keep(write);
-            true
-        }
-        Err(_) => false,
-    }
+    let Ok(helper) = Helper::start(&given, &|| copy(from)) else { return false };
+    HELPER.store(helper.pid().0, SeqCst);
+    STARTED.store(clock::now().0, SeqCst);
+    true
 }
 
-/// The helper's work: copies the pipe to stderr, until the pipe ends.
-fn copy(pipe: &OwnedFd) -> u8 {
-    // SAFETY: plain numbers. The flag belongs to this end of the pipe alone.
-    unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETFL, 0) };
+/// The helper's work: copies lines to stderr until the other end is closed. A line leaves the socket when it is
+/// written: the helper may be killed before.
+fn copy(from: BorrowedFd<'_>) -> u8 {
+    // SAFETY: plain numbers. The flag belongs to this end of the socket alone.
+    unsafe { libc::fcntl(from.as_raw_fd(), libc::F_SETFL, 0) };
     let mut bytes = [0u8; LONGEST];
-    while let fd::Read::Bytes(count) = fd::read(pipe.as_fd(), &mut bytes) {
+    let receive = |bytes: &mut [u8], flags| {
+        // SAFETY: the buffer is live and its length is what is passed on.
+        unsafe { libc::recv(from.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), flags) }
+    };
+    while let Ok(count @ 1..) = usize::try_from(receive(&mut bytes, libc::MSG_PEEK)) {
         let mut rest = &bytes[..count];
         // A line that cannot be written is lost.
         while let Ok(written @ 1..) = write_by(Way::Plain, rest) {
             rest = &rest[written.min(rest.len())..];
         }
+        receive(&mut bytes, libc::MSG_DONTWAIT);
     }
     0
 }
 
-/// Keeps a descriptor for the rest of the life; closes the one before, which is a pipe.
+/// Keeps a descriptor for the rest of the life; closes the one before.
 fn keep(new: OwnedFd) {
     let old = FD.swap(new.into_raw_fd(), SeqCst);
     if old >= 0 && is_owner() {
@@ -220,11 +238,11 @@ fn keep(new: OwnedFd) {
     OWNER.store(process::own_pid().0, SeqCst);
 }
 
-/// The descriptor that lines are written to in place of stderr.
-pub fn own() -> Option<BorrowedFd<'static>> {
-    let fd = FD.load(SeqCst);
-    // SAFETY: the descriptor stays open until another takes its place, and no caller keeps the result that long.
-    (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
+/// The descriptors that lines are written to in place of stderr.
+pub fn own<'a>() -> impl Iterator<Item = BorrowedFd<'a>> {
+    let open = [&FD, &UNREAD].map(|fd| fd.load(SeqCst)).into_iter().filter(|fd| *fd >= 0);
+    // SAFETY: the descriptors stay open until others take their places, and no caller keeps the result that long.
+    open.map(|fd| unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 /// The helper, which is no part of the tree.
@@ -235,14 +253,20 @@ pub fn helper() -> Option<Pid> {
 
 /// Gives the helper a moment to write what it has. For the end of this process, with which the helper dies.
 pub fn finish() {
-    let helper = HELPER.load(SeqCst);
-    if helper != 0 && is_owner() {
-        // SAFETY: the descriptor was stored by `keep`, and -1 takes its place.
-        drop(unsafe { OwnedFd::from_raw_fd(FD.swap(-1, SeqCst)) });
-        WAY.store(Way::NoWait as u8, SeqCst);
-        let helper = Helper::of(Pid(helper));
+    if way() != Way::Helper {
+        return;
+    }
+    // SAFETY: the descriptor was stored by `keep`, and -1 takes its place.
+    drop(unsafe { OwnedFd::from_raw_fd(FD.swap(-1, SeqCst)) });
+    WAY.store(Way::NoWait as u8, SeqCst);
+    // Twice: SIGKILL for all processes ends the helper too, which a slow file system can delay.
+    for _ in 0..2 {
+        revive_helper();
+        let Some(helper) = helper().map(Helper::of) else { return };
         helper.wait_for_end(LEAVING);
+        if helper.reap().is_none_or(|status| status == Status::Code(0)) {
+            return;
+        }
         HELPER.store(0, SeqCst);
-        let _ = helper.reap();
     }
 }

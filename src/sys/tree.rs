@@ -60,6 +60,19 @@ pub fn scan(mut each: impl FnMut(Process)) -> bool {
     })
 }
 
+/// Calls `each` with the number of every open descriptor of this process. False if /proc cannot tell.
+pub(super) fn each_descriptor(mut each: impl FnMut(i32)) -> bool {
+    let Some(folder) = open(libc::AT_FDCWD, c"/proc/self/fd", libc::O_DIRECTORY) else {
+        return false;
+    };
+    let own = folder.0;
+    each_entry(own, |name| {
+        if let Some(Pid(number)) = pid_of(name).filter(|number| number.0 != own) {
+            each(number);
+        }
+    })
+}
+
 /// Calls `each` with every name of a folder and what follows it in the buffer. False if the folder cannot be listed:
 /// what was found then is no list of all.
 fn each_entry(folder: i32, mut each: impl FnMut(&[u8])) -> bool {

@@ -4,4 +4,5 @@ pub mod check;
 pub mod pause;
 mod plan_drawing;
 pub mod probe;
+pub mod rehearse;
 pub mod render;

@@ -2,13 +2,13 @@
 //! PID 1 goes on.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::pty::Pty;
 use crate::support::files::Place;
-use crate::support::{Fault, Launch, Outcome, Room, Run, Status, need};
+use crate::support::{Fault, Launch, Outcome, Room, Run, Status, need, sys};
 use crate::{both_rooms, ensure, ensure_eq};
 
 const PYTHON: &str = "/usr/bin/python3";
@@ -26,6 +26,10 @@ fn is_served_and_stopped(run: &mut Run) -> Outcome {
 
 fn is_served(run: &mut Run) -> Outcome {
     run.ready()?;
+    forwards(run)
+}
+
+fn forwards(run: &mut Run) -> Outcome {
     run.signal("HUP")?;
     run.out.until("got HUP ")?;
     for _ in 0..10 {
@@ -103,20 +107,35 @@ struct Silent {
 }
 
 impl Silent {
-    /// `None`: it cannot be mounted here.
+    /// It never answers this request. `None`: it cannot be mounted here.
     fn mount(request: &str) -> Outcome<Option<Silent>> {
+        Silent::mounted(&[request])
+    }
+
+    /// It answers this request until it is told to be silent.
+    fn mount_for_now(request: &str) -> Outcome<Option<Silent>> {
+        Silent::mounted(&[request, "later"])
+    }
+
+    fn mounted(words: &[&str]) -> Outcome<Option<Silent>> {
         if !(need::root() && need::program(PYTHON) && need::met(fuse_is_there(), "FUSE")) {
             return Ok(None);
         }
         let place = Place::new();
         let mut server = Command::new(PYTHON)
-            .args(["-c", include_str!("fuse.py"), &place.text(""), request])
+            .args(["-c", include_str!("fuse.py"), &place.text("")])
+            .args(words)
             .stdout(Stdio::piped())
             .spawn()?;
         let stdout = server.stdout.take().ok_or_else(|| Fault::new("no output"))?;
         let mut silent = Silent { place, server, said: BufReader::new(stdout) };
         silent.says("ready")?;
         Ok(Some(silent))
+    }
+
+    fn be_silent(&mut self) -> Outcome {
+        sys::kill(i32::try_from(self.server.id())?, libc::SIGUSR1)?;
+        self.says("silent")
     }
 
     /// Waits for a line. It comes, or the server has ended.
@@ -151,8 +170,8 @@ def stop(*_): os._exit(5)
 signal.signal(signal.SIGTERM, stop)
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 s.connect(os.environ['NOTIFY_SOCKET'])
-print('ready', flush=True)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+print('ready', flush=True)
 signal.sigwait([signal.SIGUSR1])
 fd = os.open(sys.argv[1], os.O_RDWR)
 for text in sys.argv[2:]: socket.send_fds(s, [text.encode()], [fd])
@@ -199,6 +218,109 @@ fn a_log_on_a_file_system_that_does_not_answer() -> Outcome {
         .start()?;
     is_served_and_stopped(&mut run)?;
     silent.says("asked")
+}
+
+/// A file lies on it: the start is given up, after some seconds or when a stop is requested, and nothing was started.
+#[test]
+fn a_file_that_cannot_be_opened_because_its_file_system_does_not_answer() -> Outcome {
+    for (option, request, stop) in [
+        ("--report", "open", true),
+        ("--metrics-file", "create", true),
+        ("--ready-file", "unlink", true),
+        ("--report", "write", true),
+        ("--report", "open", false),
+    ] {
+        let Some(mut silent) = Silent::mount(request)? else { return Ok(()) };
+        let launch = Launch::graceinit(Room::Plain).flag(option, silent.file());
+        let mut run = launch.app("say=started").start()?;
+        silent.says("asked")?;
+        if stop {
+            run.signal("TERM")?;
+        }
+        run.exits(125)?;
+        let said = run.err.find("graceinit: fatal: unable to ")?.0;
+        ensure!(said.contains("does not answer; name a"), "{option} {request}: {said}");
+        ensure!(run.out.all()?.is_empty(), "{option} {request}: the app was started");
+    }
+    Ok(())
+}
+
+/// The report lies on it, and it stops answering while the app runs. Not even graceinit's exit, in which the kernel
+/// closes the report, waits for it.
+#[test]
+fn a_report_on_a_file_system_that_does_not_answer_any_more() -> Outcome {
+    for request in ["write", "flush"] {
+        let Some(mut silent) = Silent::mount_for_now(request)? else { return Ok(()) };
+        let mut run = Launch::graceinit(Room::Plain)
+            .flag("--report", silent.file())
+            .app("block ready echo=TERM:3")
+            .start()?;
+        run.ready()?;
+        silent.be_silent()?;
+        forwards(&mut run)?;
+        run.signal("TERM")?;
+        run.exits(3)?;
+        silent.says("asked")?;
+    }
+    Ok(())
+}
+
+/// graceinit has inherited a descriptor of it. (Not in a pid namespace, as above.)
+#[test]
+fn an_inherited_descriptor_whose_close_hangs() -> Outcome {
+    const INHERITS: &str = "
+import os, sys
+for path in sys.argv[1:3]: os.set_inheritable(os.open(path, os.O_RDWR), True)
+os.execv(sys.argv[3], sys.argv[3:])
+";
+    let Some(mut silent) = Silent::mount("flush")? else { return Ok(()) };
+    let place = Place::new();
+    let other = place.file("other", "", 0o644);
+    let mut run = Launch::graceinit(Room::Plain)
+        .wrapped_by([PYTHON, "-c", INHERITS, &silent.place.text("f"), &place.text("other")])
+        .flags("--grace 1s --post-stop-timeout 100ms --grace-max 30s")
+        .app("block ready echo=TERM:3")
+        .start()?;
+    run.ready()?;
+    silent.says("asked")?;
+    forwards(&mut run)?;
+    let init = run.init()?;
+    let targets: Vec<_> = std::fs::read_dir(format!("/proc/{init}/fd"))?
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .collect();
+    for inherited in [silent.file(), other] {
+        ensure!(!targets.contains(&inherited), "held: {targets:?}");
+    }
+    run.signal("TERM")?;
+    run.out.until("got TERM ")?;
+    // The app hangs in its exit, in which the kernel closes the descriptor: it cannot be killed, and is given up.
+    run.exits(137)
+}
+
+/// The helper that writes the log is killed with all other processes at the end of the budget. What it has not read by
+/// then is written by the next one.
+#[test]
+fn a_log_on_a_slow_file_system_has_its_last_lines() -> Outcome {
+    let Some(mut slow) = Silent::mount("slow")? else { return Ok(()) };
+    let log = OpenOptions::new().append(true).open(slow.file())?;
+    let mut run = Launch::graceinit(Room::PidNs)
+        .flags("-vvv --grace 1s")
+        .app("ignore=TERM ready pause")
+        .stderr(log)
+        .start()?;
+    run.ready()?;
+    run.signal("TERM")?;
+    run.exits(137)?;
+    slow.server.kill()?;
+    let mut text = String::new();
+    slow.said.read_to_string(&mut text)?;
+    let lines: Vec<&str> = text.lines().collect();
+    for expected in ["still there", "entering phase=killed", "the app ended with signal KILL"] {
+        ensure!(lines.iter().any(|line| line.contains(expected)), "no line {expected:?}:\n{text}");
+    }
+    ensure!(!text.contains("dropped"), "{text}");
+    ensure!(lines.last().is_some_and(|line| line.contains("leaving code=137")), "{text}");
+    Ok(())
 }
 
 both_rooms!(

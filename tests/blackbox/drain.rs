@@ -31,6 +31,7 @@ macro_rules! needs {
 
 // Behind the macro, which it uses.
 mod held;
+mod lack;
 mod word;
 
 /// A server that is drained, and what is needed round it.

@@ -169,14 +169,17 @@ fn a_freeze_is_no_failure_of_the_app(room: Room) -> Outcome {
     run.exits(143)
 }
 
-/// Stops both for longer than the times above, as the freezer does. The app comes back last.
+/// Stops both for longer than the times above, as the freezer does. The app comes back last. The interval of the
+/// watchdog began with the last keep-alive, perhaps some time before: the freeze ends long after it.
 fn freeze(init: i32, app: i32) -> Outcome {
+    // It passes SIGCONT on, which would undo the next SIGSTOP.
+    proc::poll("graceinit waits", || proc::process(init).filter(|p| p.state == 'S'))?;
     for pid in [app, init] {
         sys::kill(pid, libc::SIGSTOP)?;
         proc::poll("a stopped process", || proc::process(pid).filter(|p| p.state == 'T'))?;
     }
     // Nothing happens in that time that could be waited for instead.
-    std::thread::sleep(Duration::from_millis(4500));
+    std::thread::sleep(Duration::from_millis(5000));
     sys::kill(init, libc::SIGCONT)?;
     proc::poll("graceinit runs", || proc::process(init).filter(|p| p.state != 'T'))?;
     Ok(sys::kill(app, libc::SIGCONT)?)

@@ -8,10 +8,10 @@ use super::container::fresh_name;
 use super::drain::TINI;
 use super::engine::{Engine, own_engine};
 use super::traffic::{self, Backend, Balancer};
-use crate::rollout::tally::Tally;
 use crate::servers::common::free_address;
 use crate::support::{Outcome, need, proc};
 use crate::{ensure, ensure_eq};
+use graceinit::tools::rehearse::tally::Tally;
 
 /// The bridge that an engine makes on the host when it joins a swarm.
 const BRIDGE: &str = "docker_gwbridge";

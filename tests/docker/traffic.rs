@@ -5,8 +5,10 @@ use std::io::{Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use graceinit::tools::rehearse::load::Load;
+
 use crate::ensure;
-use crate::rollout::load::{Load, Mix, Plan};
+use crate::rollout::load::{Mix, Plan, start};
 use crate::servers::common::free_address;
 use crate::support::files::Place;
 use crate::support::{Outcome, PATIENCE, need, proc};
@@ -85,7 +87,7 @@ impl Drop for Balancer {
 /// A constant load of so many requests a second, under way. Handlers take 5 to 300 ms, so that some
 /// requests are always in the middle.
 pub fn load(balancer: &Balancer, rate: u32) -> Outcome<Load> {
-    let load = Load::start(Plan {
+    let load = start(Plan {
         to: balancer.address,
         rate,
         mix: Mix::Short,

@@ -24,7 +24,7 @@ fn tool(name: &str) -> Option<String> {
 fn licences_duplicates_and_sources_follow_the_rules() -> Outcome {
     let Some(deny) = tool("cargo-deny") else { return Ok(()) };
     let check = |config: &str| {
-        let words = ["--offline", "--config", config, "check", "licenses", "bans", "sources"];
+        let words = ["--config", config, "check", "licenses", "bans", "sources"];
         Command::new(&deny).args(words).current_dir(root()).output()
     };
     let done = check("packaging/deny.toml")?;
@@ -115,7 +115,7 @@ fn the_sbom_follows_its_schema_and_lists_the_crates_of_the_lock_file() -> Outcom
 /// `cargo package` as a packager sees it: what is needed to build and to read, and no tests.
 #[test]
 fn the_packed_crate_holds_sources_and_docs_alone() -> Outcome {
-    let words = ["package", "--list", "--allow-dirty", "--offline", "--locked"];
+    let words = ["package", "--list", "--allow-dirty", "--locked"];
     let done = Command::new(env!("CARGO")).args(words).current_dir(root()).output()?;
     ensure!(done.status.success(), "{done:?}");
     let list = String::from_utf8_lossy(&done.stdout).into_owned();

@@ -5,10 +5,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::answer::Class;
+use graceinit::tools::rehearse::answer::Class;
+use graceinit::tools::rehearse::tally::Tally;
+
 use super::backend::Backend;
-use super::load::{Load, Mix, Plan, expected};
-use super::tally::Tally;
+use super::load::{Mix, Plan, expected, start};
 use crate::support::{Outcome, proc};
 use crate::{ensure, ensure_eq};
 
@@ -56,7 +57,7 @@ fn whole(path: &str) -> Vec<u8> {
 
 /// Twenty requests to such a server are all of this class.
 fn all_are(class: Class, deed: Deed) -> Outcome<Tally> {
-    let tally = Load::start(plan(server(deed)?))?.end()?;
+    let tally = start(plan(server(deed)?))?.end()?.tally;
     ensure_eq!((tally.sent, tally.count(class)), (20, 20), "{class} ({})", tally.drops_by_class());
     ensure_eq!(tally.drops(), if class == Class::Ok { 0 } else { 20 }, "drops");
     Ok(tally)
@@ -81,7 +82,7 @@ fn nobody_listening_is_refused() -> Outcome {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let to = SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr()?.port());
     drop(listener);
-    let tally = Load::start(plan(to))?.end()?;
+    let tally = start(plan(to))?.end()?.tally;
     ensure_eq!(tally.drops_by_class(), "refused:20", "no listener");
     Ok(())
 }
@@ -142,7 +143,7 @@ fn the_answer_to_another_request_is_wrong() -> Outcome {
 fn silence_is_a_timeout() -> Outcome {
     let to = server(|stream, _| drop_when_closed(stream))?;
     let plan = Plan { timeout: Duration::from_millis(300), ..plan(to) };
-    let tally = Load::start(plan)?.end()?;
+    let tally = start(plan)?.end()?.tally;
     ensure_eq!(tally.drops_by_class(), "timeout:20", "a silent server");
     Ok(())
 }
@@ -156,7 +157,7 @@ fn half_an_answer_and_then_silence_is_a_timeout() -> Outcome {
         drop_when_closed(stream)
     })?;
     let plan = Plan { timeout: Duration::from_millis(300), ..plan(to) };
-    let tally = Load::start(plan)?.end()?;
+    let tally = start(plan)?.end()?.tally;
     ensure_eq!(tally.drops_by_class(), "timeout:20", "a server that stops in the middle");
     Ok(())
 }
@@ -165,7 +166,7 @@ fn half_an_answer_and_then_silence_is_a_timeout() -> Outcome {
 #[test]
 fn delay_is_latency() -> Outcome {
     let backend = Backend::start()?;
-    let tally = Load::start(Plan { limit: 100, ..plan(backend.address) })?.end()?;
+    let tally = start(Plan { limit: 100, ..plan(backend.address) })?.end()?.tally;
     ensure_eq!((tally.count(Class::Ok), tally.drops()), (100, 0), "{}", tally.drops_by_class());
     // Of the handlers, which take 5 to 300 ms, more than half take longer than 50.
     ensure!(tally.latency(50) >= 50.0, "half within {} ms", tally.latency(50));
@@ -177,7 +178,7 @@ fn delay_is_latency() -> Outcome {
 fn streams_and_long_polls_arrive_whole() -> Outcome {
     let backend = Backend::start()?;
     let plan = Plan { limit: 300, mix: Mix::Full, ..plan(backend.address) };
-    let tally = Load::start(plan)?.end()?;
+    let tally = start(plan)?.end()?.tally;
     ensure_eq!((tally.count(Class::Ok), tally.drops()), (300, 0), "{}", tally.drops_by_class());
     // One in a hundred takes ten seconds, three in a hundred take three.
     ensure!(tally.latency(97) >= 3000.0, "no stream");
@@ -188,13 +189,13 @@ fn streams_and_long_polls_arrive_whole() -> Outcome {
 #[test]
 fn connections_are_kept_if_asked_for() -> Outcome {
     let backend = Backend::start()?;
-    let send = |keep_alive| Load::start(Plan { keep_alive, limit: 200, ..plan(backend.address) });
-    let (kept, new) = (send(true)?.end()?, send(false)?.end()?);
+    let send = |keep_alive| start(Plan { keep_alive, limit: 200, ..plan(backend.address) });
+    let (kept, new) = (send(true)?.end()?.tally, send(false)?.end()?.tally);
     ensure_eq!((kept.count(Class::Ok), new.count(Class::Ok)), (200, 200), "answers");
     ensure_eq!(new.connections, 200, "a connection for each");
     ensure!(kept.connections < 200, "none was used twice");
     // A server that says that it closes is believed: no request is sent into the end of a connection.
-    let tally = Load::start(Plan { keep_alive: true, ..plan(server(closing)?) })?.end()?;
+    let tally = start(Plan { keep_alive: true, ..plan(server(closing)?) })?.end()?.tally;
     ensure_eq!((tally.count(Class::Ok), tally.connections), (20, 20), "{}", tally.drops_by_class());
     Ok(())
 }
@@ -212,8 +213,8 @@ fn a_server_that_stalls_gets_no_fewer_requests() -> Outcome {
     let send = |to| Plan { rate: 500, limit: 400, ..plan(to) };
     let stalled = Plan { timeout: Duration::from_millis(500), ..send(stalled) };
     // Side by side: the time that both have is the same.
-    let (good, stalled) = (Load::start(send(good.address))?, Load::start(stalled)?);
-    let (good, stalled) = (good.end()?, stalled.end()?);
+    let (good, stalled) = (start(send(good.address))?, start(stalled)?);
+    let (good, stalled) = (good.end()?.tally, stalled.end()?.tally);
     ensure_eq!((good.sent, good.count(Class::Ok)), (400, 400), "{}", good.drops_by_class());
     ensure_eq!((stalled.sent, stalled.count(Class::Timeout)), (400, 400), "the stalled one");
     Ok(())
@@ -224,7 +225,7 @@ fn a_server_that_stalls_gets_no_fewer_requests() -> Outcome {
 fn the_rate_is_what_was_asked_for() -> Outcome {
     let backend = Backend::start()?;
     let begun = Instant::now();
-    let load = Load::start(Plan { rate: 1000, limit: u64::MAX, ..plan(backend.address) })?;
+    let load = start(Plan { rate: 1000, limit: u64::MAX, ..plan(backend.address) })?;
     proc::poll("a second's requests", || (load.sent() >= 1000).then_some(()))?;
     let tally = load.stop()?;
     // The first is sent at once, the next a millisecond later.
@@ -241,5 +242,5 @@ fn drop_when_closed(stream: TcpStream) -> std::io::Result<()> {
 
 /// Closes so that the client gets a reset instead of an end.
 fn reset(stream: TcpStream) -> std::io::Result<()> {
-    super::sys::close_with_reset(stream)
+    super::reset::close_with_reset(stream)
 }

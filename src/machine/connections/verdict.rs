@@ -87,8 +87,14 @@ const LEAST_STALL: Duration = Duration::from_secs(1);
 const FROZEN: Duration = Duration::from_secs(8);
 
 impl Memory {
-    /// Judges what [`Memory::observe`] has taken in.
-    pub(super) fn judge(&mut self, reading: &Reading, rules: &Rules, moment: &Moment) {
+    /// Judges what [`Memory::observe`] has taken in. `traffic`: see [`super::Table::traffic`].
+    pub(super) fn judge(
+        &mut self,
+        reading: &Reading,
+        rules: &Rules,
+        moment: &Moment,
+        traffic: Millis,
+    ) {
         self.settles = 0;
         self.verdict = match reading.state {
             State::SynReceived => Verdict::Handshake,
@@ -96,6 +102,9 @@ impl Memory {
                 Verdict::Unaccepted
             }
             State::Local => self.local(reading, rules, moment),
+            State::Established | State::CloseWait if reading.info.is_none() => {
+                self.unseen(reading, rules, moment, traffic)
+            }
             State::Established => self.open(reading, reading.unread, rules, moment),
             // The FIN is the last thing that the app reads: while anything is unread, the FIN is. It is
             // no byte, and asks for nothing.
@@ -118,10 +127,7 @@ impl Memory {
     fn open(&mut self, reading: &Reading, unread: u32, rules: &Rules, moment: &Moment) -> Verdict {
         let lost = self.lost(reading, rules, moment);
         // What it owes is found out in any case: keep-alive chatter puts it back.
-        let Some(info) = &reading.info else {
-            return self.unseen(reading, unread, rules, moment);
-        };
-        self.debt = self.owes(reading, info);
+        self.debt = reading.info.as_ref().map_or(Debt::None, |info| self.owes(reading, info));
         if let Some(lost) = lost {
             return lost;
         }
@@ -148,7 +154,7 @@ impl Memory {
             return self.frozen(reading, rules, moment).unwrap_or(Verdict::Unacknowledged);
         }
         match rules.owed {
-            Some(limit) => self.after(limit, Verdict::Open, Verdict::GivenUp, moment),
+            Some(limit) => self.after(self.moved, limit, Verdict::Open, Verdict::GivenUp, moment),
             None => Verdict::Open,
         }
     }
@@ -161,7 +167,7 @@ impl Memory {
         } else {
             rules.idle
         };
-        self.after(enough, Verdict::Recent, Verdict::Idle, moment)
+        self.after(self.counted(), enough, Verdict::Recent, Verdict::Idle, moment)
     }
 
     fn owed(&mut self, reading: &Reading, rules: &Rules, moment: &Moment) -> Verdict {
@@ -172,7 +178,9 @@ impl Memory {
         let limits = [half, short.then_some(rules.idle), rules.owed];
         let limit = limits.into_iter().flatten().min();
         match limit {
-            Some(limit) => self.after(limit, Verdict::Owed, Verdict::GivenUp, moment),
+            Some(limit) => {
+                self.after(self.counted(), limit, Verdict::Owed, Verdict::GivenUp, moment)
+            }
             None => Verdict::Owed,
         }
     }
@@ -180,12 +188,13 @@ impl Memory {
     /// `young` until the last movement that counts is old enough.
     fn after(
         &mut self,
+        last: Millis,
         enough: Duration,
         young: Verdict,
         old: Verdict,
         moment: &Moment,
     ) -> Verdict {
-        let left = millis(enough) - (millis(moment.at) - self.counted());
+        let left = millis(enough) - (millis(moment.at) - last);
         if left <= 0 {
             return old;
         }
@@ -217,16 +226,19 @@ impl Memory {
         (reading.info.is_none() && reading.unsent > 0 && long).then_some(Verdict::Stalled)
     }
 
-    /// Only the connection itself and its queues are seen. What has not changed for as long as the app
-    /// may be silent is taken to be idle: it cannot be known, and a pool of idle connections must not
-    /// cost the whole budget.
+    /// Only the connection itself and its queues are seen. It is taken to be idle when its queues have not changed for as
+    /// long as the app may be silent, nor anything in the namespace while clients still sent requests: it cannot be known,
+    /// and a pool of idle connections must not cost the whole budget.
     fn unseen(
         &mut self,
         reading: &Reading,
-        unread: u32,
         rules: &Rules,
         moment: &Moment,
+        traffic: Millis,
     ) -> Verdict {
+        // The client's FIN is unread until all before it is read.
+        let closed = reading.state == State::CloseWait;
+        let unread = reading.unread.saturating_sub(closed.into());
         if let Some(lost) = self.frozen(reading, rules, moment) {
             return lost;
         }
@@ -236,6 +248,7 @@ impl Memory {
         if reading.unsent > 0 {
             return Verdict::Unacknowledged;
         }
-        self.after(rules.idle, Verdict::Unseen, Verdict::Idle, moment)
+        let last = self.moved.max(traffic);
+        self.after(last, rules.idle, Verdict::Unseen, Verdict::Idle, moment)
     }
 }

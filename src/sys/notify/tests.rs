@@ -6,7 +6,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use super::*;
 use crate::sys::helper::tests::alone;
-use crate::sys::helper::{Given, Helper};
+use crate::sys::helper::{Descriptors, Given, Helper};
 
 fn value(socket: &Socket) -> String {
     let variable = socket.variable().into_string().expect("ASCII");
@@ -148,7 +148,7 @@ fn take_in_a_helper(socket: &Socket) {
         user: None,
         trusted: false,
         log: false,
-        keep: &keep,
+        descriptors: Descriptors::Only(&keep),
         files,
     };
     let work = || {

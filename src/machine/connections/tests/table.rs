@@ -209,6 +209,30 @@ fn where_only_queues_are_seen_silence_of_the_queues_is_waited_for() {
     assert_eq!((end, last.stalled), (8000, 1), "a queue that does not change");
 }
 
+/// Requests that come in the delay leave no trace in the queues: the segments of the whole namespace are all that tells.
+#[test]
+fn where_only_queues_are_seen_traffic_in_the_delay_is_traffic_of_each_connection() {
+    let bare = Wire { base: Reading { info: None, ..idle(1).base }, ..idle(1) };
+    let end = |moves: &dyn Fn(i64) -> bool| {
+        let mut table = Table::new(RULES);
+        (0..LENGTH / 100).map(|number| number * 100).find(|at| {
+            let moment = moment(*at);
+            table.begin(moment);
+            if moves(*at) {
+                table.traffic();
+            }
+            let last = bare.reading(*at).map(|reading| table.connection(&reading));
+            last.is_some() && table.end().over
+        })
+    };
+    let idle = 4000;
+    assert_eq!(end(&|_| false), Some(idle), "counted from the first sample");
+    assert_eq!(end(&|at| at == 1000), Some(1000 + idle));
+    // The sample at the end of the delay shows what came before it.
+    assert_eq!(end(&|_| true), Some(DELAY + idle), "health checks do not hold the drain");
+    assert_eq!(end(&|at| at > DELAY), Some(idle));
+}
+
 // ---- memory -----------------------------------------------------------------------------------
 
 #[test]

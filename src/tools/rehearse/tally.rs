@@ -1,79 +1,102 @@
 //! What is counted: every request once, under one class.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::answer::Class;
+use crate::types::Time;
 
 /// One request that was not answered as it should have been.
 #[derive(Clone, Debug)]
-pub(crate) struct Drop {
-    pub(crate) at: Instant,
-    pub(crate) path: String,
-    pub(crate) class: Class,
+pub struct Dropped {
+    /// When that was known.
+    pub at: Time,
+    /// What was asked for.
+    pub path: String,
+    /// What became of it.
+    pub class: Class,
+}
+
+/// One request, for a drawing.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// When it was meant to be sent.
+    pub meant: Time,
+    /// When its class was known.
+    pub ended: Time,
+    /// What became of it.
+    pub class: Class,
+    /// Its connection had been used before.
+    pub kept: bool,
 }
 
 /// The account of one load.
 #[derive(Default)]
-pub(crate) struct Tally {
-    pub(crate) sent: u64,
+pub struct Tally {
+    /// Requests that were sent.
+    pub sent: u64,
     /// Connections that were opened for them.
-    pub(crate) connections: u64,
+    pub connections: u64,
     counts: BTreeMap<Class, u64>,
     /// In microseconds, of those that are ok, from the moment they were meant to be sent.
     latency: Vec<u32>,
     /// The same without the time that the handler was asked to take.
     beyond: Vec<u32>,
     /// How late the latest request was sent: the generator's own fault.
-    pub(crate) latest: Duration,
+    pub latest: Duration,
     /// The first of the drops, to look at.
-    pub(crate) examples: Vec<Drop>,
+    pub examples: Vec<Dropped>,
+    /// Every request up to the limit of the plan.
+    pub records: Vec<Record>,
 }
 
 /// Enough to see a pattern.
 const EXAMPLES: usize = 1000;
 
 impl Tally {
-    pub(super) fn answered(&mut self, latency: Duration, own: Duration) {
+    /// Counts a request that was answered as it should be. `own`: the time that the handler was asked to take.
+    pub fn answered(&mut self, latency: Duration, own: Duration) {
         *self.counts.entry(Class::Ok).or_default() += 1;
         self.latency.push(latency.as_micros() as u32);
         self.beyond.push(latency.saturating_sub(own).as_micros() as u32);
     }
 
-    pub(super) fn dropped(&mut self, drop: Drop) {
+    /// Counts a request that was not.
+    pub fn dropped(&mut self, drop: Dropped) {
         *self.counts.entry(drop.class).or_default() += 1;
         if self.examples.len() < EXAMPLES {
             self.examples.push(drop);
         }
     }
 
-    pub(crate) fn count(&self, class: Class) -> u64 {
+    /// How many requests have this class.
+    pub fn count(&self, class: Class) -> u64 {
         self.counts.get(&class).copied().unwrap_or_default()
     }
 
     /// All that were not answered as they should have been.
-    pub(crate) fn drops(&self) -> u64 {
+    pub fn drops(&self) -> u64 {
         self.counts.iter().filter(|(class, _)| **class != Class::Ok).map(|(_, count)| count).sum()
     }
 
     /// The drops by class: `503:12 cut:3`.
-    pub(crate) fn drops_by_class(&self) -> String {
+    pub fn drops_by_class(&self) -> String {
         let bad = self.counts.iter().filter(|(class, _)| **class != Class::Ok);
         bad.map(|(class, count)| format!("{class}:{count}")).collect::<Vec<_>>().join(" ")
     }
 
     /// Requests that have neither an answer nor a class: none, once the load has ended.
-    pub(crate) fn unaccounted(&self) -> u64 {
+    pub fn unaccounted(&self) -> u64 {
         self.sent - self.counts.values().sum::<u64>()
     }
 
     /// The latency that so many percent do not exceed, in milliseconds.
-    pub(crate) fn latency(&self, percent: usize) -> f64 {
+    pub fn latency(&self, percent: usize) -> f64 {
         percentile(&self.latency, percent)
     }
 
     /// The same without the time that the handlers were asked to take.
-    pub(crate) fn beyond(&self, percent: usize) -> f64 {
+    pub fn beyond(&self, percent: usize) -> f64 {
         percentile(&self.beyond, percent)
     }
 }
