@@ -12,6 +12,7 @@ mod life;
 mod oom;
 mod plain;
 mod podman;
+mod release;
 mod stop;
 mod swarm;
 mod traffic;
