@@ -13,6 +13,7 @@ mod oom;
 mod plain;
 mod podman;
 mod rehearse;
+mod release;
 mod stop;
 mod swarm;
 mod traffic;
