@@ -29,6 +29,7 @@ pub(crate) enum Server {
     NodeTls,
     PythonTls,
     NodeHttp2,
+    Grpc,
     Fpm,
     Uwsgi,
     GunicornUnix,
@@ -76,6 +77,7 @@ impl Server {
             Server::NodeTls => "node-tls",
             Server::PythonTls => "py-tls",
             Server::NodeHttp2 => "node-h2",
+            Server::Grpc => "grpc",
             Server::Fpm => "fpm-unix",
             Server::Uwsgi => "uwsgi-unix",
             Server::GunicornUnix => "guni-unix",
@@ -93,6 +95,7 @@ impl Server {
             Server::Java => "/usr/bin/java",
             Server::Php => "/usr/bin/php",
             Server::Uwsgi => "/usr/bin/uwsgi-core",
+            Server::Grpc => PYPI,
             Server::Fpm => return fpm(),
         };
         path.to_owned()
@@ -101,7 +104,7 @@ impl Server {
     pub(crate) fn wire(self) -> Wire {
         match self {
             Server::NodeTls | Server::PythonTls => Wire::Tls,
-            Server::NodeHttp2 => Wire::Http2,
+            Server::NodeHttp2 | Server::Grpc => Wire::Http2,
             Server::Fpm => Wire::Unix("fastcgi"),
             Server::Uwsgi => Wire::Unix("uwsgi"),
             Server::GunicornUnix => Wire::Unix("proxy"),
@@ -118,7 +121,7 @@ impl Server {
             Server::Gunicorn | Server::GunicornUnix => Some("gunicorn"),
             Server::Java => Some("jvm"),
             Server::Fpm => Some("php-fpm"),
-            Server::Python | Server::PythonTls | Server::Php | Server::Uwsgi => None,
+            Server::Python | Server::PythonTls | Server::Php | Server::Uwsgi | Server::Grpc => None,
         }
     }
 
@@ -147,6 +150,9 @@ fn fpm() -> String {
     format!("/usr/sbin/{}", fpm.as_deref().unwrap_or("php-fpm"))
 }
 
+/// The Python with what `tests/run` installs from PyPI.
+pub(crate) const PYPI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin/python3");
+
 const MODULES: &str = "/usr/lib/apache2/modules";
 
 impl Site {
@@ -165,6 +171,7 @@ impl Site {
             Server::Php | Server::Fpm => {
                 site.source("router.php", include_str!("apps/router.php"));
             }
+            Server::Grpc => site.source("calls.py", include_str!("apps/calls.py")),
             Server::Uwsgi => drop(site.place.file("app.cgi", include_str!("apps/app.cgi"), 0o755)),
             Server::Java => site.compile()?,
             Server::Nginx | Server::Httpd => {}
@@ -225,6 +232,7 @@ impl Site {
                 [source("server.js"), vec!["tls".into(), file("cert.pem"), file("key.pem")]]
                     .concat()
             }
+            Server::Grpc => source("calls.py"),
             Server::NodeHttp2 => [source("server.js"), vec!["h2".into()]].concat(),
             Server::Nginx => vec!["-c".into(), self.nginx(port)?],
             Server::Httpd => vec!["-DFOREGROUND".into(), "-f".into(), self.httpd(port)?],

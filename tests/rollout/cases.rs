@@ -42,7 +42,7 @@ const CONTROL: u32 = 1;
 const FAST: &[(Server, u32)] =
     &[(Server::Nginx, 2000), (Server::Node, 2000), (Server::Python, 1000)];
 
-pub(crate) const CASES: [Case; 12] = [
+pub(crate) const CASES: [Case; 13] = [
     Case {
         name: "late",
         about: "short handlers; the balancer is told 1 s after the stop signal",
@@ -128,6 +128,18 @@ pub(crate) const CASES: [Case; 12] = [
         name: "h2",
         about: "as `envoy`, over HTTP/2, where slow and quick requests share connections; every default",
         servers: &[(Server::NodeHttp2, 500)],
+        mix: Mix::Slow,
+        balancer: Kind::Envoy,
+        pool: true,
+        options: "--grace 30s --drain {port} --drain-acks 1 --listen {ip}:{check}",
+        bar: 20.0,
+        rounds: 2,
+        ..CHECKS
+    },
+    Case {
+        name: "grpc",
+        about: "as `h2`, unary calls of gRPC; only in the tests",
+        servers: &[],
         mix: Mix::Slow,
         balancer: Kind::Envoy,
         pool: true,

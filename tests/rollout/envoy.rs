@@ -20,6 +20,9 @@ pub(crate) fn program() -> PathBuf {
     found.unwrap_or_else(|| lib.join("python3").join(binary))
 }
 
+/// In place of the path of a check: gRPC's own kind of check.
+pub(super) const GRPC: &str = "grpc";
+
 /// Its configuration.
 pub(super) fn config(listen: SocketAddrV4, admin: SocketAddrV4, front: &Front<'_>) -> String {
     let Front { slots, check, pool, wire, .. } = *front;
@@ -36,6 +39,10 @@ pub(super) fn config(listen: SocketAddrV4, admin: SocketAddrV4, front: &Front<'_
     // Under another init the server itself is asked.
     let own = slots[0].check == slots[0].port && wire == Wire::Http2;
     let codec = if own { ", codec_client_type: HTTP2" } else { "" };
+    let checker = match check {
+        GRPC => "grpc_health_check: {}".to_owned(),
+        path => format!("http_health_check: {{ path: {path}, host: 127.0.0.1{codec} }}"),
+    };
     let requests = if pool { 1_000_000 } else { 1 };
     let protocol =
         if wire == Wire::Http2 { "http2_protocol_options" } else { "http_protocol_options" };
@@ -72,7 +79,7 @@ HttpConnectionManager
         explicit_http_config: {{ {protocol}: {{}} }}
     health_checks:
     - {{ timeout: 5s, interval: 0.5s, no_traffic_interval: 0.5s, unhealthy_threshold: 1, healthy_threshold: 1, \
-         http_health_check: {{ path: {check}, host: 127.0.0.1{codec} }} }}
+         {checker} }}
     load_assignment:
       cluster_name: back
       endpoints:

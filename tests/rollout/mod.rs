@@ -26,6 +26,8 @@ mod frozen;
 #[cfg(test)]
 mod generator;
 #[cfg(test)]
+mod grpc;
+#[cfg(test)]
 mod reset;
 #[cfg(test)]
 mod short;

@@ -1,7 +1,7 @@
 //! The rolling update, and what is known after it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::apps::{Server, Site};
 use super::balancer::{Balancer, Front, Kind, Notice};
 use super::load::{Mix, Plan, start};
 use super::replica::{Replica, Setup, Stop};
-use super::{REPLICAS, SLOTS, Slot};
+use super::{REPLICAS, SLOTS, Slot, envoy};
 use crate::support::port::free_port;
 use crate::support::{Fault, Outcome, Status, proc};
 
@@ -129,6 +129,34 @@ impl Service<'_> {
 
 /// Rolls the service over under load.
 pub(crate) fn roll(trial: &Trial) -> Outcome<Report> {
+    let (tally, stops) = roll_under(trial, |to, replace| {
+        let plan = Plan {
+            to,
+            rate: trial.rate,
+            mix: trial.mix,
+            timeout: TIMEOUT,
+            limit: u64::MAX,
+            keep_alive: trial.keep_alive,
+        };
+        let load = start(plan)?;
+        // The load is steady when as many as come in a second have been answered.
+        proc::poll_within(TIMEOUT, "a steady load", || {
+            (load.answered() >= u64::from(trial.rate)).then_some(())
+        })?;
+        replace()?;
+        Ok(load.stop()?)
+    })?;
+    if tally.count(Class::Generator) > 0 {
+        return Err(Fault::new("the load generator itself failed: the measurement is void"));
+    }
+    Ok(Report { server: trial.setup.server, tally, stops })
+}
+
+/// Rolls the service over while `load` runs, which is told where the balancer is, and calls what replaces the replicas.
+pub(crate) fn roll_under<T>(
+    trial: &Trial,
+    load: impl FnOnce(SocketAddrV4, &mut dyn FnMut() -> Outcome) -> Outcome<T>,
+) -> Outcome<(T, Vec<Stop>)> {
     let server = trial.setup.server;
     let site = Site::new(server)?;
     let ip = Ipv4Addr::LOCALHOST;
@@ -144,7 +172,11 @@ pub(crate) fn roll(trial: &Trial) -> Outcome<Report> {
             None => Slot { ip, port, check: if own { free_port()? } else { port } },
         };
     }
-    let check = if own { "/readyz" } else { "/sleep/0/0" };
+    let check = match own {
+        true => "/readyz",
+        false if server == Server::Grpc => envoy::GRPC,
+        false => "/sleep/0/0",
+    };
     let Trial { balancer, notice, pool, .. } = *trial;
     let front = Front { site: &site, slots: &slots, notice, check, pool, wire: server.wire() };
     let balancer = Balancer::start(balancer, &front)?;
@@ -159,35 +191,22 @@ pub(crate) fn roll(trial: &Trial) -> Outcome<Report> {
             service.until(slot, false)?;
         }
     }
-    let plan = Plan {
-        to: balancer.address,
-        rate: trial.rate,
-        mix: trial.mix,
-        timeout: TIMEOUT,
-        limit: u64::MAX,
-        keep_alive: trial.keep_alive,
-    };
-    let load = start(plan)?;
-    // The load is steady when as many as come in a second have been answered.
-    proc::poll_within(TIMEOUT, "a steady load", || {
-        (load.answered() >= u64::from(trial.rate)).then_some(())
-    })?;
     let mut stops = Vec::new();
-    for _ in 0..trial.rounds {
-        let old = std::mem::take(&mut replicas);
-        for (number, (slot, replica)) in old.into_iter().enumerate() {
-            if number >= trial.replaced {
-                replicas.push((slot, replica));
-                continue;
+    let mut replace = || -> Outcome {
+        for _ in 0..trial.rounds {
+            let old = std::mem::take(&mut replicas);
+            for (number, (slot, replica)) in old.into_iter().enumerate() {
+                if number >= trial.replaced {
+                    replicas.push((slot, replica));
+                    continue;
+                }
+                let next = (slot + REPLICAS) % SLOTS;
+                replicas.push((next, service.add(next)?));
+                stops.push(service.remove(slot, replica)?);
             }
-            let next = (slot + REPLICAS) % SLOTS;
-            replicas.push((next, service.add(next)?));
-            stops.push(service.remove(slot, replica)?);
         }
-    }
-    let tally = load.stop()?;
-    if tally.count(Class::Generator) > 0 {
-        return Err(Fault::new("the load generator itself failed: the measurement is void"));
-    }
-    Ok(Report { server, tally, stops })
+        Ok(())
+    };
+    let done = load(balancer.address, &mut replace)?;
+    Ok((done, stops))
 }
