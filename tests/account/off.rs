@@ -1,6 +1,7 @@
 //! What nobody has asked for costs nothing: no process, no descriptor.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 
 use crate::support::files::Place;
 use crate::support::{Launch, Outcome, Room, proc};
@@ -21,8 +22,18 @@ fn held(init: i32) -> Outcome<Vec<String>> {
 
 /// What a graceinit at rest holds open, and that it has so many children then.
 fn look(launch: Launch, children: usize) -> Outcome<Vec<String>> {
+    look_after(launch, children, || Ok(()))
+}
+
+/// The same, after a client did this.
+fn look_after(
+    launch: Launch,
+    children: usize,
+    client: impl Fn() -> Outcome,
+) -> Outcome<Vec<String>> {
     let mut run = launch.app("block ready echo=TERM:3").start()?;
     run.ready()?;
+    client()?;
     run.signal("USR1")?;
     run.out.expect("got USR1 ")?;
     let init = run.init()?;
@@ -46,7 +57,8 @@ fn a_life_that_nobody_watches(room: Room) -> Outcome {
     Ok(())
 }
 
-/// The report is a descriptor, the metrics file not even that; an observer is a process and two.
+/// The report is a descriptor, the metrics file not even that, and a socket is one; the first client makes it a process
+/// and two descriptors.
 fn a_life_that_is_watched(room: Room) -> Outcome {
     let place = Place::new();
     let (report, metrics) = (place.text("report.json"), place.text("app.prom"));
@@ -54,9 +66,12 @@ fn a_life_that_is_watched(room: Room) -> Outcome {
     let held = look(Launch::graceinit(room).flags(&files), 1)?;
     ensure_eq!(held, [report, "anon_inode:[signalfd]".to_owned()], "descriptors with files");
     let listen = format!("--listen unix:{}", place.text("sock"));
-    let held = look(Launch::graceinit(room).flags(&listen), 2)?;
-    let sockets = held.iter().filter(|name| name.starts_with("socket:")).count();
-    ensure_eq!((held.len(), sockets), (3, 2), "descriptors with an observer: {held:?}");
+    let sockets = |held: &[String]| held.iter().filter(|name| name.starts_with("socket:")).count();
+    let held = look(Launch::graceinit(room).flags(&listen), 1)?;
+    ensure_eq!((held.len(), sockets(&held)), (2, 1), "descriptors before a client: {held:?}");
+    let client = || Ok(drop(UnixStream::connect(place.path("sock"))?));
+    let held = look_after(Launch::graceinit(room).flags(&listen), 2, client)?;
+    ensure_eq!((held.len(), sockets(&held)), (3, 2), "descriptors with an observer: {held:?}");
     Ok(())
 }
 
