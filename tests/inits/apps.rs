@@ -2,6 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use super::sys;
 
@@ -14,6 +16,22 @@ pub fn run(name: &str, numbers: &[usize]) -> ! {
         ("deaf", []) => deaf(),
         _ => panic!("no such app: {name}"),
     }
+}
+
+/// The children of an init that are not the app.
+pub fn own_children(init: i32, app: &Path) -> Vec<i32> {
+    let list = fs::read_to_string(format!("/proc/{init}/task/{init}/children"));
+    let pids = list.unwrap_or_default();
+    let pids = pids.split_whitespace().filter_map(|pid| pid.parse().ok());
+    pids.filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe != app))
+        .collect()
+}
+
+/// Asks the server behind this socket whether it is ready, and waits for the answer.
+pub fn ask(socket: &Path) {
+    let mut stream = UnixStream::connect(socket).expect("a server");
+    stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").expect("a reader");
+    stream.read_to_end(&mut Vec::new()).expect("an answer");
 }
 
 /// Tells for each USR1 when it came.

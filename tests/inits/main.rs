@@ -106,6 +106,15 @@ struct Bench {
     own: PathBuf,
 }
 
+/// What is written and served: with everything on. The peers have no such options, and run without.
+fn everything(dir: &Path) -> Vec<String> {
+    let path = |name: &str| dir.join(name).display().to_string();
+    let words = ["--listen", &format!("unix:{}", path("socket")), "--report", &path("report.json")]
+        .map(str::to_owned);
+    let more = ["--metrics-file", &path("app.prom"), "--drain", "9"].map(str::to_owned);
+    words.into_iter().chain(more).collect()
+}
+
 const HOOKS: [&str; 8] = [
     "--grace",
     "5s",
@@ -144,11 +153,26 @@ impl Bench {
         took
     }
 
-    /// The page faults of a whole life, those of the app included (four).
-    fn faults(&self, init: &Init) -> f64 {
-        let mut life = Life::start(&init.words(&[], &[self.end.to_str().unwrap()]), Room::Plain);
+    /// The whole life of an app that ends at once: microseconds, and page faults, those of the app included (four).
+    fn life(&self, init: &Init, more: &[&str]) -> (f64, f64) {
+        let words = init.words(more, &[self.end.to_str().unwrap()]);
+        let begin = sys::clock();
+        let life = Life::start(&words, Room::Plain);
+        let faults = sys::wait_and_count(life.pid).1;
+        (micros(sys::clock() - begin), faults as f64)
+    }
+
+    /// The anonymous memory of an init that waits, and of the processes that it has started for itself.
+    fn memory(&self, init: &Init, more: &[&str], client: impl Fn()) -> f64 {
+        let mut life = Life::start(&init.words(more, &self.app()), Room::Plain);
         life.byte();
-        sys::wait_and_count(life.pid).1 as f64
+        client();
+        life.settle();
+        let own = std::iter::once(life.pid).chain(apps::own_children(life.pid, &self.app));
+        let kib = own.map(|pid| apps::of_proc(pid, "smaps_rollup", "Anonymous:").unwrap_or(0.0));
+        let sum = kib.sum();
+        life.stop();
+        sum
     }
 
     /// Instructions of the init until it waits.
@@ -157,8 +181,8 @@ impl Bench {
         Steps::of(&init.words(more, &self.app()), write.as_raw_fd())
     }
 
-    fn stop(&self, init: &Init) -> f64 {
-        let mut life = Life::start(&init.words(&[], &self.app()), Room::FirstWithProc);
+    fn stop(&self, init: &Init, more: &[&str]) -> f64 {
+        let mut life = Life::start(&init.words(more, &self.app()), Room::FirstWithProc);
         life.byte();
         life.settle();
         life.stop()
@@ -395,7 +419,22 @@ fn main() {
     let hooks =
         |init: &Init| bench.launch(init, if init.is_ours() { &HOOKS } else { &[] }, Room::First);
     table.measure("launch, three hooks and a grace as flags (µs)", rounds, hooks);
-    table.measure("page faults, init and app", 21, |init| bench.faults(init));
+    let words = everything(dir.path());
+    let on: Vec<&str> = words.iter().map(String::as_str).collect();
+    // A drain needs a server: with one it would last for its delay.
+    let written = &on[..6];
+    fn if_ours<'a>(init: &Init, words: &'a [&'a str]) -> &'a [&'a str] {
+        if init.is_ours() { words } else { &[] }
+    }
+    table.measure("launch, everything on, PID 1 (µs)", rounds, |init| {
+        bench.launch(init, if_ours(init, &on), Room::First)
+    });
+    table.measure("life of a short app (µs)", rounds, |init| bench.life(init, &[]).0);
+    table.measure("life of a short app, everything on (µs)", rounds, |init| {
+        bench.life(init, if_ours(init, &on)).0
+    });
+    table.measure("page faults, init and app", 21, |init| bench.life(init, &[]).1);
+    table.measure("page faults, everything on", 21, |init| bench.life(init, if_ours(init, &on)).1);
     table.measure("user instructions of a launch", 1, |init| bench.steps(init, &[]).count as f64);
     for (index, what) in ["RSS, idle (KiB)", "PSS, idle (KiB)", "anonymous memory, idle (KiB)"]
         .into_iter()
@@ -403,12 +442,27 @@ fn main() {
     {
         table.measure(what, 21, |init| bench.idle(init)[index]);
     }
-    wakes(&mut table, &bench, idle);
+    table.measure("anonymous memory, everything on (KiB)", 21, |init| {
+        bench.memory(init, if_ours(init, &on), || ())
+    });
+    table.measure("anonymous memory, everything on, after a request (KiB)", 21, |init| {
+        let ask = || apps::ask(&dir.path().join("socket"));
+        match init.is_ours() {
+            true => bench.memory(init, &on, ask),
+            false => bench.memory(init, &[], || ()),
+        }
+    });
+    wakes(&mut table, &bench, "wake-ups, idle", idle, &[]);
+    wakes(&mut table, &bench, "wake-ups, ready, everything written and served", idle, written);
+    wakes(&mut table, &bench, "wake-ups, waiting for a listener", idle, &on);
     table.measure("signal latency, p50 (µs)", 11, |init| median(&mut bench.latency(init, 200)));
     table.measure("signal latency, p99 (µs)", 5, |init| {
         quantile(&mut bench.latency(init, 200), 0.99)
     });
-    table.measure("stop (µs)", rounds, |init| bench.stop(init));
+    table.measure("stop (µs)", rounds, |init| bench.stop(init, &[]));
+    table.measure("stop, everything written and served (µs)", rounds, |init| {
+        bench.stop(init, if_ours(init, written))
+    });
     table.measure("stop, 1,000 descendants (µs)", 7, |init| bench.family(init, 1000));
     table.measure("orphans reaped per second, 1,000", 7, |init| bench.reaping(init, 1000, 0));
     table.measure("orphans reaped per second, 10,000", 5, |init| bench.reaping(init, 10_000, 0));
@@ -449,8 +503,8 @@ fn build_floor(to: &Path) -> bool {
     built.is_ok_and(|status| status.success())
 }
 
-fn wakes(table: &mut Table, bench: &Bench, seconds: usize) {
-    let what = "wake-ups, idle";
+/// Lives of all inits at the same time, each with files and a socket of its own.
+fn wakes(table: &mut Table, bench: &Bench, what: &'static str, seconds: usize, more: &[&str]) {
     if !what.contains(&table.only) {
         return;
     }
@@ -458,13 +512,26 @@ fn wakes(table: &mut Table, bench: &Bench, seconds: usize) {
     let lives: Vec<Life> = table
         .inits
         .iter()
-        .map(|init| {
-            let mut life = Life::start(&init.words(&[], &bench.app()), Room::Plain);
+        .enumerate()
+        .map(|(index, init)| {
+            let own: Vec<String> = more
+                .iter()
+                .map(
+                    |word| {
+                        if word.contains('/') { format!("{word}{index}") } else { (*word).into() }
+                    },
+                )
+                .collect();
+            let own: Vec<&str> = own.iter().map(String::as_str).collect();
+            let words = init.words(if init.is_ours() { &own } else { &[] }, &bench.app());
+            let mut life = Life::start(&words, Room::Plain);
             life.byte();
             life.settle();
             life
         })
         .collect();
+    // A new phase is written a moment after it has begun.
+    std::thread::sleep(Duration::from_millis(500));
     let count = |life: &Life| {
         apps::of_proc(life.pid, "status", "voluntary_ctxt_switches:").expect("a running init")
     };
