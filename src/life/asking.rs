@@ -17,6 +17,9 @@ use crate::types::{Pid, Signal, Status, Time};
 /// after this time, and not at all if nothing is left.
 const QUICK: Duration = Duration::from_millis(1);
 
+/// The pause after a reading, if the reading itself took no long time.
+const LONG: Duration = Duration::from_millis(200);
+
 /// The processes that are asked in the present stop.
 #[derive(Debug, Default)]
 pub struct Asking {
@@ -251,13 +254,14 @@ impl Asking {
         self.state = State::Tree(Box::new(who));
     }
 
-    /// A reading costs as much as the machine has processes, so readings take a twentieth of the time at most.
+    /// A reading costs as much as the machine has processes, so readings take a twentieth of the time at most; a fifth
+    /// where one takes long, because a process may have its turn meanwhile.
     fn read(&mut self, own: &[Pid], signal: Signal) -> Reading {
         let begun = clock::now();
         let reading = proctree::read(own, signal);
         let ended = clock::now();
         let cost = ended.since(begun);
-        self.paused = (ended.after(cost * 20), cost);
+        self.paused = (ended.after((cost * 20).min(LONG.max(cost * 4))), cost);
         let is_hidden = |process: &&Process| process.started == tree::HIDDEN;
         let hidden = reading.iter().flat_map(|(tree, _)| &tree.processes).filter(is_hidden).count();
         if hidden > 0 && !std::mem::replace(&mut self.warned_of_hidden, true) {

@@ -412,8 +412,11 @@ impl Who {
     }
 
     /// Rule 5: a shell may have forked this process and not yet redirected its standard input, so that
-    /// it does not look like the reader that it becomes.
+    /// it does not look like the reader that it becomes. When it executes another program it has.
     fn grown(&self, look: &Look<'_>, process: &Process, at: Time) -> Time {
+        if process.files.is_ok() && !SHELLS.contains(&&*process.program) {
+            return at;
+        }
         let ticks = look.tree.ticks.saturating_sub(process.started);
         let age = ms(ticks.saturating_mul(1000 / TICKS_PER_SECOND));
         match process.defaults(self.signal) {

@@ -476,6 +476,11 @@ fn a_young_process_may_still_become_a_reader() {
     assert_eq!(scene.log(), ["550: 4 TERM Topmost"]);
     scene.until(700);
     assert_eq!(scene.log(), ["550: 4 TERM Topmost", "700: 3 TERM Topmost"]);
+    // What executes another program than a shell has been redirected by then.
+    let mut scene = Scene::stop(vec![sh()]);
+    scene.until(500).starts(process(3, 2, "bash")).starts(process(4, 2, "cp"));
+    scene.until(550).dies(2);
+    assert_eq!(scene.log(), ["550: 4 TERM Topmost"]);
 }
 
 #[test]
