@@ -15,6 +15,7 @@ mod podman;
 mod stop;
 mod swarm;
 mod traffic;
+mod unread;
 
 use crate::support::account::Line;
 
