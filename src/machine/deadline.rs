@@ -200,10 +200,7 @@ impl Machine {
             run.killed = true;
             hooks::record_end(run.id, outcome, None, out);
         }
-        let wanted = !budget::survivors_lead(self.plan.share_base()).is_zero();
         let stop = self.stop.get_or_insert_default();
-        // graceinit has come too late for them (the processor was not free, or it was suspended).
-        let missed = wanted && !std::mem::replace(&mut stop.survivors_requested, true);
         stop.app_killed = self.app_end.is_none();
         // Now, not the planned time: a wake-up that comes late (`docker pause`) must not cost the post-stop
         // hooks their reserve.
@@ -212,9 +209,6 @@ impl Machine {
         let early = stop.hurried;
         // Before the phase changes: the report names the phase in which the survivors hung.
         out.push(Action::ReportSurvivors);
-        if missed {
-            out.push(Action::Record(Fact::SurvivorsNotRecorded));
-        }
         out.push(Action::Record(Fact::DeadlineReached { early }));
         self.enter(Phase::Killed { give_up, sweep: Sweep { rounds: 0, next: now } }, out);
         // The dead-man must not cut off the post-stop hooks that are still to come.

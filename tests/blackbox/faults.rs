@@ -60,7 +60,7 @@ fn a_panic_in_each_phase(room: Room) -> Outcome {
             PhaseName::Stopping => ("block ready echo=USR1:3", 1, 3),
             PhaseName::Drain => {
                 let listen = format!("unix:{}", place.text("socket"));
-                launch = launch.flags("--drained exec:/bin/false").flag("--listen", listen);
+                launch = launch.flags("-v --drained exec:/bin/false").flag("--listen", listen);
                 (ENDS, 1, 3)
             }
             PhaseName::Leftovers => {
@@ -76,6 +76,9 @@ fn a_panic_in_each_phase(room: Room) -> Outcome {
         let mut run = launch.app(app).start()?;
         if phase != PhaseName::Starting {
             let app = run.outer(run.out.until("ready ")?.number("pid")?)?;
+            if phase == PhaseName::Drain {
+                run.err.find("the app is ready")?;
+            }
             run.signal("TERM")?;
             if phase == PhaseName::Stopping {
                 run.out.until("got TERM ")?;
