@@ -9,6 +9,7 @@ import io
 import json
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
@@ -19,13 +20,16 @@ import zlib
 from datetime import datetime, timezone
 from pathlib import Path
 
+import book
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-KINDS = ["program", "tar", "deb", "rpm", "apk", "wheel", "image", "sbom"]
+KINDS = ["program", "tar", "deb", "rpm", "apk", "wheel", "image", "sbom", "docs"]
 LINKS = "tini tini-static docker-init dumb-init catatonit podman-init".split()
 # What each kind of package calls an architecture.
 DEB = {"amd64": "amd64", "arm64": "arm64", "riscv64": "riscv64"}
 RPM = {"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64"}
+TARGETS = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "riscv64gc-unknown-linux-gnu"]
 OCI = "application/vnd.oci.image."
 # A static program needs no C library: it fits every wheel tag of its architecture.
 WHEEL = {
@@ -114,33 +118,15 @@ def compress(data):
 
 
 def metadata():
-    """The crates that are linked into the program: not those of tests and build scripts."""
-    # Without --filter-platform: the list must not depend on where it is made.
+    """The crates that are linked into the program: not those of tests, build scripts and procedural macros."""
+    # All targets are named: the list must not depend on where it is made. `cargo metadata` alone would have the features
+    # that the tests ask for as well.
+    told = tool("cargo", "tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "none",
+                "--format", "{p}", *[word for target in TARGETS for word in ("--target", target)], cwd=ROOT).decode()
+    linked = {tuple(line.split()[:2]) for line in told.splitlines() if line}
     told = json.loads(tool("cargo", "metadata", "--locked", "--format-version", "1", cwd=ROOT))
-    packages = {package["id"]: package for package in told["packages"]}
-    nodes = {node["id"]: node for node in told["resolve"]["nodes"]}
-    wanted, left = set(), [told["resolve"]["root"]]
-    while left:
-        identity = left.pop()
-        if identity in wanted:
-            continue
-        wanted.add(identity)
-        for dependency in nodes[identity]["deps"]:
-            kinds = dependency["dep_kinds"]
-            if any(kind["kind"] is None and not windows(kind["target"]) for kind in kinds):
-                left.append(dependency["pkg"])
-    order = lambda package: (package["name"], package["version"])  # noqa: E731
-    linked = sorted((packages[identity] for identity in wanted), key=order)
-    return [package for package in linked if not is_macro(package)]
-
-
-def windows(target):
-    return target is not None and ("windows" in target or "wasi" in target)
-
-
-def is_macro(package):
-    """A procedural macro runs in the compiler; nothing of it is in the program."""
-    return any("proc-macro" in target["kind"] for target in package["targets"])
+    known = {(package["name"], "v" + package["version"]): package for package in told["packages"]}
+    return [known[name] for name in sorted(linked)]
 
 
 def licences(packages):
@@ -193,20 +179,40 @@ def stamp(epoch):
     return datetime.fromtimestamp(epoch, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def auditable(program, packages, directory):
-    """The list of crates as section .dep-v0, which cargo-audit, Trivy and Syft read."""
+def auditable(program, packages):
+    """The program with the list of its crates as section .dep-v0, which cargo-audit and rust-audit-info read."""
     known = checksums()
     rows = [{"name": package["name"], "version": package["version"],
              "source": "crates.io" if (package["name"], package["version"]) in known else "local",
              **({"root": True} if package["name"] == "graceinit" else {})} for package in packages]
-    section = directory / "dep-v0"
-    section.write_bytes(zlib.compress(json.dumps({"packages": rows}, sort_keys=True).encode(), 9))
-    out = directory / "program"
-    if not shutil.which("objcopy"):
-        sys.exit("packaging: no objcopy; install binutils-multiarch (binutils knows one architecture alone)")
-    tool("objcopy", "--remove-section", ".dep-v0", program, out)
-    tool("objcopy", "--add-section", f".dep-v0={section}", out, out)
-    return out.read_bytes()
+    listed = zlib.compress(json.dumps({"packages": rows}, sort_keys=True).encode(), 9)
+    return with_section(Path(program).read_bytes(), b".dep-v0", listed)
+
+
+def with_section(program, name, data):
+    """The program with one section more, which is not loaded. By hand: objcopy(1) would have to know the architecture,
+    and its bytes depend on its version. elf(5), 64 bits, little endian."""
+    head = list(struct.unpack_from("<16sHHIQQQIHHHHHH", program))
+    table, width, count, of_names = head[6], head[11], head[12], head[13]
+    if head[0][:6] != b"\x7fELF\x02\x01" or width != 64 or not count:
+        sys.exit("packaging: the program is no 64-bit little-endian ELF file with sections")
+    headers = [list(struct.unpack_from("<IIQQQQIIQQ", program, table + 64 * index)) for index in range(count)]
+    start, length = headers[of_names][4:6]
+    names = program[start:start + length]
+    if name + b"\0" in names:
+        sys.exit(f"packaging: the program has a section {name.decode()} already")
+    out = bytearray(program)
+    # The longer table of names, the section and the longer table of sections lie at the end of the file.
+    headers[of_names][4:6] = [len(out), length + len(name) + 1]
+    out += names + name + b"\0"
+    # Type 1 is PROGBITS.
+    headers.append([length, 1, 0, 0, len(out), len(data), 0, 0, 1, 0])
+    out += data
+    out += bytes(-len(out) % 8)
+    head[6], head[12] = len(out), count + 1
+    out += b"".join(struct.pack("<IIQQQQIIQQ", *header) for header in headers)
+    struct.pack_into("<16sHHIQQQIHHHHHH", out, 0, *head)
+    return bytes(out)
 
 
 def generated(kind, generator):
@@ -325,9 +331,8 @@ def wheel(program, arch, version, epoch, licence):
     return f"graceinit-{its}-py3-none-{WHEEL[arch]}.whl", out.getvalue()
 
 
-def image(programs, version, epoch, licence, of_docker=None):
-    """An OCI image layout of these architectures. `of_docker`: the architecture that docker-load(1) takes, which reads
-    manifest.json and not the index."""
+def image(programs, version, epoch, licence):
+    """Image of these architectures: an OCI layout, with the manifest.json that docker-load(1) reads beside it."""
     blobs, manifests, load = {}, [], []
 
     def blob(data):
@@ -335,6 +340,7 @@ def image(programs, version, epoch, licence, of_docker=None):
         blobs[f"blobs/sha256/{digest}"] = data
         return f"sha256:{digest}"
 
+    named = {"org.opencontainers.image.ref.name": version, "io.containerd.image.name": f"graceinit:{version}"}
     labels = {"org.opencontainers.image.title": "graceinit", "org.opencontainers.image.version": version,
               "org.opencontainers.image.licenses": key("license"), "org.opencontainers.image.created": stamp(epoch),
               "org.opencontainers.image.description": key("description")}
@@ -354,29 +360,38 @@ def image(programs, version, epoch, licence, of_docker=None):
             "layers": [{"mediaType": OCI + "layer.v1.tar+gzip", "digest": of_layer, "size": len(layer)}],
         }, sort_keys=True).encode()
         manifests.append({"mediaType": OCI + "manifest.v1+json", "digest": blob(manifest),
-                          "size": len(manifest), "platform": {"architecture": arch, "os": "linux"},
-                          "annotations": {"org.opencontainers.image.ref.name": version,
-                                          "io.containerd.image.name": f"docker.io/library/graceinit:{version}"}})
-        if arch == of_docker:
-            path = lambda digest: "blobs/" + digest.replace(":", "/")  # noqa: E731
-            load.append({"Config": path(of_config), "RepoTags": [f"graceinit:{version}"], "Layers": [path(of_layer)]})
-    many = {"schemaVersion": 2, "mediaType": OCI + "index.v1+json", "manifests": manifests}
-    tree = Tree()
-    tree.files = {path: (0o644, data) for path, data in blobs.items()}
+                          "size": len(manifest), "platform": {"architecture": arch, "os": "linux"}})
+        path = lambda digest: "blobs/" + digest.replace(":", "/")  # noqa: E731
+        # Docker's own format knows one architecture a name.
+        tag = f"graceinit:{version}" + (f"-{arch}" if len(programs) > 1 else "")
+        load.append({"Config": path(of_config), "RepoTags": [tag], "Layers": [path(of_layer)]})
+    index = {"schemaVersion": 2, "mediaType": OCI + "index.v1+json", "manifests": manifests}
     if len(manifests) > 1:
         # One name for all architectures: an index within the index.
-        inner = json.dumps(many, sort_keys=True).encode()
-        digest = blob(inner)
-        tree.add("blobs/" + digest.replace(":", "/"), inner)
-        many = {**many, "manifests": [{"mediaType": many["mediaType"], "digest": digest, "size": len(inner),
-                                       "annotations": manifests[0]["annotations"]}]}
-    tree.add("oci-layout", b'{"imageLayoutVersion":"1.0.0"}').add("index.json", json.dumps(many, sort_keys=True).encode())
-    if load:
-        tree.add("manifest.json", json.dumps(load, sort_keys=True).encode())
+        inner = json.dumps(index, sort_keys=True).encode()
+        manifests = [{"mediaType": OCI + "index.v1+json", "digest": blob(inner), "size": len(inner)}]
+    index = {**index, "manifests": [{**manifest, "annotations": named} for manifest in manifests]}
+    tree = Tree()
+    tree.files = {path: (0o644, data) for path, data in blobs.items()}
+    tree.add("oci-layout", b'{"imageLayoutVersion":"1.0.0"}').add("index.json", json.dumps(index, sort_keys=True).encode())
+    tree.add("manifest.json", json.dumps(load, sort_keys=True).encode())
     return tree.tar(epoch)
 
 
-def write(dist, programs, kinds, version, epoch, generator):
+def docs(site, version, epoch):
+    """The documentation as a site, built already or to be built."""
+    with tempfile.TemporaryDirectory() as place:
+        if not site:
+            site = Path(place) / "site"
+            book.build(site)
+        tree = Tree()
+        for path in sorted(Path(site).rglob("*")):
+            if path.is_file():
+                tree.add(str(path.relative_to(site)), path.read_bytes())
+    return compress(tree.tar(epoch, f"graceinit-{version}-docs/"))
+
+
+def write(dist, programs, kinds, version, epoch, generator, site=None):
     """Writes the artefacts of these programs and kinds."""
     packages = metadata()
     licence = licences(packages)
@@ -386,8 +401,7 @@ def write(dist, programs, kinds, version, epoch, generator):
                    "usr/share/fish/vendor_completions.d/graceinit.fish": generated("fish", generator)}
     finished = {}
     for arch, path in sorted(programs.items()):
-        with tempfile.TemporaryDirectory() as place:
-            program = finished[arch] = auditable(path, packages, Path(place))
+        program = finished[arch] = auditable(path, packages)
         name = f"graceinit-{version}-linux-{arch}"
         if "program" in kinds:
             (dist / name).write_bytes(program)
@@ -410,10 +424,12 @@ def write(dist, programs, kinds, version, epoch, generator):
             file, data = wheel(program, arch, version, epoch, licence)
             (dist / file).write_bytes(data)
         if "image" in kinds:
-            alone = image({arch: program}, version, epoch, licence, of_docker=arch)
+            alone = image({arch: program}, version, epoch, licence)
             (dist / f"graceinit-{version}-image-{arch}.tar").write_bytes(alone)
     if "image" in kinds and len(finished) > 1:
         (dist / f"graceinit-{version}-image.tar").write_bytes(image(finished, version, epoch, licence))
     if "sbom" in kinds:
         (dist / f"graceinit-{version}.cdx.json").write_bytes(sbom(packages, version, epoch))
         (dist / "LICENSES").write_bytes(licence)
+    if "docs" in kinds:
+        (dist / f"graceinit-{version}-docs.tar.gz").write_bytes(docs(site, version, epoch))

@@ -1,7 +1,9 @@
-//! What `packaging/` makes: the files as they are installed, and in `release` the files of a release. (The image is in
-//! `tests/docker/dropin.rs`.)
+//! What `packaging/` makes: the files as they are installed, and in `release` the files of a release. (Images are
+//! tested in `tests/docker`.)
 
-mod release;
+mod docs;
+pub(crate) mod release;
+mod supply;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

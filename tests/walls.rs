@@ -285,3 +285,72 @@ fn every_option_is_explained_to_users() {
         }
     }
 }
+
+/// The conditions of `if let` and `while let` that chain a second one: Rust has them since 1.88.
+fn let_chains(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for head in ["if let ", "while let "] {
+        for (at, _) in code.match_indices(head) {
+            let mut depth = 0;
+            let condition: String = code[at..]
+                .chars()
+                .take_while(|letter| {
+                    match letter {
+                        '(' | '[' => depth += 1,
+                        ')' | ']' => depth -= 1,
+                        _ => {}
+                    }
+                    depth >= 0 && (depth > 0 || !"{;".contains(*letter))
+                })
+                .collect();
+            // What is inside brackets is a condition of its own.
+            let mut depth = 0;
+            let outer: String = condition
+                .chars()
+                .filter(|letter| {
+                    match letter {
+                        '(' | '[' => depth += 1,
+                        ')' | ']' => depth -= 1,
+                        _ => {}
+                    }
+                    depth == 0
+                })
+                .collect();
+            if outer.contains(" && ") {
+                found.push(condition);
+            }
+        }
+    }
+    let later = code.match_indices("&& let ").map(|(at, _)| code[at..].chars().take(40).collect());
+    found.extend::<Vec<String>>(later.collect());
+    found
+}
+
+/// `rust-version` in Cargo.toml is that of Debian 13. clippy's incompatible_msrv finds functions of the standard library
+/// that are younger, and no syntax.
+#[test]
+fn no_syntax_is_younger_than_the_rust_of_the_manifest() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    assert!(manifest.contains("\nrust-version = \"1.85\"\n"), "another version: what is younger?");
+    for dir in ["src", "tests", "packaging"] {
+        for (path, text) in sources(dir) {
+            // Unit tests count as well.
+            let found = let_chains(&imports::code(&text.replace("#[cfg(test)]", "")));
+            assert!(found.is_empty(), "{}: {found:?}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_let_chain_is_found() {
+    for chain in [
+        "if let Some(n) = x && y { }",
+        "while let Some(n) = x.f(a && b) && y { }",
+        "if y\n && let Some(n) = x { }",
+    ] {
+        assert!(!let_chains(chain).is_empty(), "{chain}");
+    }
+    for other in ["if let Some(n) = x.filter(|x| *x > 0 && y) { a && b }", "let a = b && c;"] {
+        assert!(let_chains(other).is_empty(), "{other}");
+    }
+}

@@ -15,7 +15,7 @@ const STDOUT: i32 = 1;
 pub const ABOUT: &str = "Runs one app as PID 1 (or as a child subreaper) and stops it gracefully.";
 
 /// What applies to several options.
-pub const NOTES: [&str; 4] = [
+pub const NOTES: [&str; 5] = [
     "Durations: 250ms, 10s, 1m 30s; a bare number is seconds. Signals: TERM, SIGTERM, 15, RTMIN+3.",
     "Every setting has a variable (in brackets) and a key in the file of --config. A flag counts more than its \
      variable, then come the file, the profile and the default. In the variable of an option that can be repeated, \
@@ -24,6 +24,8 @@ pub const NOTES: [&str; 4] = [
      write:PATH TEXT.",
     "Exit status: the app's; 128+n if signal n killed it; 124 not ready in time, or watchdog missed; 125 an error of \
      graceinit; 126 not executable; 127 not found.",
+    "Pages in docs/ of the sources and of the packages: quickstart.md, options.md, shutdown.md, drain.md, kubernetes.md, \
+     debugging.md; README.md lists all.",
 ];
 
 /// The columns of the terminal: COLUMNS counts more, as in ps(1) and git.
@@ -96,7 +98,7 @@ fn spelling(opt: &Opt) -> String {
 
 impl Group {
     /// In the order of `--help`.
-    pub const ALL: [Group; 7] = [
+    pub const ALL: [Group; 8] = [
         Group::Stop,
         Group::Hooks,
         Group::Ready,
@@ -104,6 +106,7 @@ impl Group {
         Group::Watch,
         Group::Process,
         Group::Tools,
+        Group::Rehearsal,
     ];
 
     /// The heading in `--help`.
@@ -116,6 +119,7 @@ impl Group {
             Group::Watch => "Watch",
             Group::Process => "Process",
             Group::Tools => "Tools",
+            Group::Rehearsal => "Rehearsal (a stop under load, before production)",
         }
     }
 }

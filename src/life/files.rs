@@ -4,7 +4,7 @@ use std::ffi::{CString, OsString};
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -347,8 +347,8 @@ fn own_stream(known: &FileStat) -> Option<io::Result<File>> {
     let (out, err) = (io::stdout(), io::stderr());
     [out.as_fd(), err.as_fd()].into_iter().find_map(|stream| {
         let copy = stream.try_clone_to_owned().map(File::from);
-        let own = copy.as_ref().ok().and_then(|copy| copy.metadata().ok())?;
-        ((own.dev(), own.ino()) == (known.st_dev, known.st_ino)).then_some(copy)
+        let own = copy.as_ref().ok().and_then(|copy| nix::sys::stat::fstat(copy).ok())?;
+        ((own.st_dev, own.st_ino) == (known.st_dev, known.st_ino)).then_some(copy)
     })
 }
 

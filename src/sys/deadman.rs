@@ -192,10 +192,10 @@ fn program() {
     let at = match due.0 {
         // Zero disarms the timer (timer_settime(2)).
         u64::MAX => zero,
-        // The kernel cannot count further than i64::MAX; such a time is never reached.
+        // The kernel cannot count further than this; such a time is never reached.
         due => libc::timespec {
-            tv_sec: i64::try_from(due / 1_000_000_000).unwrap_or(i64::MAX),
-            tv_nsec: (due % 1_000_000_000) as i64,
+            tv_sec: libc::time_t::try_from(due / 1_000_000_000).unwrap_or(libc::time_t::MAX),
+            tv_nsec: (due % 1_000_000_000) as libc::c_long,
         },
     };
     let spec = libc::itimerspec { it_interval: zero, it_value: at };
@@ -212,8 +212,8 @@ fn set_interval(due: Time) {
     };
     let never = libc::timeval { tv_sec: 0, tv_usec: 0 };
     let once = libc::timeval {
-        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-        tv_usec: i64::from(left.subsec_micros()),
+        tv_sec: libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_usec: left.subsec_micros() as libc::suseconds_t,
     };
     let spec = libc::itimerval { it_interval: never, it_value: once };
     // SAFETY: the pointer is to a live value. (The C library declares the other one as not null, but the kernel is not.)

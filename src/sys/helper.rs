@@ -212,6 +212,7 @@ fn give_up_rights(user: Option<(u32, u32)>) {
 
 /// Sets a soft limit: to 0, or up to `wanted` as far as the hard limit allows.
 fn limit(resource: libc::__rlimit_resource_t, wanted: u64) {
+    let wanted = wanted as libc::rlim_t;
     let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live rlimit.
     unsafe { libc::getrlimit(resource, &raw mut now) };
@@ -324,7 +325,7 @@ impl End {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
+    use std::io::{Read as _, Write as _};
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
@@ -333,7 +334,8 @@ pub(crate) mod tests {
     /// Does `work` in a process with one thread, like graceinit. The test runner has many threads, and in a child of
     /// clone(2) the locks of the other threads would stay locked for ever.
     pub(crate) fn alone(work: impl Fn()) {
-        let (mut said, says): (PipeReader, PipeWriter) = std::io::pipe().expect("a pipe");
+        let (said, says) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("a pipe");
+        let mut said = std::fs::File::from(said);
         let nothing = fd::empty_input().expect("an input");
         let call = || match catch_unwind(AssertUnwindSafe(&work)) {
             Ok(()) => 0,

@@ -152,7 +152,7 @@ fn write(file: i32, line: &[u8; LONGEST], length: usize) -> bool {
         // SAFETY: the buffer is live and its length is what is passed on.
         let written = unsafe { libc::pwrite(file, line.as_ptr().cast(), line.len(), 0) };
         // SAFETY: plain numbers.
-        written == LONGEST as isize && unsafe { libc::ftruncate(file, whole as i64) } == 0
+        written == LONGEST as isize && unsafe { libc::ftruncate(file, whole as libc::off_t) } == 0
     } else {
         // SAFETY: the buffer is live and `whole` is not longer.
         let written = unsafe { libc::write(file, line.as_ptr().cast(), whole) };

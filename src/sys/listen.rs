@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{self as unix, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -117,7 +117,7 @@ impl fmt::Display for Address {
 pub struct Listener {
     socket: Socket,
     /// Path, device and inode of the file that bind(2) made.
-    file: Option<(PathBuf, u64, u64)>,
+    file: Option<(PathBuf, libc::dev_t, libc::ino_t)>,
 }
 
 #[derive(Debug)]
@@ -213,8 +213,8 @@ impl Listener {
     /// Removes the file of a Unix socket, unless another file has taken its place.
     pub fn remove_file(&mut self) {
         if let Some((path, device, inode)) = self.file.take() {
-            let same = fs::symlink_metadata(&path)
-                .is_ok_and(|meta| (meta.dev(), meta.ino()) == (device, inode));
+            let same = nix::sys::stat::lstat(&path)
+                .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (device, inode));
             if same {
                 let _ = fs::remove_file(path);
             }

@@ -160,7 +160,7 @@ mod tests {
         let known = file_type(file.as_raw_fd()).expect("statx");
         assert_eq!(known.kind, libc::S_IFREG);
         assert!(is_local(&known), "{known:?}");
-        let (other, _) = std::io::pipe().expect("a pipe");
+        let (other, _) = crate::sys::fd::pipe().expect("a pipe");
         assert_eq!(file_type(other.as_raw_fd()).map(|file| file.kind), Some(libc::S_IFIFO));
         assert_eq!(file_type(-1), None);
     }

@@ -93,8 +93,8 @@ impl Waiter {
 pub(super) fn left(until: Time, now: Time) -> libc::timespec {
     let left = until.since(now);
     libc::timespec {
-        tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: left.subsec_nanos().into(),
+        tv_sec: left.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: left.subsec_nanos() as libc::c_long,
     }
 }
 

@@ -12,6 +12,8 @@ mod life;
 mod oom;
 mod plain;
 mod podman;
+mod rehearse;
+mod release;
 mod stop;
 mod swarm;
 mod traffic;

@@ -19,7 +19,7 @@ rm -rf "$CONTAINERS_CONF_DIR"
 "#;
 
 /// A podman with a place of its own for everything that it keeps, and graceinit for its helpers.
-struct Podman {
+pub(super) struct Podman {
     dir: PathBuf,
     /// When this closes, the guard cleans up.
     _lifeline: ChildStdin,
@@ -27,7 +27,7 @@ struct Podman {
 
 impl Podman {
     /// Or the test is skipped.
-    fn here() -> Outcome<Option<Podman>> {
+    pub(super) fn here() -> Outcome<Option<Podman>> {
         if !need::root() || !need::program("/usr/bin/podman") || !need::program("/usr/bin/conmon") {
             return Ok(None);
         }
@@ -77,7 +77,7 @@ impl Podman {
     }
 
     /// Runs a command that must succeed; its output.
-    fn podman(&self, words: &[&str]) -> Outcome<String> {
+    pub(super) fn podman(&self, words: &[&str]) -> Outcome<String> {
         match self.attempt(words)? {
             (0, out, _) => Ok(out),
             (code, out, err) => {

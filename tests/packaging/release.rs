@@ -8,16 +8,16 @@ use crate::support::files::Place;
 use crate::support::{Outcome, need};
 use crate::{ensure, ensure_eq, footprint};
 
-const ARCH: &str = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
+pub(crate) const ARCH: &str = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
 const RPM_ARCH: &str = if cfg!(target_arch = "x86_64") { "x86_64" } else { "aarch64" };
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The example that makes the man page: cargo builds it beside the puppet.
 fn generate() -> PathBuf {
     crate::support::init::puppet().with_file_name("generate")
 }
 
-fn release(program: &Path, dist: &str, more: &[&str]) -> Outcome<Output> {
+pub(crate) fn release(program: &Path, dist: &str, more: &[&str]) -> Outcome<Output> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/release");
     let pack = format!("{ARCH}={}", program.display());
     let mut command = Command::new(script);
@@ -25,14 +25,14 @@ fn release(program: &Path, dist: &str, more: &[&str]) -> Outcome<Output> {
     Ok(command.args(more).output()?)
 }
 
-fn run(program: &str, words: &[&str]) -> Outcome<String> {
+pub(super) fn run(program: &str, words: &[&str]) -> Outcome<String> {
     let done = Command::new(program).args(words).output()?;
     ensure!(done.status.success(), "{program} {words:?}: {done:?}");
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
 fn tools() -> bool {
-    ["/usr/bin/rpmbuild", "/usr/bin/dpkg", "/usr/bin/objcopy", "/usr/bin/python3"]
+    ["/usr/bin/rpmbuild", "/usr/bin/dpkg", "/usr/bin/python3"]
         .iter()
         .all(|path| need::program(path))
 }
@@ -45,7 +45,9 @@ fn every_artefact_is_installed_and_runs() -> Outcome {
     }
     let place = Place::new();
     let dist = place.text("dist");
-    let done = release(&program, &dist, &[])?;
+    // Without the site, which needs mdBook.
+    let kinds = "program,tar,deb,rpm,apk,wheel,image,sbom";
+    let done = release(&program, &dist, &["--kind", kinds])?;
     ensure!(done.status.success(), "{done:?}");
     let file = |name: String| format!("{dist}/{name}");
     let version = run(&program.display().to_string(), &["--version"])?;
@@ -149,6 +151,39 @@ fn two_runs_give_the_same_bytes() -> Outcome {
 }
 
 #[test]
+fn the_list_of_checksums_is_signed() -> Outcome {
+    let Some(program) = footprint::release() else { return Ok(()) };
+    let tools = ["/usr/bin/minisign", "/usr/bin/signify-openbsd", "/usr/bin/python3"];
+    if !tools.iter().all(|path| need::program(path)) {
+        return Ok(());
+    }
+    let place = Place::new();
+    let (public, secret) = (place.text("key.pub"), place.text("key.sec"));
+    let make = [
+        // Without a password.
+        &["minisign", "-G", "-W", "-f", "-p", &public, "-s", &secret][..],
+        &["signify-openbsd", "-G", "-n", "-p", &public, "-s", &secret],
+    ];
+    for command in make {
+        run(command[0], &command[1..])?;
+        let dist = place.text(command[0]);
+        let done = release(&program, &dist, &["--kind", "program", "--key", &secret])?;
+        ensure!(done.status.success(), "{done:?}");
+        let sums = format!("{dist}/SHA256SUMS");
+        // As docs/verify.md says.
+        let verify = ["-V", "-p", &public, "-m", &sums];
+        run(command[0], &verify)?;
+        fs::write(&sums, "another list\n")?;
+        let done = Command::new(command[0]).args(verify).output()?;
+        ensure!(!done.status.success(), "{} takes another list: {done:?}", command[0]);
+        // signify does not write over a file.
+        fs::remove_file(&public)?;
+        fs::remove_file(&secret)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn mistakes_are_named() -> Outcome {
     if !need::program("/usr/bin/python3") {
         return Ok(());
@@ -158,9 +193,20 @@ fn mistakes_are_named() -> Outcome {
     let full = place.text("full");
     fs::create_dir(&full)?;
     fs::write(format!("{full}/file"), "")?;
+    let no_key = format!("{full}/file");
     for (words, expected) in [
         (&["--arch", "vax"][..], "packaging/release: there is no architecture vax; known are "),
         (&["--pack", "amd64=/nothing"], "packaging/release: there is no program '/nothing'"),
+        (
+            &["--pack", "amd64=/bin/sh", "--key", "/nothing"],
+            "packaging/release: there is no key '/nothing'",
+        ),
+        (
+            &["--pack", "amd64=/bin/sh", "--kind", "program", "--key", &no_key],
+            &format!(
+                "packaging/release: {no_key} is a secret key neither of minisign nor of signify"
+            ),
+        ),
         (&["--pack", "amd64=/bin/sh", "--kind", "zip"], "packaging/release: there is no kind zip"),
         (
             &["--pack", "amd64=/bin/sh", "--dist", &full],

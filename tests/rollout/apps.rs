@@ -1,13 +1,17 @@
 //! The servers that are rolled out. Each answers `/sleep/MS/N` and `/poll/MS/N` after so many milliseconds,
 //! and `/stream/MS/N` with a piece each 250 ms: `load::expected` has the bodies.
 //!
+//! Some are asked over TLS, over HTTP/2, or over a Unix socket: [`Server::wire`].
+//!
 //! Those that run an application (python, node, gunicorn, php, java) spend the time in a handler of their
 //! own; unless the server itself knows a graceful stop (gunicorn), none has a word about signals in it:
 //! these are the apps that an init has to be good for. nginx and httpd cannot wait: they pass the request
 //! on to [`Backend`], as in front of an application.
 
+use std::path::PathBuf;
 use std::process::Command;
 
+use super::Slot;
 use super::backend::Backend;
 use crate::ensure;
 use crate::support::Outcome;
@@ -22,9 +26,29 @@ pub(crate) enum Server {
     Gunicorn,
     Java,
     Php,
+    NodeTls,
+    PythonTls,
+    NodeHttp2,
+    Grpc,
+    Fpm,
+    Uwsgi,
+    GunicornUnix,
 }
 
-pub(crate) const SERVERS: [Server; 7] = [
+/// How a balancer speaks to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// HTTP/1.1
+    Plain,
+    /// The same over TLS.
+    Tls,
+    /// HTTP/2, from the first byte on.
+    Http2,
+    /// Over a Unix socket, with this word of nginx: `proxy`, `fastcgi`, `uwsgi`.
+    Unix(&'static str),
+}
+
+pub(crate) const SERVERS: [Server; 13] = [
     Server::Nginx,
     Server::Node,
     Server::Python,
@@ -32,6 +56,12 @@ pub(crate) const SERVERS: [Server; 7] = [
     Server::Gunicorn,
     Server::Java,
     Server::Php,
+    Server::NodeTls,
+    Server::PythonTls,
+    Server::NodeHttp2,
+    Server::Fpm,
+    Server::Uwsgi,
+    Server::GunicornUnix,
 ];
 
 impl Server {
@@ -44,19 +74,41 @@ impl Server {
             Server::Gunicorn => "gunicorn",
             Server::Java => "java",
             Server::Php => "php",
+            Server::NodeTls => "node-tls",
+            Server::PythonTls => "py-tls",
+            Server::NodeHttp2 => "node-h2",
+            Server::Grpc => "grpc",
+            Server::Fpm => "fpm-unix",
+            Server::Uwsgi => "uwsgi-unix",
+            Server::GunicornUnix => "guni-unix",
         }
     }
 
-    pub(crate) fn program(self) -> &'static str {
-        match self {
+    pub(crate) fn program(self) -> String {
+        let path = match self {
             Server::Nginx => "/usr/sbin/nginx",
-            Server::Node => "/usr/bin/node",
+            Server::Node | Server::NodeTls | Server::NodeHttp2 => "/usr/bin/node",
             // Debian's, whatever else is on the path.
-            Server::Python => "/usr/bin/python3",
+            Server::Python | Server::PythonTls => "/usr/bin/python3",
             Server::Httpd => "/usr/sbin/apache2",
-            Server::Gunicorn => "/usr/bin/gunicorn",
+            Server::Gunicorn | Server::GunicornUnix => "/usr/bin/gunicorn",
             Server::Java => "/usr/bin/java",
             Server::Php => "/usr/bin/php",
+            Server::Uwsgi => "/usr/bin/uwsgi-core",
+            Server::Grpc => PYPI,
+            Server::Fpm => return fpm(),
+        };
+        path.to_owned()
+    }
+
+    pub(crate) fn wire(self) -> Wire {
+        match self {
+            Server::NodeTls | Server::PythonTls => Wire::Tls,
+            Server::NodeHttp2 | Server::Grpc => Wire::Http2,
+            Server::Fpm => Wire::Unix("fastcgi"),
+            Server::Uwsgi => Wire::Unix("uwsgi"),
+            Server::GunicornUnix => Wire::Unix("proxy"),
+            _ => Wire::Plain,
         }
     }
 
@@ -64,18 +116,19 @@ impl Server {
     pub(crate) fn profile(self) -> Option<&'static str> {
         match self {
             Server::Nginx => Some("nginx"),
-            Server::Node => Some("node"),
+            Server::Node | Server::NodeTls | Server::NodeHttp2 => Some("node"),
             Server::Httpd => Some("httpd"),
-            Server::Gunicorn => Some("gunicorn"),
+            Server::Gunicorn | Server::GunicornUnix => Some("gunicorn"),
             Server::Java => Some("jvm"),
-            Server::Python | Server::Php => None,
+            Server::Fpm => Some("php-fpm"),
+            Server::Python | Server::PythonTls | Server::Php | Server::Uwsgi | Server::Grpc => None,
         }
     }
 
     /// The stop signal of the official image where TERM is not the graceful one.
     pub(crate) fn image_signal(self) -> Option<i32> {
         match self {
-            Server::Nginx => Some(libc::SIGQUIT),
+            Server::Nginx | Server::Fpm => Some(libc::SIGQUIT),
             Server::Httpd => Some(libc::SIGWINCH),
             _ => None,
         }
@@ -89,20 +142,60 @@ pub(crate) struct Site {
     backend: Backend,
 }
 
+/// Debian's has its version in its name.
+fn fpm() -> String {
+    let dir = std::fs::read_dir("/usr/sbin").into_iter().flatten().flatten();
+    let names = dir.filter_map(|entry| entry.file_name().into_string().ok());
+    let fpm = names.filter(|name| name.starts_with("php-fpm")).max();
+    format!("/usr/sbin/{}", fpm.as_deref().unwrap_or("php-fpm"))
+}
+
+/// The Python with what `tests/run` installs from PyPI.
+pub(crate) const PYPI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin/python3");
+
 const MODULES: &str = "/usr/lib/apache2/modules";
 
 impl Site {
     pub(crate) fn new(server: Server) -> Outcome<Site> {
         let site = Site { place: Place::new(), server, backend: Backend::start()? };
         match server {
-            Server::Python => site.source("server.py", include_str!("apps/server.py")),
-            Server::Node => site.source("server.js", include_str!("apps/server.js")),
-            Server::Gunicorn => site.source("wsgi.py", include_str!("apps/wsgi.py")),
-            Server::Php => site.source("router.php", include_str!("apps/router.php")),
+            Server::Python | Server::PythonTls => {
+                site.source("server.py", include_str!("apps/server.py"));
+            }
+            Server::Node | Server::NodeTls | Server::NodeHttp2 => {
+                site.source("server.js", include_str!("apps/server.js"));
+            }
+            Server::Gunicorn | Server::GunicornUnix => {
+                site.source("wsgi.py", include_str!("apps/wsgi.py"));
+            }
+            Server::Php | Server::Fpm => {
+                site.source("router.php", include_str!("apps/router.php"));
+            }
+            Server::Grpc => site.source("calls.py", include_str!("apps/calls.py")),
+            Server::Uwsgi => drop(site.place.file("app.cgi", include_str!("apps/app.cgi"), 0o755)),
             Server::Java => site.compile()?,
             Server::Nginx | Server::Httpd => {}
         }
+        if server.wire() == Wire::Tls {
+            site.certify()?;
+        }
         Ok(site)
+    }
+
+    /// A certificate for the servers that speak TLS.
+    fn certify(&self) -> Outcome {
+        let [key, certificate] = ["key.pem", "cert.pem"].map(|name| self.place.text(name));
+        let done = Command::new("/usr/bin/openssl")
+            .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes".split(' '))
+            .args(["-days", "9", "-subj", "/CN=localhost", "-keyout", &key, "-out", &certificate])
+            .output()?;
+        ensure!(done.status.success(), "openssl: {}", String::from_utf8_lossy(&done.stderr));
+        Ok(())
+    }
+
+    /// Where a server listens that is asked over a Unix socket.
+    pub(crate) fn socket(&self, slot: Slot) -> PathBuf {
+        self.place.path(&format!("{}.sock", slot.port))
     }
 
     fn source(&self, name: &str, text: &str) {
@@ -121,16 +214,46 @@ impl Site {
         Ok(())
     }
 
-    /// The command of a replica on this port of the loopback.
-    pub(crate) fn command(&self, port: u16) -> Outcome<Vec<String>> {
-        let at = format!("127.0.0.1:{port}");
+    /// The command of a replica.
+    pub(crate) fn command(&self, slot: Slot) -> Outcome<Vec<String>> {
+        let Slot { ip, port, .. } = slot;
+        let at = slot.address().to_string();
+        let socket = self.socket(slot).display().to_string();
         let file = |name: &str| self.place.text(name);
         let program = self.server.program();
+        let source = |name: &str| vec![file(name), ip.to_string(), port.to_string()];
         let words: Vec<String> = match self.server {
-            Server::Python => vec![file("server.py"), port.to_string()],
-            Server::Node => vec![file("server.js"), port.to_string()],
+            Server::Python => source("server.py"),
+            Server::PythonTls => {
+                [source("server.py"), vec![file("cert.pem"), file("key.pem")]].concat()
+            }
+            Server::Node => source("server.js"),
+            Server::NodeTls => {
+                [source("server.js"), vec!["tls".into(), file("cert.pem"), file("key.pem")]]
+                    .concat()
+            }
+            Server::Grpc => source("calls.py"),
+            Server::NodeHttp2 => [source("server.js"), vec!["h2".into()]].concat(),
             Server::Nginx => vec!["-c".into(), self.nginx(port)?],
             Server::Httpd => vec!["-DFOREGROUND".into(), "-f".into(), self.httpd(port)?],
+            Server::Fpm => vec!["-nRFy".into(), self.fpm(port, &socket)?],
+            Server::Uwsgi => {
+                let options =
+                    "--plugin cgi --master --die-on-term --processes 24 --listen 100 --cgi";
+                let options = options.split_whitespace().map(String::from);
+                let rest = ["--chmod-socket=666", "--socket"];
+                options
+                    .chain([file("app.cgi")])
+                    .chain(rest.map(String::from))
+                    .chain([socket])
+                    .collect()
+            }
+            Server::GunicornUnix => {
+                let options = "--worker-class gthread --workers 2 --threads 48 --worker-tmp-dir /dev/shm \
+                               --umask 0 wsgi:app --chdir";
+                let options = options.split_whitespace().map(String::from);
+                options.chain([file("."), "--bind".into(), format!("unix:{socket}")]).collect()
+            }
             // A keep-alive longer than the balancer's, as everybody is advised to set it behind one.
             Server::Gunicorn => {
                 let options = "--worker-class gthread --workers 2 --threads 48 --keep-alive 300 \
@@ -148,7 +271,7 @@ impl Site {
             }
             Server::Php => vec!["-S".into(), at, file("router.php")],
         };
-        Ok([program.to_owned()].into_iter().chain(words).collect())
+        Ok([program].into_iter().chain(words).collect())
     }
 
     /// `NAME=VALUE` for the replica's environment.
@@ -158,6 +281,16 @@ impl Site {
             Server::Php => &[("PHP_CLI_SERVER_WORKERS", "24")],
             _ => &[],
         }
+    }
+
+    fn fpm(&self, port: u16, socket: &str) -> Outcome<String> {
+        let text = format!(
+            "[global]\nerror_log=/proc/self/fd/2\ndaemonize=no\n\
+             [www]\nuser=root\ngroup=root\nlisten={socket}\nlisten.mode=0666\n\
+             pm=static\npm.max_children=24\n"
+        );
+        self.folder(port)?;
+        self.configuration(port, &text)
     }
 
     fn nginx(&self, port: u16) -> Outcome<String> {

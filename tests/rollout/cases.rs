@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::REPLICAS;
 use super::apps::Server;
 use super::balancer::{Kind, Notice};
 use super::load::Mix;
@@ -41,7 +42,7 @@ const CONTROL: u32 = 1;
 const FAST: &[(Server, u32)] =
     &[(Server::Nginx, 2000), (Server::Node, 2000), (Server::Python, 1000)];
 
-pub(crate) const CASES: [Case; 7] = [
+pub(crate) const CASES: [Case; 13] = [
     Case {
         name: "late",
         about: "short handlers; the balancer is told 1 s after the stop signal",
@@ -56,49 +57,14 @@ pub(crate) const CASES: [Case; 7] = [
         bar: 2.4,
         rounds: 5,
     },
-    Case {
-        name: "checks",
-        about: "short handlers; the balancer asks /readyz every 0.5 s and nobody tells it anything",
-        servers: FAST,
-        mix: Mix::Short,
-        balancer: Kind::Haproxy,
-        notice: Notice::Checks,
-        lag: Duration::ZERO,
-        pool: false,
-        options: "--grace 25s --drain {port} --drain-idle 1s --drain-acks 1 --ready tcp:{port} \
-                  --listen 127.0.0.1:{check}",
-        unprivileged: false,
-        bar: 1.2,
-        rounds: 5,
-    },
-    Case {
-        name: "defaults",
-        about: "as `late`, with every default of the drain at --grace 30s",
-        servers: FAST,
-        mix: Mix::Short,
-        balancer: Kind::Haproxy,
-        notice: Notice::Told,
-        lag: Duration::from_secs(1),
-        pool: true,
-        options: "--grace 30s --drain {port}",
-        unprivileged: false,
-        bar: 9.5,
-        rounds: 5,
-    },
+    CHECKS,
+    DEFAULTS,
     Case {
         name: "envoy",
         about: "as `checks`, with Envoy, which keeps its connections",
-        servers: FAST,
-        mix: Mix::Short,
         balancer: Kind::Envoy,
-        notice: Notice::Checks,
-        lag: Duration::ZERO,
         pool: true,
-        options: "--grace 25s --drain {port} --drain-idle 1s --drain-acks 1 --ready tcp:{port} \
-                  --listen 127.0.0.1:{check}",
-        unprivileged: false,
-        bar: 1.2,
-        rounds: 5,
+        ..CHECKS
     },
     Case {
         name: "full",
@@ -150,7 +116,104 @@ pub(crate) const CASES: [Case; 7] = [
         bar: 2.4,
         rounds: 5,
     },
+    Case {
+        name: "caddy",
+        about: "as `checks`, with Caddy, which keeps its connections",
+        servers: &[(Server::Node, 1000), (Server::Python, 500)],
+        balancer: Kind::Caddy,
+        pool: true,
+        ..CHECKS
+    },
+    Case {
+        name: "h2",
+        about: "as `envoy`, over HTTP/2, where slow and quick requests share connections; every default",
+        servers: &[(Server::NodeHttp2, 500)],
+        mix: Mix::Slow,
+        balancer: Kind::Envoy,
+        pool: true,
+        options: "--grace 30s --drain {port} --drain-acks 1 --listen {ip}:{check}",
+        bar: 20.0,
+        rounds: 2,
+        ..CHECKS
+    },
+    Case {
+        name: "grpc",
+        about: "as `h2`, unary calls of gRPC; only in the tests",
+        servers: &[],
+        mix: Mix::Slow,
+        balancer: Kind::Envoy,
+        pool: true,
+        options: "--grace 30s --drain {port} --drain-acks 1 --listen {ip}:{check}",
+        bar: 20.0,
+        rounds: 2,
+        ..CHECKS
+    },
+    Case {
+        name: "tls",
+        about: "TLS to the server, a connection for each request; one in ten takes 5 s; every default",
+        servers: &[(Server::NodeTls, 200), (Server::PythonTls, 100)],
+        mix: Mix::Slow,
+        pool: false,
+        bar: 14.0,
+        rounds: 2,
+        ..DEFAULTS
+    },
+    Case {
+        name: "tokens",
+        about: "one answer in ten comes in parts, 3 s apart; every default",
+        servers: &[(Server::Node, 300), (Server::Python, 300)],
+        mix: Mix::Tokens,
+        bar: 16.0,
+        rounds: 2,
+        ..DEFAULTS
+    },
+    Case {
+        name: "unix",
+        about: "nginx before servers on Unix sockets; one answer in ten is a stream of 1 s",
+        servers: &[(Server::Fpm, 100), (Server::Uwsgi, 100), (Server::GunicornUnix, 200)],
+        mix: Mix::Pieces,
+        balancer: Kind::Nginx,
+        notice: Notice::Files,
+        lag: Duration::ZERO,
+        pool: false,
+        options: "--grace 25s --pre-stop rm:{socket} --drain unix:{socket} --drain-delay 300ms",
+        unprivileged: false,
+        bar: 2.4,
+        rounds: 3,
+    },
 ];
+
+/// What the balancer finds out itself.
+const CHECKS: Case = Case {
+    name: "checks",
+    about: "short handlers; the balancer asks /readyz every 0.5 s and nobody tells it anything",
+    servers: FAST,
+    mix: Mix::Short,
+    balancer: Kind::Haproxy,
+    notice: Notice::Checks,
+    lag: Duration::ZERO,
+    pool: false,
+    options: "--grace 25s --drain {port} --drain-idle 1s --drain-acks 1 --listen {ip}:{check}",
+    unprivileged: false,
+    bar: 1.2,
+    rounds: 5,
+};
+
+/// What it is told.
+const DEFAULTS: Case = Case {
+    name: "defaults",
+    about: "as `late`, with every default of the drain at --grace 30s",
+    servers: FAST,
+    mix: Mix::Short,
+    balancer: Kind::Haproxy,
+    notice: Notice::Told,
+    lag: Duration::from_secs(1),
+    pool: true,
+    options: "--grace 30s --drain {port}",
+    unprivileged: false,
+    bar: 9.5,
+    rounds: 5,
+};
 
 impl Case {
     pub(crate) fn trial(&self, server: Server, rate: u32, init: Program) -> Trial {
@@ -172,6 +235,7 @@ impl Case {
             rate,
             keep_alive: false,
             rounds: if init == Program::Graceinit { self.rounds } else { CONTROL },
+            replaced: REPLICAS,
         }
     }
 }

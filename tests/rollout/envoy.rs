@@ -7,7 +7,8 @@ use std::io::{Read, Write as _};
 use std::net::{SocketAddrV4, TcpStream};
 use std::path::{Path, PathBuf};
 
-use super::{SLOTS, Slot};
+use super::apps::Wire;
+use super::balancer::Front;
 use crate::support::Outcome;
 
 /// Where `tests/run` installs it.
@@ -19,25 +20,32 @@ pub(crate) fn program() -> PathBuf {
     found.unwrap_or_else(|| lib.join("python3").join(binary))
 }
 
-/// Its configuration. `check` is the path of its checks.
-pub(super) fn config(
-    front: SocketAddrV4,
-    admin: SocketAddrV4,
-    slots: &[Slot; SLOTS],
-    check: &str,
-    pool: bool,
-) -> String {
+/// In place of the path of a check: gRPC's own kind of check.
+pub(super) const GRPC: &str = "grpc";
+
+/// Its configuration.
+pub(super) fn config(listen: SocketAddrV4, admin: SocketAddrV4, front: &Front<'_>) -> String {
+    let Front { slots, check, pool, wire, .. } = *front;
     let address = |at: SocketAddrV4| {
         format!("{{ socket_address: {{ address: {}, port_value: {} }} }}", at.ip(), at.port())
     };
     let mut endpoints = String::new();
-    for Slot { port, check } in slots {
-        let at = address(SocketAddrV4::new(*front.ip(), *port));
-        let health = format!("health_check_config: {{ port_value: {check} }}");
+    for slot in slots {
+        let at = address(slot.address());
+        let health = format!("health_check_config: {{ port_value: {} }}", slot.check);
         let _ = writeln!(endpoints, "        - endpoint: {{ address: {at}, {health} }}");
     }
     // A connection each, as an efficient balancer does not do, but as HAProxy does in the same case.
+    // Under another init the server itself is asked.
+    let own = slots[0].check == slots[0].port && wire == Wire::Http2;
+    let codec = if own { ", codec_client_type: HTTP2" } else { "" };
+    let checker = match check {
+        GRPC => "grpc_health_check: {}".to_owned(),
+        path => format!("http_health_check: {{ path: {path}, host: 127.0.0.1{codec} }}"),
+    };
     let requests = if pool { 1_000_000 } else { 1 };
+    let protocol =
+        if wire == Wire::Http2 { "http2_protocol_options" } else { "http_protocol_options" };
     format!(
         "admin: {{ address: {admin} }}
 static_resources:
@@ -68,25 +76,25 @@ HttpConnectionManager
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
         common_http_protocol_options: {{ max_requests_per_connection: {requests} }}
-        explicit_http_config: {{ http_protocol_options: {{}} }}
+        explicit_http_config: {{ {protocol}: {{}} }}
     health_checks:
     - {{ timeout: 5s, interval: 0.5s, no_traffic_interval: 0.5s, unhealthy_threshold: 1, healthy_threshold: 1, \
-         http_health_check: {{ path: {check}, host: 127.0.0.1 }} }}
+         {checker} }}
     load_assignment:
       cluster_name: back
       endpoints:
       - lb_endpoints:
 {endpoints}",
         admin = address(admin),
-        front = address(front),
+        front = address(listen),
     )
 }
 
-/// Whether it sends requests to the server at this port.
-pub(super) fn uses(admin: SocketAddrV4, port: u16) -> Outcome<bool> {
+/// Whether it sends requests to the server at this address.
+pub(super) fn uses(admin: SocketAddrV4, server: SocketAddrV4) -> Outcome<bool> {
     let mut stream = TcpStream::connect(admin)?;
     write!(stream, "GET /clusters HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    Ok(answer.contains(&format!("back::127.0.0.1:{port}::health_flags::healthy")))
+    Ok(answer.contains(&format!("back::{server}::health_flags::healthy")))
 }

@@ -16,10 +16,18 @@ pub(crate) enum Mix {
     /// Besides them, one in thirty a stream of 3 s, a piece each [`PIECE`], and one in a hundred a
     /// long poll of 10 s.
     Full,
+    /// One in ten is a stream of 1 s.
+    Pieces,
+    /// One in ten takes 5 s to its first byte.
+    Slow,
+    /// One in ten is a stream of 6 s with a piece each [`TOKEN`], as a model answers that thinks.
+    Tokens,
 }
 
 /// How often a piece of a stream comes.
 pub(super) const PIECE: Duration = Duration::from_millis(250);
+/// How often a token comes.
+const TOKEN: Duration = Duration::from_secs(3);
 
 impl Mix {
     /// The handler's time is part of the path, the number makes each answer unlike all others.
@@ -29,7 +37,12 @@ impl Mix {
         let (kind, ms) = match self {
             Mix::Full if kind < 10 => ("stream", 3000),
             Mix::Full if kind < 13 => ("poll", 10_000),
-            Mix::Short | Mix::Full => ("sleep", 5 + (dice >> 32) % 296),
+            Mix::Pieces if kind < 30 => ("stream", 1000),
+            Mix::Slow if kind < 30 => ("sleep", 5000),
+            Mix::Tokens if kind < 30 => ("tokens", 6000),
+            Mix::Short | Mix::Full | Mix::Pieces | Mix::Slow | Mix::Tokens => {
+                ("sleep", 5 + (dice >> 32) % 296)
+            }
         };
         let path = format!("/{kind}/{ms}/{number}");
         let want = Want::Body(expected(&path));
@@ -41,7 +54,12 @@ impl Mix {
 pub(super) fn expected(path: &str) -> Vec<u8> {
     let mut parts = path.split('/').skip(1);
     let (kind, ms) = (parts.next(), parts.next().and_then(|ms| ms.parse::<u128>().ok()));
-    let pieces = if kind == Some("stream") { ms.unwrap_or(0) / PIECE.as_millis() } else { 0 };
+    let pause = match kind {
+        Some("stream") => Some(PIECE),
+        Some("tokens") => Some(TOKEN),
+        _ => None,
+    };
+    let pieces = pause.map_or(0, |pause| ms.unwrap_or(0) / pause.as_millis());
     let mut body: String = (1..=pieces).map(|piece| format!("piece {piece}\n")).collect();
     body.push_str(&format!("{path} done\n"));
     body.into_bytes()

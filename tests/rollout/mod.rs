@@ -7,22 +7,32 @@
 
 #![allow(dead_code, reason = "the tests and the long form take different parts of it")]
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+
 pub(crate) mod apps;
 mod backend;
 mod balancer;
+mod caddy;
 pub(crate) mod cases;
 pub(crate) mod envoy;
 pub(crate) mod load;
+mod nginx;
 mod replica;
 pub(crate) mod table;
 pub(crate) mod update;
 
 #[cfg(test)]
+mod frozen;
+#[cfg(test)]
 mod generator;
+#[cfg(test)]
+mod grpc;
 #[cfg(test)]
 mod reset;
 #[cfg(test)]
 mod short;
+#[cfg(test)]
+mod single;
 
 /// Replicas in service.
 pub(crate) const REPLICAS: usize = 3;
@@ -35,8 +45,17 @@ const ORPHANED: [&str; 2] = ["--pdeathsig", "KILL"];
 /// Where a replica listens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
+    /// Of both.
+    pub(crate) ip: Ipv4Addr,
     /// The server.
     pub(crate) port: u16,
     /// What the balancer checks.
     pub(crate) check: u16,
+}
+
+impl Slot {
+    /// Of the server.
+    pub(crate) fn address(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.ip, self.port)
+    }
 }

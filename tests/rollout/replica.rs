@@ -3,12 +3,13 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::apps::{Server, Site};
+use super::apps::{Server, Site, Wire};
 use super::{ORPHANED, Slot};
 use crate::support::init::NAMESPACE;
 use crate::support::{Fault, Outcome, Program, Status, proc, sys};
@@ -28,12 +29,19 @@ pub(crate) struct Setup {
 
 impl Setup {
     /// The init's own words: for each the settings with which it does best.
-    fn init_words(&self, slot: Slot) -> Vec<String> {
+    fn init_words(&self, slot: Slot, socket: &Path) -> Vec<String> {
         let words = match self.init {
             Program::Graceinit | Program::AsTini | Program::AsDumbInit | Program::AsCatatonit => {
                 let profile = self.server.profile().map(|name| format!("--profile {name} "));
-                let options = self.options.replace("{port}", &slot.port.to_string());
-                profile.unwrap_or_default() + &options.replace("{check}", &slot.check.to_string())
+                // It removes the file of its socket itself, and fails if there is none.
+                let file = self.server == Server::GunicornUnix;
+                let file = if file { " --on-stop touch:{socket}" } else { "" };
+                let options = format!("{}{file}", self.options);
+                let options = options.replace("{port}", &slot.port.to_string());
+                let options = options.replace("{check}", &slot.check.to_string());
+                let options = options.replace("{ip}", &slot.ip.to_string());
+                profile.unwrap_or_default()
+                    + &options.replace("{socket}", &socket.display().to_string())
             }
             // With the image's own signal for the main process alone: httpd's children take WINCH
             // amiss.
@@ -70,7 +78,7 @@ pub(crate) struct Stop {
 pub(crate) struct Replica {
     pub(crate) slot: Slot,
     child: Child,
-    init: i32,
+    pub(crate) init: i32,
     signal: i32,
     log: PathBuf,
 }
@@ -95,7 +103,8 @@ impl Replica {
             command.args(["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"]);
         }
         command.arg(setup.path.clone().unwrap_or_else(|| setup.init.path()));
-        command.args(setup.init_words(slot)).arg("--").args(site.command(slot.port)?);
+        let socket = site.socket(slot);
+        command.args(setup.init_words(slot, &socket)).arg("--").args(site.command(slot)?);
         let log = site.place.path(&format!("replica-{}.log", slot.port));
         let file = File::create(&log)?;
         // What the tests themselves were given must not reach the program under test.
@@ -105,7 +114,13 @@ impl Replica {
         let child = command.spawn()?;
         let signal = setup.stop_signal();
         let mut replica = Replica { slot, child, init: 0, signal, log };
-        replica.until_it_answers().map_err(|fault| {
+        let answers = match setup.server.wire() {
+            Wire::Plain => replica.until_it_answers(),
+            // The balancer speaks for it.
+            Wire::Tls | Wire::Http2 => replica.until(|| TcpStream::connect(slot.address()).is_ok()),
+            Wire::Unix(_) => replica.until(|| UnixStream::connect(&socket).is_ok()),
+        };
+        answers.map_err(|fault| {
             let log = std::fs::read_to_string(&replica.log).unwrap_or_default();
             Fault::new(format!("{}: {:?}: {log}", fault.reason(), setup.server))
         })?;
@@ -117,18 +132,23 @@ impl Replica {
     }
 
     fn until_it_answers(&mut self) -> Outcome {
+        let address = self.slot.address();
         let ask = || -> std::io::Result<bool> {
-            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.slot.port))?;
+            let mut stream = TcpStream::connect(address)?;
             stream.set_read_timeout(Some(START))?;
             stream.write_all(b"GET /sleep/0/0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;
             Ok(answer.ends_with("/sleep/0/0 done\n"))
         };
+        self.until(|| ask().is_ok_and(|whole| whole))
+    }
+
+    fn until(&mut self, answers: impl Fn() -> bool) -> Outcome {
         let child = &mut self.child;
         // One that has ended will not answer any more.
         let look = || match child.try_wait() {
-            Ok(None) => ask().is_ok_and(|whole| whole).then_some(true),
+            Ok(None) => answers().then_some(true),
             _ => Some(false),
         };
         match proc::poll_within(START, "an answer of the replica", look)? {

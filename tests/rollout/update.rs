@@ -1,16 +1,18 @@
 //! The rolling update, and what is known after it.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use graceinit::tools::rehearse::answer::Class;
 use graceinit::tools::rehearse::tally::Tally;
 
 use super::apps::{Server, Site};
-use super::balancer::{Balancer, Kind, Notice};
+use super::balancer::{Balancer, Front, Kind, Notice};
 use super::load::{Mix, Plan, start};
 use super::replica::{Replica, Setup, Stop};
-use super::{REPLICAS, SLOTS, Slot};
+use super::{REPLICAS, SLOTS, Slot, envoy};
 use crate::support::port::free_port;
 use crate::support::{Fault, Outcome, Status, proc};
 
@@ -33,6 +35,8 @@ pub(crate) struct Trial {
     pub(crate) keep_alive: bool,
     /// How often all replicas are replaced.
     pub(crate) rounds: u32,
+    /// How many of them are, in each round.
+    pub(crate) replaced: usize,
 }
 
 /// What became of it.
@@ -100,7 +104,13 @@ impl Service<'_> {
 
     fn until(&self, slot: usize, used: bool) -> Outcome {
         proc::poll_within(NOTICED, &format!("used={used} of slot {slot}"), || {
-            self.balancer.uses(slot).is_ok_and(|now| now == used).then_some(())
+            let now = match self.trial.notice {
+                Notice::Files => {
+                    Ok(UnixStream::connect(self.site.socket(self.slots[slot])).is_ok())
+                }
+                Notice::Told | Notice::Checks => self.balancer.uses(slot),
+            };
+            now.is_ok_and(|now| now == used).then_some(())
         })
     }
 
@@ -108,7 +118,7 @@ impl Service<'_> {
         let Trial { lag, grace, notice, .. } = *self.trial;
         match notice {
             Notice::Told => replica.stop(lag, grace, || self.balancer.set(slot, "maint")),
-            Notice::Checks => {
+            Notice::Checks | Notice::Files => {
                 let stop = replica.stop(Duration::ZERO, grace, || Ok(()))?;
                 self.until(slot, false)?;
                 Ok(stop)
@@ -119,18 +129,57 @@ impl Service<'_> {
 
 /// Rolls the service over under load.
 pub(crate) fn roll(trial: &Trial) -> Outcome<Report> {
+    let (tally, stops) = roll_under(trial, |to, replace| {
+        let plan = Plan {
+            to,
+            rate: trial.rate,
+            mix: trial.mix,
+            timeout: TIMEOUT,
+            limit: u64::MAX,
+            keep_alive: trial.keep_alive,
+        };
+        let load = start(plan)?;
+        // The load is steady when as many as come in a second have been answered.
+        proc::poll_within(TIMEOUT, "a steady load", || {
+            (load.answered() >= u64::from(trial.rate)).then_some(())
+        })?;
+        replace()?;
+        Ok(load.stop()?)
+    })?;
+    if tally.count(Class::Generator) > 0 {
+        return Err(Fault::new("the load generator itself failed: the measurement is void"));
+    }
+    Ok(Report { server: trial.setup.server, tally, stops })
+}
+
+/// Rolls the service over while `load` runs, which is told where the balancer is, and calls what replaces the replicas.
+pub(crate) fn roll_under<T>(
+    trial: &Trial,
+    load: impl FnOnce(SocketAddrV4, &mut dyn FnMut() -> Outcome) -> Outcome<T>,
+) -> Outcome<(T, Vec<Stop>)> {
     let server = trial.setup.server;
     let site = Site::new(server)?;
-    let mut slots = [Slot { port: 0, check: 0 }; SLOTS];
+    let ip = Ipv4Addr::LOCALHOST;
+    let mut slots = [Slot { ip, port: 0, check: 0 }; SLOTS];
     // Only graceinit answers checks itself; under another init the balancer asks the server.
     let own = trial.setup.options.contains("{check}");
-    for slot in &mut slots {
+    // Caddy checks the same port of all servers, so each has an address of its own.
+    let shared = if trial.balancer == Kind::Caddy && own { Some(free_port()?) } else { None };
+    for (number, slot) in (1_u8..).zip(&mut slots) {
         let port = free_port()?;
-        *slot = Slot { port, check: if own { free_port()? } else { port } };
+        *slot = match shared {
+            Some(check) => Slot { ip: Ipv4Addr::new(127, 0, 77, number), port, check },
+            None => Slot { ip, port, check: if own { free_port()? } else { port } },
+        };
     }
-    let check = if own { "/readyz" } else { "/sleep/0/0" };
+    let check = match own {
+        true => "/readyz",
+        false if server == Server::Grpc => envoy::GRPC,
+        false => "/sleep/0/0",
+    };
     let Trial { balancer, notice, pool, .. } = *trial;
-    let balancer = Balancer::start(balancer, &site.place, &slots, notice, check, pool)?;
+    let front = Front { site: &site, slots: &slots, notice, check, pool, wire: server.wire() };
+    let balancer = Balancer::start(balancer, &front)?;
     let service = Service { trial, site: &site, slots, balancer: &balancer };
     let mut replicas = Vec::new();
     for slot in 0..REPLICAS {
@@ -142,31 +191,22 @@ pub(crate) fn roll(trial: &Trial) -> Outcome<Report> {
             service.until(slot, false)?;
         }
     }
-    let plan = Plan {
-        to: balancer.address,
-        rate: trial.rate,
-        mix: trial.mix,
-        timeout: TIMEOUT,
-        limit: u64::MAX,
-        keep_alive: trial.keep_alive,
-    };
-    let load = start(plan)?;
-    // The load is steady when as many as come in a second have been answered.
-    proc::poll_within(TIMEOUT, "a steady load", || {
-        (load.answered() >= u64::from(trial.rate)).then_some(())
-    })?;
     let mut stops = Vec::new();
-    for _ in 0..trial.rounds {
-        let old = std::mem::take(&mut replicas);
-        for (slot, replica) in old {
-            let next = (slot + REPLICAS) % SLOTS;
-            replicas.push((next, service.add(next)?));
-            stops.push(service.remove(slot, replica)?);
+    let mut replace = || -> Outcome {
+        for _ in 0..trial.rounds {
+            let old = std::mem::take(&mut replicas);
+            for (number, (slot, replica)) in old.into_iter().enumerate() {
+                if number >= trial.replaced {
+                    replicas.push((slot, replica));
+                    continue;
+                }
+                let next = (slot + REPLICAS) % SLOTS;
+                replicas.push((next, service.add(next)?));
+                stops.push(service.remove(slot, replica)?);
+            }
         }
-    }
-    let tally = load.stop()?;
-    if tally.count(Class::Generator) > 0 {
-        return Err(Fault::new("the load generator itself failed: the measurement is void"));
-    }
-    Ok(Report { server, tally, stops })
+        Ok(())
+    };
+    let done = load(balancer.address, &mut replace)?;
+    Ok((done, stops))
 }

@@ -4,12 +4,11 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use crate::ensure;
-use crate::support::account::Account;
-use crate::support::{Fault, Launch, Outcome, PATIENCE, Program, Room, proc};
+pub(super) use crate::support::client::Client;
+use crate::support::{Launch, Outcome, PATIENCE, Program, Room, proc};
 
 /// What every answer that is held begins with, and what it ends with.
 pub(super) const FIRST: &str = "first";
@@ -173,35 +172,5 @@ impl Held {
     /// Sends it.
     pub(super) fn release(mut self) -> Outcome {
         Ok(self.0.write_all(LATER.as_bytes())?)
-    }
-}
-
-/// A client program that takes commands by line. Ends when dropped.
-pub(super) struct Client {
-    child: Child,
-    stdin: ChildStdin,
-    /// What it prints on its standard output.
-    pub(super) out: Arc<Account>,
-}
-
-impl Client {
-    pub(super) fn start(command: &mut Command) -> Outcome<Client> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn()?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let stdin = stdin.ok_or_else(|| Fault::new("no stdin"))?;
-        let stdout = stdout.ok_or_else(|| Fault::new("no stdout"))?;
-        Ok(Client { child, stdin, out: Account::of("the client", stdout) })
-    }
-
-    pub(super) fn say(&mut self, line: &str) -> Outcome {
-        Ok(writeln!(self.stdin, "{line}")?)
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

@@ -21,3 +21,4 @@ mod sidekiq;
 mod unicorn;
 mod uvicorn;
 mod uwsgi;
+mod websockets;

@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod alias;
+pub mod client;
 pub mod dice;
 pub mod files;
 pub mod init;

@@ -1,5 +1,8 @@
-"""http.server with a thread for each connection, and nothing said about signals: TERM ends it at once."""
+"""http.server with a thread for each connection, and nothing said about signals: TERM ends it at once.
 
+server.py IP PORT [CERT KEY]"""
+
+import ssl
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,11 +17,12 @@ class Handler(BaseHTTPRequestHandler):
         _, kind, ms, _ = self.path.split("/")
         done = f"{self.path} done\n".encode()
         self.send_response(200)
-        if kind == "stream":
+        pause = {"stream": 0.25, "tokens": 3}.get(kind)
+        if pause:
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
-            for piece in range(1, int(ms) // 250 + 1):
-                time.sleep(0.25)
+            for piece in range(1, int(int(ms) / 1000 / pause) + 1):
+                time.sleep(pause)
                 self.chunk(f"piece {piece}\n".encode())
             self.chunk(done)
             self.wfile.write(b"0\r\n\r\n")
@@ -40,4 +44,11 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 1024
 
 
-Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+_, ip, port, *tls = sys.argv
+server = Server((ip, int(port)), Handler)
+if tls:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*tls)
+    # The handshake is made by the thread of the connection.
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+server.serve_forever()

@@ -148,13 +148,13 @@ fn is_open(number: usize) -> bool {
 }
 
 fn is_unlimited(resource: libc::__rlimit_resource_t) -> bool {
-    // The kernel's struct rlimit64: the soft and the hard limit.
+    // The kernel's struct rlimit64: the soft and the hard limit. Its infinity has 64 bits everywhere.
     let mut limit = MaybeUninit::<[u64; 2]>::uninit();
     let arguments = [0, resource as usize, 0, limit.as_mut_ptr() as usize];
     // SAFETY: there is room for the kernel's structure; no new limit is given.
     let known = unsafe { raw::call(libc::SYS_prlimit64, arguments) }.is_ok();
     // SAFETY: the kernel has filled the structure in.
-    known && unsafe { *limit.as_ptr().cast::<u64>() } == libc::RLIM_INFINITY
+    known && unsafe { *limit.as_ptr().cast::<u64>() } == u64::MAX
 }
 
 /// Also true where that cannot be found out.
