@@ -36,7 +36,7 @@ static HANGS: AtomicU32 = AtomicU32::new(0);
 static CHANCES: AtomicU32 = AtomicU32::new(0);
 /// Alarms that are not from the timer. The handler fills it, the loop empties it. When it is full, an alarm is lost, as
 /// the kernel drops one that is pending already.
-static ALARMS: [Slot; 8] = [const { Slot::EMPTY }; 8];
+static ALARMS: [Slot; 8] = [const { Slot::empty() }; 8];
 /// How many alarms were put into it, and how many were taken out.
 static PUT: AtomicU32 = AtomicU32::new(0);
 static TAKEN: AtomicU32 = AtomicU32::new(0);
@@ -144,11 +144,13 @@ struct Slot {
 }
 
 impl Slot {
-    const EMPTY: Slot = Slot {
-        sender: AtomicI32::new(-1),
-        value: AtomicU64::new(0),
-        has_value: AtomicBool::new(false),
-    };
+    const fn empty() -> Slot {
+        Slot {
+            sender: AtomicI32::new(-1),
+            value: AtomicU64::new(0),
+            has_value: AtomicBool::new(false),
+        }
+    }
 }
 
 /// Called by the handler, which is never interrupted by itself.
