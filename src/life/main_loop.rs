@@ -151,7 +151,6 @@ impl Supervisor {
     /// Runs until the machine exits.
     pub fn live(mut self: Box<Self>) -> Leave {
         let mut last = clock::now();
-        self.effects.observer.ensure(last);
         self.handle(last, Event::Begun);
         loop {
             if let Some(leave) = self.effects.leave {
