@@ -30,6 +30,7 @@ macro_rules! needs {
 }
 
 // Behind the macro, which it uses.
+mod asked;
 mod held;
 mod lack;
 mod word;

@@ -8,7 +8,7 @@ use super::balancer::Front;
 
 pub(super) const PROGRAM: &str = "/usr/sbin/nginx";
 
-/// Its configuration. It is root, so that it can open every socket.
+/// Its configuration. One process, so that none is left when it is killed; it is root, and can open every socket.
 pub(super) fn config(listen: SocketAddrV4, front: &Front<'_>) -> String {
     let Wire::Unix(word) = front.wire else { return String::new() };
     let dir = front.site.place.path("front");
@@ -36,7 +36,7 @@ pub(super) fn config(listen: SocketAddrV4, front: &Front<'_>) -> String {
     };
     let scheme = if word == "proxy" { "http://" } else { "" };
     format!(
-        "user root; daemon off; worker_processes 1; pid {dir}/pid; error_log stderr crit;\n\
+        "daemon off; master_process off; pid {dir}/pid; error_log stderr crit;\n\
          events {{ worker_connections 4096; }}\n\
          http {{ access_log off; {temporary}\n\
          upstream back {{ {servers} }}\n\
