@@ -2,7 +2,7 @@
 //!
 //! - `cli`: the command line: the table of options, help, and the names of other inits.
 //! - `config`: builds the configuration from flags, variables, file and profile, and refuses every mistake.
-//! - `tools`: what starts no app: `--check`, `--probe`, `--render` and `-P`.
+//! - `tools`: what is no life of an app: `--check`, `--rehearse`, `--probe`, `--render` and `-P`.
 //! - `machine`: decides what happens when. Pure: no clock, no I/O, no log.
 //! - `life`: the supervisor: the main loop, and what performs the machine's actions.
 //! - `sockets`: samples of the connections of the drained ports.

@@ -7,7 +7,7 @@ use std::io::Write;
 use graceinit::account::log::Format;
 use graceinit::account::{self, journal, set_trace};
 use graceinit::cli::persona::Persona;
-use graceinit::cli::{self, Instead};
+use graceinit::cli::{self, Instead, OptionId};
 use graceinit::config::outputs::Tool;
 use graceinit::config::{self, Config, Place, Refusal};
 use graceinit::exit;
@@ -18,9 +18,9 @@ use graceinit::sys::heap::Heap;
 use graceinit::sys::launch::Inherited;
 use graceinit::sys::signals::{self, Mask};
 use graceinit::sys::{process, sharing, stderr};
-use graceinit::tools::{check, pause, probe, render};
-use graceinit::types::Signal;
+use graceinit::tools::{check, pause, probe, rehearse, render};
 use graceinit::types::text::in_one_line;
+use graceinit::types::{Signal, Status};
 
 #[path = "sys/launch/entry.rs"]
 mod entry;
@@ -86,6 +86,7 @@ fn configure(call: &Call, mask: Mask) -> Box<Config> {
     let place = Place::here(*persona);
     let mut variables = config::our_variables(*persona);
     let nested = config::drop_what_another_acts_on(*persona, &given, &mut variables);
+    let rehearsed = given.has(OptionId::Rehearse).then(|| given.clone());
     let mut config = match config::build(given, &variables, place) {
         Ok(config) => config,
         Err(refusal) => refuse(*persona, refusal),
@@ -97,6 +98,17 @@ fn configure(call: &Call, mask: Mask) -> Box<Config> {
         let mistakes = vec![in_one_line(&message).into_owned()];
         refuse(*persona, Refusal { mistakes, format: Format::Text })
     };
+    if let (Some(rehearsal), Some(given)) = (&config.rehearsal, &rehearsed) {
+        let call = rehearse::Call { given, variables: &variables, place, persona: *persona, mask };
+        match rehearse::run(&config, rehearsal, &call) {
+            Ok(rehearse::Ended::Code(code)) => process::exit(code),
+            Ok(rehearse::Ended::By(signal)) => {
+                let code = Status::Signal(signal).shell_code();
+                leave(Leave { code, by: Some(signal) }, *persona)
+            }
+            Err(message) => refuse_tool(message),
+        }
+    }
     if config.check.is_some() || config.tool.as_ref().is_some_and(|tool| *tool != Tool::Pause) {
         // A tool may wait for its input, or for the reader of its output.
         signals::hear(mask);

@@ -120,7 +120,7 @@ fn no_part_of_the_program_is_both_writable_and_executable() -> Outcome {
 fn the_program_has_not_grown() -> Outcome {
     let Some(ours) = release() else { return Ok(()) };
     let size = fs::metadata(&ours).map_err(|error| Fault::new(error.to_string()))?.len();
-    // Measured: 2,770,344.
-    ensure!(size <= 2_850_000, "the program has {size} bytes");
+    // Of these some 170,000 bytes are the rehearsal, which no life of an app reads from the disk.
+    ensure!(size <= 3_000_000, "the program has {size} bytes");
     Ok(())
 }

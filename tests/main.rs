@@ -17,6 +17,7 @@ mod packaging;
 mod platforms;
 mod proctree;
 mod pty;
+mod rehearse;
 mod rollout;
 mod servers;
 mod shapes;

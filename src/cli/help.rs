@@ -98,7 +98,7 @@ fn spelling(opt: &Opt) -> String {
 
 impl Group {
     /// In the order of `--help`.
-    pub const ALL: [Group; 7] = [
+    pub const ALL: [Group; 8] = [
         Group::Stop,
         Group::Hooks,
         Group::Ready,
@@ -106,6 +106,7 @@ impl Group {
         Group::Watch,
         Group::Process,
         Group::Tools,
+        Group::Rehearsal,
     ];
 
     /// The heading in `--help`.
@@ -118,6 +119,7 @@ impl Group {
             Group::Watch => "Watch",
             Group::Process => "Process",
             Group::Tools => "Tools",
+            Group::Rehearsal => "Rehearsal (a stop under load, before production)",
         }
     }
 }

@@ -20,7 +20,7 @@ pub use help::{ABOUT, NOTES};
 pub use options::{Group, Kind, OPTIONS, Opt, OptionId, Toml, Value};
 
 /// The command line, read.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Given {
     /// Options with their values, in the order of [`OPTIONS`]. The value of a flag is empty.
     pub options: Vec<(OptionId, Vec<OsString>)>,

@@ -30,7 +30,7 @@ pub(super) fn is_plain(reader: &Reader<'_>) -> bool {
     }
     let more = |group| match group {
         Group::Stop | Group::Hooks | Group::Ready | Group::Drain | Group::Watch => true,
-        Group::Process | Group::Tools => false,
+        Group::Process | Group::Tools | Group::Rehearsal => false,
     };
     let mut others = OPTIONS.iter().filter(|opt| more(opt.group) && !PLAIN.contains(&opt.id));
     reader.lookup.contents.hooks.is_empty() && !others.any(|opt| reader.lookup.is_set(opt.id))

@@ -37,6 +37,7 @@ pub mod platform;
 pub mod profiles;
 mod reader;
 mod ready;
+pub mod rehearse;
 pub mod source;
 pub mod user;
 
@@ -46,6 +47,7 @@ use outputs::{Tool, Watch};
 use platform::{Contract, Detected, Platform, choice};
 use reader::Reader;
 use ready::Readiness;
+use rehearse::Rehearsal;
 use source::{Found, Source};
 
 /// The configuration of a life.
@@ -96,6 +98,8 @@ pub struct Config {
     pub tool: Option<Tool>,
     /// `--check`: nothing is started, and there may be no command.
     pub check: Option<Check>,
+    /// `--rehearse`: the app is started by a graceinit of its own.
+    pub rehearsal: Option<Box<Rehearsal>>,
     /// The platform whose defaults are in force.
     pub contract: Contract,
     /// For `--check`: the platform as a run has it, which knows nothing of the time that `--check` names.
@@ -311,7 +315,8 @@ pub fn drop_what_another_acts_on(
     };
     let ours =
         |name: &str| (name.starts_with("GRACEINIT_") || name == GRACE_EXIT_TIMEOUT) && !kept(name);
-    let is_tool = outputs::wants_tool(given) || given.has(OptionId::Check);
+    let is_tool =
+        outputs::wants_tool(given) || given.has(OptionId::Check) || given.has(OptionId::Rehearse);
     if is_tool || !variables.iter().any(|(name, _)| ours(name)) {
         return None;
     }
@@ -396,6 +401,7 @@ fn build_from(
     let level = level(&mut reader);
     let log_format = outputs::log_format(&mut reader);
     let check = reader.one(OptionId::Check, choice::check).flatten();
+    let rehearsal = rehearse::read(&mut reader);
     if given.command.is_empty() && check.is_none() {
         reader.wrong_at_all(format!(
             "there is no command to run; write {} [OPTIONS] -- COMMAND [ARG]...",
@@ -413,6 +419,7 @@ fn build_from(
         || about.readiness.file.is_some()
         || user.is_some()
         || check.is_some()
+        || rehearsal.is_some()
         || level >= LevelFilter::Info;
     let settings = if with_settings { reader.settings() } else { Vec::new() };
     let mistakes = reader.mistakes();
@@ -421,8 +428,9 @@ fn build_from(
     let Reader { lookup, warnings, .. } = reader;
     let (contract, usual) = (lookup.contract, lookup.usual);
     if !mistakes.is_empty() {
-        let is_check = check.is_some() || given.has(OptionId::Check);
-        let format = if is_check { Format::Text } else { log_format };
+        let is_tool =
+            check.is_some() || given.has(OptionId::Check) || given.has(OptionId::Rehearse);
+        let format = if is_tool { Format::Text } else { log_format };
         return Err(Refusal { mistakes, format });
     }
     let command = given.command;
@@ -449,6 +457,7 @@ fn build_from(
         watch: about.watch,
         tool: None,
         check,
+        rehearsal,
         contract,
         usual,
         settings,

@@ -52,7 +52,8 @@ pub enum Question {
 }
 
 /// The options of which each is all that graceinit does: no app, no log.
-const TOOLS: [OptionId; 4] = [OptionId::Probe, OptionId::Render, OptionId::Check, OptionId::Pause];
+const TOOLS: [OptionId; 5] =
+    [OptionId::Probe, OptionId::Render, OptionId::Check, OptionId::Pause, OptionId::Rehearse];
 /// Options with a path. If two name the same file, the message is about the later one.
 const PATHS: [OptionId; 4] =
     [OptionId::Config, OptionId::ReadyFile, OptionId::MetricsFile, OptionId::Report];

@@ -49,14 +49,19 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("java", "jvm"),
 ];
 
-/// What to say of a command that has a profile. A hint only: a wrong guess would be a wrong signal.
-pub(super) fn hint(program: &OsStr) -> Option<String> {
-    let path = program.to_str()?;
-    let program = path.rsplit('/').next()?;
+/// The profile of a program.
+pub fn of_program(program: &OsStr) -> Option<&'static Profile> {
+    let program = program.to_str()?.rsplit('/').next()?;
     let name = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     let known = PROGRAMS.iter().find(|(known, _)| *known == name || *known == program);
     let name = known.map_or(name, |(_, profile)| *profile);
-    let profile = PROFILES.iter().find(|profile| profile.name == name)?;
+    PROFILES.iter().find(|profile| profile.name == name)
+}
+
+/// What to say of a command that has a profile. A hint only: a wrong guess would be a wrong signal.
+pub(super) fn hint(program: &OsStr) -> Option<String> {
+    let profile = of_program(program)?;
+    let program = program.to_str()?.rsplit('/').next()?;
     let steps = profile.settings.iter().find(|(option, _)| *option == OptionId::StopSignal);
     let first = steps.and_then(|(_, steps)| steps.split([':', ',']).next());
     let signal = match first {

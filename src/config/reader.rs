@@ -8,7 +8,7 @@ use super::lookup::Lookup;
 use super::source::{Found, Source};
 use super::{Place, Setting, Variables, defaults, profiles};
 use crate::cli::persona::Persona;
-use crate::cli::{Given, Group, Kind, OPTIONS, OptionId};
+use crate::cli::{Given, Group, Kind, OPTIONS, Opt, OptionId};
 use crate::types::text::in_one_line;
 
 /// One mistake.
@@ -293,7 +293,8 @@ impl<'a> Reader<'a> {
     pub(super) fn settings(&self) -> Vec<Setting> {
         let is_hook = |group, kind| group == Group::Hooks && matches!(kind, Kind::Many(_));
         let mut settings = Vec::new();
-        for opt in OPTIONS.iter().filter(|opt| !is_hook(opt.group, opt.kind)) {
+        let shown = |opt: &&Opt| !is_hook(opt.group, opt.kind) && opt.group != Group::Rehearsal;
+        for opt in OPTIONS.iter().filter(shown) {
             let found = self.all_known(opt.id);
             let entry = match found.first() {
                 Some(first) => {

@@ -22,6 +22,7 @@ pub mod process;
 pub mod proctree;
 mod raw;
 pub mod reap;
+pub mod room;
 pub mod safe_path;
 pub mod sharing;
 pub mod signals;

@@ -303,8 +303,8 @@ fn other_warnings(config: &Config, stop: &LongestStop) -> Vec<String> {
     warnings
 }
 
-/// Settings that fit, and what to change outside instead.
-fn advice(config: &Config, end: Duration, kill: Duration) -> String {
+/// `--grace` and `--post-stop-timeout` that fit into the time until SIGKILL; `None`: there is none.
+pub(super) fn fitting(config: &Config, kill: Duration) -> Option<(Duration, Duration)> {
     // One second less, since the stop signal comes later than the timer outside begins.
     let room = kill.saturating_sub(Duration::from_secs(1).min(kill / 5));
     let quarter = room / 4;
@@ -312,14 +312,21 @@ fn advice(config: &Config, end: Duration, kill: Duration) -> String {
     let quarter = quarter - Duration::from_nanos(quarter.subsec_nanos().into());
     let quarter = if quarter.is_zero() { room / 4 } else { quarter };
     let reserve = config.plan.post_stop_timeout.min(quarter);
+    (!room.is_zero()).then_some((room - reserve, reserve))
+}
+
+/// Settings that fit, and what to change outside instead.
+fn advice(config: &Config, end: Duration, kill: Duration) -> String {
+    let fitting = fitting(config, kill);
     if config.plan.budget().is_none() {
         // Under another name there are no such flags.
-        let (grace, reserve) = (seconds(room - reserve), seconds(reserve));
+        let (grace, reserve) = fitting.unwrap_or_default();
+        let (grace, reserve) = (seconds(grace), seconds(reserve));
         return format!("set GRACEINIT_GRACE={grace} GRACEINIT_POST_STOP_TIMEOUT={reserve}");
     }
     let outside = config.contract.longer(Duration::from_secs(end.as_secs() + 2));
-    let inside = (!room.is_zero()).then(|| {
-        format!("--grace {} --post-stop-timeout {}", seconds(room - reserve), seconds(reserve))
+    let inside = fitting.map(|(grace, reserve)| {
+        format!("--grace {} --post-stop-timeout {}", seconds(grace), seconds(reserve))
     });
     match (inside, outside) {
         (Some(inside), Some(outside)) => format!("set {inside}, or {outside}"),

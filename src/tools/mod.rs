@@ -1,4 +1,4 @@
-//! Everything that starts no app: `--check`, `--probe`, `--render` and `-P`.
+//! Everything that is no life of an app: `--check`, `--rehearse`, `--probe`, `--render` and `-P`.
 
 pub mod check;
 pub mod pause;

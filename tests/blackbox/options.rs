@@ -86,8 +86,8 @@ fn essence(config: &Config) -> String {
         .collect();
     format!(
         "{command:?} {plan:?} {list:?} {user:?} {parent_signal:?} {warn_on_reap} {level} {:?} {:?} {:?} \
-         {ready:?} {ready_file:?} {drain:?} {listen:?} {watch:?} {log_format:?} {tool:?}",
-        config.check, config.warnings, settings
+         {ready:?} {ready_file:?} {drain:?} {listen:?} {watch:?} {log_format:?} {tool:?} {:?}",
+        config.check, config.warnings, settings, config.rehearsal
     )
 }
 
@@ -191,6 +191,16 @@ const ROWS: &[(&str, &[&str], &str, &str)] = &[
     ("render", &["--render", "-"], "", ""),
     ("P", &["-P"], "", ""),
     ("l", &["-l"], "", ""),
+    ("rehearse", &["--rehearse=k8s:30s", "--url=:80/"], "", ""),
+    ("url", &["--url", ":81/path*2"], "", ""),
+    ("rate", &["--rate", "7"], "", ""),
+    ("lag", &["--lag", "3s"], "", ""),
+    ("rehearse-health", &["--rehearse-health", ":82/readyz"], "", ""),
+    ("rounds", &["--rounds", "7"], "", ""),
+    ("only", &["--only"], "", ""),
+    ("json", &["--json"], "", ""),
+    ("rehearse-toml", &["--rehearse-toml"], "", ""),
+    ("rehearse-html", &["--rehearse-html", "stop.html"], "", ""),
 ];
 
 /// What has to be said too, for an option that has no effect alone.
@@ -201,8 +211,14 @@ fn beside(name: &str) -> Vec<&'static str> {
         "health-timeout" => vec!["--health=tcp:80", "--listen=127.0.0.1:1"],
         "drain-acks" => vec!["--drain=80", "--listen=127.0.0.1:1"],
         "drain-idle" | "drain-max" | "drain-quiet" | "drain-owed" => vec!["--drain=80"],
+        _ if is_of_rehearsal(name) => vec!["--rehearse", "--url=:80/"],
         _ => vec![],
     }
+}
+
+fn is_of_rehearsal(name: &str) -> bool {
+    let rehearsal = OPTIONS.iter().filter(|opt| opt.group == cli::Group::Rehearsal);
+    rehearsal.skip(1).any(|opt| opt.name == name)
 }
 
 #[test]
@@ -227,7 +243,6 @@ fn every_option_means_the_same_as_flag_variable_and_key() -> Outcome {
                 ensure!(beside[0].contains("together with the command 'app'"), "{beside:?}");
             }
             "l" => ensure!(flag.is_err_and(|text| text[0].contains("MIT")), "no licence"),
-
             "config" => ensure_eq!(
                 flag.expect_err("no file")[0].replace("--config", "GRACEINIT_CONFIG"),
                 variable.expect_err("no file")[0],

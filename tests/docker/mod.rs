@@ -12,10 +12,12 @@ mod life;
 mod oom;
 mod plain;
 mod podman;
+mod rehearse;
 mod release;
 mod stop;
 mod swarm;
 mod traffic;
+mod unread;
 
 use crate::support::account::Line;
 

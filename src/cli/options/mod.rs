@@ -1,10 +1,25 @@
-//! What an option is; the table of all options is in `table`.
+//! What an option is; the table of all options is in `table` and `tools`.
 
 use std::fmt;
 
 mod table;
+mod tools;
 
-pub use table::OPTIONS;
+use table::LIFE;
+use tools::TOOLS;
+
+/// Every option, in the order of `--help`.
+pub const OPTIONS: &[Opt] = &{
+    let mut all = [LIFE[0]; LIFE.len() + TOOLS.len()];
+    let mut place = 0;
+    while place < all.len() {
+        all[place] = if place < LIFE.len() { LIFE[place] } else { TOOLS[place - LIFE.len()] };
+        // `OptionId::opt` takes the number of an id as the place in the table.
+        assert!(all[place].id as usize == place, "the table is in the order of OptionId");
+        place += 1;
+    }
+    all
+};
 
 /// The headings of `--help`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +38,8 @@ pub enum Group {
     Process,
     /// What starts no app, and where settings are read from.
     Tools,
+    /// What `--rehearse` does.
+    Rehearsal,
 }
 
 /// The value of an option.
@@ -75,7 +92,7 @@ impl Kind {
 }
 
 /// One option.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Opt {
     /// The name of the option in the code.
     pub id: OptionId,
@@ -163,6 +180,16 @@ pub enum OptionId {
     Render,
     Pause,
     Licence,
+    Rehearse,
+    Url,
+    Rate,
+    Lag,
+    RehearseHealth,
+    Rounds,
+    Only,
+    Json,
+    RehearseToml,
+    RehearseHtml,
 }
 
 impl OptionId {

@@ -1,10 +1,10 @@
-//! The table of options.
+//! The table of options: those of the life of an app.
 
 use super::{Group, Kind, Opt, OptionId, Toml, Value};
 
 impl Opt {
     /// Puts the option into the list that `-h` prints.
-    const fn common(self, summary: &'static str) -> Opt {
+    pub(super) const fn common(self, summary: &'static str) -> Opt {
         Opt { summary: Some(summary), ..self }
     }
 
@@ -13,18 +13,18 @@ impl Opt {
     }
 
     /// An option that the file cannot set.
-    const fn no_key(self) -> Opt {
+    pub(super) const fn no_key(self) -> Opt {
         Opt { key: None, ..self }
     }
 
     /// An option that no variable can set.
-    const fn no_variable(self) -> Opt {
+    pub(super) const fn no_variable(self) -> Opt {
         Opt { variable: None, ..self }
     }
 }
 
 /// An option with a long name, which is its key in the file as well.
-const fn long(
+pub(super) const fn long(
     id: OptionId,
     name: &'static str,
     variable: &'static str,
@@ -38,7 +38,7 @@ const fn long(
 }
 
 /// An option without a long name.
-const fn letter(
+pub(super) const fn letter(
     id: OptionId,
     name: &'static str,
     letter: char,
@@ -52,29 +52,20 @@ const fn letter(
     Opt { id, name, key, short, also, long, variable, kind, group, summary, help }
 }
 
-const DUR: Value = Value { name: "DUR", toml: Toml::Duration };
+pub(super) const DUR: Value = Value { name: "DUR", toml: Toml::Duration };
 const CMD: Value = text("CMD");
-const PATH: Value = text("PATH");
+pub(super) const PATH: Value = text("PATH");
 
-const fn text(name: &'static str) -> Value {
+pub(super) const fn text(name: &'static str) -> Value {
     Value { name, toml: Toml::Text }
 }
 
-const fn number(name: &'static str) -> Value {
+pub(super) const fn number(name: &'static str) -> Value {
     Value { name, toml: Toml::Number }
 }
 
-// `OptionId::opt` takes the number of an id as the place in the table.
-const _: () = {
-    let mut place = 0;
-    while place < OPTIONS.len() {
-        assert!(OPTIONS[place].id as usize == place, "the table is in the order of OptionId");
-        place += 1;
-    }
-};
-
-/// Every option, in the order of `--help`.
-pub const OPTIONS: &[Opt] = &[
+/// The options of a life, in the order of `--help`.
+pub(super) const LIFE: &[Opt] = &[
     long(
         OptionId::Grace,
         "grace",
@@ -528,73 +519,5 @@ pub const OPTIONS: &[Opt] = &[
     Opt {
         also: &["single-child"],
         ..letter(OptionId::ScopeMain, "c", 'c', None, None, Kind::Flag, "The same as --scope main")
-    },
-    long(
-        OptionId::Config,
-        "config",
-        "GRACEINIT_CONFIG",
-        Kind::One(PATH),
-        Group::Tools,
-        "Read settings from this TOML file too; flags and variables count more",
-    )
-    .no_key()
-    .common("read settings from this TOML file too"),
-    long(
-        OptionId::Check,
-        "check",
-        "GRACEINIT_CHECK",
-        Kind::Optional(text("PLATFORM[:DUR]|DUR")),
-        Group::Tools,
-        "Read all settings, print the plan of a stop as a timeline and start nothing; compare it with the time \
-         that a platform gives (docker, k8s:30s, fly ...), and draw the defaults of that platform",
-    )
-    .no_key()
-    .common("print the plan of a stop, start nothing"),
-    long(
-        OptionId::Probe,
-        "probe",
-        "",
-        Kind::One(text("ready|live|status")),
-        Group::Tools,
-        "Ask the graceinit that serves --listen (or GRACEINIT_LISTEN) and exit with 0 or 1: for a HEALTHCHECK or an \
-         exec probe in an image without curl",
-    )
-    .no_key()
-    .no_variable()
-    .common("ask a running graceinit, exit with 0 or 1"),
-    long(
-        OptionId::Render,
-        "render",
-        "",
-        Kind::One(PATH),
-        Group::Tools,
-        "Print a saved report (- is stdin) as an HTML page: graceinit --render report.json > stop.html",
-    )
-    .no_key()
-    .no_variable(),
-    Opt {
-        group: Group::Tools,
-        ..letter(
-            OptionId::Pause,
-            "P",
-            'P',
-            None,
-            None,
-            Kind::Flag,
-            "Run no app: reap orphans, and exit with 0 on TERM or INT (the pause process of a pod)",
-        )
-    },
-    Opt {
-        group: Group::Tools,
-        also: &["L"],
-        ..letter(
-            OptionId::Licence,
-            "l",
-            'l',
-            None,
-            None,
-            Kind::Flag,
-            "Print the licence and exit",
-        )
     },
 ];

@@ -1,4 +1,4 @@
-//! Which platform counts: `--platform`, and the word of `--check`.
+//! Which platform counts: `--platform`, and the word of `--check` or `--rehearse`.
 
 use std::time::Duration;
 
@@ -72,7 +72,10 @@ fn choice(text: &str) -> Result<Choice, String> {
 pub(in crate::config) const VARIABLES: [&str; 2] =
     ["RAILWAY_DEPLOYMENT_DRAINING_SECONDS", "WEBSITES_CONTAINER_STOP_TIME_LIMIT"];
 
-/// Chooses the platform whose defaults count: that of `--check`, else of `--platform`, else the one that was found.
+/// The platform of a rehearsal where none is named and none is found.
+const LAPTOP: &str = "docker";
+
+/// Chooses the platform whose defaults count: that of `--check` or `--rehearse`, else of `--platform`, else the one that was found.
 pub(in crate::config) fn choose(reader: &mut Reader<'_>) {
     let detected = reader.lookup.place.detected;
     let asked = reader.one(OptionId::Platform, choice);
@@ -89,9 +92,17 @@ pub(in crate::config) fn choose(reader: &mut Reader<'_>) {
             if found.by.is_empty() { Source::Default("") } else { Source::Marker(found.by) };
         reader.record(OptionId::Platform, Found::new(source, name));
     }
-    let word = reader.lookup.values(OptionId::Check).pop();
+    let mut word = reader.lookup.values(OptionId::Check).pop();
+    let rehearsal = reader.lookup.values(OptionId::Rehearse).pop();
+    let rehearses = rehearsal.is_some();
+    word = rehearsal.or(word);
     let limit = word.as_ref().and_then(|word| match check(&word.text()) {
         Ok(Some(Check::Limit { platform, time })) => Some((platform, time)),
+        // On a laptop there is no platform to be found, but the app is to run in a container.
+        Ok(Some(Check::Plain)) if rehearses && found.by.is_empty() => match which {
+            Which::Auto => Some((by_name(LAPTOP), None)),
+            Which::None | Which::Named(_) => None,
+        },
         Ok(_) | Err(_) => None,
     });
     if let (Some(word), Some((platform, limit))) = (word, limit) {
