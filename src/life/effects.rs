@@ -195,7 +195,8 @@ impl Effects {
                 self.survivors.record(&helpers, &mut self.children);
             }
             Action::ReportSurvivors => {
-                self.survivors.report();
+                let wanted = machine.plan().budget().is_some_and(|budget| !budget.is_zero());
+                self.survivors.report(wanted);
                 let killed = self.children.pid(Role::App).is_some();
                 if let Some(hint) = self.config.hint.as_ref().filter(|_| killed) {
                     journal::warn(hint.as_str());
@@ -239,8 +240,8 @@ impl Effects {
         // They are the app's now: if graceinit kept the end of a pipe open, its reader would never see the end.
         let mut closing = std::mem::take(&mut self.closing);
         let keep: Vec<BorrowedFd<'_>> = std::iter::once(signals).chain(self.all_fds()).collect();
-        let inherited = sharing::others(&keep);
-        if !inherited.is_empty() && closing.close(inherited).is_err() {
+        let hanging = sharing::close_others(&keep);
+        if !hanging.is_empty() && closing.close(hanging).is_err() {
             // A limit of processes is reached. That a file system hangs as well is less likely.
             fd::close_inherited(&keep);
         }

@@ -72,6 +72,8 @@ pub fn keep_account(config: &Config) {
 
 /// While only counters change, the metrics file is written once in this time.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Before a stop a new phase is written after this time.
+const SOON: Duration = Duration::from_millis(50);
 /// At exit graceinit waits this long at most for the files.
 const LEAVING: Duration = Duration::from_millis(250);
 
@@ -168,11 +170,13 @@ impl Files {
                     prepare_dead_mans_report();
                 }
                 let entered = seen.phase != before.phase;
+                // A life that ends at once needs the last version only.
+                let when = if seen.stopping { now } else { now.after(SOON) };
                 if let Some(report) = self.report.as_mut().filter(|r| entered && r.file.is_file) {
-                    report.want(now);
+                    report.want(when);
                 }
                 if let Some(metrics) = self.metrics.as_mut().filter(|_| entered) {
-                    metrics.want(now);
+                    metrics.want(when);
                 }
             }
             if let Some(metrics) = &mut self.metrics {
@@ -303,6 +307,10 @@ impl Report {
         let done = at_the_start(config, &|| {
             let report = Report::open(path)?;
             let first = if report.is_file { report.write() } else { Ok(()) };
+            if first.is_err() {
+                // What an earlier life has written is not true of this one.
+                report.file.set_len(0)?;
+            }
             let errno = first.err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
             let notes = [report.is_file.into(), report.is_local.into(), errno];
             Ok(Done { file: Some(report.file.into()), notes })
@@ -333,9 +341,6 @@ impl Report {
                 (file, is_file)
             }
         };
-        if is_file {
-            file.set_len(0)?;
-        }
         let kind = mounts::file_type(file.as_raw_fd());
         let is_local = !is_file || kind.is_some_and(|file| mounts::is_local(&file));
         Ok(Report { path: path.clone(), file, is_file, is_local })

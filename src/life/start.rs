@@ -93,7 +93,8 @@ fn prepare(
         plan_names::set_words(config.drained.iter().map(|word| word.text.clone()).collect());
     }
     waiting::set(&awaited(&config), config.drain.is_some());
-    let observer = Observer::new(listeners(&config)?, None).with_checks(config.health.clone());
+    let observer = Observer::new(listeners(&config)?, None).when_asked();
+    let observer = observer.with_checks(config.health.clone());
     let ready_file = ReadyFile::open(&config)?;
     let manager = ServiceManager::new(!config.plain, watchdog.is_some());
     let notify = AppNotify::open(&config, watchdog.is_some())?;

@@ -1,8 +1,9 @@
 //! The observer: a process of its own that answers HTTP requests, so that PID 1 parses nothing that comes from the
 //! network. PID 1 sends it snapshots and the account.
 //!
-//! PID 1 opens the sockets and keeps them. While the observer is dead, connections wait in the backlog; a new one
-//! begins with the last snapshot and the account, which are in its copy of PID 1's memory.
+//! PID 1 opens the sockets and keeps them. The first connection starts the observer, so a life in which no client asks
+//! needs none. While the observer is dead, connections wait in the backlog; a new one begins with the last snapshot and
+//! the account, which are in its copy of PID 1's memory.
 
 mod accept;
 mod connection;
@@ -31,7 +32,7 @@ use crate::account::{journal, report};
 use crate::sys::dial::Checks;
 use crate::sys::fd::Read;
 use crate::sys::helper::{self, Descriptors, End, Given, Helper, Sent};
-use crate::sys::poll::Want;
+use crate::sys::poll::{self, Want};
 use crate::sys::{clock, process, safe_path};
 use crate::types::{Pid, Time};
 
@@ -86,6 +87,8 @@ pub struct Observer {
 }
 
 enum State {
+    /// No client has connected so far, so there was no process.
+    Unasked,
     /// There is no process.
     Down,
     /// It runs.
@@ -131,13 +134,18 @@ impl Observer {
         }
     }
 
+    /// It starts when the first client connects.
+    pub fn when_asked(self) -> Observer {
+        Observer { state: State::Unasked, ..self }
+    }
+
     /// The checks that it makes when a client asks.
     pub fn with_checks(self, checks: Checks) -> Observer {
         Observer { checks, ..self }
     }
 
-    /// Starts it if it does not run and its time has come, for the first time before the app. Without sockets it is not
-    /// needed, and costs a plain life nothing.
+    /// Starts it if it does not run and its time has come. Without sockets it is not needed, and costs a plain life
+    /// nothing.
     #[inline]
     pub fn ensure(&mut self, now: Time) {
         if !self.listeners.is_empty() {
@@ -146,6 +154,9 @@ impl Observer {
     }
 
     fn keep_up(&mut self, now: Time) {
+        if matches!(self.state, State::Unasked) && self.is_asked(now) {
+            self.state = State::Down;
+        }
         if let State::Dying { child, next, pause } = &mut self.state {
             if now < *next {
                 return;
@@ -164,6 +175,12 @@ impl Observer {
         if matches!(self.state, State::Down) && now >= self.earliest {
             self.start(now);
         }
+    }
+
+    /// Whether a client waits to be accepted.
+    fn is_asked(&self, now: Time) -> bool {
+        let fds: Vec<_> = self.listeners.iter().map(|one| (one.as_fd(), Want::Read)).collect();
+        poll::wait_for(&fds, Some(now), now).contains(&true)
     }
 
     fn start(&mut self, now: Time) {
@@ -230,7 +247,7 @@ impl Observer {
             State::Down if !self.listeners.is_empty() => Some(self.earliest),
             State::Dying { next, .. } => Some(*next),
             State::Up { .. } => (journal::changes() != self.sent).then_some(self.next),
-            State::Down | State::Closed => None,
+            State::Unasked | State::Down | State::Closed => None,
         }
     }
 
@@ -351,17 +368,24 @@ impl Observer {
 
     /// The descriptors that the main loop waits for.
     pub fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, Want)> {
-        let link = match &self.state {
+        let unasked: &[Listener] = match self.state {
+            State::Unasked => &self.listeners,
+            _ => &[],
+        };
+        self.link().into_iter().chain(unasked.iter().map(|one| (one.as_fd(), Want::Read)))
+    }
+
+    fn link(&self) -> Option<(BorrowedFd<'_>, Want)> {
+        match &self.state {
             State::Up { link, stale: false, .. } => Some((link.as_fd(), Want::Read)),
             State::Up { link, stale: true, .. } => Some((link.as_fd(), Want::Both)),
-            State::Down | State::Dying { .. } | State::Closed => None,
-        };
-        link.into_iter()
+            State::Unasked | State::Down | State::Dying { .. } | State::Closed => None,
+        }
     }
 
     /// Every descriptor that belongs to it in PID 1.
     pub fn owned(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.listeners.iter().map(AsFd::as_fd).chain(self.fds().map(|(fd, _)| fd))
+        self.listeners.iter().map(AsFd::as_fd).chain(self.link().map(|(fd, _)| fd))
     }
 
     /// Takes the messages of the observer and notices its end. Returns how many probes were answered "not ready"
@@ -425,7 +449,7 @@ impl Observer {
     pub fn pid(&self) -> Option<Pid> {
         match &self.state {
             State::Up { child, .. } | State::Dying { child, .. } => Some(child.pid()),
-            State::Down | State::Closed => None,
+            State::Unasked | State::Down | State::Closed => None,
         }
     }
 
@@ -438,7 +462,7 @@ impl Observer {
                 child.end(LEAVING);
             }
             State::Dying { child, .. } => child.end(LEAVING),
-            State::Down | State::Closed => {}
+            State::Unasked | State::Down | State::Closed => {}
         }
         for mut listener in self.listeners.drain(..) {
             listener.remove_file();

@@ -354,6 +354,25 @@ fn a_killed_observer_is_back_before_a_second_has_passed() {
 }
 
 #[test]
+fn the_first_connection_starts_the_observer() {
+    helper::tests::alone(|| {
+        let listener = any_port();
+        let port = listener.port().expect("a port");
+        let mut observer = Observer::new(vec![listener], None).when_asked();
+        observer.publish(&snapshot("ready"));
+        observer.ensure(clock::now());
+        assert_eq!((observer.pid(), observer.due()), (None, None));
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").expect("sent");
+        live(&mut observer, |observer, _| observer.pid().is_some());
+        assert_eq!(status(&all(&mut stream)), "200");
+        assert!(observer.fds().count() == 1, "the socket is the observer's");
+        observer.close();
+    });
+}
+
+#[test]
 fn acks_outlive_the_observer() {
     helper::tests::alone(|| {
         let listener = any_port();

@@ -30,8 +30,17 @@ const GIVEN: Given<'static> = Given {
     files: 16,
 };
 
+/// Closes the descriptors from 3 on except `keep`, if that cannot wait. Returns the numbers of those that are still
+/// open.
+pub fn close_others(keep: &[BorrowedFd<'_>]) -> Vec<i32> {
+    let found = others(keep);
+    let (hanging, others): (Vec<i32>, Vec<i32>) = found.into_iter().partition(|n| may_hang(*n));
+    others.into_iter().for_each(|number| drop(take(number)));
+    hanging
+}
+
 /// The open descriptors from 3 on except `keep`.
-pub fn others(keep: &[BorrowedFd<'_>]) -> Vec<i32> {
+fn others(keep: &[BorrowedFd<'_>]) -> Vec<i32> {
     let is_other = |number: i32| number > 2 && keep.iter().all(|kept| kept.as_raw_fd() != number);
     let mut found = Vec::new();
     if !tree::each_descriptor(|number| found.extend(Some(number).filter(|n| is_other(*n)))) {
@@ -50,11 +59,7 @@ pub fn close(numbers: Vec<i32>) -> io::Result<(Helper, OwnedFd)> {
     let (pipe, end) = fd::pipe()?;
     let end = end.into_raw_fd();
     let work = || {
-        // Last those that may hang.
-        let (last, first): (Vec<i32>, Vec<i32>) = numbers.iter().partition(|n| may_hang(**n));
-        for number in first.into_iter().chain(last).chain([end]) {
-            drop(take(number));
-        }
+        numbers.iter().chain([&end]).for_each(|number| drop(take(*number)));
         0
     };
     match start(&work) {
@@ -213,6 +218,16 @@ mod tests {
             assert_eq!(reap::find(), reap::Found::NoChild);
             helper.wait_for_end(Duration::from_secs(10));
             assert!(helper.reap().is_some());
+            drop((read, pipe));
+            // A pipe cannot hang.
+            let (read, write) = fd::pipe().expect("a pipe");
+            let _ = write.into_raw_fd();
+            let kept: Vec<OwnedFd> = before.iter().map(|number| take(*number)).collect();
+            let keep: Vec<_> = kept.iter().chain([&read]).map(AsFd::as_fd).collect();
+            assert!(close_others(&keep).is_empty());
+            assert_eq!(fd::read(read.as_fd(), &mut [0]), Read::End);
+            // They are the test runner's.
+            kept.into_iter().for_each(|fd| _ = fd.into_raw_fd());
         });
     }
 

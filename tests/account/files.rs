@@ -390,6 +390,8 @@ fn metrics_are_whole_at_every_moment(room: Room) -> Outcome {
             .app("block ready echo=TERM:3")
             .start()?;
         run.ready()?;
+        let is_ready = |text: &String| text.contains("graceinit_phase{phase=\"ready\"} 1\n");
+        proc::poll("the phase", || fs::read_to_string(&path).ok().filter(is_ready))?;
         run.signal("TERM")?;
         run.exits(3)
     };

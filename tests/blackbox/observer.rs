@@ -230,6 +230,7 @@ fn leftovers_are_swept_round_it(room: Room) -> Outcome {
         .start()?;
     run.out.expect("daemon: ready")?;
     run.ready()?;
+    until(&place, 200, "ready\n")?;
     let pid = observer(&run)?;
     run.signal("TERM")?;
     run.out.find("daemon: told")?;
@@ -324,6 +325,7 @@ fn it_does_not_outlive_graceinit() -> Outcome {
     let place = Place::new();
     let run = listening(Room::Plain, &place).app("block ready echo").start()?;
     run.ready()?;
+    until(&place, 200, "ready\n")?;
     let pid = observer(&run)?;
     run.send(libc::SIGKILL)?;
     proc::poll("the end of the observer", || (!proc::alive(pid)).then_some(()))?;
