@@ -150,10 +150,14 @@ impl BackgroundWrite {
     pub fn wait(&mut self, end: Time) -> Option<Outcome> {
         let running = self.0.as_mut()?;
         let pipe = running.pipe.as_fd();
-        let now = clock::now();
-        poll::wait(&[pipe], Some(end), now);
-        if fd::read(pipe, &mut [0]) != fd::Read::End {
-            return None;
+        let mut now = clock::now();
+        // The alarm of the dead-man timer interrupts a wait.
+        while fd::read(pipe, &mut [0]) != fd::Read::End {
+            if now >= end {
+                return None;
+            }
+            poll::wait(&[pipe], Some(end), now);
+            now = clock::now();
         }
         running.child.wait_for_end(DYING * 10);
         running.again = Some((Time::default(), LONGEST));

@@ -195,7 +195,8 @@ impl Effects {
                 self.survivors.record(&helpers, &mut self.children);
             }
             Action::ReportSurvivors => {
-                self.survivors.report();
+                let wanted = machine.plan().budget().is_some_and(|budget| !budget.is_zero());
+                self.survivors.report(wanted);
                 let killed = self.children.pid(Role::App).is_some();
                 if let Some(hint) = self.config.hint.as_ref().filter(|_| killed) {
                     journal::warn(hint.as_str());

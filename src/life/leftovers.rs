@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::app::warn_unsent;
 use crate::account::journal;
+use crate::sys::deadman::rescue;
 use crate::sys::tree::Reach;
 use crate::sys::{clock, tree};
 use crate::types::process::Process;
@@ -28,6 +29,7 @@ pub type Refused = (tree::Process, Signal);
 /// Sends a signal to a process that a reading has found. A process that has exited meanwhile needs none.
 pub fn signal_process(process: &tree::Process, signal: Signal, refused: &mut Vec<Refused>) {
     match tree::signal_found(process, signal) {
+        Ok(()) => rescue::also_asked(process.pid),
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => refused.push((*process, signal)),
         result => warn_unsent(format!("process {}", process.pid), signal, result),

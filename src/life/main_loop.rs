@@ -14,7 +14,7 @@ use crate::account::waiting::Awaited;
 use crate::machine::plan::Condition;
 use crate::machine::{Action, Event, Machine, Origin, Received};
 use crate::reaper::Reaper;
-use crate::sys::deadman::rescue;
+use crate::sys::deadman::{Alarm, rescue};
 use crate::sys::launch::spawn::Started;
 use crate::sys::notify::Line;
 use crate::sys::poll::{self, Waiter, Want};
@@ -285,9 +285,9 @@ impl Supervisor {
         }
         // Keeps its capacity.
         self.inbox.incoming = incoming;
-        for _ in 0..deadman::take_alarms() {
-            let origin = Origin::Process(0);
-            let received = Received { signal: Signal::ALRM, origin, value: None };
+        while let Some(Alarm { sender, value }) = deadman::take_alarm() {
+            let origin = Origin::Process(sender.map_or(0, |pid| pid.0));
+            let received = Received { signal: Signal::ALRM, origin, value };
             self.handle(now, Event::Signal(received));
         }
     }

@@ -28,7 +28,11 @@ const LONGEST_COMMAND: usize = 160;
 
 /// The processes that are still there, as far as they are recorded.
 #[derive(Debug, Default)]
-pub struct Survivors(Option<Records>);
+pub struct Survivors {
+    records: Option<Records>,
+    /// The child was started, or could not be.
+    begun: bool,
+}
 
 impl Survivors {
     /// Starts the child that records them, unless one runs already. `helpers` are left out.
@@ -36,6 +40,7 @@ impl Survivors {
         if children.pid(Role::SurvivorScan).is_some() {
             return;
         }
+        self.begun = true;
         let run = || run(helpers);
         let started = fd::empty_input().and_then(|stdin| {
             let (records, out) = fd::pipe()?;
@@ -47,7 +52,7 @@ impl Survivors {
         match started {
             Ok((child, records)) => {
                 children.add(child.pid, Role::SurvivorScan);
-                self.0 = Some(Records::new(records));
+                self.records = Some(Records::new(records));
             }
             Err(error) => {
                 journal::warn(format!(
@@ -59,14 +64,14 @@ impl Survivors {
 
     /// Reads what the child has written so far.
     pub fn read(&mut self) {
-        if let Some(records) = &mut self.0 {
+        if let Some(records) = &mut self.records {
             records.read();
         }
     }
 
     /// The pipe to wait for.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.0.as_ref().and_then(Records::fd)
+        self.records.as_ref().and_then(Records::fd)
     }
 
     /// The child has ended. False: /proc is of no use.
@@ -74,15 +79,22 @@ impl Survivors {
         self.read();
         let has_proc = status != Status::Code(NO_PROC);
         if !has_proc {
-            self.0 = None;
+            self.records = None;
         }
         has_proc
     }
 
     /// Reports the processes that are about to be killed. A process that has ended since it was recorded is no
-    /// survivor.
-    pub fn report(&mut self) {
-        let Some(mut records) = self.0.take() else { return };
+    /// survivor. `wanted`: there was to be a record of them.
+    pub fn report(&mut self, wanted: bool) {
+        let begun = std::mem::take(&mut self.begun);
+        let Some(mut records) = self.records.take() else {
+            // graceinit itself has come too late: no processor was free, or it stood still.
+            if wanted && !begun {
+                journal::record(&Fact::SurvivorsNotRecorded);
+            }
+            return;
+        };
         records.read();
         let (survivors, more) = records.survivors();
         if survivors.is_empty() && !records.complete() {
@@ -184,6 +196,8 @@ const NO_PROC: u8 = 2;
 
 /// Writes the records to stdout, without `helpers`. Returns the child's exit code.
 fn run(helpers: &[Pid]) -> u8 {
+    // On a busy machine the first record must not wait for the end of a time slice.
+    process::hurry(None);
     let without: Vec<Pid> = helpers.iter().copied().chain([process::own_pid()]).collect();
     let Some(found) = tree::descendants_of(process::parent(), &without) else {
         return NO_PROC;

@@ -76,7 +76,7 @@ pub fn jittered(pause: Duration, seed: u64, id: HookId) -> Duration {
 /// How long before SIGKILL the records of the survivors are begun. A child makes them, because reads of
 /// /proc may block and SIGKILL must not wait for them.
 pub fn survivors_lead(grace: Duration) -> Duration {
-    (grace / 10).min(Duration::from_millis(250))
+    (grace / 10).min(Duration::from_millis(500))
 }
 
 /// How long a second stop request leaves for these records.

@@ -1,8 +1,8 @@
 //! The dead-man timer: a POSIX timer whose handler works without the main loop. If the loop is stuck (a blocked
 //! write, a hung file system, a bug), the handler kills all processes, and graceinit exits.
 //!
-//! The timer sends SIGALRM, which is unblocked when the timer is first armed. If an alarm comes before the timer is
-//! due, a process has sent it: the handler counts it, and the loop treats it like any other signal.
+//! The timer sends SIGALRM, which is unblocked when the timer is first armed. An alarm that a process has sent is kept by
+//! the handler with its sender and value, and the loop treats it like any other signal.
 
 pub mod rescue;
 
@@ -34,7 +34,12 @@ static ROUND_DUE: AtomicU64 = AtomicU64::new(u64::MAX);
 /// How often a hanging round was found since it began.
 static HANGS: AtomicU32 = AtomicU32::new(0);
 static CHANCES: AtomicU32 = AtomicU32::new(0);
-static ALARMS: AtomicU32 = AtomicU32::new(0);
+/// Alarms that are not from the timer. The handler fills it, the loop empties it. When it is full, an alarm is lost, as
+/// the kernel drops one that is pending already.
+static ALARMS: [Slot; 8] = [const { Slot::empty() }; 8];
+/// How many alarms were put into it, and how many were taken out.
+static PUT: AtomicU32 = AtomicU32::new(0);
+static TAKEN: AtomicU32 = AtomicU32::new(0);
 static APP: AtomicI32 = AtomicI32::new(0);
 static CODE: AtomicI32 = AtomicI32::new(137);
 
@@ -121,9 +126,61 @@ pub fn app_reaped(code: u8) {
     CODE.store(i32::from(code), SeqCst);
 }
 
-/// How many alarms processes have sent since the last call.
-pub fn take_alarms() -> u32 {
-    ALARMS.swap(0, SeqCst)
+/// An alarm that is not from the timer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Alarm {
+    /// The sender; `None`: the kernel, for alarm(2) of the program that started graceinit.
+    pub sender: Option<Pid>,
+    /// The value of sigqueue(3).
+    pub value: Option<usize>,
+}
+
+/// A place for an alarm.
+struct Slot {
+    /// The sender; -1: the kernel.
+    sender: AtomicI32,
+    value: AtomicU64,
+    has_value: AtomicBool,
+}
+
+impl Slot {
+    const fn empty() -> Slot {
+        Slot {
+            sender: AtomicI32::new(-1),
+            value: AtomicU64::new(0),
+            has_value: AtomicBool::new(false),
+        }
+    }
+}
+
+/// Called by the handler, which is never interrupted by itself.
+fn put(alarm: Alarm) {
+    let at = PUT.load(SeqCst);
+    if at.wrapping_sub(TAKEN.load(SeqCst)) as usize >= ALARMS.len() {
+        return;
+    }
+    let slot = &ALARMS[at as usize % ALARMS.len()];
+    slot.sender.store(alarm.sender.map_or(-1, |pid| pid.0), SeqCst);
+    slot.value.store(alarm.value.unwrap_or(0) as u64, SeqCst);
+    slot.has_value.store(alarm.value.is_some(), SeqCst);
+    PUT.store(at.wrapping_add(1), SeqCst);
+}
+
+/// The next alarm that has come and is not from the timer.
+pub fn take_alarm() -> Option<Alarm> {
+    let at = TAKEN.load(SeqCst);
+    if at == PUT.load(SeqCst) {
+        return None;
+    }
+    let slot = &ALARMS[at as usize % ALARMS.len()];
+    let sender = slot.sender.load(SeqCst);
+    let value = slot.value.load(SeqCst) as usize;
+    let alarm = Alarm {
+        sender: (sender >= 0).then_some(Pid(sender)),
+        value: slot.has_value.load(SeqCst).then_some(value),
+    };
+    TAKEN.store(at.wrapping_add(1), SeqCst);
+    Some(alarm)
 }
 
 /// Sets the timer to what is due first.
@@ -169,9 +226,9 @@ fn set_interval(due: Time) {
 fn set_handler() -> io::Result<()> {
     // SAFETY: sigaction is plain numbers and a set; all zeroes is a value of it, with an empty mask.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    let handler: extern "C" fn(i32) = on_alarm;
+    let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_alarm;
     action.sa_sigaction = handler as libc::sighandler_t;
-    action.sa_flags = libc::SA_RESTART;
+    action.sa_flags = libc::SA_RESTART | libc::SA_SIGINFO;
     // SAFETY: the pointer is to a live value. The handler is async-signal-safe: it uses atomics and functions that are
     // async-signal-safe.
     signals::check(unsafe {
@@ -180,15 +237,31 @@ fn set_handler() -> io::Result<()> {
 }
 
 /// The handler. Everything in here is async-signal-safe.
-extern "C" fn on_alarm(_: i32) {
+extern "C" fn on_alarm(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     // SAFETY: errno of this thread is always there. The code that was interrupted may be about to read it.
     let errno = unsafe { *libc::__errno_location() };
-    alarm();
+    // SAFETY: with SA_SIGINFO the kernel passes a live siginfo.
+    alarm(foreign(unsafe { &*info }));
     // SAFETY: errno of this thread is always there.
     unsafe { *libc::__errno_location() = errno };
 }
 
-fn alarm() {
+/// An alarm that is not from the timer.
+fn foreign(info: &libc::siginfo_t) -> Option<Alarm> {
+    if signals::is_by_process(info.si_code) {
+        // SAFETY: these codes come with a sender, and that of sigqueue(3) with a value.
+        let (sender, value) = unsafe { (info.si_pid(), info.si_value().sival_ptr as usize) };
+        let value = (info.si_code == libc::SI_QUEUE).then_some(value);
+        return Some(Alarm { sender: Some(Pid(sender)), value });
+    }
+    let own = info.si_code == libc::SI_TIMER || IS_INTERVAL.load(SeqCst);
+    (!own).then_some(Alarm { sender: None, value: None })
+}
+
+fn alarm(foreign: Option<Alarm>) {
+    if let Some(foreign) = foreign {
+        put(foreign);
+    }
     if LEAVING.load(SeqCst) {
         process::exit(code());
     }
@@ -205,8 +278,7 @@ fn alarm() {
             rescue::end();
         }
         ROUND_DUE.store(now.after(CHANCE).0, SeqCst);
-    } else {
-        ALARMS.fetch_add(1, SeqCst);
+    } else if foreign.is_some() {
         return;
     }
     program();

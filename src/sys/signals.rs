@@ -199,7 +199,8 @@ fn incoming(info: &libc::signalfd_siginfo) -> Option<Incoming> {
     })
 }
 
-fn is_by_process(code: i32) -> bool {
+/// Whether a process has sent the signal, by the code of its siginfo.
+pub(super) fn is_by_process(code: i32) -> bool {
     [libc::SI_USER, libc::SI_QUEUE, libc::SI_TKILL].contains(&code)
 }
 

@@ -46,18 +46,23 @@ pub enum Reach {
     WithoutProc,
 }
 
-/// Calls `each` for every process in /proc. False if /proc is missing, cannot be listed, or belongs to another pid
-/// namespace. Async-signal-safe if `each` is.
+/// Calls `each` for every process in /proc. False if /proc is missing, cannot be listed or read, or belongs to another
+/// pid namespace. Async-signal-safe if `each` is.
 pub fn scan(mut each: impl FnMut(Process)) -> bool {
     let Some(proc) = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY) else { return false };
     if !is_our_proc(proc.0) {
         return false;
     }
-    each_entry(proc.0, |name| {
+    let own = process::own_pid();
+    let mut found_own = false;
+    let listed = each_entry(proc.0, |name| {
         if let Some(process) = pid_of(name).and_then(|pid| read_stat(proc.0, pid)) {
+            found_own |= process.pid == own;
             each(process);
         }
-    })
+    });
+    // A list without this process is one whose files cannot be read: nobody hides a process from itself.
+    listed && found_own
 }
 
 /// Calls `each` with the number of every open descriptor of this process. False if /proc cannot tell.

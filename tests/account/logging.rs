@@ -99,7 +99,10 @@ pub(super) fn only<'a>(entries: &'a [Entry], fact: &str) -> Outcome<&'a Entry> {
     let found: Vec<&Entry> = entries.iter().filter(|entry| entry.is(fact)).collect();
     match found[..] {
         [entry] => Ok(entry),
-        _ => Err(Fault::new(format!("{} lines of {fact}", found.len()))),
+        _ => {
+            let others: Vec<&str> = entries.iter().filter_map(|e| e.text("fact").ok()).collect();
+            Err(Fault::new(format!("{} lines of {fact} among {others:?}", found.len())))
+        }
     }
 }
 
@@ -264,7 +267,7 @@ fn every_line_is_one_object(room: Room) -> Outcome {
     let log = place.path("log");
     let mut run = Launch::graceinit(room)
         .flag("--config", place.file("graceinit.toml", config, 0o644))
-        .flags("--log-format json -vvv --grace 3s --ready notify")
+        .flags("--log-format json -vvv --grace 5s --ready notify")
         .stderr(File::create(&log)?)
         .command([PYTHON, "-c", APP, "a \"word\"\n\t\u{1}\\", "é"])
         .start()?;

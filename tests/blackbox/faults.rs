@@ -1,7 +1,9 @@
 //! Faults of graceinit itself, which builds for development make on request: a panic, memory that is refused, a main
 //! loop that hangs. The app is asked to stop, has its time, and its exit code counts.
 
-use std::process::Command;
+use std::process::{Child, Command};
+
+use graceinit::machine::phase::PhaseName;
 
 use crate::support::{Fault, Launch, Outcome, Room, Run, need, proc, sys};
 use crate::{both_rooms, ensure, ensure_eq};
@@ -40,16 +42,61 @@ fn a_panic_before_a_stop(room: Room) -> Outcome {
     Ok(())
 }
 
-fn a_panic_in_each_phase_of_a_stop(room: Room) -> Outcome {
-    for phase in ["pre-stop", "on-stop", "post-stop"] {
-        let mut run =
-            with_fault(room, &format!("panic:{phase}")).app("block ready echo=TERM:3").start()?;
-        run.ready()?;
-        run.signal("TERM")?;
-        run.exits(3)?;
-        ensure_eq!(run.out.count("got TERM "), 1, "stop signals in {phase}");
-        run.err.find("graceinit: error: internal error: a test'fault ")?;
-        ensure!(run.survivors().is_empty(), "left behind in {phase}");
+/// The app is asked once, and its exit code counts, in whichever phase graceinit fails.
+fn a_panic_in_each_phase(room: Room) -> Outcome {
+    const ENDS: &str = "block ready echo=TERM:3";
+    let place = crate::support::files::Place::new();
+    for phase in PhaseName::ALL {
+        let mut launch = with_fault(room, &format!("panic:{}", phase.as_str()));
+        // The app, how often it is asked, and the exit code.
+        let (app, asked, code) = match phase {
+            PhaseName::Starting => {
+                launch = launch.flags("--pre-start sleep:10ms");
+                (ENDS, 0, 125)
+            }
+            // The loop has to come round: `a_panic_before_a_stop`.
+            PhaseName::Running | PhaseName::Ready => continue,
+            PhaseName::PreStop | PhaseName::OnStop | PhaseName::PostStop => (ENDS, 1, 3),
+            PhaseName::Stopping => ("block ready echo=USR1:3", 1, 3),
+            PhaseName::Drain => {
+                let listen = format!("unix:{}", place.text("socket"));
+                launch = launch.flags("-v --drained exec:/bin/false").flag("--listen", listen);
+                (ENDS, 1, 3)
+            }
+            PhaseName::Leftovers => {
+                ("block spawn=double:block;ready;name=helper;echo=TERM:0 ready echo=TERM:3", 1, 3)
+            }
+            PhaseName::Killed => {
+                launch = launch.flags("--grace 300ms --stop-signal TERM");
+                ("block ready echo", 1, 137)
+            }
+            // The loop has ended.
+            PhaseName::Exit => (ENDS, 1, 3),
+        };
+        let mut run = launch.app(app).start()?;
+        if phase != PhaseName::Starting {
+            let app = run.outer(run.out.until("ready ")?.number("pid")?)?;
+            if phase == PhaseName::Drain {
+                run.err.find("the app is ready")?;
+            }
+            run.signal("TERM")?;
+            if phase == PhaseName::Stopping {
+                run.out.until("got TERM ")?;
+                // The loop comes round.
+                run.signal("HUP")?;
+                run.err.find("internal error")?;
+                sys::kill(app, libc::SIGUSR1)?;
+            }
+        }
+        run.exits(code)?;
+        ensure_eq!(run.out.count("got TERM "), asked, "stop signals in {phase:?}");
+        if phase != PhaseName::Exit {
+            let error = run.err.find("graceinit: error: internal error: a test'fault ")?.0;
+            ensure!(error.contains(&format!("'in' {}", phase.as_str())), "{phase:?}: {error}");
+        }
+        let helpers = usize::from(phase == PhaseName::Leftovers);
+        ensure_eq!(run.out.count("helper: got TERM "), helpers, "stop signals of the helper");
+        ensure!(run.survivors().is_empty(), "left behind in {phase:?}");
     }
     Ok(())
 }
@@ -160,16 +207,41 @@ fn a_signalfd_that_cannot_be_read(room: Room) -> Outcome {
     let launch = Launch::graceinit(room).flags("--grace 20s --grace-max 30s");
     let mut run = launch.app("block ready echo=TERM:3").start()?;
     run.ready()?;
-    let pid = run.init()?;
-    let mut tracer = Command::new("strace")
-        .args(["-qq", "-o", "/dev/null", "-e", "inject=read:error=EAGAIN", "-p", &pid.to_string()])
-        .spawn()?;
-    proc::poll("the tracer", || (proc::status_field(pid, "TracerPid")? != "0").then_some(()))?;
+    let mut tracer = refuse(&run, "read:error=EAGAIN")?;
     run.signal("USR1")?;
     run.out.expect("got USR1 ")?;
     run.signal("TERM")?;
     run.exits(3)?;
     tracer.wait()?;
+    Ok(())
+}
+
+/// From now on these calls of graceinit fail.
+fn refuse(run: &Run, calls: &str) -> Outcome<Child> {
+    let pid = run.init()?;
+    let inject = format!("inject={calls}");
+    let tracer = Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "-e", &inject, "-p", &pid.to_string()])
+        .spawn()?;
+    proc::poll("the tracer", || (proc::status_field(pid, "TracerPid")? != "0").then_some(()))?;
+    Ok(tracer)
+}
+
+/// /proc can be listed, and the files in it cannot be read: the group of the app is asked.
+fn a_process_tree_that_cannot_be_read(room: Room) -> Outcome {
+    if !need::program("/usr/bin/strace") {
+        return Ok(());
+    }
+    for error in ["EPERM", "ENOMEM", "EIO"] {
+        let launch = Launch::graceinit(room).flags("--grace 20s --scope tree");
+        let mut run = launch.app("block ready echo=TERM:3").start()?;
+        run.ready()?;
+        let mut tracer = refuse(&run, &format!("read:error={error}"))?;
+        run.signal("TERM")?;
+        run.exits(3)?;
+        run.err.find("unable to read the process tree")?;
+        tracer.wait()?;
+    }
     Ok(())
 }
 
@@ -212,7 +284,7 @@ fn no_more_memory(run: &Run, resource: libc::__rlimit_resource_t) -> Outcome {
 
 both_rooms!(
     a_panic_before_a_stop,
-    a_panic_in_each_phase_of_a_stop,
+    a_panic_in_each_phase,
     a_panic_and_an_app_that_stays,
     a_panic_and_a_helper_that_saves,
     json_stays_json,
@@ -220,5 +292,6 @@ both_rooms!(
     memory_that_never_comes,
     a_log_beyond_the_limit_of_file_sizes,
     a_signalfd_that_cannot_be_read,
+    a_process_tree_that_cannot_be_read,
     a_heap_that_cannot_grow,
 );

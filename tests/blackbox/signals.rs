@@ -117,6 +117,33 @@ fn values_reach_the_app_alone(room: Room) -> Outcome {
     Ok(())
 }
 
+/// The dead-man timer has a handler for this signal, once it is armed: in each round of a life that waits for
+/// descriptors, and in every stop.
+fn an_alarm_keeps_its_value(room: Room) -> Outcome {
+    for (flags, stop) in [("", false), ("--grace-max 30s", false), ("", true)] {
+        let mut run =
+            Launch::graceinit(room).flags(flags).app("block ready echo=USR2:3").start()?;
+        run.ready()?;
+        if stop {
+            run.signal("TERM")?;
+            run.out.expect("got TERM ")?;
+        }
+        for value in [1, -1, 77, i32::MIN] {
+            // The loop comes round.
+            run.signal("USR1")?;
+            run.out.expect("got USR1 ")?;
+            run.queue(libc::SIGALRM, value)?;
+            let got = run.out.expect("got ALRM ")?;
+            ensure_eq!(got.number("value")?, value, "{flags:?} {stop}");
+        }
+        run.signal("ALRM")?;
+        run.out.expect("got ALRM ")?;
+        run.signal("USR2")?;
+        run.exits(3)?;
+    }
+    Ok(())
+}
+
 /// Who gets a forwarded signal under each scope: the app, its group, a child in a session of its
 /// own, a daemon that has left parent and session.
 fn scopes(room: Room) -> Outcome {
@@ -230,6 +257,7 @@ shared!(
 );
 both_rooms!(
     values_reach_the_app_alone,
+    an_alarm_keeps_its_value,
     scopes,
     a_flood_of_one_signal_keeps_no_other_waiting,
     chld_is_not_forwarded,

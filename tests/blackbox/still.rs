@@ -120,6 +120,7 @@ fn a_freeze_beyond_the_deadline_ends_in_order(room: Room) -> Outcome {
     run.exits(137)?;
     ensure_eq!(place.expect("notes")?, "post\n", "the post-stop hook");
     ensure!(run.survivors().is_empty(), "left behind");
+    run.err.find("survivors were not recorded")?;
     Ok(())
 }
 

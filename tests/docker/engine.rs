@@ -178,6 +178,12 @@ impl Running {
         Ok(Running { child, out, err })
     }
 
+    /// Sends the client a signal.
+    pub fn signal(&self, number: i32) -> Outcome {
+        sys::kill(i32::try_from(self.child.id())?, number)?;
+        Ok(())
+    }
+
     /// Waits for its end; its exit code.
     pub fn end(&mut self) -> Outcome<i32> {
         let child = &mut self.child;

@@ -17,6 +17,7 @@ mod release;
 mod stop;
 mod swarm;
 mod traffic;
+mod unread;
 
 use crate::support::account::Line;
 

@@ -2,8 +2,9 @@
 
 use super::container::Container;
 use super::engine::engine;
-use super::variables;
-use crate::support::Outcome;
+use super::{phases, variables};
+use crate::support::account::Line;
+use crate::support::{Outcome, proc};
 use crate::{ensure, ensure_eq};
 
 const BY_THE_KERNEL: &str = "was killed by the kernel: out of memory, limit 64 MiB";
@@ -78,5 +79,42 @@ fn a_kill_from_elsewhere_is_told_apart_however_large_the_process_was() -> Outcom
         ensure_eq!(code, 137, "exit code of {app}, {log:#?}");
         ensure!(has(&log, ELSEWHERE) && has(&log, "reason=crash"), "{app}: {log:#?}");
     }
+    Ok(())
+}
+
+/// Each reload and the pre-stop hook take all the memory that there is. Nothing that PID 1 does then fails for want of it.
+#[test]
+fn a_container_at_its_limit_of_memory_is_stopped_in_order() -> Outcome {
+    let Some(engine) = engine() else { return Ok(()) };
+    // The kernel kills the hook, not the largest process.
+    const EATS: &str = "/puppet write=/proc/self/oom_score_adj:1000 eat=500";
+    const RELOAD: &str = "on-reload hook failed with signal KILL";
+    let hook = |name: &str| format!("GRACEINIT_{name}={EATS}");
+    let pairs =
+        [&hook("ON_RELOAD"), &hook("PRE_STOP"), "GRACEINIT_POST_STOP=/puppet say=afterwards"];
+    let limit = ["--memory", "32m", "--memory-swap", "32m"];
+    let options = [&limit[..], &variables(&["GRACEINIT_LOG=debug"]), &variables(&pairs)].concat();
+    let container = Container::run(engine, &options, "/puppet block ready echo=TERM:3")?;
+    container.log.out.until("ready ")?;
+    for round in 0..5 {
+        container.docker(&["kill", "--signal", "HUP"])?;
+        let killed = |line: &&Line| line.0.contains(RELOAD);
+        let times = || container.log.err.so_far().iter().filter(killed).count();
+        proc::poll("the end of the hook", || (times() > round).then_some(()))?;
+        container.log.out.until("got HUP ")?;
+    }
+    container.docker(&["stop"])?;
+    ensure_eq!(container.exit_code()?, 3, "exit code");
+    let log = container.whole_log()?;
+    let expected = ["pre-stop", "on-stop", "stopping", "leftovers", "post-stop"];
+    ensure!(phases(&log).ends_with(&expected), "{log:#?}");
+    for text in [
+        "pre-stop hook failed with signal KILL",
+        "[post-stop post-stop-1 stdout] afterwards",
+        "leaving code=3",
+    ] {
+        ensure!(has(&log, text), "no {text:?} in {log:#?}");
+    }
+    ensure_eq!(container.log.out.count("got TERM "), 1, "stop signals that the app had");
     Ok(())
 }

@@ -6,11 +6,11 @@
 //! be gone at once, and the kernel would kill the app. Everything in here is async-signal-safe and allocates nothing;
 //! what it has to know is kept in atomics.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::super::signals::{self, Mask};
-use super::super::{clock, process, reap};
+use super::super::{clock, process, reap, tree};
 use crate::types::{Pid, Signal, Status, Time};
 
 /// Between two looks at the children: SIGCHLD ends the pause.
@@ -45,8 +45,14 @@ static FAILED: AtomicI32 = AtomicI32::new(125);
 static FORGIVEN: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 /// The app's main process; 0: there is none.
 static MAIN: AtomicI32 = AtomicI32::new(0);
+/// There was a main process.
+static STARTED: AtomicBool = AtomicBool::new(false);
 /// The app was sent its stop signal.
 static ASKED: AtomicBool = AtomicBool::new(false);
+/// The processes besides that were sent their stop signal; those of long ago make room for others.
+static ALSO_ASKED: [AtomicI32; 128] = [const { AtomicI32::new(0) }; 128];
+/// How many there were.
+static ASKS: AtomicUsize = AtomicUsize::new(0);
 /// A stop request that was read in this round of the loop; 0: none.
 static READ: AtomicI32 = AtomicI32::new(0);
 /// When the budget of the stop ends; 0: no stop has begun.
@@ -72,6 +78,7 @@ pub fn prepare(orders: &Orders, forgiven: impl Iterator<Item = u8>) {
 /// The app's main process; `None`: it was reaped.
 pub fn set_main(pid: Option<Pid>) {
     MAIN.store(pid.map_or(0, |pid| pid.0), SeqCst);
+    STARTED.fetch_or(pid.is_some(), SeqCst);
 }
 
 /// The signals that the loop has read in this round.
@@ -84,6 +91,12 @@ pub fn read(signals: impl Iterator<Item = Signal>) {
 /// The app was sent its stop signal.
 pub fn asked() {
     ASKED.store(true, SeqCst);
+}
+
+/// A process other than the app's main one was sent its stop signal: it is not asked again.
+pub fn also_asked(pid: Pid) {
+    let place = ASKS.fetch_add(1, SeqCst) % ALSO_ASKED.len();
+    ALSO_ASKED[place].store(pid.0, SeqCst);
 }
 
 /// A stop has begun, and its budget ends then.
@@ -132,10 +145,16 @@ pub fn end() -> ! {
     // The dead-man timer ends the life itself: it must not interrupt. And its end is later than this one.
     signals::set_mask(Mask::ALL);
     let budget_end = budget_end();
+    if !STARTED.load(SeqCst) {
+        super::set_code(FAILED.load(SeqCst) as u8);
+    }
     if !ASKED.load(SeqCst) {
         ask(stop.unwrap_or(Signal::TERM));
     }
     let mut main_ended = MAIN.load(SeqCst) == 0;
+    if main_ended {
+        ask_leftovers(None);
+    }
     loop {
         let childless = reap_all(&mut main_ended, requested);
         if main_ended && childless {
@@ -176,7 +195,8 @@ fn ask(request: Signal) {
 
 /// Reaps every child that has ended. Whether none is left.
 fn reap_all(main_ended: &mut bool, requested: bool) -> bool {
-    loop {
+    let mut orphans = false;
+    let childless = loop {
         match reap::find() {
             reap::Found::Ended(pid) => {
                 let status = reap::peek(pid);
@@ -184,21 +204,40 @@ fn reap_all(main_ended: &mut bool, requested: bool) -> bool {
                     *main_ended = true;
                     MAIN.store(0, SeqCst);
                     // Before its group id can be used again.
-                    ask_leftovers(pid);
+                    ask_leftovers(Some(pid));
                     if let Some(status) = status {
                         super::app_reaped(code(status, requested));
                     }
                 }
                 reap::reap(pid);
+                orphans = *main_ended;
             }
-            reap::Found::AllAlive => return false,
-            reap::Found::NoChild => return true,
+            reap::Found::AllAlive => break false,
+            reap::Found::NoChild => break true,
         }
+    };
+    if orphans && !childless {
+        // What the children that have ended have left behind.
+        ask_leftovers(None);
     }
+    childless
 }
 
-fn ask_leftovers(group: Pid) {
+/// Asks the children that were not asked yet; what is below them is left to them. Without /proc: the app's group, or as
+/// PID 1 every process.
+fn ask_leftovers(group: Option<Pid>) {
     let signal = Signal::new(LEFTOVERS.load(SeqCst)).unwrap_or(Signal::TERM);
+    let own = process::own_pid();
+    let listed = tree::scan(|child| {
+        let asked = ALSO_ASKED.iter().any(|asked| asked.load(SeqCst) == child.pid.0);
+        if child.parent == own && !child.zombie && !asked {
+            for signal in [signal, Signal::CONT] {
+                let _ = signals::send(child.pid, signal);
+            }
+            also_asked(child.pid);
+        }
+    });
+    let Some(group) = group.filter(|_| !listed) else { return };
     for signal in [signal, Signal::CONT] {
         let _ = match process::is_first() {
             true => signals::send_all(signal),

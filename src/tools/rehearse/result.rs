@@ -378,12 +378,15 @@ fn wrap(text: &mut String, paragraph: &str) {
     let width = tty::columns(1).unwrap_or(100).clamp(60, 120);
     for line in paragraph.lines() {
         let mut column = 0;
-        for word in line.split(' ') {
+        if line.starts_with(' ') {
+            text.push_str(line);
+        }
+        for word in line.split(' ').filter(|_| !line.starts_with(' ')) {
             let letters = word.chars().count();
-            if column > 0 && column + 1 + letters > width && !line.starts_with(' ') {
+            if column > 0 && column + 1 + letters > width {
                 text.push('\n');
                 column = 0;
-            } else if column > 0 || line.starts_with(' ') {
+            } else if column > 0 {
                 text.push(' ');
                 column += 1;
             }

@@ -200,11 +200,12 @@ impl Search<'_> {
             let Some(best) = quickest(&rows) else { return Ok((rows, None)) };
             let before = rows[best].rounds.len();
             self.confirm(&mut rows[best], progress)?;
-            let is_clean = rows[best].is_clean();
+            // More rounds may show that it is not the quickest one after all.
+            let is_best = quickest(&rows) == Some(best);
             if rows[best].rounds.len() > before {
-                progress.row(&rows[best], is_clean);
+                progress.row(&rows[best], is_best);
             }
-            if is_clean {
+            if is_best {
                 return Ok((rows, Some(best)));
             }
         }
