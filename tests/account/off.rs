@@ -69,7 +69,10 @@ fn a_life_that_is_watched(room: Room) -> Outcome {
     let sockets = |held: &[String]| held.iter().filter(|name| name.starts_with("socket:")).count();
     let held = look(Launch::graceinit(room).flags(&listen), 1)?;
     ensure_eq!((held.len(), sockets(&held)), (2, 1), "descriptors before a client: {held:?}");
-    let client = || Ok(drop(UnixStream::connect(place.path("sock"))?));
+    let client = || {
+        drop(UnixStream::connect(place.path("sock"))?);
+        Ok(())
+    };
     let held = look_after(Launch::graceinit(room).flags(&listen), 2, client)?;
     ensure_eq!((held.len(), sockets(&held)), (3, 2), "descriptors with an observer: {held:?}");
     Ok(())
