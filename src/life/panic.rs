@@ -102,7 +102,9 @@ pub(super) fn test_hook(machine: &Machine) {
     let phase = machine.phase().name().as_str();
     match std::str::from_utf8(fault).ok().and_then(|fault| fault.split_once(':')) {
         // More than any machine has.
-        Some(("memory", wanted)) if wanted == phase => drop(Vec::<u8>::with_capacity(1 << 46)),
+        Some(("memory", wanted)) if wanted == phase => {
+            drop(Vec::<u8>::with_capacity(isize::MAX as usize))
+        }
         Some(("panic", wanted)) if wanted == phase => panic!("a test\nfault \"in\" {phase}"),
         #[allow(clippy::empty_loop, reason = "what is tested")]
         Some(("hang", wanted)) if wanted == phase => loop {},

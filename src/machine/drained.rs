@@ -82,6 +82,15 @@ impl Machine {
         }
     }
 
+    /// A look that was killed is gone: another one can follow.
+    pub(super) fn look_is_gone(&mut self, id: HookId) {
+        let Phase::Drain(draining) = &mut self.phase else { return };
+        if let Some(word) = draining.words.iter_mut().find(|word| word.id() == id) {
+            word.attempt = word.attempt.wrapping_add(1);
+            word.runs = false;
+        }
+    }
+
     /// A look has ended.
     pub(super) fn look_ended(
         &mut self,
@@ -92,6 +101,11 @@ impl Machine {
     ) {
         let Phase::Drain(draining) = &mut self.phase else { return };
         let Some(word) = draining.words.iter_mut().find(|word| word.id() == id) else { return };
+        if outcome == Outcome::TimedOut {
+            // It was killed. In uninterruptible sleep it stays, and further looks would pile up (`look_is_gone`).
+            word.held = None;
+            return;
+        }
         word.attempt = word.attempt.wrapping_add(1);
         word.runs = false;
         word.held = word.begun.filter(|_| outcome == Outcome::Done);

@@ -178,6 +178,9 @@ impl Machine {
         let Some(place) = self.runs.iter().position(|run| run.id == id) else { return };
         // An attempt that was killed got its outcome at that time.
         if self.runs.remove(place).killed {
+            if id.phase == HookPhase::Drained {
+                self.look_is_gone(id);
+            }
             return;
         }
         record_end(id, outcome, status, out);

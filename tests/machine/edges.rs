@@ -2,6 +2,8 @@
 
 use graceinit::machine::attempt::HookPhase::{PreStart, PreStop};
 use graceinit::machine::attempt::{HookId, HookPhase};
+use graceinit::machine::connections;
+use graceinit::machine::phase::PhaseName;
 use graceinit::machine::plan::{
     Condition, HookLimits, OnFailure, PerPhase, Plan, Scope, StopAgain, Surroundings,
 };
@@ -178,4 +180,39 @@ fn probes_that_do_not_die_do_not_pile_up() {
     started(&mut machine, now, Event::HookExited(id, Status::Signal(Signal::KILL)));
     now = now.max(machine.next_wakeup().expect("the next attempt"));
     assert_eq!(started(&mut machine, now, Event::Tick), 1);
+}
+
+/// Nor does a child that asks for the app's own word: until it is gone, no other one is started.
+#[test]
+fn looks_of_drained_that_do_not_die_do_not_pile_up() {
+    let word = connections::Plan { words: 1, ..drain(false, 0, 0, None) };
+    let plan = Plan { drain: Some(word), ..plan() };
+    let mut machine = Machine::new(plan, Surroundings::default());
+    let mut now = Time::default().after(seconds(1000));
+    let looks = |machine: &mut Machine, now: Time, event: Event| {
+        let mut out = Vec::new();
+        machine.handle(now, event, &mut out);
+        let starts = |it: &&graceinit::machine::Action| {
+            matches!(it, graceinit::machine::Action::StartHook { .. })
+        };
+        out.iter().filter(starts).count()
+    };
+    looks(&mut machine, now, Event::Begun);
+    looks(&mut machine, now, Event::AppExecuted);
+    assert_eq!(looks(&mut machine, now, Event::Signal(from_process(Signal::TERM))), 1);
+    now = machine.next_wakeup().expect("the end of the look");
+    assert_eq!(looks(&mut machine, now, Event::Tick), 0, "killed");
+    let mut other = machine.clone();
+    while machine.phase().name() == PhaseName::Drain {
+        now = machine.next_wakeup().expect("the end of the drain at the latest");
+        assert_eq!(looks(&mut machine, now, Event::Tick), 0);
+    }
+    let id = HookId::first(HookPhase::Drained, 0);
+    let killed = Event::HookExited(id, Status::Signal(Signal::KILL));
+    let mut found = looks(&mut other, now, killed);
+    while other.phase().name() == PhaseName::Drain && found == 0 {
+        let next = other.next_wakeup().expect("the next look");
+        found += looks(&mut other, next, Event::Tick);
+    }
+    assert_eq!(found, 1);
 }

@@ -118,10 +118,11 @@ pub(crate) const CASES: [Case; 13] = [
     },
     Case {
         name: "caddy",
-        about: "as `checks`, with Caddy, which keeps its connections",
+        about: "as `checks`, with Caddy; each connection that it keeps has to be idle",
         servers: &[(Server::Node, 1000), (Server::Python, 500)],
         balancer: Kind::Caddy,
         pool: true,
+        bar: 2.0,
         ..CHECKS
     },
     Case {
