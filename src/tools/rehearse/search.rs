@@ -239,13 +239,20 @@ impl Search<'_> {
     }
 }
 
-/// The quickest row that is clean. Of rows that are about as quick, the one with the fewest settings.
+/// The quickest row that is clean. Of rows that are about as quick, the one with the fewest settings. `--drain-idle` does
+/// not count as one: a real balancer keeps more connections without a request than this load, and each of them may be
+/// waited for as long as that.
 fn quickest(rows: &[Row]) -> Option<usize> {
     let clean = || rows.iter().enumerate().filter(|(_, row)| row.is_clean());
     let least = clean().map(|(_, row)| row.took()).min()?;
     let near = least + least / 10 + Duration::from_millis(50);
     let near = clean().filter(|(_, row)| row.took() <= near);
-    near.min_by_key(|(_, row)| row.sets.len()).map(|(place, _)| place)
+    let is_idle = |(id, _): &&Set| *id == OptionId::DrainIdle;
+    let order = |row: &Row| {
+        let idle = row.sets.iter().filter(is_idle).count();
+        (row.sets.len() - idle, idle == 0 && !row.sets.is_empty())
+    };
+    near.min_by_key(|(_, row)| order(row)).map(|(place, _)| place)
 }
 
 /// The settings of a row and the cures of some of its findings.
