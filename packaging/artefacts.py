@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import struct
@@ -280,8 +281,12 @@ def rpm(tree, arch, version, epoch, out):
         }
         words = [word for name, value in defines.items() for word in ("--define", f"{name} {value}")]
         for path in (place / "tree").rglob("*"):
+            if path.is_dir():
+                # Else the umask would show.
+                path.chmod(0o755)
+        for path in (place / "tree").rglob("*"):
             if not path.is_symlink():
-                subprocess.run(["touch", "-d", f"@{epoch}", str(path)], check=True)
+                os.utime(path, (epoch, epoch))
         tool("rpmbuild", "-bb", "--target", f"{RPM[arch]}-linux", *words, place / "graceinit.spec",
              env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(place), "LC_ALL": "C", "TZ": "UTC",
                   "SOURCE_DATE_EPOCH": str(epoch)})
