@@ -74,9 +74,10 @@ pub fn jittered(pause: Duration, seed: u64, id: HookId) -> Duration {
 }
 
 /// How long before SIGKILL the records of the survivors are begun. A child makes them, because reads of
-/// /proc may block and SIGKILL must not wait for them.
+/// /proc may block and SIGKILL must not wait for them. Less than a tenth, the time that `who` leaves the processes
+/// that are asked last: they have woken by then.
 pub fn survivors_lead(grace: Duration) -> Duration {
-    (grace / 10).min(Duration::from_millis(500))
+    (grace / 12).min(Duration::from_millis(500))
 }
 
 /// How long a second stop request leaves for these records.

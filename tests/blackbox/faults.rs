@@ -64,7 +64,7 @@ fn a_panic_in_each_phase(room: Room) -> Outcome {
                 (ENDS, 1, 3)
             }
             PhaseName::Leftovers => {
-                ("block spawn=double:block;ready;name=helper;echo=TERM:0 ready echo=TERM:3", 1, 3)
+                ("block spawn=double:block;ready;name=helper;echo=USR1:0 ready echo=TERM:3", 1, 3)
             }
             PhaseName::Killed => {
                 launch = launch.flags("--grace 300ms --stop-signal TERM");
@@ -75,17 +75,23 @@ fn a_panic_in_each_phase(room: Room) -> Outcome {
         };
         let mut run = launch.app(app).start()?;
         if phase != PhaseName::Starting {
-            let app = run.outer(run.out.until("ready ")?.number("pid")?)?;
+            // In the leftovers it is the helper that is ready first, and ends last.
+            let last = run.outer(run.out.until("ready ")?.number("pid")?)?;
             if phase == PhaseName::Drain {
                 run.err.find("the app is ready")?;
             }
             run.signal("TERM")?;
-            if phase == PhaseName::Stopping {
-                run.out.until("got TERM ")?;
+            let asked = match phase {
+                PhaseName::Stopping => Some("got TERM "),
+                PhaseName::Leftovers => Some("helper: got TERM "),
+                _ => None,
+            };
+            if let Some(asked) = asked {
+                run.out.until(asked)?;
                 // The loop comes round.
                 run.signal("HUP")?;
                 run.err.find("internal error")?;
-                sys::kill(app, libc::SIGUSR1)?;
+                sys::kill(last, libc::SIGUSR1)?;
             }
         }
         run.exits(code)?;

@@ -25,7 +25,7 @@ fn connect(place: &Place) -> Outcome<UnixStream> {
 }
 
 /// The status and the body of what `path` is answered with.
-fn ask(place: &Place, path: &str) -> Outcome<(u16, String)> {
+pub(super) fn ask(place: &Place, path: &str) -> Outcome<(u16, String)> {
     let mut stream = connect(place)?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
     let mut answer = String::new();

@@ -1,5 +1,6 @@
 //! The order of effects, as the kernel sees it: what graceinit does for one event is traced with strace(1).
 
+use super::observer::ask;
 use crate::ensure;
 use crate::support::files::Place;
 use crate::support::{Launch, Outcome, Room, Run, need};
@@ -82,6 +83,8 @@ fn readiness_and_the_dead_man_come_before_the_stop_signal() -> Outcome {
         .app("block ready echo=TERM:0")
         .start()?;
     run.ready()?;
+    // The first client starts the observer.
+    ask(&place, "/readyz")?;
     run.signal("TERM")?;
     let lines = lines(&place, &mut run, 0, "kill(")?;
     let text = place.read("trace").unwrap_or_default();

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
+use super::observer::ask;
 use crate::support::files::Place;
 use crate::support::init::puppet;
 use crate::support::{Launch, Outcome, Room, need, proc};
@@ -164,20 +165,23 @@ fn an_observer_that_stays_root_is_told() -> Outcome {
     let place = Place::new();
     let mut run = Launch::graceinit(Room::Plain)
         .wrapped_by(["unshare", "--user", "--map-root-user"])
-        .flag("--listen", format!("unix:{}", place.text("socket")))
+        .flag("--listen", format!("unix:{}", place.text("sock")))
         .app("block ready echo=TERM:3")
         .start()?;
     run.ready()?;
+    // The first client starts it.
+    ask(&place, "/livez")?;
     let warning = "graceinit: warn: unable to run the observer as user 65534: this user namespace has no such user";
     run.err.find(warning)?;
     run.signal("TERM")?;
     run.exits(3)?;
     ensure_eq!(run.err.count(warning), 1, "warnings");
     let mut run = Launch::graceinit(Room::Plain)
-        .flag("--listen", format!("unix:{}", place.text("socket")))
+        .flag("--listen", format!("unix:{}", place.text("sock")))
         .app("block ready echo=TERM:3")
         .start()?;
     run.ready()?;
+    ensure_eq!(ask(&place, "/livez")?.0, 200, "an answer");
     run.signal("TERM")?;
     run.exits(3)?;
     ensure!(run.err.all()?.is_empty(), "a warning without a reason");

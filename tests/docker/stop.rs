@@ -114,8 +114,8 @@ fn the_default_budget_fits_into_dockers() -> Outcome {
         ensure_eq!(app.get(key), Some(value), "{key} of {app:?}");
     }
     let age = app.get("age").and_then(|age| age.strip_suffix('s')?.parse::<f64>().ok());
-    // The look begins a quarter of a second before the deadline of 7 s.
-    ensure!(age >= Some(6.7), "a strange age: {app:?}");
+    // The look begins half a second before the deadline of 7 s.
+    ensure!(age >= Some(6.45), "a strange age: {app:?}");
     ensure!(app.get("wchan").is_some(), "no wchan: {app:?}");
     Ok(())
 }

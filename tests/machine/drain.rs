@@ -41,6 +41,8 @@ struct Word {
     looks: u32,
     begun: Option<Time>,
     runs: bool,
+    /// The look that runs was killed.
+    killed: bool,
     /// When the last look that has ended was begun, if the condition held.
     held: Option<Time>,
 }
@@ -135,7 +137,7 @@ impl Ledger {
             self.drain.begun = Some(now);
             self.drain.told = now;
             self.drain.sample_due = drain.looks.then_some(now);
-            let new = Word { looks: 0, begun: None, runs: false, held: None };
+            let new = Word { looks: 0, begun: None, runs: false, killed: false, held: None };
             self.drain.words = vec![new; drain.words];
             self.delay_may_be_over(plan, now);
             batch.owed_news.push(Fact::DrainBegun { delay: drain.delay });
@@ -205,7 +207,7 @@ impl Ledger {
         let due = word.due(quiet);
         kept(due.is_some_and(|due| due <= now), promise, || format!("due: {due:?}"))?;
         word.looks += 1;
-        (word.begun, word.runs) = (Some(now), true);
+        (word.begun, word.runs, word.killed) = (Some(now), true, false);
         let right = HookId { round: 0, attempt: word.looks, ..id };
         kept(id == right, Promise::NamesApart, || format!("{id:?}, not {right:?}"))?;
         let limit = now.after(ms(5000)).min(last);
@@ -221,11 +223,22 @@ impl Ledger {
             return;
         }
         word.runs = false;
+        if word.killed {
+            return;
+        }
         word.held = word.begun.filter(|_| ok);
         let says = self.drain.quiet.is_some() && self.drain.missing() == 0;
         if says && plan.drain.is_some_and(|drain| drain.looks) {
             // A request may have come since the last sample.
             self.drain.sample_due = Some(now);
+        }
+    }
+
+    /// A look takes too long. Until the killed process is gone, it counts as one that runs.
+    pub(super) fn look_killed(&mut self, id: HookId) {
+        let word = self.drain.words.get_mut(id.index);
+        if let Some(word) = word.filter(|word| word.runs && word.looks == id.attempt) {
+            (word.killed, word.held) = (true, None);
         }
     }
 

@@ -340,7 +340,10 @@ impl Ledger {
             _ => false,
         };
         kept(hook.kill_at <= world.now || moot, Promise::KillNotEarly, || format!("{hook:?}"))?;
-        self.attempt_ended(plan, world.now, id, false, batch);
+        match id.phase {
+            HookPhase::Drained => self.look_killed(id),
+            _ => self.attempt_ended(plan, world.now, id, false, batch),
+        }
         Ok(())
     }
 

@@ -133,7 +133,7 @@ impl Ledger {
 
     /// When the scan of the survivors has to be begun, if it was not yet.
     pub(super) fn scan_due(&self, plan: &Plan) -> Option<Time> {
-        let lead = (measure(plan) / 10).min(ms(500));
+        let lead = (measure(plan) / 12).min(ms(500));
         let wanted = self.budget_runs() && !self.scanned && !lead.is_zero();
         self.budget_end.filter(|_| wanted).map(|budget_end| budget_end.before(lead))
     }

@@ -87,7 +87,7 @@ pub(super) const TOOLS: &[Opt] = &[
          the requests that got no whole answer, and search the settings that lose none; exit with 0 if none was lost \
          and the stop fits, else with 1",
     )
-    .common("stop the app under load, and count what is lost"),
+    .common("stop the app under load; what is lost?"),
     rehearsal(
         OptionId::Url,
         "url",
