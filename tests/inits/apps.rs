@@ -18,11 +18,15 @@ pub fn run(name: &str, numbers: &[usize]) -> ! {
     }
 }
 
+/// The children of an init.
+pub fn children(init: i32) -> Vec<i32> {
+    let list = fs::read_to_string(format!("/proc/{init}/task/{init}/children"));
+    list.unwrap_or_default().split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
 /// The children of an init that are not the app.
 pub fn own_children(init: i32, app: &Path) -> Vec<i32> {
-    let list = fs::read_to_string(format!("/proc/{init}/task/{init}/children"));
-    let pids = list.unwrap_or_default();
-    let pids = pids.split_whitespace().filter_map(|pid| pid.parse().ok());
+    let pids = children(init).into_iter();
     pids.filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe != app))
         .collect()
 }

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::ffi::CString;
 
+use super::apps;
 use super::sys::{self, Room};
 
 /// A child that is stopped after each instruction.
@@ -77,7 +78,10 @@ impl Steps {
 
 impl Drop for Steps {
     fn drop(&mut self) {
-        sys::kill(self.pid, libc::SIGKILL);
+        // The app does not end with an init that is killed.
+        for pid in apps::children(self.pid).into_iter().chain([self.pid]) {
+            sys::kill(pid, libc::SIGKILL);
+        }
         sys::wait(self.pid);
     }
 }
