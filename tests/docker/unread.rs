@@ -2,8 +2,8 @@
 
 use super::container::fresh_name;
 use super::engine::{Running, engine};
-use crate::support::Outcome;
 use crate::support::files::Place;
+use crate::support::{Outcome, proc};
 use crate::{ensure, ensure_eq};
 
 /// graceinit logs far more than all buffers between the terminal and the client hold; its app writes to a file.
@@ -24,7 +24,14 @@ fn a_client_that_does_not_read_does_not_keep_the_stop_from_the_app() -> Outcome 
         for _ in 0..ROUNDS {
             engine.docker(&["exec", &name, "/puppet", "flood=RTMIN:2000:1"])?;
         }
-        engine.docker(&["stop", "--timeout", "60", &name])?;
+        let mut stop = engine.client();
+        stop.args(["stop", "--timeout", "60", &name]);
+        let mut stop = Running::start(stop, "docker stop")?;
+        let asked = |told: &String| told.contains("got TERM ");
+        proc::poll("the stop signal", || place.read("told").filter(asked))?;
+        // The engine itself may wait for the client at the end of the container.
+        client.signal(libc::SIGCONT)?;
+        stop.end()?;
         engine.docker(&["inspect", "--format", "{{.State.ExitCode}}", &name])
     };
     let code = body();
