@@ -32,6 +32,12 @@ impl Word {
         }
     }
 
+    /// The process of the last look is gone, so another one can start.
+    fn forget(&mut self) {
+        self.attempt = self.attempt.wrapping_add(1);
+        self.runs = false;
+    }
+
     /// The last look that has ended has found that the condition holds, and did not begin before `quiet`.
     fn counts(&self, quiet: Time) -> bool {
         self.held.is_some_and(|begun| begun >= quiet)
@@ -86,8 +92,7 @@ impl Machine {
     pub(super) fn look_is_gone(&mut self, id: HookId) {
         let Phase::Drain(draining) = &mut self.phase else { return };
         if let Some(word) = draining.words.iter_mut().find(|word| word.id() == id) {
-            word.attempt = word.attempt.wrapping_add(1);
-            word.runs = false;
+            word.forget();
         }
     }
 
@@ -106,8 +111,7 @@ impl Machine {
             word.held = None;
             return;
         }
-        word.attempt = word.attempt.wrapping_add(1);
-        word.runs = false;
+        word.forget();
         word.held = word.begun.filter(|_| outcome == Outcome::Done);
         if draining.quiet_since.is_none() || draining.missing_words() != 0 {
             return;

@@ -8,7 +8,7 @@ use graceinit::machine::plan::{
     Condition, HookLimits, OnFailure, PerPhase, Plan, Scope, StopAgain, Surroundings,
 };
 use graceinit::machine::ready::Notice;
-use graceinit::machine::{Event, Machine};
+use graceinit::machine::{Action, Event, Machine};
 use graceinit::types::{Signal, Status, Time};
 
 use super::serving::{busy, drain};
@@ -152,20 +152,19 @@ fn reloads_before_the_start_wait_for_readiness_or_are_dropped() {
         .does(&["ready", "HUP to the app"]);
 }
 
+/// How many hooks the machine starts for this event.
+fn started(machine: &mut Machine, now: Time, event: Event) -> usize {
+    let mut out = Vec::new();
+    machine.handle(now, event, &mut out);
+    out.iter().filter(|action| matches!(action, Action::StartHook { .. })).count()
+}
+
 /// A probe in uninterruptible sleep does not die of SIGKILL.
 #[test]
 fn probes_that_do_not_die_do_not_pile_up() {
     let plan = Plan { ready: vec![Condition::Probe], probe_timeout: seconds(1), ..plan() };
     let mut machine = Machine::new(plan, Surroundings::default());
     let mut now = Time::default().after(seconds(1000));
-    let started = |machine: &mut Machine, now: Time, event: Event| {
-        let mut out = Vec::new();
-        machine.handle(now, event, &mut out);
-        let starts = |it: &&graceinit::machine::Action| {
-            matches!(it, graceinit::machine::Action::StartHook { .. })
-        };
-        out.iter().filter(starts).count()
-    };
     started(&mut machine, now, Event::Begun);
     assert_eq!(started(&mut machine, now, Event::AppExecuted), 1);
     now = machine.next_wakeup().expect("a timeout");
@@ -189,30 +188,22 @@ fn looks_of_drained_that_do_not_die_do_not_pile_up() {
     let plan = Plan { drain: Some(word), ..plan() };
     let mut machine = Machine::new(plan, Surroundings::default());
     let mut now = Time::default().after(seconds(1000));
-    let looks = |machine: &mut Machine, now: Time, event: Event| {
-        let mut out = Vec::new();
-        machine.handle(now, event, &mut out);
-        let starts = |it: &&graceinit::machine::Action| {
-            matches!(it, graceinit::machine::Action::StartHook { .. })
-        };
-        out.iter().filter(starts).count()
-    };
-    looks(&mut machine, now, Event::Begun);
-    looks(&mut machine, now, Event::AppExecuted);
-    assert_eq!(looks(&mut machine, now, Event::Signal(from_process(Signal::TERM))), 1);
+    started(&mut machine, now, Event::Begun);
+    started(&mut machine, now, Event::AppExecuted);
+    assert_eq!(started(&mut machine, now, Event::Signal(from_process(Signal::TERM))), 1);
     now = machine.next_wakeup().expect("the end of the look");
-    assert_eq!(looks(&mut machine, now, Event::Tick), 0, "killed");
+    assert_eq!(started(&mut machine, now, Event::Tick), 0, "killed");
     let mut other = machine.clone();
     while machine.phase().name() == PhaseName::Drain {
         now = machine.next_wakeup().expect("the end of the drain at the latest");
-        assert_eq!(looks(&mut machine, now, Event::Tick), 0);
+        assert_eq!(started(&mut machine, now, Event::Tick), 0);
     }
     let id = HookId::first(HookPhase::Drained, 0);
     let killed = Event::HookExited(id, Status::Signal(Signal::KILL));
-    let mut found = looks(&mut other, now, killed);
+    let mut found = started(&mut other, now, killed);
     while other.phase().name() == PhaseName::Drain && found == 0 {
         let next = other.next_wakeup().expect("the next look");
-        found += looks(&mut other, next, Event::Tick);
+        found += started(&mut other, next, Event::Tick);
     }
     assert_eq!(found, 1);
 }
