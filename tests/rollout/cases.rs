@@ -125,29 +125,12 @@ pub(crate) const CASES: [Case; 13] = [
         bar: 2.0,
         ..CHECKS
     },
-    Case {
-        name: "h2",
-        about: "as `envoy`, over HTTP/2, where slow and quick requests share connections; every default",
-        servers: &[(Server::NodeHttp2, 500)],
-        mix: Mix::Slow,
-        balancer: Kind::Envoy,
-        pool: true,
-        options: "--grace 30s --drain {port} --drain-acks 1 --listen {ip}:{check}",
-        bar: 20.0,
-        rounds: 2,
-        ..CHECKS
-    },
+    H2,
     Case {
         name: "grpc",
         about: "as `h2`, unary calls of gRPC; only in the tests",
         servers: &[],
-        mix: Mix::Slow,
-        balancer: Kind::Envoy,
-        pool: true,
-        options: "--grace 30s --drain {port} --drain-acks 1 --listen {ip}:{check}",
-        bar: 20.0,
-        rounds: 2,
-        ..CHECKS
+        ..H2
     },
     Case {
         name: "tls",
@@ -198,6 +181,20 @@ const CHECKS: Case = Case {
     unprivileged: false,
     bar: 1.2,
     rounds: 5,
+};
+
+/// Streams of one connection.
+const H2: Case = Case {
+    name: "h2",
+    about: "as `envoy`, over HTTP/2, where slow and quick requests share connections; every default",
+    servers: &[(Server::NodeHttp2, 500)],
+    mix: Mix::Slow,
+    balancer: Kind::Envoy,
+    pool: true,
+    options: "--grace 30s --drain {port} --drain-acks 1 --listen {ip}:{check}",
+    bar: 20.0,
+    rounds: 2,
+    ..CHECKS
 };
 
 /// What it is told.
