@@ -17,7 +17,7 @@ use crate::types::{Pid, Signal, Status, Time};
 /// after this time, and not at all if nothing is left.
 const QUICK: Duration = Duration::from_millis(1);
 
-/// The pause after a reading, if the reading itself took no long time.
+/// The longest pause after a reading, unless four times the reading is more.
 const LONG: Duration = Duration::from_millis(200);
 
 /// The processes that are asked in the present stop.

@@ -3,8 +3,8 @@
 use super::table::{DUR, PATH, letter, long, number, text};
 use super::{Group, Kind, Opt, OptionId};
 
-/// An option of `--rehearse`. On the command line only: a variable that somebody has forgotten in a container must not
-/// turn the life of its app into a rehearsal.
+/// An option of `--rehearse`. On the command line only: a forgotten variable of a container must not turn the life of
+/// its app into a rehearsal.
 const fn rehearsal(id: OptionId, name: &'static str, kind: Kind, help: &'static str) -> Opt {
     long(id, name, "", kind, Group::Rehearsal, help).no_key().no_variable()
 }

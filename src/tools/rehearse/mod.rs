@@ -1,7 +1,8 @@
 //! `--rehearse`: a stop under load, before production. What was lost, why, and which settings would have lost nothing.
 //!
 //! `search` plays rounds: `round` starts the app under a graceinit of its own (`replica`, `words`), puts a load on it
-//! (`load`, `answer`, `tally`), and stops it as the platform does. `diagnosis` says what happened, and `result` prints it, `page` as HTML.
+//! (`load`, `answer`, `tally`), and stops it as the platform does. `diagnosis` says what happened, and `result` prints
+//! it, `page` as HTML.
 //! The rollout benchmark (tests/rollout) uses load, answer and tally too.
 
 pub mod answer;
