@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::FileStat;
 
@@ -27,8 +28,9 @@ use crate::machine::hooks::HookPhase;
 use crate::machine::phase::PhaseName;
 use crate::machine::plan::Ending;
 use crate::sys::safe_path::{Last, Place};
+use crate::sys::mounts::{self, Mounts};
 use crate::sys::sharing::{self, Done};
-use crate::sys::{clock, last_report, mounts, process};
+use crate::sys::{clock, last_report, process};
 use crate::types::{Pid, Time};
 
 /// Keeps an account if `--listen`, `--report` or `--metrics-file` needs one.
@@ -116,14 +118,19 @@ impl Seen {
 }
 
 impl Files {
-    /// Opens the files and writes the first version, before the app depends on graceinit. A file that was opened
-    /// stays in `self` even if the other could not be.
+    /// Opens the report, and finds out whether the metrics file can be made, before the app depends on graceinit. The
+    /// first version is written when the app runs. A file that was opened stays in `self` even if the other could not
+    /// be.
     ///
     /// # Errors
     /// A file could not be opened, and what to do.
     pub fn open(&mut self, config: &Config) -> Result<(), String> {
+        if !config.is_watched() {
+            return Ok(());
+        }
+        let mounts = Mounts::read();
         if let Some(path) = &config.watch.report {
-            let (report, first) = Report::begin(path, config).map_err(|error| {
+            let report = Report::begin(path, config, &mounts).map_err(|error| {
                 format!(
                     "unable to open {} ({}): {}; name a file that can be written",
                     shown(path),
@@ -133,13 +140,12 @@ impl Files {
             })?;
             let began = journal::began().unwrap_or_else(clock::now);
             last_report::keep(report.file.as_fd(), report.is_file, began);
-            let report = self.report.insert(Kept::new(report));
-            report.complain(first.map(|error| reason(&error)));
+            self.report.insert(Kept::new(report)).want(clock::now().after(SOON));
         }
         if let Some(path) = &config.watch.metrics_file {
             let file = Metrics::new(path);
-            at_the_start(config, &|| {
-                file.write()?;
+            at_the_start(config, mounts.are_local_to(as_path(path)), &|| {
+                file.check()?;
                 Ok(Done { file: None, notes: [0; 3] })
             })
             .map_err(|error| {
@@ -150,7 +156,7 @@ impl Files {
                     reason(&error)
                 )
             })?;
-            self.metrics = Some(Kept::new(file));
+            self.metrics.insert(Kept::new(file)).want(clock::now().after(SOON));
         }
         self.seen = Seen::now();
         Ok(())
@@ -265,11 +271,16 @@ impl Files {
 /// How long a file system may take to answer before the app is started.
 const ANSWERING: Duration = Duration::from_secs(5);
 
-/// Does this in a helper, and waits for it: until a file system should have answered, or a stop is requested.
+/// Does what a file needs before the app is started. If its file system may hang, a helper does it, and is waited for:
+/// until the file system should have answered, or a stop is requested.
 pub(super) fn at_the_start(
     config: &Config,
+    is_local: bool,
     work: &dyn Fn() -> io::Result<Done>,
 ) -> io::Result<Done> {
+    if is_local {
+        return work();
+    }
     sharing::perform(work, ANSWERING, config.plan.stop_on)
 }
 
@@ -301,29 +312,24 @@ struct Report {
 }
 
 impl Report {
-    /// Opens the report in a helper, and writes the first version there. Returns the error of that write too: a disk
-    /// that is full now may have room at the end.
-    fn begin(path: &CString, config: &Config) -> io::Result<(Report, Option<io::Error>)> {
-        let done = at_the_start(config, &|| {
-            let report = Report::open(path)?;
-            let first = if report.is_file { report.write() } else { Ok(()) };
-            if first.is_err() {
-                // What an earlier life has written is not true of this one.
+    /// Opens the report at the start. What an earlier life has written is not true of this one.
+    fn begin(path: &CString, config: &Config, mounts: &Mounts) -> io::Result<Report> {
+        let is_local = mounts.are_local_to(as_path(path));
+        let done = at_the_start(config, is_local, &|| {
+            let report = Report::open(path, is_local)?;
+            if report.is_file && report.file.metadata()?.len() > 0 {
                 report.file.set_len(0)?;
             }
-            let errno = first.err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
-            let notes = [report.is_file.into(), report.is_local.into(), errno];
+            let notes = [report.is_file.into(), report.is_local.into(), 0];
             Ok(Done { file: Some(report.file.into()), notes })
         })?;
         let file = done.file.ok_or(io::ErrorKind::NotFound)?;
-        let [is_file, is_local, errno] = done.notes;
+        let [is_file, is_local, _] = done.notes;
         let path = path.clone();
-        let report =
-            Report { path, file: file.into(), is_file: is_file != 0, is_local: is_local != 0 };
-        Ok((report, (errno != 0).then(|| io::Error::from_raw_os_error(errno))))
+        Ok(Report { path, file: file.into(), is_file: is_file != 0, is_local: is_local != 0 })
     }
 
-    fn open(path: &CString) -> io::Result<Report> {
+    fn open(path: &CString, is_local: bool) -> io::Result<Report> {
         let place = Place::find(as_path(path), Last::Follow)?;
         let known = place.look();
         let (file, is_file) = match known.as_ref().and_then(own_stream) {
@@ -341,8 +347,8 @@ impl Report {
                 (file, is_file)
             }
         };
-        let kind = mounts::file_type(file.as_raw_fd());
-        let is_local = !is_file || kind.is_some_and(|file| mounts::is_local(&file));
+        let look = || mounts::file_type(file.as_raw_fd()).is_some_and(|kind| mounts::is_local(&kind));
+        let is_local = is_local || !is_file || look();
         Ok(Report { path: path.clone(), file, is_file, is_local })
     }
 }
@@ -396,6 +402,15 @@ impl Metrics {
         let id = u64::from_ne_bytes(process::random());
         // The textfile collector reads names that end with .prom.
         Metrics { path: path.clone(), draft: format!(".graceinit-{id:016x}.tmp").into() }
+    }
+
+    /// Finds out whether the file can be made, as far as that shows without making it.
+    fn check(&self) -> io::Result<()> {
+        let place = Place::find(as_path(&self.path), Last::Keep)?;
+        if place.look().is_some_and(|known| known.st_mode & libc::S_IFMT == libc::S_IFDIR) {
+            return Err(Errno::EISDIR.into());
+        }
+        place.may_add()
     }
 
     /// Replaces the file in one step. Another user may be able to write the directory: the draft is a new file, and
@@ -475,6 +490,22 @@ mod tests {
         assert!(reads > 0);
         let left: Vec<_> = fs::read_dir(place.path()).expect("a directory").collect();
         assert_eq!(left.len(), 1, "drafts are left: {left:?}");
+    }
+
+    #[test]
+    fn a_metrics_file_that_cannot_be_made_is_known_before_it_is_written() {
+        let place = tempfile::tempdir().expect("a directory");
+        let check = |name: &str| {
+            let path = place.path().join(name);
+            let file = Metrics::new(&CString::new(path.as_os_str().as_bytes()).expect("a path"));
+            file.check().err().and_then(|error| error.raw_os_error())
+        };
+        fs::create_dir(place.path().join("dir")).expect("a directory");
+        assert_eq!(check("app.prom"), None);
+        assert_eq!(check("dir"), Some(libc::EISDIR));
+        assert_eq!(check("none/app.prom"), Some(libc::ENOENT));
+        let left: Vec<_> = fs::read_dir(place.path()).expect("a directory").collect();
+        assert_eq!(left.len(), 1, "something was made: {left:?}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::files::at_the_start;
 use crate::account::journal;
 use crate::cli::OptionId;
 use crate::config::Config;
+use crate::sys::mounts::Mounts;
 use crate::sys::safe_path::{self, Last, Place};
 use crate::sys::sharing::Done;
 use crate::types::{Pid, Time};
@@ -38,7 +39,8 @@ impl ReadyFile {
         let child = BackgroundWrite::default();
         let file = ReadyFile { path, wanted: false, exists: false, child };
         let (shown, source) = (file.path().display(), config.source_of(OptionId::ReadyFile));
-        let done = at_the_start(config, &|| {
+        let is_local = Mounts::read().are_local_to(file.path());
+        let done = at_the_start(config, is_local, &|| {
             let has_place = prepare(file.path())?;
             Ok(Done { file: None, notes: [has_place.into(), 0, 0] })
         });

@@ -3,6 +3,12 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 
 /// A kind of file, and where it lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,9 +74,57 @@ pub fn file_type(fd: i32) -> Option<FileType> {
 
 /// Whether this file lies on a local file system. False if that cannot be found out.
 pub fn is_local(file: &FileType) -> bool {
-    let mut table = Vec::new();
-    let read = File::open("/proc/self/mountinfo").and_then(|mut file| file.read_to_end(&mut table));
-    read.is_ok() && type_of(&table, file).is_some_and(|name| LOCAL.contains(&name))
+    type_of(&Mounts::read().0, file).is_some_and(|name| LOCAL.contains(&name))
+}
+
+/// The mounts of this process, as in /proc/PID/mountinfo.
+#[derive(Debug)]
+pub struct Mounts(Vec<u8>);
+
+impl Mounts {
+    /// Reads the table. It is empty if it cannot be read.
+    pub fn read() -> Mounts {
+        // Most tables are shorter, and for every read the kernel goes through the mounts once more.
+        let mut table = Vec::with_capacity(8192);
+        let file = File::open("/proc/self/mountinfo");
+        let read = file.and_then(|mut file| file.read_to_end(&mut table));
+        if read.is_err() {
+            table.clear();
+        }
+        Mounts(table)
+    }
+
+    /// Whether a path leads to a regular file or to a free name, through local file systems and no link. False if that
+    /// cannot be found out.
+    pub fn are_local_to(&self, path: &Path) -> bool {
+        let Ok(path) = std::path::absolute(path) else { return false };
+        all_are_local(&self.0, &path) && is_file_without_links(&path)
+    }
+}
+
+fn is_file_without_links(path: &Path) -> bool {
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC);
+    let how = how.resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    match openat2(AT_FDCWD, path, how) {
+        Ok(found) => file_type(found.as_raw_fd()).is_some_and(|file| file.kind == libc::S_IFREG),
+        Err(errno) => errno == Errno::ENOENT,
+    }
+}
+
+/// Whether every mount on the way to this absolute path is one of a local file system.
+fn all_are_local(table: &[u8], path: &Path) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
+    // The table has other characters in another form. With `..` it would be another way.
+    if !path.as_os_str().as_bytes().iter().all(|byte| is_plain(*byte))
+        || path.components().any(|part| part == Component::ParentDir)
+    {
+        return false;
+    }
+    let mounts = table.split(|byte| *byte == b'\n').filter_map(|line| {
+        Mount::parse(std::str::from_utf8(line).ok()?).filter(|mount| path.starts_with(mount.point))
+    });
+    let mut kinds = mounts.map(|mount| LOCAL.contains(&mount.kind)).peekable();
+    kinds.peek().is_some() && kinds.all(|local| local)
 }
 
 /// The type of the file system, from a table as in /proc/PID/mountinfo.
@@ -97,6 +151,8 @@ struct Mount<'a> {
     id: u64,
     /// `MAJOR:MINOR`
     device: &'a str,
+    /// Where it is mounted.
+    point: &'a str,
     /// The type of the file system.
     kind: &'a str,
 }
@@ -106,14 +162,12 @@ impl Mount<'_> {
         let (left, right) = line.split_once(" - ")?;
         let mut fields = left.split(' ');
         let (id, _, device) = (fields.next()?.parse().ok()?, fields.next()?, fields.next()?);
-        Some(Mount { id, device, kind: right.split(' ').next()? })
+        Some(Mount { id, device, point: fields.nth(1)?, kind: right.split(' ').next()? })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd;
-
     use super::*;
 
     const TABLE: &[u8] = b"21 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw\n\
@@ -141,6 +195,31 @@ mod tests {
         assert_eq!(type_of(TABLE, &file(Some(7), (0, 99))), None);
         assert_eq!(type_of(b"", &file(Some(21), (0, 0))), None);
         assert!(LOCAL.is_sorted());
+    }
+
+    #[test]
+    fn a_path_is_local_if_every_mount_on_its_way_is() {
+        let local = |path: &str| all_are_local(TABLE, Path::new(path));
+        assert!(local("/run/report") && local("/over/report") && local("/mntx") && local("/"));
+        // The server of a file system may have to be asked, or the way is not known.
+        assert!(!local("/mnt") && !local("/mnt/x/y") && !local("/data/x"));
+        assert!(!local("/run/../mnt/x") && !local("/a b") && !local("/a\\040b"));
+        assert!(!all_are_local(b"", Path::new("/run/report")));
+        assert!(!all_are_local(b"40 21 0:55 / /mnt rw - ext4 x rw\n", Path::new("/run/report")));
+    }
+
+    #[test]
+    fn a_path_with_a_link_is_not_known_to_be_local() {
+        let place = tempfile::tempdir_in("/dev/shm").expect("a directory");
+        let file = place.path().join("file");
+        let look = |path: &Path| Mounts::read().are_local_to(path);
+        assert!(look(&file));
+        std::fs::write(&file, "x").expect("a file");
+        assert!(look(&file) && look(&place.path().join("./file")));
+        std::os::unix::fs::symlink(&file, place.path().join("link")).expect("a link");
+        std::os::unix::fs::symlink(".", place.path().join("dir")).expect("a link");
+        assert!(!look(&place.path().join("link")) && !look(&place.path().join("dir/file")));
+        assert!(!look(place.path()) && !look(Path::new("/dev/null")));
     }
 
     #[test]

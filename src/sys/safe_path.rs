@@ -14,10 +14,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{self, AtFlags, OFlag};
+use nix::fcntl::{self, AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, unlinkat};
 
 use super::process;
 
@@ -55,7 +55,13 @@ impl Place {
     /// Those of open(2); ELOOP for a link that another user may have made.
     pub fn find(path: &Path, last: Last) -> io::Result<Place> {
         let mut rest: Vec<OsString> = Vec::new();
-        let mut dir = begin(path.as_os_str(), &mut rest)?;
+        let mut dir = match directory_without_links(path) {
+            Some((dir, name)) => {
+                rest.push(name.to_owned());
+                dir
+            }
+            None => begin(path.as_os_str(), &mut rest)?,
+        };
         let mut links = 0;
         while let Some(name) = rest.pop() {
             let is_last = rest.is_empty();
@@ -125,6 +131,15 @@ impl Place {
         Ok(file.into())
     }
 
+    /// Finds out whether a name can be added to the directory.
+    ///
+    /// # Errors
+    /// Those of access(2).
+    pub fn may_add(&self) -> io::Result<()> {
+        let how = AccessFlags::W_OK | AccessFlags::X_OK;
+        Ok(faccessat(&self.dir, ".", how, AtFlags::AT_EACCESS)?)
+    }
+
     /// The file `name` in the same directory.
     ///
     /// # Errors
@@ -162,6 +177,15 @@ pub fn reason(error: &io::Error) -> Option<&'static str> {
 /// The reason of an error, in these words if they say more than the kernel's.
 pub fn explain(error: &io::Error) -> String {
     reason(error).map_or_else(|| error.to_string(), str::to_owned)
+}
+
+/// The directory of a path that has no link before its last part, and that part. `None` also before Linux 5.6.
+fn directory_without_links(path: &Path) -> Option<(OwnedFd, &OsStr)> {
+    let (parent, name) = (path.parent()?, path.file_name()?);
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC);
+    let dir = openat2(AT_FDCWD, parent, how.resolve(ResolveFlag::RESOLVE_NO_SYMLINKS)).ok()?;
+    Some((dir, name))
 }
 
 /// Opens the directory that the path begins in, and pushes the parts of the path.
