@@ -144,8 +144,10 @@ impl Files {
         }
         if let Some(path) = &config.watch.metrics_file {
             let file = Metrics::new(path);
-            at_the_start(config, mounts.are_local_to(as_path(path)), &|| {
-                file.check()?;
+            let is_local = mounts.are_local_to(as_path(path));
+            at_the_start(config, is_local, &|| {
+                // Whether another file system answers shows only when it has to write.
+                if is_local { file.check() } else { file.write() }?;
                 Ok(Done { file: None, notes: [0; 3] })
             })
             .map_err(|error| {
@@ -319,6 +321,11 @@ impl Report {
             let report = Report::open(path, is_local)?;
             if report.is_file && report.file.metadata()?.len() > 0 {
                 report.file.set_len(0)?;
+            }
+            if report.is_file && !is_local {
+                // Whether another file system answers shows only when it has to write. If it refuses, the next write
+                // says so.
+                let _ = report.write();
             }
             let notes = [report.is_file.into(), report.is_local.into(), 0];
             Ok(Done { file: Some(report.file.into()), notes })

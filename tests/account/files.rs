@@ -363,13 +363,15 @@ fn the_files_are_graceinits_own(room: Room) -> Outcome {
 /// One who reads all the time never sees less than a whole file, from before the app's start on.
 fn metrics_are_whole_at_every_moment(room: Room) -> Outcome {
     let place = Place::new();
-    let over = AtomicBool::new(false);
+    let (seen, over) = (AtomicBool::new(false), AtomicBool::new(false));
     let path = place.path("app.prom");
     let begun = |path: &Path| File::open(path).ok();
     let read = || -> Outcome<usize> {
         proc::poll("a first version", || begun(&path))?;
         let mut versions = Vec::new();
-        while !over.load(Ordering::Relaxed) {
+        let mut is_last = false;
+        while !is_last {
+            is_last = over.load(Ordering::Relaxed);
             let text = fs::read_to_string(&path)?;
             ensure!(text.ends_with('\n'), "half a file: {text:?}");
             for family in ["graceinit_build_info{", "graceinit_phase{", "graceinit_log_lines"] {
@@ -378,6 +380,7 @@ fn metrics_are_whole_at_every_moment(room: Room) -> Outcome {
             if versions.last() != Some(&text) {
                 versions.push(text);
             }
+            seen.store(true, Ordering::Relaxed);
         }
         Ok(versions.len())
     };
@@ -392,6 +395,7 @@ fn metrics_are_whole_at_every_moment(room: Room) -> Outcome {
         run.ready()?;
         let is_ready = |text: &String| text.contains("graceinit_phase{phase=\"ready\"} 1\n");
         proc::poll("the phase", || fs::read_to_string(&path).ok().filter(is_ready))?;
+        proc::poll("a look at it", || seen.load(Ordering::Relaxed).then_some(()))?;
         run.signal("TERM")?;
         run.exits(3)
     };
