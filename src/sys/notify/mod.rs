@@ -243,7 +243,10 @@ fn receive(
         let length =
             unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags | libc::MSG_DONTWAIT) };
         match usize::try_from(length) {
-            Ok(length) => return Some((header, length)),
+            Ok(length) => {
+                fd::has_moved();
+                return Some((header, length));
+            }
             Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return None,
         }
