@@ -304,7 +304,8 @@ impl Asking {
         let State::Tree(who) = &mut self.state else { return };
         // To some programs a second signal means "exit at once". So if processes were asked one by one before, all are
         // asked only near the end of the budget, and until then the tree may become readable again.
-        let by_one = !who.is_new() && who.awaits_an_end() || self.leftovers.awaits_an_end();
+        let by_one =
+            !who.is_new() && who.awaits_an_end() || self.leftovers.awaits_an_end(who.signal());
         let by_one = by_one && self.end.is_some();
         let signal = if main_lives || by_one {
             let (signal, next) = who.without_proc(now, main_lives);

@@ -74,9 +74,9 @@ impl Leftovers {
         }
     }
 
-    /// A process was sent a signal by its pid, and has not ended as far as is known.
-    pub fn awaits_an_end(&self) -> bool {
-        !self.asked.is_empty()
+    /// A process was sent this signal by its pid, and has not ended as far as is known.
+    pub fn awaits_an_end(&self, signal: Signal) -> bool {
+        self.asked.iter().any(|(_, sent)| *sent == signal)
     }
 
     /// Whether a process has got `signal` already: by its pid, or with the app's group.

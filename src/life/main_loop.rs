@@ -35,7 +35,7 @@ const DEAF: Duration = Duration::from_millis(10);
 const BRAKE: Duration = Duration::from_millis(10);
 
 /// So many rounds may bring nothing before the loop pauses: a burst of wake-ups is no fault.
-const IDLE_ROUNDS: u32 = 100;
+const IDLE_ROUNDS: u32 = 30;
 
 /// At exit graceinit waits this long at most for the file of `--ready-file` to be removed.
 const LEAVING: Duration = Duration::from_millis(250);

@@ -28,7 +28,7 @@ const KILLS: [i64; 3] = [libc::SYS_kill, libc::SYS_tgkill, libc::SYS_pidfd_send_
 
 /// So many calls more than three times those of the life without a fault are no spin. A loop that does not pause makes
 /// more than ten times as many before the life ends.
-const MOST_CALLS: usize = 2000;
+const MOST_CALLS: usize = 5000;
 
 /// What says that a process or a child does not exist is an answer, and no failure: a kernel gives it if it is so, and
 /// graceinit has to believe it. Then it is enough that the life ends in time, and says nothing false.
@@ -120,7 +120,8 @@ pub(crate) fn judge(life: Life, injection: Injection, usual: &Sight, sight: &Sig
         if asked && !known {
             broken.push(format!("{name}: {value} times"));
         }
-        let code = name == "report" && value != "none";
+        // null: the last report could not be written, and the one before does not know the end.
+        let code = name == "report" && !["none", "null"].contains(&value.as_str());
         if code
             && sight.status.is_none_or(|status| status != Status::Code(value.parse().unwrap_or(-1)))
         {

@@ -65,8 +65,11 @@ pub(crate) fn crash_a_helper(init: i32, dice: &mut Dice) -> bool {
 
 /// Stops a process and lets it go on, as `docker pause` does.
 pub(crate) fn pause(pid: i32) -> Outcome {
-    sys::kill(pid, libc::SIGSTOP)?;
-    let stopped = || proc::process(pid).is_none_or(|it| "TtZX".contains(it.state)).then_some(());
+    let stopped = || {
+        // Again: a SIGCONT of before may have come later.
+        drop(sys::kill(pid, libc::SIGSTOP));
+        proc::process(pid).is_none_or(|it| "TtZX".contains(it.state)).then_some(())
+    };
     let seen = proc::poll("a stopped process", stopped);
     drop(sys::kill(pid, libc::SIGCONT));
     seen

@@ -84,11 +84,10 @@ impl Life {
         for (one_in, flag) in [
             (3, "--stop-signal=TERM:100ms,INT"),
             (3, "--diagnose=QUIT@100ms"),
-            (4, "--ready=after:20ms"),
+            (3, "--ready=after:20ms"),
             (4, "--log-format=json"),
-            (3, "--grace-max=2s"),
+            (3, "--grace-max=10s"),
             (4, "-w"),
-            (5, "--ready-timeout=9s"),
         ] {
             if dice.roll(one_in) == 0 {
                 flags.push(flag.to_owned());
@@ -218,7 +217,7 @@ impl Life {
                 "reloads"
             }
             _ => {
-                let signal = dice.one(&["USR1", "USR2", "WINCH", "CONT", "URG", "ALRM", "RTMIN+3"]);
+                let signal = dice.one(&["USR1", "USR2", "WINCH", "URG", "ALRM", "RTMIN+3"]);
                 run.signal(signal)?;
                 "signals"
             }
