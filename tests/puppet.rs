@@ -141,6 +141,7 @@ impl Puppet {
             }
             "clear-env" => self.environ.clear(),
             "listen-pid" => self.environ.push(format!("LISTEN_PID={}", getpid()).into_bytes()),
+            "regroup" => sys::leave_group().expect("setpgid"),
             "leaderless" => {
                 std::thread::spawn(|| std::thread::park_timeout(Duration::from_secs(3600)));
                 sys::exit_thread();

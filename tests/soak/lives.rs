@@ -176,7 +176,9 @@ impl Life {
         let status = run.wait_within(budget + SLACK)?;
         let took = asked.elapsed();
         ensure!(took <= budget + SLACK, "it took {took:?}");
-        self.judge(&run, &place, status)?;
+        if self.judge(&run, &place, status)? {
+            *done.entry("ended by the dead-man timer").or_default() += 1;
+        }
         Ok(done)
     }
 
@@ -224,7 +226,10 @@ impl Life {
         })
     }
 
-    fn judge(&self, run: &Run, place: &Place, status: Status) -> Outcome {
+    /// Whether the dead-man timer has ended it: on a machine that gives graceinit no processor for half a second.
+    fn judge(&self, run: &Run, place: &Place, status: Status) -> Outcome<bool> {
+        let has = |text: &str| run.err.so_far().iter().any(|line| line.0.contains(text));
+        let dead_man = !has("leaving code=") && !has("\"fact\":\"exit\"");
         let codes: &[i32] = match self.end {
             End::Killed => &[137],
             _ if self.obeys && !self.slow => &[3],
@@ -237,18 +242,20 @@ impl Life {
         proc::poll("the end of all processes", gone)?;
         let faulty = run.err.so_far().into_iter().find(|line| line.0.contains("internal error"));
         ensure!(faulty.is_none(), "{faulty:?}");
-        if self.listens {
+        if self.listens && !dead_man {
             for name in ["socket", "ready"] {
-                ensure!(!place.path(name).exists(), "{name} was left behind");
+                let left = place.path(name).exists() && !has("unable to remove");
+                ensure!(!left, "{name} was left behind");
             }
         }
-        if self.reports {
+        // A write that takes too long is given up, with a warning.
+        if self.reports && !dead_man && !has("unable to write") {
             let report: serde_json::Value = serde_json::from_str(&place.expect("report")?)?;
             let code = report["exit"]["code"].as_i64().unwrap_or(-1);
             ensure_eq!(Status::Code(code as i32), status, "the code in the report");
             ensure!(place.expect("metrics.prom")?.contains("graceinit_"), "no metrics");
         }
-        Ok(())
+        Ok(dead_man)
     }
 }
 
