@@ -3,6 +3,7 @@
 //! `cargo bench --bench faults`, which is in docs/reliability.md.
 
 #![cfg(target_arch = "x86_64")]
+#![allow(clippy::expect_used)]
 #![allow(dead_code, reason = "the tests and the long form take different parts of it")]
 
 pub(crate) mod calls;
