@@ -15,6 +15,7 @@ mod rollout;
 mod support;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use rollout::cases::{CASES, Case, INITS};
@@ -32,7 +33,7 @@ fn cli() -> Command {
     let servers = apps::SERVERS.iter().map(|server| server.name()).collect();
     let inits = INITS.iter().map(|init| table::name(*init)).collect();
     let about: String =
-        CASES.iter().map(|case| format!("  {:<8}{}\n", case.name, case.about)).collect();
+        CASES.iter().map(|case| format!("  {:<12}{}\n", case.name, case.about)).collect();
     Command::new("rollout")
         .about("Rolls services over under load and counts what is dropped")
         .after_help(format!("Cases:\n{about}"))
@@ -54,6 +55,11 @@ fn cli() -> Command {
                 .value_parser(value_parser!(bool))
                 .help("whether the balancer keeps its connections to the servers"),
         )
+        .arg(number(
+            "pool-idle",
+            "milliseconds after which Caddy closes a connection without a request",
+        ))
+        .arg(number("interval", "milliseconds between two checks of Envoy and Caddy"))
         .arg(
             Arg::new("keep-alive")
                 .long("keep-alive")
@@ -101,6 +107,10 @@ fn try_it(
 ) -> bool {
     let mut trial = case.trial(server, rate, init);
     trial.pool = matches.get_one("pool").copied().unwrap_or(case.pool);
+    let millis =
+        |name: &str| matches.get_one::<u32>(name).map(|ms| Duration::from_millis(u64::from(*ms)));
+    trial.idle = millis("pool-idle").unwrap_or(case.idle);
+    trial.interval = millis("interval").unwrap_or(case.interval);
     trial.keep_alive = matches.get_flag("keep-alive");
     if let Some(rounds) = matches.get_one::<u32>("rounds") {
         trial.rounds = *rounds;

@@ -15,6 +15,7 @@ mod balancer;
 mod caddy;
 pub(crate) mod cases;
 pub(crate) mod envoy;
+mod grpc;
 pub(crate) mod load;
 mod nginx;
 mod replica;
@@ -25,8 +26,6 @@ pub(crate) mod update;
 mod frozen;
 #[cfg(test)]
 mod generator;
-#[cfg(test)]
-mod grpc;
 #[cfg(test)]
 mod reset;
 #[cfg(test)]

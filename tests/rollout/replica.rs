@@ -34,7 +34,7 @@ impl Setup {
             Program::Graceinit | Program::AsTini | Program::AsDumbInit | Program::AsCatatonit => {
                 let profile = self.server.profile().map(|name| format!("--profile {name} "));
                 // It removes the file of its socket itself, and fails if there is none.
-                let file = self.server == Server::GunicornUnix;
+                let file = matches!(self.server, Server::GunicornUnix | Server::GunicornSync);
                 let file = if file { " --on-stop touch:{socket}" } else { "" };
                 let options = format!("{}{file}", self.options);
                 let options = options.replace("{port}", &slot.port.to_string());

@@ -57,6 +57,7 @@ fn replace(probe: &str) -> Outcome<Tally> {
         to: address,
         rate,
         mix,
+        method: "GET",
         timeout: TIMEOUT,
         limit: u64::MAX,
         keep_alive: false,
