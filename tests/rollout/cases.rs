@@ -66,7 +66,7 @@ const BASE: Case = Case {
     rounds: 5,
 };
 
-pub(crate) const CASES: [Case; 18] = [
+pub(crate) const CASES: [Case; 19] = [
     BASE,
     CHECKS,
     DEFAULTS,
@@ -92,6 +92,21 @@ pub(crate) const CASES: [Case; 18] = [
         mix: Mix::Full,
         bar: 11.0,
         rounds: 2,
+        ..BASE
+    },
+    Case {
+        name: "seven",
+        about: "as `late`, with all servers",
+        servers: &[
+            (Server::Nginx, 500),
+            (Server::Node, 500),
+            (Server::Python, 500),
+            (Server::Httpd, 500),
+            (Server::Gunicorn, 300),
+            (Server::Java, 500),
+            (Server::Php, 100),
+        ],
+        bar: 3.2,
         ..BASE
     },
     Case {
@@ -248,6 +263,7 @@ impl Case {
             path: None,
             server,
             options: if init == Program::Graceinit { self.options } else { "" }.to_owned(),
+            profile: true,
             unprivileged: self.unprivileged,
         };
         Trial {

@@ -46,6 +46,7 @@ fn traffic_leaves_a_frozen_app_and_comes_back(kind: Kind) -> Outcome {
         path: None,
         server,
         options: OPTIONS.to_owned(),
+        profile: true,
         unprivileged: false,
     };
     let replicas: Vec<Replica> = slots[..REPLICAS]

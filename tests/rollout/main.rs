@@ -19,8 +19,11 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use rollout::cases::{CASES, Case, INITS};
-use rollout::{apps, table, update};
+use rollout::{apps, found, table, update};
 use support::Program;
+
+/// Requests per second of a rehearsal, which is its default.
+const REHEARSED: u32 = 200;
 
 fn cli() -> Command {
     let list = |name: &'static str, of: Vec<&'static str>, help: &'static str| {
@@ -48,6 +51,12 @@ fn cli() -> Command {
                 .long("options")
                 .allow_hyphen_values(true)
                 .help("graceinit's options, instead of the case's"),
+        )
+        .arg(
+            Arg::new("rehearsed")
+                .long("rehearsed")
+                .action(ArgAction::SetTrue)
+                .help("graceinit's options are those that its own rehearsal finds, with no profile beside them"),
         )
         .arg(
             Arg::new("pool")
@@ -119,6 +128,18 @@ fn try_it(
         trial.setup.path = matches.get_one::<String>("graceinit").map(Into::into);
         if let Some(options) = matches.get_one::<String>("options") {
             trial.setup.options.clone_from(options);
+        }
+        if matches.get_flag("rehearsed") {
+            match found::settings(server, REHEARSED.min(rate)) {
+                Ok(options) => {
+                    println!("{}: the rehearsal finds {options:?}", server.name());
+                    (trial.setup.options, trial.setup.profile) = (options, false);
+                }
+                Err(fault) => {
+                    println!("{} {}: the rehearsal: {fault:?}", case.name, server.name());
+                    return false;
+                }
+            }
         }
     }
     let report = match update::roll(&trial) {

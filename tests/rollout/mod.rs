@@ -15,6 +15,7 @@ mod balancer;
 mod caddy;
 pub(crate) mod cases;
 pub(crate) mod envoy;
+pub(crate) mod found;
 mod grpc;
 pub(crate) mod load;
 mod nginx;
