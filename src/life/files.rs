@@ -27,8 +27,8 @@ use crate::machine::fact::{Fact, Reason};
 use crate::machine::hooks::HookPhase;
 use crate::machine::phase::PhaseName;
 use crate::machine::plan::Ending;
-use crate::sys::safe_path::{Last, Place};
 use crate::sys::mounts::{self, Mounts};
+use crate::sys::safe_path::{Last, Place};
 use crate::sys::sharing::{self, Done};
 use crate::sys::{clock, last_report, process};
 use crate::types::{Pid, Time};
@@ -354,7 +354,8 @@ impl Report {
                 (file, is_file)
             }
         };
-        let look = || mounts::file_type(file.as_raw_fd()).is_some_and(|kind| mounts::is_local(&kind));
+        let look =
+            || mounts::file_type(file.as_raw_fd()).is_some_and(|kind| mounts::is_local(&kind));
         let is_local = is_local || !is_file || look();
         Ok(Report { path: path.clone(), file, is_file, is_local })
     }
