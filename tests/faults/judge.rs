@@ -147,6 +147,9 @@ pub(crate) fn judge(life: Life, injection: Injection, usual: &Sight, sight: &Sig
 
 /// What is missing, in a few words.
 fn tell(usual: &BTreeMap<String, String>, name: String, value: &str) -> String {
+    if name.starts_with("TERM to ") && value == "2" {
+        return format!("a second {name} near the end of the budget");
+    }
     if name != "hooks" {
         return name;
     }

@@ -9,6 +9,7 @@
 pub(crate) mod calls;
 pub(crate) mod judge;
 pub(crate) mod life;
+pub(crate) mod long;
 pub(crate) mod table;
 pub(crate) mod work;
 

@@ -103,8 +103,11 @@ pub(crate) fn jobs(life: Life, usual: &Sight, most: usize) -> Outcome<Vec<Job>> 
             (1..=count)
                 .filter(|nth| nth % stride == place % stride)
                 .for_each(|nth| add(nth, false));
-            // No kernel interrupts every call: a program that repeats it, as it should, would never end.
-            if errno != libc::EINTR {
+            // No kernel interrupts every call: a program that repeats it, as it should, would never end. Nor does one
+            // say each time that a descriptor can be read, and then that there is nothing.
+            let never =
+                errno == libc::EINTR || (call.number, errno) == (libc::SYS_read, libc::EAGAIN);
+            if !never {
                 let mut nth = 1;
                 while nth <= count {
                     add(nth, true);
