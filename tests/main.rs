@@ -11,6 +11,7 @@ mod drain_rules;
 mod dropin;
 mod first;
 mod footprint;
+mod fuzz;
 mod k8s;
 mod machine;
 mod packaging;

@@ -148,7 +148,7 @@ fn first_line(body: &[u8]) -> String {
 // ---- the account as text ------------------------------------------------------------------
 
 /// The account in a few lines.
-fn status(account: &Account) -> String {
+pub fn status(account: &Account) -> String {
     let mut out = String::new();
     let now = account.age;
     let ago = |at: Span| short(now.since(at));
