@@ -118,7 +118,8 @@ pub(super) fn metric(bytes: &[u8]) {
     if let Ok(metric) = Metric::parse(&full) {
         let first = metric.check(answer);
         // Comments and other metrics change nothing.
-        let more = format!("# {condition}\n0ther 1\n{answer}\n\n");
+        let comment = condition.replace('\n', " ");
+        let more = format!("# {comment}\n0ther 1\n{answer}\n\n");
         assert_eq!(first, metric.check(&more));
     }
     reads_back(&mut Draw(bytes));
