@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """The documentation as a site that can be searched, by mdBook.
 
-    packaging/book.py DIR
+    packaging/book.py [--mdbook PROGRAM] DIR
+    packaging/book.py --check DIR
 
-The order of the pages is that of the tables in docs/README.md. Fails if a link leads nowhere.
-mdBook is built by cargo at the first time, in target/mdbook, which takes some minutes.
+The order of the pages is that of the tables in docs/README.md. Fails if a link leads nowhere; --check only follows the
+links of a site that is there. Without --mdbook, mdBook is built by cargo at the first time, in target/mdbook, which
+takes some minutes.
 """
+import argparse
 import itertools
 import re
 import shutil
@@ -93,9 +96,9 @@ def mdbook():
     return str(place / "bin/mdbook")
 
 
-def build(site):
+def build(site, program=None):
     """Builds the site into this directory."""
-    program = mdbook()
+    program = program or mdbook()
     with tempfile.TemporaryDirectory() as place:
         place = Path(place)
         shutil.copy(HERE / "book.toml", place)
@@ -118,11 +121,31 @@ def build(site):
     folder = site / "packaging/k8s"
     rows = "".join(f'<li><a href="{path.name}">{path.name}</a></li>\n' for path in sorted(folder.iterdir()))
     (folder / "index.html").write_text(f"<!doctype html>\n<title>packaging/k8s</title>\n<ul>\n{rows}</ul>\n")
+    check(site)
+
+
+def check(site):
+    """Follows the links of a site."""
     if wrong := list(dead(site.resolve())):
         sys.exit("packaging: links of the documentation lead nowhere:\n" + "\n".join(wrong))
 
 
+def main():
+    parser = argparse.ArgumentParser(prog="packaging/book.py", description="The documentation as a site, by mdBook.")
+    parser.add_argument("--mdbook", metavar="PROGRAM", help=f"mdBook {VERSION} (default: built by cargo)")
+    parser.add_argument("--check", action="store_true", help="only follow the links of a site that is there")
+    parser.add_argument("site", metavar="DIR", type=Path, help="where the site goes, or where it is")
+    options = parser.parse_args()
+    if options.check:
+        check(options.site)
+        return
+    if options.mdbook:
+        told = subprocess.run([options.mdbook, "--version"], capture_output=True, text=True)
+        told = told.stdout.partition("\n")[0]
+        if told != f"mdbook v{VERSION}":
+            sys.exit(f"packaging/book.py: {options.mdbook} is {told or 'no mdBook'}; name mdBook {VERSION}")
+    build(options.site, options.mdbook)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: packaging/book.py DIR")
-    build(Path(sys.argv[1]))
+    main()

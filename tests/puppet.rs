@@ -18,6 +18,7 @@
 //! | `name=TEXT` `to=PATH` | prefix of its lines; where its account goes |
 //! | `close=FD` `alone` (closes all from 3 on) `open=FD:PATH` `limit=N:SOFT:HARD` `set-umask=OCTAL` `setenv=N=V` `entry=HEX` `drop-env=N` `clear-env` `listen-pid` | prepares what comes next |
 //! | `pause` `exit=CODE` `die=SIG` `exec PROGRAM ARG…` | how it ends |
+//! | `regroup` | leaves its process group for another one |
 //! | `leaderless` | its first thread ends, another lives on |
 //! | `race=ROOM:MICROSECONDS:SIG PROGRAM ARG…` | starts PROGRAM and sends it SIG that long after exec |
 //! | `--` | the script ends; what follows is only arguments |
@@ -161,6 +162,7 @@ impl Puppet {
             }
             "clear-env" => self.environ.clear(),
             "listen-pid" => self.environ.push(format!("LISTEN_PID={}", getpid()).into_bytes()),
+            "regroup" => sys::leave_group().expect("setpgid"),
             "leaderless" => {
                 std::thread::spawn(|| std::thread::park_timeout(Duration::from_secs(3600)));
                 sys::exit_thread();

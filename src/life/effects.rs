@@ -281,20 +281,30 @@ impl Effects {
                 if signal == self.config.plan.leftover_signal() {
                     self.asking.leftovers.group_is_asked();
                 }
-                let sent = signals::send_group(group, signal);
-                // The app may have left its group (setpgid); then it is sent the signal apart.
-                match process::group_of(pid) {
-                    Some(own) if own == group => sent,
-                    Some(_) | None => self.app.send(&self.children, signal, value),
-                }
+                self.signal_group(pid, group, signal, value)
             }
             Target::Tree => {
                 let own = self.own_processes();
                 if self.asking.leftovers.signal_tree(signal, &own) {
                     return Ok(());
                 }
-                signals::send_group(group, signal)
+                self.signal_group(pid, group, signal, value)
             }
+        }
+    }
+
+    /// Signals the app's group, and the app apart if it has left that group (setpgid).
+    fn signal_group(
+        &self,
+        pid: Pid,
+        group: Pid,
+        signal: Signal,
+        value: Option<usize>,
+    ) -> io::Result<()> {
+        let sent = signals::send_group(group, signal);
+        match process::group_of(pid) {
+            Some(own) if own == group => sent,
+            Some(_) | None => self.app.send(&self.children, signal, value),
         }
     }
 
@@ -302,12 +312,13 @@ impl Effects {
     fn deputize(&mut self, signal: Signal, target: Target, value: Option<usize>) -> bool {
         let Some(pid) = self.children.pid(Role::App) else { return false };
         let group = self.app.group().unwrap_or(pid);
-        let to = match target {
-            Target::App | Target::Auto => To::Child(pid),
-            Target::Group if process::group_of(pid) != Some(group) => To::Child(pid),
-            Target::Group | Target::Tree => To::Group(group),
+        let is_apart = process::group_of(pid) != Some(group);
+        let whom: &[To] = match target {
+            Target::App | Target::Auto => &[To::Child(pid)],
+            Target::Group | Target::Tree if is_apart => &[To::Group(group), To::Child(pid)],
+            Target::Group | Target::Tree => &[To::Group(group)],
         };
-        self.deputy.take(&self.config, to, signal, value)
+        whom.iter().all(|to| self.deputy.take(&self.config, *to, signal, value))
     }
 
     /// Starts a child for the signals that graceinit may not send itself, if there are any.

@@ -297,6 +297,10 @@ pub(super) fn end_everything(now: Time) -> ! {
     if app > 0 {
         let _ = signals::send_group(Pid(app), Signal::KILL);
     }
+    // It may have left that group, and without /proc nothing else reaches it.
+    if let Some(main) = rescue::main() {
+        let _ = signals::send(main, Signal::KILL);
+    }
     loop {
         if process::is_first() {
             let _ = signals::send_all(Signal::KILL);

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::pty::Pty;
 use crate::support::files::Place;
-use crate::support::{Fault, Launch, Outcome, Room, Run, Status, need, sys};
+use crate::support::{Fault, Launch, Outcome, Room, Run, Status, need, proc, sys};
 use crate::{both_rooms, ensure, ensure_eq};
 
 const PYTHON: &str = "/usr/bin/python3";
@@ -263,6 +263,55 @@ fn a_report_on_a_file_system_that_does_not_answer_any_more() -> Outcome {
         silent.says("asked")?;
     }
     Ok(())
+}
+
+/// The file of --ready-file lies on it. The helper that makes the file is no part of the tree: no signal is sent to it,
+/// no stop waits for it, and no record of the survivors names it.
+#[test]
+fn the_helper_that_makes_the_ready_file_is_no_leftover() -> Outcome {
+    for (flags, app, code) in [
+        ("--grace 3600s --scope auto", "block ready echo=TERM:3", 3),
+        ("--grace 3600s --scope group", "block ready echo=TERM:3", 3),
+        ("--grace 3600s --scope tree", "block ready echo=TERM:3", 3),
+        ("--grace 1s --scope tree", "block ready echo", 137),
+    ] {
+        let Some(mut silent) = Silent::mount("create")? else { return Ok(()) };
+        let place = Place::new();
+        let mut run = Launch::graceinit(Room::Plain)
+            .flags(flags)
+            .flag("--ready-file", silent.place.text("made"))
+            .flag("--report", place.text("report"))
+            .app(app)
+            .start()?;
+        let app = run.ready()?.number("pid")?;
+        silent.says("asked")?;
+        let helper = helper(&run, app)?;
+        run.signal("USR1")?;
+        run.out.expect("got USR1 ")?;
+        run.signal("TERM")?;
+        run.out.expect("got TERM ")?;
+        // It blocks all signals, so one that was sent to it is pending.
+        for field in ["SigPnd", "ShdPnd"] {
+            ensure_eq!(proc::mask(helper, field), Some(0), "{flags}: {field} of the helper");
+        }
+        run.exits(code)?;
+        let report: serde_json::Value = serde_json::from_str(&place.expect("report")?)?;
+        let none = Vec::new();
+        let survivors = report["survivors"].as_array().unwrap_or(&none);
+        let pids: Vec<_> = survivors.iter().map(|survivor| survivor["pid"].clone()).collect();
+        let expected = if code == 137 { vec![serde_json::json!(app)] } else { Vec::new() };
+        ensure_eq!(pids, expected, "{flags}: survivors in the report");
+        ensure!(!run.err.so_far().iter().any(|line| line.0.contains("leftover")), "{flags}");
+    }
+    Ok(())
+}
+
+/// The one child of graceinit beside the app.
+fn helper(run: &Run, app: i32) -> Outcome<i32> {
+    let children: Vec<_> = proc::children(run.init()?).into_iter().map(|child| child.pid).collect();
+    let others: Vec<i32> = children.iter().copied().filter(|pid| *pid != app).collect();
+    ensure_eq!(others.len(), 1, "children beside the app {app}: {children:?}");
+    Ok(others[0])
 }
 
 /// graceinit has inherited a descriptor of it. (Not in a pid namespace, as above.)

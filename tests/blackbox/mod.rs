@@ -16,6 +16,7 @@ mod exit;
 mod faults;
 mod foreign_text;
 mod given;
+mod group;
 mod hang;
 mod hidden;
 mod hook_env;

@@ -1,5 +1,6 @@
 //! Doing nothing, and doing nothing for ever: an idle init costs nothing, a stuck one is ended.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::files::Place;
@@ -121,6 +122,45 @@ fn a_freeze_beyond_the_deadline_ends_in_order(room: Room) -> Outcome {
     ensure_eq!(place.expect("notes")?, "post\n", "the post-stop hook");
     ensure!(run.survivors().is_empty(), "left behind");
     run.err.find("survivors were not recorded")?;
+    Ok(())
+}
+
+/// To reap takes longer than the whole budget. The budget begins when the stop request is handled, after that.
+#[test]
+fn a_budget_begins_after_the_exits_before_it() -> Outcome {
+    if !need::program("/usr/bin/strace") {
+        return Ok(());
+    }
+    let place = Place::new();
+    let gate = place.fifo("gate");
+    let mut run = Launch::graceinit(Room::Plain)
+        .flags("--grace 1500ms --post-stop-timeout 100ms")
+        .app(&format!(
+            "block spawn=orphan:name=orphan;ready;read={};exit=0 ready helper=700:{}",
+            gate.path().display(),
+            place.text("saved")
+        ))
+        .start()?;
+    run.out.expect("orphan: ready")?;
+    run.ready()?;
+    let init = run.init()?;
+    // Until both have come, so that one round of the loop handles them.
+    sys::kill(init, libc::SIGSTOP)?;
+    proc::poll("graceinit stopped", || proc::process(init).filter(|p| p.state == 'T'))?;
+    gate.release()?;
+    proc::poll("the end of the orphan", || (!proc::zombies(init).is_empty()).then_some(()))?;
+    run.signal("TERM")?;
+    let pid = init.to_string();
+    let mut tracer = Command::new("strace")
+        .args(["-qq", "-o", &place.text("trace"), "-e", "trace=waitid"])
+        .args(["-e", "inject=waitid:delay_exit=2000000:when=1", "-p", &pid])
+        .spawn()?;
+    proc::poll("the tracer", || (proc::status_field(init, "TracerPid")? != "0").then_some(()))?;
+    sys::kill(init, libc::SIGCONT)?;
+    run.exits(0)?;
+    ensure_eq!(place.expect("saved")?, "saved terms=1", "the app's file");
+    tracer.wait()?;
+    ensure!(place.expect("trace")?.contains("DELAYED"), "nothing was delayed");
     Ok(())
 }
 

@@ -1,11 +1,15 @@
 //! The documentation: every link of a page leads to something that exists, and every page is in the table of contents.
-//! (The site that is made of it is built by `packaging/release`, which follows its links again.)
+//! The site that mdBook makes of it has every page, can be searched, and has no dead link.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
-use crate::support::Outcome;
+use super::supply::tool;
+use super::text;
+use crate::support::files::Place;
+use crate::support::{Fault, Outcome, need};
 use crate::{ensure, ensure_eq};
 
 fn root() -> &'static Path {
@@ -98,8 +102,7 @@ fn every_page_is_in_the_table_of_contents() -> Outcome {
 
 #[test]
 fn the_pages_that_the_help_names_exist() -> Outcome {
-    let help =
-        std::process::Command::new(env!("CARGO_BIN_EXE_graceinit")).arg("--help").output()?;
+    let help = Command::new(env!("CARGO_BIN_EXE_graceinit")).arg("--help").output()?;
     let help = String::from_utf8(help.stdout)?;
     let is_page = |word: &&str| word.ends_with(".md");
     let words = help.split(|c: char| c.is_whitespace() || ",;:()".contains(c));
@@ -109,6 +112,42 @@ fn the_pages_that_the_help_names_exist() -> Outcome {
         let is_there = root().join("docs").join(page).exists() || root().join(page).exists();
         ensure!(is_there, "--help names {page}");
     }
+    Ok(())
+}
+
+fn book(words: &[&str]) -> Outcome<Output> {
+    Ok(Command::new(root().join("packaging/book.py")).args(words).output()?)
+}
+
+#[test]
+fn the_site_has_every_page_and_no_dead_link() -> Outcome {
+    let Some(mdbook) = tool("mdbook") else { return Ok(()) };
+    if !need::program("/usr/bin/python3") {
+        return Ok(());
+    }
+    let place = Place::new();
+    let site = place.text("site");
+    let done = book(&["--mdbook", &mdbook, &site])?;
+    ensure!(done.status.success(), "{}", text(&done.stderr));
+    for (path, _) in pages()? {
+        let page = path.strip_prefix(root())?.with_extension("html").display().to_string();
+        let made = format!("{site}/{}", page.replace("README.html", "index.html"));
+        ensure!(Path::new(&made).exists(), "{page} is not in the site");
+    }
+    // The index of the search, which the browser loads.
+    let names = super::files(Path::new(&site))?;
+    let is_index = |path: &&PathBuf| path.to_string_lossy().contains("/searchindex");
+    let index = names.iter().find(is_index).ok_or_else(|| Fault::new("no index"))?;
+    ensure!(fs::read_to_string(index)?.contains("drain-idle"), "the index has no words");
+
+    // The check can fail.
+    fs::remove_file(format!("{site}/docs/drain.html"))?;
+    let done = book(&["--check", &site])?;
+    let said = text(&done.stderr);
+    ensure!(!done.status.success() && said.contains(": drain.html"), "not noticed: {said}");
+    let done = book(&["--mdbook", "/bin/echo", &place.text("other")])?;
+    let expected = "packaging/book.py: /bin/echo is echo ";
+    ensure!(text(&done.stderr).starts_with(expected), "{done:?}");
     Ok(())
 }
 

@@ -220,6 +220,97 @@ fn mistakes_are_named() -> Outcome {
     Ok(())
 }
 
+/// A repository of its own, with what the checklist of docs/releasing.md looks at.
+#[test]
+fn a_release_is_refused_until_the_checklist_holds() -> Outcome {
+    if !(need::program("/usr/bin/git") && need::program("/usr/bin/python3")) {
+        return Ok(());
+    }
+    let place = Place::new();
+    let folder = place.path("");
+    for name in ["packaging", "docs"] {
+        fs::create_dir(place.path(name))?;
+    }
+    for name in ["release", "artefacts.py", "book.py", "debian.py"] {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(name);
+        fs::copy(source, place.path("packaging").join(name))?;
+    }
+    // What a release builds would come after this refusal.
+    fs::create_dir(place.path("dist"))?;
+    place.file("dist/a file", "", 0o644);
+    place.file(".gitignore", "/dist\n", 0o644);
+    place.file("Cargo.toml", "[package]\nversion = \"1.2.3\"\n", 0o644);
+    let git = |words: &[&str]| -> Outcome<String> {
+        let mut command = Command::new("git");
+        command.args(["-c", "user.name=a", "-c", "user.email=a@localhost"]).args(words);
+        let done = command.current_dir(&folder).output()?;
+        ensure!(done.status.success(), "git {words:?}: {done:?}");
+        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+    };
+    let refusal = |words: &[&str]| -> Outcome<String> {
+        let script = place.path("packaging/release");
+        let done = Command::new(script).args(words).current_dir(&folder).output()?;
+        ensure!(!done.status.success(), "{done:?}");
+        Ok(String::from_utf8_lossy(&done.stderr).trim_end().to_owned())
+    };
+    let dist = place.text("dist");
+    let ready = format!(
+        "packaging/release: {dist} is not empty; name another directory with --dist, or remove it"
+    );
+    let told = refusal(&["--dist", &dist])?;
+    ensure!(told.starts_with("packaging/release: unable to read the repository: "), "{told}");
+    git(&["init", "--quiet"])?;
+
+    let upgrading = "## From 1.0 to 1.2.3\n";
+    for (changes, page, tag, expected) in [
+        ("## 1.2.2\n", upgrading, "", "CHANGELOG.md has no section 1.2.3; write one, or "),
+        ("## 1.2.30\n", upgrading, "", "CHANGELOG.md has no section 1.2.3; write one, or "),
+        (
+            "## 1.2.3 (not published)\n",
+            upgrading,
+            "",
+            "CHANGELOG.md says that 1.2.3 is not published; ",
+        ),
+        (
+            "## Unreleased\n\n- New.\n\n## 1.2.3\n",
+            upgrading,
+            "",
+            "CHANGELOG.md has entries under Unreleased; ",
+        ),
+        ("## 1.2.3\n", "## From 1.0 to 1.2\n", "", "docs/upgrading.md has no section for 1.2.3; "),
+        (
+            "## 1.2.3\n",
+            upgrading,
+            "v1.2.2",
+            "the commit has the tag v1.2.2, and Cargo.toml the version 1.2.3",
+        ),
+        ("## Unreleased\n\n## 1.2.3 (2026-12-01)\n", upgrading, "", ""),
+        ("## 1.2.3\n", upgrading, "v1.2.3", ""),
+    ] {
+        place.file("CHANGELOG.md", changes, 0o644);
+        place.file("docs/upgrading.md", page, 0o644);
+        git(&["add", "--all"])?;
+        git(&["commit", "--quiet", "--allow-empty", "--message", "a state"])?;
+        if !tag.is_empty() {
+            git(&["tag", tag])?;
+        }
+        let expected = match expected {
+            "" => ready.clone(),
+            why => format!("packaging/release: {why}"),
+        };
+        let told = refusal(&["--dist", &dist])?;
+        ensure!(told.starts_with(&expected), "{changes:?} {page:?} {tag:?}: {told}");
+        ensure_eq!(refusal(&["--draft", "--dist", &dist])?, ready, "a draft of {changes:?}");
+    }
+    place.file("docs/new.md", "", 0o644);
+    for words in [&["--dist", &dist][..], &["--draft", "--dist", &dist]] {
+        let told = refusal(words)?;
+        let expected = "packaging/release: there are changes that are not committed; commit them: ";
+        ensure!(told.starts_with(expected), "{words:?}: {told}");
+    }
+    Ok(())
+}
+
 #[test]
 fn the_man_page_and_the_completions_are_read_by_their_programs() -> Outcome {
     let programs = ["/usr/bin/man", "/bin/bash", "/bin/zsh", "/usr/bin/fish"];

@@ -15,7 +15,7 @@ fn root() -> &'static Path {
 }
 
 /// A tool of the tests' own python, which `tests/run` installs.
-fn tool(name: &str) -> Option<String> {
+pub(super) fn tool(name: &str) -> Option<String> {
     let path = root().join("target/python/bin").join(name).display().to_string();
     need::program(&path).then_some(path)
 }

@@ -15,8 +15,10 @@ mod terminal;
 
 use std::any::type_name;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
+use crate::ensure;
 use crate::support::init::{NAMESPACE, USER_NAMESPACE, puppet_line};
 use crate::support::{Outcome, PATIENCE, Program, alias, need, sys};
 use terminal::{BASH, PROMPT, bare};
@@ -195,4 +197,29 @@ fn deliveries(
         2 => "twice".into(),
         more => format!("{more} times"),
     })
+}
+
+/// As a shell script starts the tests with `&`, and nohup does: with signals ignored, which no program at the terminal
+/// may inherit.
+#[test]
+fn the_tests_may_be_started_with_signals_ignored() -> Outcome {
+    if !need::program("/usr/bin/env") {
+        return Ok(());
+    }
+    let some = [
+        "pty::pid1::ctrl_c_ends_the_app",
+        "pty::pid1::ctrl_z_does_not_freeze_the_app_for_ever",
+        "pty::shell::ctrl_backslash_ends_the_app_and_the_shell_sees_131",
+        "pty::shell::ctrl_z_stops_the_job_and_fg_gives_the_terminal_back",
+        "pty::shell::a_read_in_the_background_waits_for_fg",
+    ];
+    let done = Command::new("env")
+        .arg("--ignore-signal=HUP,INT,QUIT,PIPE,TERM,TSTP,TTIN,TTOU")
+        .arg(std::env::current_exe()?)
+        .arg("--exact")
+        .args(some)
+        .output()?;
+    let said = String::from_utf8_lossy(&done.stdout);
+    ensure!(done.status.success() && said.contains(" 5 passed;"), "{said}");
+    Ok(())
 }

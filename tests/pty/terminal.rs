@@ -125,10 +125,7 @@ impl Terminal {
         let (name, value) = ("TERMINAL_RUN", format!("{}-{number}", std::process::id()));
         let pty = Pty::open()?;
         command.env(name, &value);
-        // A shell starts what it runs with `&` in a script with both ignored, and the tests may be that.
-        for signal in [libc::SIGINT, libc::SIGQUIT] {
-            sys::set_disposition(signal, sys::Disposition::Default)?;
-        }
+        sys::heed_all()?;
         command.stdin(pty.slave()?).stdout(pty.slave()?).stderr(pty.slave()?);
         let leader = command.spawn()?;
         Ok(Terminal { pty, leader, mark: format!("{name}={value}"), seen: Vec::new(), cursor: 0 })

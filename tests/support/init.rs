@@ -346,6 +346,7 @@ impl Launch {
 
     /// Starts it.
     pub fn start(self) -> Outcome<Run> {
+        sys::heed_all()?;
         let words = self.command_line();
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);

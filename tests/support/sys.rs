@@ -102,6 +102,26 @@ pub fn set_disposition(signal: i32, what: Disposition) -> io::Result<()> {
     check(done).map(drop)
 }
 
+/// Ends that the tests ignore what they were started with ignored, as a shell script does with INT and QUIT for what it
+/// starts with `&`, and nohup with HUP: what a test starts has to be as in a container. (std sets SIGPIPE itself.)
+pub fn heed_all() -> io::Result<()> {
+    (1..=64).try_for_each(|signal| match disposition_is_ignore(signal)? {
+        true if signal != libc::SIGPIPE => set_disposition(signal, Disposition::Default),
+        _ => Ok(()),
+    })
+}
+
+/// Whether a signal is ignored.
+fn disposition_is_ignore(signal: i32) -> io::Result<bool> {
+    let mut action = KernelAction { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
+    // SAFETY: `action` has the kernel's layout and lives through the call.
+    let done = unsafe {
+        let none = std::ptr::null::<u8>();
+        libc::syscall(libc::SYS_rt_sigaction, signal, none, &mut action, MASK_BYTES)
+    };
+    check(done).map(|_| action.handler == libc::SIG_IGN)
+}
+
 /// kill(2), for any number.
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: takes two integers.
@@ -119,6 +139,22 @@ pub fn queue(pid: i32, signal: i32, value: i32) -> io::Result<()> {
 pub fn fork() -> io::Result<i32> {
     // SAFETY: called by the single-threaded puppet only, so no lock is left held in the child.
     check(unsafe { libc::fork() } as c_long).map(|pid| pid as i32)
+}
+
+/// Moves this process to a process group that a child has led.
+pub fn leave_group() -> io::Result<()> {
+    let pid = fork()?;
+    if pid == 0 {
+        loop {
+            wait_signal(0, None);
+        }
+    }
+    // SAFETY: takes two integers. The child is not reaped yet, so its pid is its own.
+    let join = |who| check(unsafe { libc::setpgid(who, pid) }.into());
+    let moved = join(pid).and_then(|_| join(0));
+    kill(pid, libc::SIGKILL)?;
+    wait_pid(pid, 0)?;
+    moved.map(drop)
 }
 
 /// Ends this thread alone, and at once: pthread_exit(3) would unwind, which Rust does not let pass.

@@ -81,6 +81,11 @@ pub fn set_main(pid: Option<Pid>) {
     STARTED.fetch_or(pid.is_some(), SeqCst);
 }
 
+/// The app's main process, until it is reaped.
+pub(super) fn main() -> Option<Pid> {
+    Some(Pid(MAIN.load(SeqCst))).filter(|main| main.0 != 0)
+}
+
 /// The signals that the loop has read in this round.
 pub fn read(signals: impl Iterator<Item = Signal>) {
     let stop_on = STOP_ON.load(SeqCst);
@@ -185,11 +190,16 @@ fn ask(request: Signal) {
     if main.0 == 0 {
         return;
     }
+    let group = GROUP.load(SeqCst);
+    // It may have left its group.
+    let apart = !group || process::group_of(main) != Some(main);
     for signal in [signal, Signal::CONT] {
-        let _ = match GROUP.load(SeqCst) {
-            true => signals::send_group(main, signal),
-            false => signals::send(main, signal),
-        };
+        if group {
+            let _ = signals::send_group(main, signal);
+        }
+        if apart {
+            let _ = signals::send(main, signal);
+        }
     }
 }
 
