@@ -89,8 +89,9 @@ fn socket(draw: &mut Draw<'_>) -> (Vec<u8>, Socket) {
     }
     attribute(&mut body, 8, draw.some(20));
     let info = draw.some(300);
-    let known =
-        attribute(&mut body, 2 | 0x8000 * u16::from(draw.byte() % 2), info).then(|| tcp_info(info));
+    // The highest bits are flags.
+    let kind = if draw.byte() % 2 == 0 { 2 } else { 0x8002 };
+    let known = attribute(&mut body, kind, info).then(|| tcp_info(info));
     let peer = address.map(|address| SocketAddr::new(address, far));
     let socket = Socket { state, port, peer, cookie, unread, unsent, inode, info: known.flatten() };
     (body, socket)

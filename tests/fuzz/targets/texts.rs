@@ -43,7 +43,7 @@ pub(super) fn notify(bytes: &[u8]) {
         }
         // What is passed on to a service manager means the same there.
         if let Some(message) = passed_on(notice) {
-            assert_eq!(notify::parse(&message.compose()), [notice.clone()]);
+            assert_eq!(notify::parse(&message.compose()), std::slice::from_ref(notice));
         }
     }
     // A C program may send the NUL at the end of its string.
