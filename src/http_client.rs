@@ -3,6 +3,8 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
+use crate::types::http;
+
 /// The longest status line that is read.
 const LONGEST_LINE: u64 = 1024;
 /// The longest header line that is read.
@@ -42,11 +44,8 @@ pub fn ask<S: Read + Write>(
         return Err(io::Error::other("it closed the connection without an answer"));
     }
     let line = String::from_utf8_lossy(&line);
-    // HTTP/1.1 200 OK
-    let reason = line.trim_end().strip_prefix("HTTP/1.").and_then(|line| line.split_once(' '));
-    let reason = reason.map_or("", |(_, reason)| reason);
-    match reason.get(..3).and_then(|status| status.parse().ok()) {
-        Some(status) => Ok(Answer { status, reason: reason.to_owned(), rest }),
+    match http::status(&line) {
+        Some((status, reason)) => Ok(Answer { status, reason: reason.to_owned(), rest }),
         None => Err(io::Error::other(format!("the answer is not HTTP/1: {line:?}"))),
     }
 }
@@ -80,7 +79,7 @@ impl<S: Read> Answer<S> {
             };
             let value = value.trim();
             if name.eq_ignore_ascii_case("content-length") {
-                length = value.parse().ok();
+                length = http::number(value, 10);
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
                 chunked = value.to_ascii_lowercase().ends_with("chunked");
             }
@@ -122,7 +121,7 @@ impl<S: Read> Answer<S> {
         loop {
             let line = self.line()?;
             let size = line.split(';').next().unwrap_or_default().trim();
-            let Ok(size) = u64::from_str_radix(size, 16) else {
+            let Some(size) = http::number(size, 16) else {
                 return Err(io::Error::other("the answer is not HTTP/1"));
             };
             let whole = (body.len() as u64).saturating_add(size);
@@ -185,13 +184,19 @@ mod tests {
         for end in 1..chunks.len() - 8 {
             assert!(answer(&chunks[..end]).is_err(), "{end}");
         }
-        for size in ["x", "-1", "64", "ffffffffffffffff", "10000000000000000"] {
+        for size in ["x", "-1", "+1", "64", "ffffffffffffffff", "10000000000000000"] {
             let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
             assert!(answer(format!("{head}{size}\r\nb").as_bytes()).is_err(), "{size}");
         }
-        for wrong in
-            [&b""[..], b"\0\0", b"HTTP/1.1 200 OK\r\n", b"SSH-2.0-x\r\n\r\n", &text[..60], &long]
-        {
+        for wrong in [
+            &b""[..],
+            b"\0\0",
+            b"HTTP/1.1 200 OK\r\n",
+            b"HTTP/1.1 +20 OK\r\n\r\n",
+            b"SSH-2.0-x\r\n\r\n",
+            &text[..60],
+            &long,
+        ] {
             assert!(answer(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
         }
     }

@@ -1,5 +1,6 @@
 //! The vocabulary that every room shares: signals, pids, statuses, points in time. Plain values, no I/O.
 
+pub mod http;
 pub mod process;
 pub mod text;
 

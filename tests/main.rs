@@ -12,6 +12,7 @@ mod dropin;
 mod faults;
 mod first;
 mod footprint;
+mod fuzz;
 mod k8s;
 mod machine;
 mod packaging;

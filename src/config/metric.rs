@@ -29,7 +29,10 @@ struct Series<'a> {
 
 impl Metric {
     /// Reads what follows `metric:`.
-    pub(super) fn parse(text: &str) -> Result<Metric, String> {
+    ///
+    /// # Errors
+    /// What is wrong, and what to write instead.
+    pub fn parse(text: &str) -> Result<Metric, String> {
         let text = text.trim();
         let (url, condition) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         let url = address::address(url, EXAMPLE)?;

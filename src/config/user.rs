@@ -28,7 +28,10 @@ pub(super) fn read(text: &str) -> Result<User, String> {
 
 /// Resolves `USER[:GROUP]`, each a name or a number. A number without an entry is its own group as well. With an
 /// explicit group there are no supplementary groups.
-fn resolve(spec: &str, passwd: &str, group: &str) -> Result<User, String> {
+///
+/// # Errors
+/// What cannot be resolved, and what to write instead.
+pub fn resolve(spec: &str, passwd: &str, group: &str) -> Result<User, String> {
     let (user, wanted_group) = match spec.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (spec, None),
@@ -113,6 +116,8 @@ fn groups_of(user: &str, gid: u32, group: &str) -> Vec<u32> {
         .filter(|(_, other, members)| *other != gid && members.split(',').any(|name| name == user))
         .map(|(_, gid, _)| gid)
         .collect();
+    // A group may have several lines.
+    groups.sort_unstable();
     groups.dedup();
     groups
 }
@@ -122,8 +127,9 @@ mod tests {
     use super::*;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n# a comment\nbroken\n\
-                          www:x:33:44::/var/www:/bin/false\n+nis\n";
-    const GROUP: &str = "root:x:0:\nweb:x:44:www\nlog:x:5:adm,www\nadm:x:6:wwwx\nnone:x:\n";
+                          www:x:33:44::/var/www:/bin/false\n+nis\nadm:x:3:4::/:\n";
+    const GROUP: &str = "root:x:0:\nweb:x:44:www\nlog:x:5:adm,www\nadm:x:6:wwwx,adm\n\
+                          none:x:\nlog:x:5:adm\n";
 
     fn user(uid: u32, gid: u32, groups: &[u32]) -> Result<User, String> {
         Ok(User { uid, gid, groups: groups.to_vec() })
@@ -136,6 +142,7 @@ mod tests {
             ("www", user(33, 44, &[5])),
             ("33", user(33, 44, &[5])),
             ("65534", user(65534, 65534, &[])),
+            ("adm", user(3, 4, &[5, 6])),
             ("www:log", user(33, 5, &[])),
             ("www:7", user(33, 7, &[])),
             ("12:34", user(12, 34, &[])),

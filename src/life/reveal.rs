@@ -145,7 +145,7 @@ fn tell(out: BorrowedFd<'_>, refused: &[Id]) -> u8 {
 
 /// pid, start time, program; then of the standard input whether it is a pipe, flags, mount, target; then of each pipe
 /// which end it is, and target.
-fn render(revealed: &Revealed) -> String {
+pub fn render(revealed: &Revealed) -> String {
     let plain = |text: &str| text.replace(char::is_control, "?");
     let Revealed { id: (pid, started), program, files } = revealed;
     let mut line = format!("{pid}\t{started}\t{}", plain(program));
@@ -165,7 +165,8 @@ fn render(revealed: &Revealed) -> String {
 
 // ---- in PID 1 again ---------------------------------------------------------------------------
 
-fn parse(line: &str) -> Option<Revealed> {
+/// Reads what [`render`] has written; `None`: the line is cut off or not as specified.
+pub fn parse(line: &str) -> Option<Revealed> {
     let mut fields = line.strip_suffix('\n')?.split('\t');
     let id = (Pid(fields.next()?.parse().ok()?), fields.next()?.parse().ok()?);
     let program = fields.next()?.into();

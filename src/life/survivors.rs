@@ -147,17 +147,22 @@ impl Records {
 
     /// The complete records, and the number of further processes.
     fn survivors(&self) -> (Vec<Survivor>, usize) {
-        let mut found = Vec::new();
-        let mut more = 0;
-        let end = self.bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
-        for line in String::from_utf8_lossy(&self.bytes[..end]).lines() {
-            match line.strip_prefix('+') {
-                Some(count) => more = count.parse().unwrap_or(0),
-                None => found.extend(parse(line)),
-            }
-        }
-        (found, more)
+        complete_records(&self.bytes)
     }
+}
+
+/// The complete records of a text, and the number of further processes.
+pub fn complete_records(bytes: &[u8]) -> (Vec<Survivor>, usize) {
+    let mut found = Vec::new();
+    let mut more = 0;
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+    for line in String::from_utf8_lossy(&bytes[..end]).lines() {
+        match line.strip_prefix('+') {
+            Some(count) => more = count.parse().unwrap_or(0),
+            None => found.extend(parse(line)),
+        }
+    }
+    (found, more)
 }
 
 fn parse(line: &str) -> Option<Survivor> {
@@ -178,7 +183,8 @@ fn parse(line: &str) -> Option<Survivor> {
     })
 }
 
-fn render(survivor: &Survivor) -> String {
+/// The record of a process: one line.
+pub fn render(survivor: &Survivor) -> String {
     let Survivor { pid, parent, state, threads, age, wchan, connections, unread, command } =
         survivor;
     let wchan = wchan.as_deref().unwrap_or("");
@@ -257,7 +263,8 @@ fn look(process: &Process, sockets: &mut Sockets) -> Option<Survivor> {
     })
 }
 
-fn one_line(words: &[u8]) -> String {
+/// A command line (words that end with NUL) as text in one line, truncated.
+pub fn one_line(words: &[u8]) -> String {
     let text = String::from_utf8_lossy(words);
     let text: String = text
         .trim_end_matches('\0')

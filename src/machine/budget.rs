@@ -132,6 +132,7 @@ fn bounded_wait(ladder: &[Rung], step: usize, left: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use super::super::attempt::{HookId, HookPhase};
     use super::super::plan::OnFailure;
     use super::*;
     use crate::types::Signal;
@@ -188,6 +189,25 @@ mod tests {
         assert_eq!(pauses, [200, 400, 800, 1600]);
         assert_eq!(backoff(&limits, 99), LONGEST_BACKOFF);
         assert_eq!(backoff(&limits, u32::MAX), LONGEST_BACKOFF);
+    }
+
+    #[test]
+    fn jitter_shortens_by_up_to_a_half_and_differs_by_phase_hook_and_attempt() {
+        let mut pauses = Vec::new();
+        for phase in HookPhase::ALL {
+            for (index, attempt) in [(0, 1), (0, 2), (1, 1)] {
+                let id = HookId { phase, round: 0, index, attempt };
+                assert_eq!(jittered(S, 0, id), S);
+                let pause = jittered(S, 4711, id);
+                assert!(pause >= S / 2 && pause <= S, "{pause:?}");
+                pauses.push(pause);
+            }
+        }
+        let all = pauses.len();
+        pauses.sort_unstable();
+        pauses.dedup();
+        // Of 501 values a few may coincide by chance.
+        assert!(pauses.len() + 2 >= all, "{} of {all}", pauses.len());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::types::text::is_harmful;
 use crate::types::{Pid, Time};
 
 /// The length of the longest status, in characters. The status appears in log lines and pages.
@@ -96,9 +97,9 @@ fn status(text: &[u8]) -> String {
     text.chars().take(STATUS_MAX).map(|c| if is_plain(c) { c } else { '\u{fffd}' }).collect()
 }
 
-/// Whether this is no control character and none that breaks a line or changes the direction of the text.
+/// Whether this changes neither how other text is shown nor the columns of a table.
 fn is_plain(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c != '\t' && !is_harmful(c)
 }
 
 // ---- who may send ---------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 /// How specific the range is that counts, the highest first, and how much it wants the type, from 0 to 1000.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub(super) struct Wanted {
+pub struct Wanted {
     /// 3: the type itself, 2: `text/*`, 1: `*/*`, 0: no range.
     pub specific: u8,
     /// The weight: `q` in thousandths.
@@ -10,7 +10,7 @@ pub(super) struct Wanted {
 }
 
 /// How much `accept` wants this type. `versions`: the accepted values of the parameter `version`; none: any.
-pub(super) fn wanted(accept: &str, media_type: &str, versions: &[&str]) -> Wanted {
+pub fn wanted(accept: &str, media_type: &str, versions: &[&str]) -> Wanted {
     let kind = media_type.split('/').next();
     let ranges = split(accept, ',').filter_map(|range| {
         let mut parts = split(range, ';');

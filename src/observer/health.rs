@@ -10,8 +10,8 @@ use crate::account::text::cut;
 use crate::sys::dial::{self, Check, Checks, Look};
 use crate::sys::listen::Stream;
 use crate::sys::poll::Want;
-use crate::types::Time;
 use crate::types::text::printable;
+use crate::types::{Time, http};
 
 /// An answer is given to all clients that ask within this time.
 const SHARED: Duration = Duration::from_secs(1);
@@ -322,36 +322,45 @@ impl Asked {
         Ok(())
     }
 
-    /// Reads the status line, if it is there. A 1xx (RFC 9110, section 15.2) precedes the answer.
     fn read_status(&mut self, now: Time) -> io::Result<()> {
-        loop {
-            let end = self.input.iter().position(|byte| *byte == b'\n');
-            let Some(line) = end.and_then(|end| self.input.get(..end)) else {
-                return bounded(&self.input, LONGEST_LINE);
-            };
-            let line = String::from_utf8_lossy(line).into_owned();
-            let status = line.trim_end().strip_prefix("HTTP/1.");
-            let status = status.and_then(|rest| rest.split_once(' ')).map(|(_, rest)| rest);
-            let number = status.and_then(|rest| rest.get(..3)?.parse::<u16>().ok());
-            let (Some(text), Some(number)) = (status, number) else {
-                return Err(io::Error::other("the answer is not HTTP/1"));
-            };
-            if !(100..200).contains(&number) {
-                self.answered((200..400).contains(&number), text, now);
-                self.input = Vec::new();
-                return Ok(());
-            }
-            let Some(head) = self.input.windows(4).position(|four| four == b"\r\n\r\n") else {
-                return bounded(&self.input, LONGEST_HEAD);
-            };
-            self.input.drain(..head + 4);
+        if let Some((number, text)) = take_status(&mut self.input)? {
+            self.answered((200..400).contains(&number), &text, now);
+            self.input = Vec::new();
         }
+        Ok(())
     }
 }
 
-fn bounded(input: &[u8], longest: usize) -> io::Result<()> {
+/// Reads the status line, as a number and in words, if it is there. A 1xx (RFC 9110, section 15.2) precedes the
+/// answer and is removed from `input`.
+///
+/// # Errors
+/// The answer is not HTTP/1.
+pub fn take_status(input: &mut Vec<u8>) -> io::Result<Option<(u16, String)>> {
+    loop {
+        // The limits hold in whatever pieces the answer comes.
+        let end = input.iter().take(LONGEST_LINE + 1).position(|byte| *byte == b'\n');
+        let Some(line) = end.and_then(|end| input.get(..end)) else {
+            return bounded(input, LONGEST_LINE);
+        };
+        let line = String::from_utf8_lossy(line);
+        let Some((number, text)) = http::status(&line) else {
+            return Err(io::Error::other("the answer is not HTTP/1"));
+        };
+        if !(100..200).contains(&number) {
+            return Ok(Some((number, text.to_owned())));
+        }
+        let front = input.get(..LONGEST_HEAD).unwrap_or(input);
+        let Some(head) = front.windows(4).position(|four| four == b"\r\n\r\n") else {
+            return bounded(input, LONGEST_HEAD);
+        };
+        input.drain(..head + 4);
+    }
+}
+
+fn bounded<T>(input: &[u8], longest: usize) -> io::Result<Option<T>> {
     match input.len() <= longest {
-        true => Ok(()),
+        true => Ok(None),
         false => Err(io::Error::other("the answer is not HTTP/1")),
     }
 }

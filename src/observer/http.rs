@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// The longest head of a request.
-pub(super) const LONGEST_HEAD: usize = 8192;
+pub const LONGEST_HEAD: usize = 8192;
 /// The most header lines of a request; browsers send fewer than 30.
 const HEADERS: usize = 64;
 /// The longest body that is read and thrown away. After a longer one the connection ends.
@@ -12,7 +12,7 @@ const LONGEST_BODY: u64 = 8192;
 
 /// The result of parsing some bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Parsed {
+pub enum Parsed {
     /// The beginning of a request: more bytes are needed.
     Partial,
     /// Not a request; the status to refuse it with. Where the next one begins is not known.
@@ -23,7 +23,7 @@ pub(super) enum Parsed {
 
 /// The parts of a request that matter.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Request {
+pub struct Request {
     /// The length of its head.
     pub head: usize,
     /// The length of its body, which is thrown away.
@@ -45,7 +45,7 @@ pub(super) struct Request {
 
 /// An answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Answer {
+pub struct Answer {
     /// `200`
     pub status: u16,
     /// The body.
@@ -60,13 +60,13 @@ pub(super) struct Answer {
 }
 
 /// An answer in plain text.
-pub(super) fn text(status: u16, body: impl Into<Cow<'static, str>>) -> Answer {
+pub fn text(status: u16, body: impl Into<Cow<'static, str>>) -> Answer {
     let content_type = "text/plain; charset=utf-8";
     Answer { status, body: body.into(), content_type, headers: &[], counts: false }
 }
 
 /// Parses a request at the beginning of `bytes`.
-pub(super) fn parse(bytes: &[u8]) -> Parsed {
+pub fn parse(bytes: &[u8]) -> Parsed {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let head = match request.parse(bytes) {
@@ -170,7 +170,7 @@ fn path(target: &str) -> &str {
 }
 
 /// Appends an answer to `out`, for HEAD without the body.
-pub(super) fn write(out: &mut Vec<u8>, answer: &Answer, request: Option<&Request>) {
+pub fn write(out: &mut Vec<u8>, answer: &Answer, request: Option<&Request>) {
     let Answer { status, body, content_type, headers, .. } = answer;
     let reason = reason(*status);
     // No cache may keep it: the next answer may differ.

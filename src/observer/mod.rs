@@ -5,15 +5,15 @@
 //! needs none. While the observer is dead, connections wait in the backlog; a new one begins with the last snapshot and
 //! the account, which are in its copy of PID 1's memory.
 
-mod accept;
+pub mod accept;
 mod connection;
 mod copy;
-mod health;
-mod http;
+pub mod health;
+pub mod http;
 mod processes;
 mod routes;
 mod server;
-mod snapshot;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 

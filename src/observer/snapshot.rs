@@ -29,13 +29,13 @@ const KIND: u8 = b'S';
 
 impl Snapshot {
     /// The message. It needs no version and no byte order: the observer is the same program.
-    pub(super) fn message(&self) -> Vec<u8> {
+    pub fn message(&self) -> Vec<u8> {
         let flags = [self.ready, self.serving, self.live, self.stopping].map(u8::from);
         [&[KIND], &flags[..], self.phase.as_bytes()].concat()
     }
 
     /// Reads a message; `None` for another kind.
-    pub(super) fn read(message: &[u8]) -> Option<Snapshot> {
+    pub fn read(message: &[u8]) -> Option<Snapshot> {
         let [KIND, ready, serving, live, stopping, phase @ ..] = message else { return None };
         Some(Snapshot {
             ready: *ready == 1,

@@ -15,9 +15,9 @@ use crate::types::{Pid, Time};
 
 mod auto;
 mod diag;
-mod procnet;
+pub mod procnet;
 mod reading;
-mod unix;
+pub mod unix;
 
 use diag::{LISTEN, Source};
 pub use reading::reading;

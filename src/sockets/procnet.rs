@@ -10,23 +10,23 @@ const MOST_BYTES: usize = 32 * 1024 * 1024;
 
 /// A line of /proc/net/tcp, tcp6, udp or udp6 (proc_pid_net(5)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Line {
+pub struct Line {
     /// The local port.
-    pub(super) port: u16,
+    pub port: u16,
     /// A hash of both addresses and ports.
-    pub(super) key: u64,
+    pub key: u64,
     /// The kernel's number of the state.
-    pub(super) state: u8,
+    pub state: u8,
     /// Bytes that are not acknowledged.
-    pub(super) unsent: u32,
+    pub unsent: u32,
     /// Bytes that are not read; of a listener: connections that are not accepted.
-    pub(super) unread: u32,
+    pub unread: u32,
     /// The inode that its descriptors link to; 0: no process has it open.
-    pub(super) inode: u64,
+    pub inode: u64,
 }
 
 /// Parses a line; `None` for the heading and for anything else.
-pub(super) fn line(text: &[u8]) -> Option<Line> {
+pub fn line(text: &[u8]) -> Option<Line> {
     let mut fields = text.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
     let (local, remote) = (fields.nth(1)?, fields.next()?);
     let port = local.rsplit(|byte| *byte == b':').next()?;
@@ -64,7 +64,7 @@ fn mark(local: &[u8], remote: &[u8]) -> u64 {
 
 /// A number of /proc/net/snmp: of the two lines that begin with `protocol`, the first has the names of the numbers in the
 /// second.
-pub(super) fn counter(text: &str, protocol: &str, name: &str) -> Option<u64> {
+pub fn counter(text: &str, protocol: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(protocol));
     let (names, numbers) = (lines.next()?, lines.next()?);
     let mut both = names.split_whitespace().zip(numbers.split_whitespace());
@@ -72,7 +72,7 @@ pub(super) fn counter(text: &str, protocol: &str, name: &str) -> Option<u64> {
 }
 
 /// The same in /proc/net/snmp6, which has one number on each line.
-pub(super) fn received_v6(text: &str) -> Option<u64> {
+pub fn received_v6(text: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix("Udp6InDatagrams"))?;
     rest.trim().parse().ok()
 }
@@ -91,9 +91,13 @@ pub(super) fn each_line(path: &Path, each: impl FnMut(&[u8])) -> io::Result<bool
     lines(File::open(path)?, each)
 }
 
-/// `rest` holds the beginning of a line that continues in the next read.
-fn lines(mut file: impl Read, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
+/// Calls `each` for every line of `file`. False if it is longer than [`MOST_BYTES`].
+///
+/// # Errors
+/// Those of the file.
+pub fn lines(mut file: impl Read, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
     let mut buffer = vec![0; 64 * 1024];
+    // The beginning of a line that continues in the next read.
     let mut rest = Vec::new();
     let mut total = 0;
     while total < MOST_BYTES {

@@ -47,9 +47,11 @@ struct Wanted {
 
 /// A socket that is bound to a name, or was accepted from one that is: only the server's end has the name.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Bound {
-    pub(super) listens: bool,
-    pub(super) inode: u64,
+pub struct Bound {
+    /// It is a listener.
+    pub listens: bool,
+    /// The inode that its descriptors link to.
+    pub inode: u64,
     /// The kernel's name of the socket, never used again.
     pub(super) key: u64,
     name: Vec<u8>,
@@ -59,6 +61,13 @@ pub(super) struct Bound {
     unread: u32,
     /// Bytes that the client has not read.
     unsent: u32,
+}
+
+impl Bound {
+    /// A path, or a name behind a zero byte.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
 }
 
 impl UnixSockets {
@@ -249,7 +258,7 @@ fn read_proc(proc: &Path) -> io::Result<Vec<Bound>> {
 }
 
 /// A line of /proc/net/unix (proc_net_unix(5)): `Num: RefCount Protocol Flags Type St Inode Path`.
-fn bound(line: &[u8]) -> Option<Bound> {
+pub fn bound(line: &[u8]) -> Option<Bound> {
     const LISTENS: u64 = 0x1_0000;
     let line = std::str::from_utf8(line).ok()?;
     let mut rest = line;

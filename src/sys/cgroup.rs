@@ -23,9 +23,12 @@ const MOST_GROUPS: usize = 256;
 /// The inode of /proc/PID/ns/pid in the first pid namespace (PROC_PID_INIT_INO in include/linux/proc_ns.h).
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
+/// A version of control groups.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Version {
+pub enum Version {
+    /// One hierarchy for each controller.
     One,
+    /// One hierarchy for all.
     Two,
 }
 
@@ -188,8 +191,8 @@ fn is_first_of_all() -> bool {
     process::is_first() && fs::metadata("/proc/self/ns/pid").is_ok_and(first)
 }
 
-/// The line of the memory controller, or of version 2.
-fn memory_line(text: &str) -> Option<(Version, &str)> {
+/// The path on the line of the memory controller, or of version 2, in a text as in /proc/PID/cgroup.
+pub fn memory_line(text: &str) -> Option<(Version, &str)> {
     let mut unified = None;
     for line in text.lines() {
         let mut fields = line.splitn(3, ':');
@@ -207,8 +210,13 @@ fn memory_line(text: &str) -> Option<(Version, &str)> {
 /// The path of a child that has ended and was not reaped, in version 2. The group may have been removed meanwhile.
 fn group_of(ended: Pid) -> Option<String> {
     let text = read(Path::new(&format!("/proc/{ended}/cgroup")))?;
+    unified_path(&text).map(str::to_owned)
+}
+
+/// The path of version 2 in a text as in /proc/PID/cgroup.
+pub fn unified_path(text: &str) -> Option<&str> {
     let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-    Some(path.strip_suffix(" (deleted)").unwrap_or(path).to_owned())
+    Some(path.strip_suffix(" (deleted)").unwrap_or(path))
 }
 
 fn kills_of_the_machine() -> Option<Kills> {
@@ -275,8 +283,8 @@ fn memory(version: Version, directory: &Path) -> Memory {
     found
 }
 
-/// `name number`
-fn field(text: &str, name: &str) -> Option<u64> {
+/// The number on the line `name number`.
+pub fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let mut words = line.split_ascii_whitespace();
         (words.next() == Some(name)).then(|| words.next()?.parse().ok()).flatten()

@@ -128,7 +128,7 @@ fn all_are_local(table: &[u8], path: &Path) -> bool {
 }
 
 /// The type of the file system, from a table as in /proc/PID/mountinfo.
-fn type_of<'a>(table: &'a [u8], file: &FileType) -> Option<&'a str> {
+pub fn type_of<'a>(table: &'a [u8], file: &FileType) -> Option<&'a str> {
     let place = format!("{}:{}", file.place.0, file.place.1);
     // A later mount lies over an earlier one.
     let lines = || table.split(|byte| *byte == b'\n').rev();
@@ -141,7 +141,7 @@ fn type_of<'a>(table: &'a [u8], file: &FileType) -> Option<&'a str> {
 }
 
 /// The ids of the mounts of local file systems, from a table as in /proc/PID/mountinfo.
-pub(super) fn local_mounts(table: &str) -> Vec<u64> {
+pub fn local_mounts(table: &str) -> Vec<u64> {
     let mounts = table.lines().filter_map(Mount::parse);
     mounts.filter(|mount| LOCAL.contains(&mount.kind)).map(|mount| mount.id).collect()
 }

@@ -335,15 +335,20 @@ impl Reading {
 
 /// What counts of proc_pid_status(5).
 #[derive(Debug, PartialEq, Eq)]
-struct Status {
-    name: Box<str>,
-    threads: usize,
-    handling: Handling,
-    activity: Activity,
+pub struct Status {
+    /// The name: at most 15 bytes.
+    pub name: Box<str>,
+    /// The number of threads.
+    pub threads: usize,
+    /// The masks of signals.
+    pub handling: Handling,
+    /// How much the thread has run.
+    pub activity: Activity,
 }
 
 impl Status {
-    fn parse(text: &str) -> Status {
+    /// Parses the file; what is missing or not as specified counts as 0.
+    pub fn parse(text: &str) -> Status {
         let number = |name| field(text, name).and_then(|value| value.parse::<u64>().ok());
         let set = |name| {
             let mask = field(text, name).and_then(|value| u64::from_str_radix(value, 16).ok());

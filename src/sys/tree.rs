@@ -136,13 +136,21 @@ fn each_entry(folder: i32, mut each: impl FnMut(&[u8])) -> bool {
             Ok(bytes) => bytes,
             Err(_) => return false,
         };
-        let mut at = 0;
-        // struct linux_dirent64: inode 8, offset 8, length 2, type 1, then the name.
-        while at + 19 < bytes {
-            let length = u16::from_ne_bytes([entries.buffer[at + 16], entries.buffer[at + 17]]);
-            each(&entries.buffer[at + 19..bytes]);
-            at += usize::from(length.max(1));
+        names(entries.buffer.get(..bytes).unwrap_or_default(), &mut each);
+    }
+}
+
+/// Calls `each` with every name of an answer of getdents64(2) and what follows the name. Any bytes are harmless.
+pub fn names(mut entries: &[u8], mut each: impl FnMut(&[u8])) {
+    // struct linux_dirent64: inode 8, offset 8, length 2, type 1, then the name.
+    while let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, low, high, _, name @ ..] = entries {
+        if name.is_empty() {
+            return;
         }
+        each(name);
+        let length = usize::from(u16::from_ne_bytes([*low, *high]));
+        // An entry that ends before its name is none.
+        entries = entries.get(length.max(20)..).unwrap_or_default();
     }
 }
 
@@ -406,24 +414,42 @@ fn each_child(proc: i32, parent: Pid, mut each: impl FnMut(Pid)) -> bool {
 /// Calls `each` for every number of a file. False if it cannot be read.
 fn each_number(file: i32, each: &mut impl FnMut(Pid)) -> bool {
     let mut buffer = [0u8; 512];
-    let mut number = None;
+    let mut numbers = Numbers::default();
     loop {
         // SAFETY: the buffer is live and its size is what is passed on.
         let bytes = unsafe { libc::read(file, buffer.as_mut_ptr().cast(), buffer.len()) };
         let Ok(bytes) = usize::try_from(bytes) else { return false };
-        for byte in buffer.iter().take(bytes) {
-            match byte {
-                b'0'..=b'9' => {
-                    let digit = i32::from(byte - b'0');
-                    number = Some(number.unwrap_or(0i32).wrapping_mul(10).wrapping_add(digit));
-                }
-                _ => number.take().into_iter().for_each(|number| each(Pid(number))),
-            }
-        }
         if bytes == 0 {
-            number.take().into_iter().for_each(|number| each(Pid(number)));
+            numbers.end(each);
             return true;
         }
+        numbers.take(buffer.get(..bytes).unwrap_or_default(), each);
+    }
+}
+
+/// The pids of a text of decimal numbers that comes in pieces.
+#[derive(Debug, Default)]
+pub struct Numbers(Option<u64>);
+
+impl Numbers {
+    /// Takes a piece and calls `each` for every pid that has ended in it.
+    pub fn take(&mut self, bytes: &[u8], each: &mut impl FnMut(Pid)) {
+        for byte in bytes {
+            match byte {
+                b'0'..=b'9' => {
+                    let digit = u64::from(byte - b'0');
+                    self.0 = Some(self.0.unwrap_or(0).saturating_mul(10).saturating_add(digit));
+                }
+                _ => self.end(each),
+            }
+        }
+    }
+
+    /// Calls `each` for the pid that the text ends with, if there is one.
+    pub fn end(&mut self, each: &mut impl FnMut(Pid)) {
+        // A signal to 0 would go to this process's own group.
+        let pid = self.0.take().and_then(|number| i32::try_from(number).ok());
+        pid.filter(|pid| *pid > 0).into_iter().for_each(|pid| each(Pid(pid)));
     }
 }
 
@@ -530,6 +556,17 @@ pub fn kill_children() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_pid_gets_no_signal() {
+        let mut found = Vec::new();
+        let mut numbers = Numbers::default();
+        for piece in ["12 0 4294967308 2147483648 3", "4 -5 x 99999999999999999999 7"] {
+            numbers.take(piece.as_bytes(), &mut |pid| found.push(pid.0));
+        }
+        numbers.end(&mut |pid| found.push(pid.0));
+        assert_eq!(found, [12, 34, 5, 7]);
+    }
 
     #[test]
     fn the_scan_finds_this_process_and_its_parent() {

@@ -148,12 +148,14 @@ fn first_line(body: &[u8]) -> String {
 // ---- the account as text ------------------------------------------------------------------
 
 /// The account in a few lines.
-fn status(account: &Account) -> String {
+pub fn status(account: &Account) -> String {
     let mut out = String::new();
     let now = account.age;
     let ago = |at: Span| short(now.since(at));
     let line = |out: &mut String, name: &str, text: &str| {
-        let _ = writeln!(out, "{name:<12} {}", first_line(text.as_bytes()));
+        // Both may come from another program that answers here.
+        let (name, text) = (first_line(name.as_bytes()), first_line(text.as_bytes()));
+        let _ = writeln!(out, "{name:<12} {text}");
     };
     let since =
         account.phases.last().map_or(String::new(), |last| format!(" for {}", ago(last.at)));
@@ -240,7 +242,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::account::document::{App, Attempt, DrainSample, Hook, Stop, Stretch};
+    use crate::account::document::{App, Attempt, DrainSample, Health, Hook, Stop, Stretch};
 
     fn address(text: &str) -> Address {
         Address::parse(text).expect(text)
@@ -291,6 +293,18 @@ mod tests {
         drop(silent);
         let why = ask_any(&targets, "/readyz", limit).expect_err("nobody");
         assert_eq!(why.matches("unable to ask").count(), 2, "{why}");
+    }
+
+    #[test]
+    fn a_foreign_account_is_harmless_at_a_terminal() {
+        let health =
+            Health { option: "a\u{1b}[2J\nb".into(), check: "\r".into(), ..Health::default() };
+        let account = Account { v: 1, health: vec![health], ..Account::default() };
+        assert!(
+            status(&account).contains("\na?[2J        ?: not asked yet\n"),
+            "{}",
+            status(&account)
+        );
     }
 
     #[test]

@@ -41,7 +41,11 @@ struct Versioned {
     v: u32,
 }
 
-fn parse(text: &[u8]) -> Result<Account, String> {
+/// The account that a report holds.
+///
+/// # Errors
+/// Why `text` is no report, and what to do.
+pub fn parse(text: &[u8]) -> Result<Account, String> {
     const ADVICE: &str = "name a file that --report has written, or /debug/graceinit as JSON";
     if text.len() as u64 > LONGEST {
         return Err(format!("it is longer than 1 MiB, so it is not a report; {ADVICE}"));

@@ -33,7 +33,7 @@ impl Trace {
     }
 
     /// `version-trace_id-parent_id-flags`. Further fields of later versions are ignored.
-    fn parse(text: &str) -> Option<Trace> {
+    pub fn parse(text: &str) -> Option<Trace> {
         let mut fields = text.trim().split('-');
         let mut field = |length: usize| {
             let field = fields.next()?;
@@ -54,7 +54,7 @@ impl Trace {
     }
 
     /// A `traceparent` with a new parent id, for one attempt.
-    fn child(&self) -> String {
+    pub fn child(&self) -> String {
         format!("00-{}-{}-{}", self.trace_id, hex(&process::random::<8>()), self.flags)
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-mod wire;
+pub mod wire;
 
 use super::fd;
 use wire::Piece;

@@ -143,7 +143,7 @@ impl UnixSocket<'_> {
 
 /// What follows a piece of an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Piece {
+pub enum Piece {
     /// There are more pieces.
     More,
     /// This was the last piece.
@@ -188,7 +188,7 @@ const MESSAGE: usize = 72;
 // ---- queries ----------------------------------------------------------------------------------
 
 /// Writes a query. Its answers carry the same `sequence`.
-pub(super) fn query(query: &Query<'_>, sequence: u32) -> Vec<u8> {
+pub fn query(query: &Query<'_>, sequence: u32) -> Vec<u8> {
     let (kind, family) = match query.kind {
         Kind::Tcp => (TCPDIAG_GETSOCK, 0),
         Kind::MptcpOf(family) => (SOCK_DIAG_BY_FAMILY, family),
@@ -217,7 +217,7 @@ pub(super) fn query(query: &Query<'_>, sequence: u32) -> Vec<u8> {
 }
 
 /// Writes a query for all Unix sockets in these states (struct unix_diag_req).
-pub(super) fn unix_query(states: States, sequence: u32) -> Vec<u8> {
+pub fn unix_query(states: States, sequence: u32) -> Vec<u8> {
     let show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_RQLEN;
     let mut text = header(SOCK_DIAG_BY_FAMILY, sequence);
     text.extend([libc::AF_UNIX as u8, 0, 0, 0]);
@@ -296,16 +296,12 @@ fn filter(ports: &[u16]) -> Vec<u8> {
 // ---- answers ----------------------------------------------------------------------------------
 
 /// Parses a piece and calls `each` for every socket.
-pub(super) fn answers(bytes: &[u8], sequence: u32, mut each: impl FnMut(Socket)) -> Piece {
+pub fn answers(bytes: &[u8], sequence: u32, mut each: impl FnMut(Socket)) -> Piece {
     messages(bytes, sequence, |body| socket(body).map(&mut each))
 }
 
 /// The same for Unix sockets.
-pub(super) fn unix_answers(
-    bytes: &[u8],
-    sequence: u32,
-    mut each: impl FnMut(&UnixSocket<'_>),
-) -> Piece {
+pub fn unix_answers(bytes: &[u8], sequence: u32, mut each: impl FnMut(&UnixSocket<'_>)) -> Piece {
     messages(bytes, sequence, |body| unix_socket(body).map(|socket| each(&socket)))
 }
 

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::types::http;
+
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
@@ -120,6 +122,12 @@ impl Answer {
         self.closes
     }
 
+    /// How many bytes of the answer are kept.
+    pub fn held(&self) -> usize {
+        let line = if let Rest::Size(line) = &self.rest { line.len() } else { 0 };
+        self.head.len() + self.body.len() + line
+    }
+
     /// Takes the bytes that have arrived.
     pub fn take(&mut self, mut bytes: &[u8]) {
         self.any |= !bytes.is_empty();
@@ -130,9 +138,7 @@ impl Answer {
                 Rest::Bytes(left) | Rest::Chunk(left) => {
                     let part = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                     *left -= part as u64;
-                    if let Want::Body(_) = self.want {
-                        self.body.extend_from_slice(&bytes[..part]);
-                    }
+                    keep(&mut self.body, &self.want, &bytes[..part]);
                     match self.rest {
                         Rest::Bytes(0) => self.rest = Rest::Nothing,
                         Rest::Chunk(0) => self.rest = Rest::LineEnd(2),
@@ -157,9 +163,7 @@ impl Answer {
                     &bytes[1..]
                 }
                 Rest::UntilEnd => {
-                    if let Want::Body(_) = self.want {
-                        self.body.extend_from_slice(bytes);
-                    }
+                    keep(&mut self.body, &self.want, bytes);
                     &[]
                 }
                 Rest::Nothing => {
@@ -176,8 +180,11 @@ impl Answer {
     fn take_head<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let old = self.head.len();
         self.head.extend_from_slice(bytes);
-        let Some(end) = self.head.windows(4).position(|window| window == b"\r\n\r\n") else {
+        // The limit holds in whatever pieces the head comes.
+        let front = self.head.get(..LONGEST_HEAD).unwrap_or(&self.head);
+        let Some(end) = front.windows(4).position(|window| window == b"\r\n\r\n") else {
             if self.head.len() > LONGEST_HEAD {
+                self.head = Vec::new();
                 self.rest = Rest::Wrong;
             }
             return &[];
@@ -191,7 +198,7 @@ impl Answer {
     /// What comes after this head; `None`: it is no head.
     fn read_head(&mut self, head: &[u8]) -> Option<Rest> {
         let head = std::str::from_utf8(head).ok()?;
-        let status: u16 = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+        let (status, _) = http::status(head.lines().next()?)?;
         self.status = status;
         let says = |name, value: &str| {
             header(head, name).is_some_and(|found| found.eq_ignore_ascii_case(value))
@@ -205,7 +212,7 @@ impl Answer {
             (101, _) => return None,
             (204 | 304, _) => Rest::Nothing,
             _ if says("transfer-encoding", "chunked") => Rest::Size(Vec::new()),
-            (_, Some(length)) => match length.parse().ok()? {
+            (_, Some(length)) => match http::number(length, 10)? {
                 0 => Rest::Nothing,
                 length => Rest::Bytes(length),
             },
@@ -220,18 +227,17 @@ impl Answer {
         let Rest::Size(line) = &mut self.rest else { return bytes };
         let end = bytes.iter().position(|byte| *byte == b'\n');
         line.extend_from_slice(&bytes[..end.unwrap_or(bytes.len())]);
-        let Some(end) = end else {
-            if line.len() > LONGEST_LINE {
-                self.rest = Rest::Wrong;
-            }
+        if line.len() > LONGEST_LINE {
+            self.rest = Rest::Wrong;
             return &[];
-        };
+        }
+        let Some(end) = end else { return &[] };
         let text = std::str::from_utf8(line).unwrap_or_default();
-        let size = text.split(';').next().map(str::trim).map(|size| u64::from_str_radix(size, 16));
+        let size = text.split(';').next().and_then(|size| http::number(size.trim(), 16));
         self.rest = match size {
-            Some(Ok(0)) => Rest::Trailer(0),
-            Some(Ok(size)) => Rest::Chunk(size),
-            _ => Rest::Wrong,
+            Some(0) => Rest::Trailer(0),
+            Some(size) => Rest::Chunk(size),
+            None => Rest::Wrong,
         };
         &bytes[end + 1..]
     }
@@ -265,6 +271,14 @@ impl Answer {
             Want::Body(body) if *body != self.body => Some(Class::Wrong),
             Want::Body(_) | Want::Good => Some(Class::Ok),
         }
+    }
+}
+
+/// Keeps what is compared of the body: as much as is wanted, and one byte more, which makes it a wrong one.
+fn keep(body: &mut Vec<u8>, want: &Want, bytes: &[u8]) {
+    if let Want::Body(wanted) = want {
+        let room = (wanted.len() + 1).saturating_sub(body.len());
+        body.extend_from_slice(&bytes[..room.min(bytes.len())]);
     }
 }
 
@@ -336,6 +350,28 @@ mod tests {
         }
         let empty = "HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n";
         assert_eq!(judged(empty, End::Open, &Want::Good), Some(Class::Ok));
+    }
+
+    #[test]
+    fn limits_hold_in_whatever_pieces_an_answer_comes() {
+        let head = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(LONGEST_HEAD));
+        assert_eq!(told(&head, false), Some(Class::Wrong));
+        let line = format!("{}0;{}\r\n\r\n", &CHUNKED[..47], "x".repeat(LONGEST_LINE));
+        assert_eq!(told(&line, false), Some(Class::Wrong));
+        for status in ["+20", "1103", "20", "2x0"] {
+            let text = LENGTH.replace("200", status);
+            assert_eq!(told(&text, true), Some(Class::Wrong), "{status}");
+        }
+    }
+
+    #[test]
+    fn an_endless_body_needs_no_memory() {
+        let mut answer = Answer::new(Want::Body(b"body".to_vec()));
+        answer.take(BARE.as_bytes());
+        for _ in 0..100 {
+            answer.take(&[b'x'; 10_000]);
+        }
+        assert_eq!((answer.held(), answer.class(End::Closed)), (5, Some(Class::Wrong)));
     }
 
     #[test]

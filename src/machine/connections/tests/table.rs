@@ -103,6 +103,8 @@ fn a_sample_begun_again_counts_nothing_twice() {
     let last = sample(&mut table, &wires, moment(3000));
     assert_eq!((last.idle, last.owed, last.new, last.queued), (1, 1, 0, 0));
     assert_eq!(table.holders()[0].held, ms(3000), "the time passed once");
+    let holding: Vec<_> = table.holding().iter().map(|one| (one.verdict, one.held)).collect();
+    assert_eq!(holding, [(Verdict::Owed, ms(3000))]);
 }
 
 #[test]
