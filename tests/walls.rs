@@ -215,6 +215,15 @@ fn nothing_is_unsafe_outside_sys_and_only_reap_waits() {
     }
 }
 
+/// In the room of unsafe code these parse what comes from outside.
+#[test]
+fn parsers_of_foreign_bytes_are_safe_code() {
+    for parser in ["sockdiag/wire.rs", "stat.rs", "proctree.rs", "cgroup.rs"] {
+        let text = fs::read_to_string(root().join("src/sys").join(parser)).expect("a file");
+        assert!(!text.contains("unsafe"), "src/sys/{parser} has unsafe code");
+    }
+}
+
 #[test]
 fn nothing_sleeps() {
     // The dead-man's handler is the one exception: no loop is left then that could be told anything.

@@ -207,3 +207,24 @@ fn looks_of_drained_that_do_not_die_do_not_pile_up() {
     }
     assert_eq!(found, 1);
 }
+
+/// What the status line says of a Ctrl-C.
+#[test]
+fn a_second_ctrl_c_kills_once_and_not_if_it_is_to_be_ignored() {
+    for stop_again in [StopAgain::Default, StopAgain::Kill, StopAgain::Ignore] {
+        let mut machine = Machine::new(Plan { stop_again, ..plan() }, Surroundings::default());
+        let mut kills = Vec::new();
+        for event in [
+            Event::Begun,
+            Event::AppExecuted,
+            Event::Signal(from_process(Signal::INT)),
+            Event::Signal(from_process(Signal::INT)),
+        ] {
+            machine.handle(Time::default().after(seconds(1000)), event, &mut Vec::new());
+            kills.push(machine.again_kills());
+        }
+        let may = stop_again != StopAgain::Ignore;
+        assert_eq!(kills[..3], [false, false, may], "{stop_again:?}");
+        assert_eq!(kills[3], stop_again == StopAgain::Default, "{stop_again:?}");
+    }
+}
