@@ -1,9 +1,9 @@
 //! The order of effects, as the kernel sees it: what graceinit does for one event is traced with strace(1).
 
 use super::observer::ask;
-use crate::ensure;
+use crate::{ensure, ensure_eq};
 use crate::support::files::Place;
-use crate::support::{Launch, Outcome, Room, Run, need};
+use crate::support::{Launch, Outcome, Program, Room, Run, need, proc};
 
 /// The system calls with an effect on other processes, and those that reap.
 const CALLS: &str = "trace=kill,pidfd_send_signal,write,pwritev2,writev,sendto,sendmsg,timer_settime,\
@@ -25,7 +25,7 @@ fn lines(place: &Place, run: &mut Run, code: i32, from: &str) -> Outcome<Vec<Str
     run.exits(code)?;
     // The tracer writes its last line when the program has gone.
     let ended = || place.read("trace").filter(|text| text.contains("+++ "));
-    let text = crate::support::proc::poll("the end of the trace", ended)?;
+    let text = proc::poll("the end of the trace", ended)?;
     let lines: Vec<String> =
         text.lines().skip_while(|line| !line.contains(from)).map(str::to_owned).collect();
     ensure!(!lines.is_empty(), "no {from} in {text}");
@@ -115,7 +115,7 @@ fn what_the_app_left_behind_is_asked_before_the_app_is_reaped() -> Outcome {
     let helper = run.out.expect("helper: ready")?.number("pid")?;
     let app = run.ready()?.number("pid")?;
     // A process without a handler is not asked before it is 200 ms old: a shell may not have redirected it yet.
-    crate::support::proc::poll("a helper that is old enough", || {
+    proc::poll("a helper that is old enough", || {
         crate::support::proc::age(helper).filter(|age| *age > 300).map(drop)
     })?;
     run.signal("TERM")?;
@@ -144,4 +144,30 @@ fn survivors_are_reported_before_they_are_killed() -> Outcome {
     run.signal("TERM")?;
     let lines = lines(&place, &mut run, 137, "SIGTERM")?;
     in_order(&lines, &[&["kill(", "SIGTERM"], &["still there"], &["SIGKILL"]])
+}
+
+/// As dumb-init: the app becomes the leader of a session itself, a moment after the fork. A signal that comes before that
+/// meets no process group, and the look whether the app has left its group may come after it. strace holds up both.
+#[test]
+fn a_signal_just_before_the_app_leads_its_session_is_not_lost() -> Outcome {
+    if !has_strace() {
+        return Ok(());
+    }
+    let place = Place::new();
+    let file = place.text("trace");
+    let mut run = Launch::new(Program::AsDumbInit, Room::Plain)
+        .wrapped_by(["strace", "-DD", "-f", "-o", &file, "-e", "trace=setsid,getpgid,kill"])
+        .wrapped_by(["-e", "inject=setsid:delay_enter=500000"])
+        .wrapped_by(["-e", "inject=getpgid:delay_enter=1000000"])
+        .app("block ready echo=USR1:7")
+        .start()?;
+    let init = run.init()?;
+    let comm = format!("/proc/{init}/comm");
+    let begun = || std::fs::read_to_string(&comm).is_ok_and(|name| name == "dumb-init\n");
+    let forked = || (begun() && !proc::children(init).is_empty()).then_some(());
+    proc::poll("the app's process", forked)?;
+    run.signal("USR1")?;
+    run.exits(7)?;
+    ensure_eq!(run.out.count("got USR1 "), 1, "how often the app got it");
+    Ok(())
 }
