@@ -9,7 +9,6 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-
 use crate::footprint::release;
 use crate::support::files::Place;
 use crate::support::{Fault, Outcome, need, proc, sys};
@@ -41,7 +40,10 @@ fn is_early(command: &mut Command) -> Outcome<(bool, usize)> {
 #[test]
 #[cfg(feature = "early-start")]
 fn the_app_is_started_within_fourteen_system_calls() -> Outcome {
-    if !need::met(graceinit::sys::process::kernel() >= (5, 16), "Linux 5.16, where a child may share memory") {
+    if !need::met(
+        graceinit::sys::process::kernel() >= (5, 16),
+        "Linux 5.16, where a child may share memory",
+    ) {
         return Ok(());
     }
     for build in builds() {

@@ -1,9 +1,9 @@
 //! The order of effects, as the kernel sees it: what graceinit does for one event is traced with strace(1).
 
 use super::observer::ask;
-use crate::{ensure, ensure_eq};
 use crate::support::files::Place;
 use crate::support::{Launch, Outcome, Program, Room, Run, need, proc};
+use crate::{ensure, ensure_eq};
 
 /// The system calls with an effect on other processes, and those that reap.
 const CALLS: &str = "trace=kill,pidfd_send_signal,write,pwritev2,writev,sendto,sendmsg,timer_settime,\
