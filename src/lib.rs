@@ -30,6 +30,7 @@
 //! machine → exit, types
 //! reaper → sys, types
 //! sys → notify, types
+//! http_client → types
 //! notify → types
 //! ```
 

@@ -62,6 +62,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("machine", &["exit", "types"]),
     ("reaper", &["sys", "types"]),
     ("sys", &["notify", "types"]),
+    ("http_client", &["types"]),
     ("notify", &["types"]),
 ];
 
