@@ -293,7 +293,8 @@ impl Effects {
         }
     }
 
-    /// Signals the app's group, and the app apart if it has left that group (setpgid).
+    /// Signals the app's group, and the app apart if it has left that group (setpgid), or has not made it yet: it may make
+    /// it between the two calls, so that the group that was not there is looked at no more.
     fn signal_group(
         &self,
         pid: Pid,
@@ -303,7 +304,7 @@ impl Effects {
     ) -> io::Result<()> {
         let sent = signals::send_group(group, signal);
         match process::group_of(pid) {
-            Some(own) if own == group => sent,
+            Some(own) if own == group && sent.is_ok() => sent,
             Some(_) | None => self.app.send(&self.children, signal, value),
         }
     }

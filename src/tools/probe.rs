@@ -287,7 +287,8 @@ mod tests {
         server.join().expect("a good server");
         let why =
             ask_any(&targets[..1], "/readyz", Duration::from_millis(20)).expect_err("silence");
-        assert!(why.contains("no answer within 20.0ms"), "{why}");
+        // What is left of the limit: a slow machine has used some of it before it asks.
+        assert!(why.contains("no answer within ") && why.ends_with("ms"), "{why}");
         drop(silent);
         let why = ask_any(&targets, "/readyz", limit).expect_err("nobody");
         assert_eq!(why.matches("unable to ask").count(), 2, "{why}");
