@@ -1,27 +1,5 @@
 //! The application that the tests wrap. Its arguments are its script, its standard output is the
-//! account that a test reads: one line per event, each written whole.
-//!
-//! | word | what it does |
-//! |---|---|
-//! | `ready` | `ready pid= pgid= ppid= sid=`; lets the one who spawned it go on |
-//! | `block` | blocks every signal, 32 and 33 included |
-//! | `mask=SIG,…` `ignore=SIG,…` `default=SIG,…` `clean` | sets mask and dispositions; `clean`: nothing blocked, all default |
-//! | `echo[=SIG:CODE,…]` | `got SIG code= pid= value=` for each signal, for ever or until one of these |
-//! | `wait=SIG` | waits for this signal, then goes on |
-//! | `helper=MS:PATH` | waits for TERM, works MS ms longer, writes `saved terms=N` to PATH, exits 0 |
-//! | `status` `argv` `environ` `env=NAME` `cwd` `umask` `limits` `fds` `ids` `tty` | what it was given |
-//! | `spawn=HOW:WORD;WORD…` | a child with its own script; HOW: `same`, `group`, `setsid`, `orphan`, `double`; `|` for `;` one level down |
-//! | `orphans=N` … `release` | N orphans that live until `release`; `live-orphans=N`: until a signal |
-//! | `children` | waits for all children: `reaped pid= status=` |
-//! | `raise=SIG` `kill=SIG:PID` `queue=SIG:VALUE:PID` `flood=SIG:N:PID` | sends; PID may be `parent` |
-//! | `read=PATH` `write=PATH:TEXT` `append=PATH:TEXT` `say=TEXT` `complain=TEXT` `stdin` `lines` | files and streams |
-//! | `name=TEXT` `to=PATH` | prefix of its lines; where its account goes |
-//! | `close=FD` `alone` (closes all from 3 on) `open=FD:PATH` `limit=N:SOFT:HARD` `set-umask=OCTAL` `setenv=N=V` `entry=HEX` `drop-env=N` `clear-env` `listen-pid` | prepares what comes next |
-//! | `pause` `exit=CODE` `die=SIG` `exec PROGRAM ARG…` | how it ends |
-//! | `regroup` | leaves its process group for another one |
-//! | `leaderless` | its first thread ends, another lives on |
-//! | `race=ROOM:MICROSECONDS:SIG PROGRAM ARG…` | starts PROGRAM and sends it SIG that long after exec |
-//! | `--` | the script ends; what follows is only arguments |
+//! account that a test reads: one line per event, each written whole. docs/development.md lists the words.
 //!
 //! It has no Rust runtime below it (`no_main`), which would set SIGPIPE to ignored and open closed
 //! descriptors before anything here could look at what it was given.
@@ -130,6 +108,7 @@ impl Puppet {
             "read" | "write" | "append" | "stdin" | "lines" | "to" => self.files(verb, value),
             "say" => self.line(value),
             "eat" => eat(number(value)),
+            "notify" => self.notify(value),
             "complain" => drop(sys::write(2, format!("{value}\n").as_bytes())),
             "name" => self.name = format!("{value}: "),
             "close" => sys::close(number(value) as i32),
@@ -398,6 +377,14 @@ impl Puppet {
             self.gate = Some(gate);
         }
         self.line(&format!("orphans {count}"));
+    }
+
+    /// A message of sd_notify(3).
+    fn notify(&self, text: &str) {
+        let path = self.environ.iter().find_map(|entry| entry.strip_prefix(b"NOTIFY_SOCKET="));
+        let path = OsStr::from_bytes(path.expect("NOTIFY_SOCKET"));
+        let socket = std::os::unix::net::UnixDatagram::unbound().expect("socket");
+        socket.send_to(text.as_bytes(), path).expect("sendto");
     }
 
     fn reap_children(&self) {

@@ -210,7 +210,7 @@ fn how_ended(ended: &Ended) -> String {
         ("signalled", _, Some(signal)) => format!("was ended by {signal}"),
         ("not-started", Some(code), _) => format!("was not started: code {code}"),
         ("forestalled", ..) => "was not started: a stop came first".to_owned(),
-        ("unkillable", ..) => "survives SIGKILL".to_owned(),
+        ("unkillable", ..) => "has not ended after the kill".to_owned(),
         (how, ..) => how.to_owned(),
     }
 }

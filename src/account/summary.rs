@@ -276,7 +276,7 @@ fn losses(account: &Account) -> Vec<String> {
     }
     all.extend(account.hooks.iter().filter_map(hook).take(3));
     if account.killed.as_ref().is_some_and(|killed| killed.unkillable) {
-        all.push("A process has survived SIGKILL.".to_owned());
+        all.push("A process has not ended after the kill.".to_owned());
     }
     all
 }

@@ -173,6 +173,15 @@ pub const PROFILES: &[Profile] = &[
         ],
         argument: Some("127.0.0.1:9901"),
     },
+    Profile {
+        name: "vllm",
+        settings: &[
+            (OptionId::Drained, "metric:http://{}/metrics vllm:num_requests_running <= 0"),
+            (OptionId::Drained, "metric:http://{}/metrics vllm:num_requests_waiting <= 0"),
+            (OptionId::StopSignal, "TERM"),
+        ],
+        argument: Some("127.0.0.1:8000"),
+    },
 ];
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct Url {
     pub text: String,
     /// An address of this host.
     pub to: SocketAddr,
+    /// One of [`METHODS`].
+    pub method: &'static str,
     /// With the query.
     pub path: String,
     /// How often it is asked for, compared with the others.
@@ -55,6 +57,9 @@ const MOST_ROUNDS: u32 = 100;
 /// A longer lag leaves no time for the stop on any platform.
 const LONGEST_LAG: Duration = Duration::from_secs(120);
 const EXAMPLE: &str = ":8080/path";
+/// The methods that a load can have: each of them is answered with a body that has an end (RFC 9110, section 9.3). The
+/// requests have an empty body.
+const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /// `None`: there is no rehearsal. It has mistakes of its own, and what it needs is missing: both are recorded.
 #[cold]
@@ -82,7 +87,7 @@ fn read_all(reader: &mut Reader<'_>) -> Rehearsal {
         time,
         rate: reader.one(OptionId::Rate, |text| number(text, FASTEST)).unwrap_or(200),
         lag: reader.one(OptionId::Lag, lag).unwrap_or(Duration::from_secs(1)),
-        health: reader.one(OptionId::RehearseHealth, url),
+        health: reader.one(OptionId::RehearseHealth, health),
         rounds: reader.one(OptionId::Rounds, |text| number(text, MOST_ROUNDS)).unwrap_or(if only {
             1
         } else {
@@ -133,9 +138,17 @@ fn url(text: &str) -> Result<Url, String> {
         Some((url, number.parse().ok().filter(|weight| (1..=1000).contains(weight))?))
     });
     let (text, weight) = weighted.unwrap_or((text, 1));
-    let whole = match text.starts_with(':') {
-        true => format!("http://127.0.0.1{text}"),
-        false => text.to_owned(),
+    let (method, address) = match text.split_once(':') {
+        Some((word, rest)) if !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase()) => {
+            let known = METHODS.iter().find(|method| **method == word);
+            let why = || format!("no method of the load; write one of {}", METHODS.join(", "));
+            (*known.ok_or_else(why)?, rest)
+        }
+        _ => ("GET", text),
+    };
+    let whole = match address.starts_with(':') {
+        true => format!("http://127.0.0.1{address}"),
+        false => address.to_owned(),
     };
     let whole = address::address(&whole, EXAMPLE)?;
     let rest = whole.strip_prefix("http://").unwrap_or(&whole);
@@ -146,7 +159,15 @@ fn url(text: &str) -> Result<Url, String> {
             "the rehearsal sends its load to this host only; write {EXAMPLE} or http://127.0.0.1:PORT/PATH"
         ));
     }
-    Ok(Url { text: text.to_owned(), to, path: path.to_owned(), weight })
+    Ok(Url { text: text.to_owned(), to, method, path: path.to_owned(), weight })
+}
+
+/// What a balancer asks.
+fn health(text: &str) -> Result<Url, String> {
+    match url(text)? {
+        url if url.method == "GET" => Ok(url),
+        _ => Err(format!("a health check is a GET; write {EXAMPLE}")),
+    }
 }
 
 #[cfg(test)]
@@ -166,8 +187,30 @@ mod tests {
         ] {
             let url = url(text).expect(text);
             assert_eq!((url.to.to_string().as_str(), url.path.as_str()), (to, path), "{text}");
-            assert_eq!(url.weight, weight, "{text}");
+            assert_eq!((url.method, url.weight), ("GET", weight), "{text}");
         }
+    }
+
+    #[test]
+    fn a_method_stands_before_the_address() {
+        for (text, method, to) in [
+            ("POST::8080/x*3", "POST", "127.0.0.1:8080"),
+            ("DELETE:http://[::1]:1/x", "DELETE", "[::1]:1"),
+            ("GET::8080", "GET", "127.0.0.1:8080"),
+        ] {
+            let url = url(text).expect(text);
+            assert_eq!((url.method, url.to.to_string().as_str()), (method, to), "{text}");
+        }
+        for (text, why) in [
+            ("HEAD::8080/x", "GET, POST"),
+            ("POST:8080/x", "not an http:// address"),
+            ("post::8080/x", "not an http:// address"),
+        ] {
+            let refusal = url(text).expect_err(text);
+            assert!(refusal.contains(why), "{text}: {refusal}");
+        }
+        assert!(health(":8080/x").is_ok());
+        assert!(health("POST::8080/x").is_err());
     }
 
     #[test]

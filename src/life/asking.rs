@@ -302,9 +302,15 @@ impl Asking {
     /// Without /proc one signal goes to all, once, when little of the budget is left.
     fn without_proc(&mut self, now: Time, main_lives: bool, around: Around<'_>) {
         let State::Tree(who) = &mut self.state else { return };
-        let signal = if main_lives {
-            let (signal, next) = who.without_proc(now, true);
-            self.next = next;
+        // To some programs a second signal means "exit at once". So if processes were asked one by one before, all are
+        // asked only near the end of the budget, and until then the tree may become readable again.
+        let by_one =
+            !who.is_new() && who.awaits_an_end() || self.leftovers.awaits_an_end(who.signal());
+        let by_one = by_one && self.end.is_some();
+        let signal = if main_lives || by_one {
+            let (signal, next) = who.without_proc(now, main_lives);
+            let again = Some(now.after(LONG)).filter(|_| by_one);
+            self.next = next.into_iter().chain(again).min();
             signal
         } else {
             // No leftover can be told from another, so all are asked at once, and only once.

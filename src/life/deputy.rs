@@ -52,14 +52,13 @@ impl Deputy {
         true
     }
 
-    /// Everything is to be killed: takes the part that graceinit may not kill.
-    pub fn kill_everything(&mut self, config: &Config, children: &Children) {
+    /// Everything is to be killed: takes the part that graceinit may not kill. False if there is none.
+    pub fn kill_everything(&mut self, config: &Config, children: &Children) -> bool {
         if config.user.is_none() && hook_user(config).is_none() {
-            return;
+            return false;
         }
-        if self.needed || children.pids().any(|pid| !signals::may_signal(pid)) {
-            self.take(config, To::Everything, Signal::KILL, None);
-        }
+        let needed = self.needed || children.pids().any(|pid| !signals::may_signal(pid));
+        needed && self.take(config, To::Everything, Signal::KILL, None)
     }
 
     /// Whether signals were taken.

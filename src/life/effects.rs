@@ -451,9 +451,13 @@ impl Effects {
                 let _ = signals::send(app, Signal::KILL);
             }
         }
-        let reach = tree::kill_everything(&groups, &spare);
-        self.asking.leftovers.warn_of_proc(reach);
-        self.deputy.kill_everything(&self.config, &self.children);
+        let killed = tree::kill_everything(&groups, &spare);
+        let deputized = self.deputy.kill_everything(&self.config, &self.children);
+        match killed {
+            Ok(reach) => self.asking.leftovers.warn_of_proc(reach),
+            Err(_) if deputized => {}
+            Err(error) => self.asking.leftovers.warn_of_kill(error),
+        }
         self.send_refused();
     }
 

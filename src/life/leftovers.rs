@@ -21,6 +21,8 @@ pub struct Leftovers {
     pub refused: Vec<Refused>,
     /// The missing-/proc warning has been logged.
     warned_of_proc: bool,
+    /// The warning about SIGKILL has been logged.
+    warned_of_kill: bool,
 }
 
 /// A signal to a process of another user, which graceinit may not send itself.
@@ -72,12 +74,24 @@ impl Leftovers {
         }
     }
 
+    /// A process was sent this signal by its pid, and has not ended as far as is known.
+    pub fn awaits_an_end(&self, signal: Signal) -> bool {
+        self.asked.iter().any(|(_, sent)| *sent == signal)
+    }
+
     /// Whether a process has got `signal` already: by its pid, or with the app's group.
     pub fn has_heard(&self, process: &Process, signal: Signal, group: Option<Pid>) -> bool {
         // A process that was started after its group was asked has not got the signal.
         let heard = Some(process.started) <= self.group_asked;
         let with_group = Some(process.group) == group && heard;
         with_group || self.asked.contains(&(process.pid, signal))
+    }
+
+    /// Warns once that SIGKILL was refused. It is sent in rounds.
+    pub fn warn_of_kill(&mut self, error: std::io::Error) {
+        if !std::mem::replace(&mut self.warned_of_kill, true) {
+            warn_unsent("every process", Signal::KILL, Err(error));
+        }
     }
 
     /// Warns once that /proc is of no use.

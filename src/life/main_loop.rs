@@ -19,7 +19,7 @@ use crate::sys::launch::spawn::Started;
 use crate::sys::notify::Line;
 use crate::sys::poll::{self, Waiter, Want};
 use crate::sys::signals::{Incoming, Source};
-use crate::sys::{clock, deadman, heap, process};
+use crate::sys::{clock, deadman, fd, heap, process};
 use crate::types::{Signal, Time};
 
 /// Signals that come faster than this are read together.
@@ -30,6 +30,12 @@ const LATE: Duration = Duration::from_millis(250);
 
 /// The pause between two rounds of a loop that hears no signals.
 const DEAF: Duration = Duration::from_millis(10);
+
+/// The pause between two rounds of a loop that comes round for nothing.
+const BRAKE: Duration = Duration::from_millis(10);
+
+/// So many rounds may bring nothing before the loop pauses: a burst of wake-ups is no fault.
+const IDLE_ROUNDS: u32 = 30;
 
 /// At exit graceinit waits this long at most for the file of `--ready-file` to be removed.
 const LEAVING: Duration = Duration::from_millis(250);
@@ -47,6 +53,9 @@ pub struct Supervisor {
     actions: Vec<Action>,
     /// The app was stopped because no signal is heard.
     gave_up: bool,
+    brake: Brake,
+    /// An event was handled in this round.
+    handled: bool,
 }
 
 /// The signals that have arrived.
@@ -106,6 +115,50 @@ impl Inbox {
     }
 }
 
+impl Inbox {
+    /// Waits for a signal, but not long. A signalfd that counts as readable, and of which nothing was read, is not waited
+    /// for.
+    #[cold]
+    fn pause(&mut self, now: Time) {
+        let until = Some(now.after(BRAKE));
+        if self.readable {
+            poll::wait(&[], until, now);
+        } else {
+            poll::wait(&[self.source.as_fd()], until, now);
+        }
+    }
+}
+
+/// Notices a loop that comes round again and again for nothing: the wait returns at once, or a descriptor stays ready
+/// because its read is refused. Such a loop would use up a processor.
+#[derive(Default)]
+struct Brake {
+    /// So many rounds without a signal and without an event have followed each other at once.
+    rounds: u32,
+    /// The time of the last one.
+    last: Time,
+    /// What `fd::moves` was then.
+    moves: u32,
+    /// The warning has been logged.
+    warned: bool,
+}
+
+impl Brake {
+    /// A round brought nothing. Whether to pause.
+    fn pulls(&mut self, now: Time) -> bool {
+        let idle = now.since(self.last) < BRAKE * 2 && fd::moves() == self.moves;
+        self.rounds = if idle { self.rounds.saturating_add(1) } else { 0 };
+        (self.last, self.moves) = (now, fd::moves());
+        let pulls = self.rounds > IDLE_ROUNDS;
+        if pulls && !std::mem::replace(&mut self.warned, true) {
+            journal::warn(
+                "the main loop wakes up for nothing: a system call that waits or reads is refused; pausing between rounds",
+            );
+        }
+        pulls
+    }
+}
+
 /// Whether a signal is merely forwarded, so that no other pending signal makes a difference. A request to end is not:
 /// the app has to be continued for it, and the news that it was stopped may be pending. Not so soon after another
 /// skip (`ALONE`): the kernel hands out the lowest number first, and a signal that is sent again and again must not
@@ -145,6 +198,8 @@ impl Supervisor {
             },
             actions: Vec::with_capacity(BATCH),
             gave_up: false,
+            brake: Brake::default(),
+            handled: false,
         }
     }
 
@@ -206,6 +261,11 @@ impl Supervisor {
             if self.machine.next_wakeup().is_some_and(|due| due <= now) {
                 self.handle(now, Event::Tick);
             }
+            if std::mem::take(&mut self.handled) || !self.inbox.incoming.is_empty() {
+                self.brake.rounds = 0;
+            } else if self.brake.pulls(now) {
+                self.inbox.pause(now);
+            }
         }
     }
 
@@ -241,6 +301,7 @@ impl Supervisor {
     /// Hands one event to the machine and performs the actions that it answers with. An action may cause a further
     /// event.
     pub(super) fn handle(&mut self, now: Time, event: Event) {
+        self.handled = true;
         let (mut next, mut events) = (Some(event), VecDeque::new());
         while let Some(event) = next {
             let lived = self.machine.ending().is_none();

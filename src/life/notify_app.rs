@@ -98,6 +98,12 @@ impl AppNotify {
         self.descriptors.update(now);
         if let Some(socket) = self.socket.as_mut().filter(|_| !self.descriptors.are_first()) {
             self.descriptors.first = socket.receive(&mut datagrams);
+            if let Some(error) = socket.failure() {
+                journal::warn(format!(
+                    "unable to read the notify socket: {error}; the messages of the app are not heard any more"
+                ));
+                self.close();
+            }
         }
         let mut notices = Vec::new();
         for datagram in &datagrams {

@@ -112,7 +112,10 @@ impl ReadyFile {
         while self.child.is_busy() {
             match self.child.wait(end) {
                 Some(outcome) => self.written(outcome),
-                None => return self.child.abandon(),
+                None => {
+                    self.tell(Err(io::Error::other("it takes too long")));
+                    return self.child.abandon();
+                }
             }
         }
     }

@@ -236,6 +236,11 @@ impl Who {
         !self.snapshot
     }
 
+    /// A process was asked and has not ended, as far as graceinit has reaped it.
+    pub fn awaits_an_end(&self) -> bool {
+        self.asked.values().any(|asked| asked.status.is_none())
+    }
+
     /// The present step's signal.
     pub fn signal(&self) -> Signal {
         self.signal

@@ -76,10 +76,9 @@ fn descriptors(
 ) -> io::Result<usize> {
     let dir = proc.join(pid.to_string()).join("fd");
     let mut read = 0;
-    for entry in std::fs::read_dir(&dir)?.take(most) {
+    for number in tree::numbers_in(&dir, most)? {
         read += 1;
-        let Ok(entry) = entry else { continue };
-        let link = match std::fs::read_link(entry.path()) {
+        let link = match std::fs::read_link(dir.join(number.to_string())) {
             Ok(link) => link,
             // Old kernels let every user list the descriptors, but not read the links.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),

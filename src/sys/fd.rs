@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
@@ -15,6 +16,19 @@ pub enum Read {
     Empty,
     /// All writers have closed their end.
     End,
+}
+
+/// How often bytes were read or sent by what the main loop waits for.
+static MOVES: AtomicU32 = AtomicU32::new(0);
+
+/// Bytes were read or sent.
+pub(super) fn has_moved() {
+    MOVES.fetch_add(1, Relaxed);
+}
+
+/// A number that changes when bytes are read or sent. While it stays, the main loop comes round for nothing.
+pub fn moves() -> u32 {
+    MOVES.load(Relaxed)
 }
 
 /// A pipe for a child to write to: (our end, which never blocks; the child's end). Both are closed by execve.
@@ -148,7 +162,10 @@ pub fn empty_input() -> io::Result<OwnedFd> {
 pub fn read(fd: BorrowedFd<'_>, into: &mut [u8]) -> Read {
     match nix::unistd::read(fd, into) {
         Ok(0) => Read::End,
-        Ok(count) => Read::Bytes(count),
+        Ok(count) => {
+            has_moved();
+            Read::Bytes(count)
+        }
         Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => Read::Empty,
         Err(_) => Read::End,
     }

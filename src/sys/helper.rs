@@ -274,6 +274,7 @@ impl End {
         let sent =
             unsafe { libc::send(fd, message.as_ptr().cast(), message.len(), libc::MSG_NOSIGNAL) };
         if sent >= 0 {
+            fd::has_moved();
             return Sent::Yes;
         }
         match io::Error::last_os_error().raw_os_error() {
@@ -314,7 +315,10 @@ impl End {
         let count = unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), 0) };
         match usize::try_from(count) {
             Ok(0) => Read::End,
-            Ok(count) => Read::Bytes(count),
+            Ok(count) => {
+                fd::has_moved();
+                Read::Bytes(count)
+            }
             Err(_) => match io::Error::last_os_error().raw_os_error() {
                 Some(libc::EAGAIN | libc::EINTR) => Read::Empty,
                 _ => Read::End,

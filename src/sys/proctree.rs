@@ -297,28 +297,33 @@ impl Reading {
 
     /// A FIFO counts if it is the standard input of a process that was read.
     fn pipes(&self, pid: &str) -> Vec<PipeEnd> {
-        let Ok(open) = fs::read_dir(Path::new("/proc").join(pid).join("fd")) else {
+        let folder = Path::new("/proc").join(pid).join("fd");
+        let Ok(open) = tree::numbers_in(&folder, MOST_FILES) else {
             return Vec::new();
         };
-        let end = |link: fs::DirEntry| {
-            let target: Box<str> = fs::read_link(link.path()).ok()?.to_string_lossy().into();
+        let end = |number: i32| {
+            let link = folder.join(number.to_string());
+            let target: Box<str> = fs::read_link(&link).ok()?.to_string_lossy().into();
             if !is_pipe(&target) && !self.fifos.contains(&target) {
                 return None;
             }
             // The link's own permissions are those that the file was opened with.
-            let mode = fs::symlink_metadata(link.path()).ok()?.permissions().mode();
+            let mode = fs::symlink_metadata(&link).ok()?.permissions().mode();
             Some(PipeEnd { target, reads: mode & 0o400 != 0, writes: mode & 0o200 != 0 })
         };
-        open.take(MOST_FILES).filter_map(|link| end(link.ok()?)).collect()
+        open.into_iter().filter_map(end).collect()
     }
 
     /// Of all threads; `None`: there are too many, or they may not be read.
     fn activity(&mut self, pid: &str) -> Option<Activity> {
-        let threads = fs::read_dir(Path::new("/proc").join(pid).join("task")).ok()?;
+        let folder = Path::new("/proc").join(pid).join("task");
+        let threads = tree::numbers_in(&folder, MOST_THREADS + 1).ok()?;
+        if threads.len() > MOST_THREADS {
+            return None;
+        }
         let mut sum = Activity { switches: 0, busy: false };
-        for (count, thread) in threads.enumerate() {
-            let name = thread.ok()?.file_name();
-            let file = format!("task/{}/status", name.to_str().filter(|_| count < MOST_THREADS)?);
+        for thread in threads {
+            let file = format!("task/{thread}/status");
             // A thread that has ended meanwhile has run.
             let thread = Status::parse(self.file(pid, &file)?).activity;
             sum.switches = sum.switches.wrapping_add(thread.switches);

@@ -39,8 +39,9 @@ impl Mask {
 
 /// Sets the mask of the calling thread and returns the previous one. Async-signal-safe.
 pub fn set_mask(mask: Mask) -> Mask {
-    let mut old = 0u64;
-    // With a valid `how` and size the call cannot fail.
+    // With a valid `how` and size the call cannot fail, unless a security profile refuses it. Then the mask is what it
+    // was: with another one as the "previous" mask, signals would be unblocked by those who set it again, and lost.
+    let mut old = blocked().0;
     // SAFETY: both pointers are to live sets of 8 bytes, which is the size that is passed on.
     unsafe {
         libc::syscall(

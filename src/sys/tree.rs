@@ -5,10 +5,12 @@
 //! what the list of /proc hides, and is used for that.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CStr;
-use std::io::Write;
+use std::ffi::{CStr, CString};
+use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use super::poll::Want;
 use super::stat::{Stat, decimal};
@@ -46,23 +48,48 @@ pub enum Reach {
     WithoutProc,
 }
 
+/// What a scan of /proc has found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Scan {
+    /// All that /proc lists.
+    All,
+    /// The files of some processes were refused. They may be those of other users, and no descendants.
+    Refused,
+    /// Not all: /proc is missing, cannot be listed or read, or belongs to another pid namespace.
+    Failed,
+}
+
 /// Calls `each` for every process in /proc. False if /proc is missing, cannot be listed or read, or belongs to another
 /// pid namespace. Async-signal-safe if `each` is.
-pub fn scan(mut each: impl FnMut(Process)) -> bool {
-    let Some(proc) = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY) else { return false };
+pub fn scan(each: impl FnMut(Process)) -> bool {
+    scan_all(each) != Scan::Failed
+}
+
+fn scan_all(mut each: impl FnMut(Process)) -> Scan {
+    let Some(proc) = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY) else { return Scan::Failed };
     if !is_our_proc(proc.0) {
-        return false;
+        return Scan::Failed;
     }
     let own = process::own_pid();
-    let mut found_own = false;
+    let (mut found_own, mut refused, mut failed) = (false, false, false);
     let listed = each_entry(proc.0, |name| {
-        if let Some(process) = pid_of(name).and_then(|pid| read_stat(proc.0, pid)) {
-            found_own |= process.pid == own;
-            each(process);
+        let Some(pid) = pid_of(name) else { return };
+        match read_stat(proc.0, pid) {
+            Ok(process) => {
+                found_own |= process.pid == own;
+                each(process);
+            }
+            Err(Unread::Ended) => {}
+            Err(Unread::Refused) => refused = true,
+            Err(Unread::Failed) => failed = true,
         }
     });
     // A list without this process is one whose files cannot be read: nobody hides a process from itself.
-    listed && found_own
+    match (listed && found_own && !failed, refused) {
+        (false, _) => Scan::Failed,
+        (true, true) => Scan::Refused,
+        (true, false) => Scan::All,
+    }
 }
 
 /// Calls `each` with the number of every open descriptor of this process. False if /proc cannot tell.
@@ -76,6 +103,23 @@ pub(super) fn each_descriptor(mut each: impl FnMut(i32)) -> bool {
             each(number);
         }
     })
+}
+
+/// The numbers in a folder of /proc: descriptors, threads; at most `most` of them. (Not std's `read_dir`, which panics if
+/// close(2) fails.)
+///
+/// # Errors
+/// Those of open(2) and getdents64(2).
+pub fn numbers_in(folder: &Path, most: usize) -> io::Result<Vec<i32>> {
+    let path = CString::new(folder.as_os_str().as_bytes())?;
+    let Some(folder) = open(libc::AT_FDCWD, &path, libc::O_DIRECTORY) else {
+        return Err(io::Error::last_os_error());
+    };
+    let mut numbers = Vec::new();
+    let listed = each_entry(folder.0, |name| {
+        numbers.extend(pid_of(name).filter(|_| numbers.len() < most).map(|number| number.0));
+    });
+    if listed { Ok(numbers) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Calls `each` with every name of a folder and what follows it in the buffer. False if the folder cannot be listed:
@@ -152,8 +196,12 @@ fn pid_of(text: &[u8]) -> Option<Pid> {
 
 /// Looks a process up in /proc.
 pub fn look_up(pid: Pid) -> Option<Process> {
-    let proc = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY)?;
-    if is_our_proc(proc.0) { read_stat(proc.0, pid) } else { None }
+    look_again(pid).ok()
+}
+
+fn look_again(pid: Pid) -> Result<Process, Unread> {
+    let proc = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY).ok_or(Unread::Failed)?;
+    if is_our_proc(proc.0) { read_stat(proc.0, pid) } else { Err(Unread::Failed) }
 }
 
 /// A process that has ended, as long as it is not reaped.
@@ -181,20 +229,44 @@ pub fn look_up_ended(pid: Pid) -> Option<Ended> {
         faults: stat.faults,
         faults_of_children: stat.faults_of_children,
     })
+    .ok()
 }
 
-fn read_stat(proc: i32, pid: Pid) -> Option<Process> {
+/// Why the file of a process was not read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Unread {
+    /// It has ended.
+    Ended,
+    /// The file is that of another user (hidepid=1), or a security module refuses it.
+    Refused,
+    /// For want of descriptors or memory, or for another reason: the process may be there.
+    Failed,
+}
+
+impl Unread {
+    fn last(at_open: bool) -> Unread {
+        match io::Error::last_os_error().raw_os_error() {
+            Some(libc::ENOENT | libc::ESRCH) => Unread::Ended,
+            Some(libc::EACCES | libc::EPERM) if at_open => Unread::Refused,
+            _ => Unread::Failed,
+        }
+    }
+}
+
+fn read_stat(proc: i32, pid: Pid) -> Result<Process, Unread> {
     with_stat(proc, pid, |stat| stat.into())
 }
 
-fn with_stat<T>(proc: i32, pid: Pid, make: impl FnOnce(Stat<'_>) -> T) -> Option<T> {
+fn with_stat<T>(proc: i32, pid: Pid, make: impl FnOnce(Stat<'_>) -> T) -> Result<T, Unread> {
     let mut path = [0u8; 24];
-    write!(&mut path[..23], "{pid}/stat").ok()?;
-    let file = open(proc, CStr::from_bytes_until_nul(&path).ok()?, 0)?;
+    write!(&mut path[..23], "{pid}/stat").map_err(|_| Unread::Failed)?;
+    let path = CStr::from_bytes_until_nul(&path).map_err(|_| Unread::Failed)?;
+    let Some(file) = open(proc, path, 0) else { return Err(Unread::last(true)) };
     let mut text = [0u8; 512];
     // SAFETY: the buffer is live and its size is what is passed on.
     let bytes = unsafe { libc::read(file.0, text.as_mut_ptr().cast(), text.len()) };
-    Stat::parse(text.get(..usize::try_from(bytes).ok()?)?).map(make)
+    let Ok(bytes) = usize::try_from(bytes) else { return Err(Unread::last(false)) };
+    text.get(..bytes).and_then(Stat::parse).map(make).ok_or(Unread::Failed)
 }
 
 /// All descendants of this process that have not ended, without `except` and their descendants. Parents come before
@@ -207,16 +279,16 @@ pub fn descendants(except: &[Pid]) -> Option<Vec<Process>> {
 pub fn descendants_of(root: Pid, except: &[Pid]) -> Option<Vec<Process>> {
     let mut children: BTreeMap<Pid, Vec<Process>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
-    let listed = scan(|process| {
+    let scan = scan_all(|process| {
         seen.insert(process.pid);
         children.entry(process.parent).or_default().push(process);
     });
-    if !listed {
+    if scan == Scan::Failed {
         (children, seen) = Default::default();
     }
-    let added = add_unlisted(root, &mut children, &mut seen);
-    if !listed {
-        added?;
+    match (scan, add_unlisted(root, &mut children, &mut seen)) {
+        (Scan::All, _) | (_, Ok(())) | (Scan::Refused, Err(Unlisted::Unsupported)) => {}
+        (Scan::Refused, Err(Unlisted::Failed)) | (Scan::Failed, Err(_)) => return None,
     }
     let mut found = Vec::new();
     let mut parents = vec![root];
@@ -237,16 +309,15 @@ pub const HIDDEN: u64 = 0;
 
 /// Adds the processes below `root` that the scan has not found. The list of /proc leaves processes out if it was
 /// mounted with hidepid=2 (systemd: ProtectProc=invisible), and another mount option or a security module may refuse
-/// their files; /proc/PID/task/TID/children is not subject to that. `None` if that file cannot be read
-/// (CONFIG_PROC_CHILDREN).
+/// their files; /proc/PID/task/TID/children is not subject to that.
 fn add_unlisted(
     root: Pid,
     children: &mut BTreeMap<Pid, Vec<Process>>,
     seen: &mut BTreeSet<Pid>,
-) -> Option<()> {
-    let proc = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY)?;
+) -> Result<(), Unlisted> {
+    let proc = open(libc::AT_FDCWD, c"/proc", libc::O_DIRECTORY).ok_or(Unlisted::Failed)?;
     if !is_our_proc(proc.0) {
-        return None;
+        return Err(Unlisted::Failed);
     }
     let listed = !seen.is_empty();
     let mut parents = vec![root];
@@ -254,12 +325,15 @@ fn add_unlisted(
     while let Some(parent) = parents.pop() {
         let mut pids = Vec::new();
         if !each_child(proc.0, parent, |pid| pids.push(pid)) && parent == root {
-            return None;
+            return Err(match io::Error::last_os_error().raw_os_error() {
+                Some(libc::ENOENT) => Unlisted::Unsupported,
+                _ => Unlisted::Failed,
+            });
         }
         for pid in pids {
             if seen.insert(pid) {
                 // It may be a process that was started after the scan.
-                let process = read_stat(proc.0, pid).or_else(|| hidden(pid, parent));
+                let process = read_stat(proc.0, pid).ok().or_else(|| hidden(pid, parent));
                 any |= process.is_some_and(|process| process.started == HIDDEN);
                 children.entry(parent).or_default().extend(process);
             }
@@ -270,7 +344,16 @@ fn add_unlisted(
         }
         parents.extend(children.get(&parent).into_iter().flatten().map(|child| child.pid));
     }
-    Some(())
+    Ok(())
+}
+
+/// Why the children of a process could not be listed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Unlisted {
+    /// The kernel has no such list (CONFIG_PROC_CHILDREN).
+    Unsupported,
+    /// It has one, perhaps.
+    Failed,
 }
 
 /// What is known of a process that /proc hides; `None`: it has ended.
@@ -350,7 +433,7 @@ fn each_number(file: i32, each: &mut impl FnMut(Pid)) -> bool {
 ///
 /// # Errors
 /// Those of kill(2): ESRCH if the process has ended, EPERM.
-pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
+pub fn signal_found(found: &Process, signal: Signal) -> io::Result<()> {
     if found.parent == process::own_pid() {
         return signals::send(found.pid, signal);
     }
@@ -360,12 +443,18 @@ pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
         // Linux before 5.3, an old seccomp profile, or no descriptor or memory is left.
         Err(_) => None,
     };
+    let in_its_group = || process::group_of(found.pid) == Some(found.group);
     let same = match found.started {
-        HIDDEN => process::group_of(found.pid) == Some(found.group),
-        started => look_up(found.pid).is_some_and(|now| now.started == started),
+        HIDDEN => in_its_group(),
+        started => match look_again(found.pid) {
+            Ok(now) => now.started == started,
+            Err(Unread::Ended) => false,
+            // /proc has become unreadable since the scan.
+            Err(Unread::Refused | Unread::Failed) => in_its_group(),
+        },
     };
     if !same {
-        return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
     }
     let Some(held) = held else { return signals::send(found.pid, signal) };
     // SAFETY: plain numbers; with a null siginfo the call is like kill(2).
@@ -381,7 +470,7 @@ pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
     if result == 0 {
         return Ok(());
     }
-    match std::io::Error::last_os_error() {
+    match io::Error::last_os_error() {
         // Linux before 5.1, or refused by a filter that allows pidfd_open(2).
         error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
             signals::send(found.pid, signal)
@@ -392,10 +481,16 @@ pub fn signal_found(found: &Process, signal: Signal) -> std::io::Result<()> {
 
 /// Sends SIGKILL to all descendants, except `spare` and their descendants where graceinit is not PID 1. For PID 1 it
 /// is one system call, which no fork can escape. `groups` are the process groups that are known without /proc.
-pub fn kill_everything(groups: &[Pid], spare: &[Pid]) -> Reach {
+///
+/// # Errors
+/// That of the one system call, if it is refused.
+pub fn kill_everything(groups: &[Pid], spare: &[Pid]) -> io::Result<Reach> {
     if process::is_first() {
-        let _ = signals::send_all(Signal::KILL);
-        return Reach::All;
+        return match signals::send_all(Signal::KILL) {
+            // ESRCH: there is no other process.
+            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
+            _ => Ok(Reach::All),
+        };
     }
     // First, because it needs no search of /proc: most processes are in these groups.
     signal_groups(groups, Signal::KILL);
@@ -403,9 +498,9 @@ pub fn kill_everything(groups: &[Pid], spare: &[Pid]) -> Reach {
         for process in &found {
             let _ = signal_found(process, Signal::KILL);
         }
-        return Reach::All;
+        return Ok(Reach::All);
     }
-    Reach::WithoutProc
+    Ok(Reach::WithoutProc)
 }
 
 /// Sends a signal to process groups. A group without a child of this process is skipped: its id may be used again.

@@ -265,6 +265,22 @@ fn a_report_on_a_file_system_that_does_not_answer_any_more() -> Outcome {
     Ok(())
 }
 
+/// The file of --ready-file lies on it, and cannot be removed: the exit does not wait for it, and the log says so.
+#[test]
+fn a_ready_file_that_stays_is_said() -> Outcome {
+    let Some(mut silent) = Silent::mount_for_now("unlink")? else { return Ok(()) };
+    let mut run = Launch::graceinit(Room::Plain)
+        .flag("--ready-file", silent.file())
+        .app("block ready echo=TERM:3")
+        .start()?;
+    run.ready()?;
+    silent.be_silent()?;
+    run.signal("TERM")?;
+    run.exits(3)?;
+    run.err.find("unable to remove ")?;
+    silent.says("asked")
+}
+
 /// The file of --ready-file lies on it. The helper that makes the file is no part of the tree: no signal is sent to it,
 /// no stop waits for it, and no record of the survivors names it.
 #[test]

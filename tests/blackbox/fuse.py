@@ -41,7 +41,7 @@ def answer(kind, node, body):
             time.sleep(0.01)
             os.write(1, body[40:])
         return 0, struct.pack("<2I", struct.unpack_from("<2QI", body)[2], 0)
-    return (0, b"") if kind in (FLUSH, RELEASE) else (38, b"")
+    return (0, b"") if kind in (FLUSH, RELEASE, UNLINK) else (38, b"")
 
 while True:
     request = os.read(device, 1 << 20)

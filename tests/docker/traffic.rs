@@ -91,6 +91,7 @@ pub fn load(balancer: &Balancer, rate: u32) -> Outcome<Load> {
         to: balancer.address,
         rate,
         mix: Mix::Short,
+        method: "GET",
         timeout: PATIENCE,
         limit: u64::MAX,
         keep_alive: false,

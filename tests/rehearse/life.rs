@@ -24,12 +24,12 @@ fn without_a_right_graceinit_is_a_subreaper_and_variables_count() -> Outcome {
     }
     let site = Site::new()?;
     let program = Program::Graceinit.path();
-    let url = format!(":{}/", site.port);
+    let url = format!("POST::{}/", site.port);
     let done = Command::new("setpriv")
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"])
         .arg(program)
         .args(["--rehearse=docker", "--only", "--rate", "50", "--url", &url, "--"])
-        .args(site.server(""))
+        .args(site.server("get=no"))
         .env_clear()
         .env("GRACEINIT_DRAIN", site.port.to_string())
         .env("GRACEINIT_DRAIN_IDLE", "1s")

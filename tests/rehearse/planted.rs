@@ -110,6 +110,20 @@ fn a_delay_shorter_than_the_lag_is_named_and_lengthened() -> Outcome {
     result.is_cured_by(&["--drain-delay 4s"])
 }
 
+/// Nothing is wrong with them, but the balancer tells graceinit when it knows.
+#[test]
+fn a_balancer_that_asks_graceinit_shortens_the_delay() -> Outcome {
+    let check = free_port()?;
+    let options = format!(
+        "--rehearse=docker:8s --rate 50 --rounds 1 --drain {{port}} --drain-idle 300ms --listen 127.0.0.1:{check} \
+         --rehearse-health :{check}/readyz"
+    );
+    let Some((_, result)) = planted(&options, "")? else { return Ok(()) };
+    ensure_eq!((result.code, result.lost()), (0, 0), "{}", result.text);
+    result.is_cured_by(&["--drain-acks 1"])?;
+    result.says(&["where one balancer asks"])
+}
+
 #[test]
 fn a_wrapper_that_swallows_term_is_named_and_passed_by() -> Outcome {
     if !needs() {

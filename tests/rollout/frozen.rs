@@ -46,6 +46,7 @@ fn traffic_leaves_a_frozen_app_and_comes_back(kind: Kind) -> Outcome {
         path: None,
         server,
         options: OPTIONS.to_owned(),
+        profile: true,
         unprivileged: false,
     };
     let replicas: Vec<Replica> = slots[..REPLICAS]
@@ -58,6 +59,8 @@ fn traffic_leaves_a_frozen_app_and_comes_back(kind: Kind) -> Outcome {
         notice: Notice::Checks,
         check: "/readyz",
         pool: true,
+        idle: Duration::from_secs(60),
+        interval: Duration::from_millis(500),
         wire: server.wire(),
     };
     let balancer = Balancer::start(kind, &front)?;
@@ -73,6 +76,7 @@ fn traffic_leaves_a_frozen_app_and_comes_back(kind: Kind) -> Outcome {
         to: balancer.address,
         rate: RATE,
         mix: Mix::Short,
+        method: "GET",
         timeout: TIMEOUT,
         limit: u64::MAX,
         keep_alive: false,

@@ -43,6 +43,7 @@ fn plan(to: SocketAddrV4) -> Plan {
         to,
         rate: 200,
         mix: Mix::Short,
+        method: "GET",
         timeout: Duration::from_secs(30),
         limit: 20,
         keep_alive: false,

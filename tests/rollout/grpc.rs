@@ -1,48 +1,55 @@
-//! Unary calls of gRPC through Envoy: its client is a program of its own.
+//! Unary calls of gRPC through Envoy: the client is a program of its own.
 
 use std::process::Command;
+use std::time::Duration;
 
-use super::apps::{PYPI, Server};
-use super::balancer::Kind;
-use super::cases::CASES;
-use super::update::roll_under;
+use graceinit::sys::clock;
+use graceinit::tools::rehearse::answer::Class;
+use graceinit::tools::rehearse::tally::{Dropped, Tally};
+
+use super::apps::PYPI;
+use super::load::Mix;
+use super::replica::Stop;
+use super::update::{Trial, roll_under};
 use crate::support::client::Client;
-use crate::support::{Fault, Outcome, Program, need};
-use crate::{ensure, ensure_eq};
+use crate::support::{Fault, Outcome};
 
 const CALLS: &str = include_str!("apps/calls.py");
 
-/// How many calls failed, in words that the client prints.
-fn calls(init: Program) -> Outcome<(u32, String)> {
-    let case =
-        CASES.iter().find(|case| case.name == "grpc").ok_or_else(|| Fault::new("no case"))?;
-    let mut trial = case.trial(Server::Grpc, 0, init);
-    (trial.rounds, trial.replaced) = (1, 1);
-    let (line, _) = roll_under(&trial, |to, replace| {
-        let mut client =
-            Client::start(Command::new(PYPI).args(["-c", CALLS, "call", &to.to_string()]))?;
+/// Rolls the service over under calls.
+pub(super) fn roll(trial: &Trial) -> Outcome<(Tally, Vec<Stop>)> {
+    let slow = u8::from(trial.mix == Mix::Slow);
+    let (line, stops) = roll_under(trial, |to, replace| {
+        let mut client = Client::start(Command::new(PYPI).args(["-c", CALLS, "call"]).args([
+            to.to_string(),
+            trial.rate.to_string(),
+            slow.to_string(),
+        ]))?;
         client.out.until("steady")?;
         replace()?;
         client.say("stop")?;
-        client.out.until("sent=")
+        client.out.until("calls=")
     })?;
-    let failed = line.get("failed").and_then(|count| count.parse().ok());
-    Ok((failed.ok_or_else(|| Fault::new(format!("no count: {}", line.0)))?, line.0))
+    let calls = line.get("calls").ok_or_else(|| Fault::new("no calls"))?;
+    let mut tally = Tally::default();
+    for (number, call) in calls.split(',').enumerate() {
+        take(&mut tally, number, call).ok_or_else(|| Fault::new(format!("a call is {call:?}")))?;
+    }
+    Ok((tally, stops))
 }
 
-#[test]
-fn slow_and_quick_calls_of_grpc_are_all_answered() -> Outcome {
-    let needs = need::root()
-        && need::pid_namespace()
-        && need::program(&Kind::Envoy.program().display().to_string())
-        && need::peer(Program::Tini);
-    let library = needs && Command::new(PYPI).args(["-c", "import grpc"]).status()?.success();
-    if !needs || !need::met(library, "grpcio of PyPI in target/python") {
-        return Ok(());
+/// Counts one call: what it was to take in milliseconds, the microseconds that it took, its status in gRPC.
+fn take(tally: &mut Tally, number: usize, call: &str) -> Option<()> {
+    let mut parts = call.split(':').map(|part| part.parse::<u64>().ok());
+    let (own, took, status) = (parts.next()??, parts.next()??, parts.next()??);
+    tally.sent += 1;
+    match u16::try_from(status).ok()? {
+        0 => tally.answered(Duration::from_micros(took), Duration::from_millis(own)),
+        status => tally.dropped(Dropped {
+            at: clock::now(),
+            path: format!("call {number}, {own} ms"),
+            class: Class::Status(status),
+        }),
     }
-    let (failed, line) = calls(Program::Graceinit)?;
-    ensure_eq!(failed, 0, "calls under graceinit: {line}");
-    let (failed, line) = calls(Program::Tini)?;
-    ensure!(failed > 0, "no call failed under tini either: {line}");
-    Ok(())
+    Some(())
 }

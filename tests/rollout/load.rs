@@ -13,6 +13,8 @@ use crate::support::Outcome;
 pub(crate) enum Mix {
     /// Handlers that take 5 to 300 ms.
     Short,
+    /// Handlers that take 5 to 35 ms.
+    Quick,
     /// Besides them, one in thirty a stream of 3 s, a piece each [`PIECE`], and one in a hundred a
     /// long poll of 10 s.
     Full,
@@ -31,7 +33,7 @@ const TOKEN: Duration = Duration::from_secs(3);
 
 impl Mix {
     /// The handler's time is part of the path, the number makes each answer unlike all others.
-    fn request(self, to: SocketAddrV4, number: u64) -> Request {
+    fn request(self, to: SocketAddrV4, method: &'static str, number: u64) -> Request {
         let dice = scatter(number);
         let kind = dice % 300;
         let (kind, ms) = match self {
@@ -40,13 +42,14 @@ impl Mix {
             Mix::Pieces if kind < 30 => ("stream", 1000),
             Mix::Slow if kind < 30 => ("sleep", 5000),
             Mix::Tokens if kind < 30 => ("tokens", 6000),
+            Mix::Quick => ("sleep", 5 + (dice >> 32) % 31),
             Mix::Short | Mix::Full | Mix::Pieces | Mix::Slow | Mix::Tokens => {
                 ("sleep", 5 + (dice >> 32) % 296)
             }
         };
         let path = format!("/{kind}/{ms}/{number}");
         let want = Want::Body(expected(&path));
-        Request { to: to.into(), path, own: Duration::from_millis(ms), want }
+        Request { to: to.into(), method, path, own: Duration::from_millis(ms), want }
     }
 }
 
@@ -80,6 +83,8 @@ pub(crate) struct Plan {
     /// Requests per second.
     pub(crate) rate: u32,
     pub(crate) mix: Mix,
+    /// Their method: balancers repeat a GET on their own, and no POST.
+    pub(crate) method: &'static str,
     /// A request without a whole answer by then is given up.
     pub(crate) timeout: Duration,
     /// So many, if it is not stopped before.
@@ -90,8 +95,8 @@ pub(crate) struct Plan {
 
 /// Begins to send.
 pub(crate) fn start(plan: Plan) -> Outcome<Load> {
-    let Plan { to, rate, mix, timeout, limit, keep_alive } = plan;
+    let Plan { to, rate, mix, method, timeout, limit, keep_alive } = plan;
     let keep = if keep_alive { Keep::All } else { Keep::None };
-    let requests = Box::new(move |number| mix.request(to, number));
+    let requests = Box::new(move |number| mix.request(to, method, number));
     Ok(Load::start(load::Plan { requests, rate, timeout, limit, keep, records: 0 })?)
 }

@@ -15,11 +15,15 @@ mod rollout;
 mod support;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use rollout::cases::{CASES, Case, INITS};
-use rollout::{apps, table, update};
+use rollout::{apps, found, table, update};
 use support::Program;
+
+/// Requests per second of a rehearsal, which is its default.
+const REHEARSED: u32 = 200;
 
 fn cli() -> Command {
     let list = |name: &'static str, of: Vec<&'static str>, help: &'static str| {
@@ -32,7 +36,7 @@ fn cli() -> Command {
     let servers = apps::SERVERS.iter().map(|server| server.name()).collect();
     let inits = INITS.iter().map(|init| table::name(*init)).collect();
     let about: String =
-        CASES.iter().map(|case| format!("  {:<8}{}\n", case.name, case.about)).collect();
+        CASES.iter().map(|case| format!("  {:<12}{}\n", case.name, case.about)).collect();
     Command::new("rollout")
         .about("Rolls services over under load and counts what is dropped")
         .after_help(format!("Cases:\n{about}"))
@@ -49,11 +53,22 @@ fn cli() -> Command {
                 .help("graceinit's options, instead of the case's"),
         )
         .arg(
+            Arg::new("rehearsed")
+                .long("rehearsed")
+                .action(ArgAction::SetTrue)
+                .help("graceinit's options are those that its own rehearsal finds, with no profile beside them"),
+        )
+        .arg(
             Arg::new("pool")
                 .long("pool")
                 .value_parser(value_parser!(bool))
                 .help("whether the balancer keeps its connections to the servers"),
         )
+        .arg(number(
+            "pool-idle",
+            "milliseconds after which Caddy closes a connection without a request",
+        ))
+        .arg(number("interval", "milliseconds between two checks of Envoy and Caddy"))
         .arg(
             Arg::new("keep-alive")
                 .long("keep-alive")
@@ -101,6 +116,10 @@ fn try_it(
 ) -> bool {
     let mut trial = case.trial(server, rate, init);
     trial.pool = matches.get_one("pool").copied().unwrap_or(case.pool);
+    let millis =
+        |name: &str| matches.get_one::<u32>(name).map(|ms| Duration::from_millis(u64::from(*ms)));
+    trial.idle = millis("pool-idle").unwrap_or(case.idle);
+    trial.interval = millis("interval").unwrap_or(case.interval);
     trial.keep_alive = matches.get_flag("keep-alive");
     if let Some(rounds) = matches.get_one::<u32>("rounds") {
         trial.rounds = *rounds;
@@ -109,6 +128,18 @@ fn try_it(
         trial.setup.path = matches.get_one::<String>("graceinit").map(Into::into);
         if let Some(options) = matches.get_one::<String>("options") {
             trial.setup.options.clone_from(options);
+        }
+        if matches.get_flag("rehearsed") {
+            match found::settings(server, REHEARSED.min(rate)) {
+                Ok(options) => {
+                    println!("{}: the rehearsal finds {options:?}", server.name());
+                    (trial.setup.options, trial.setup.profile) = (options, false);
+                }
+                Err(fault) => {
+                    println!("{} {}: the rehearsal: {fault:?}", case.name, server.name());
+                    return false;
+                }
+            }
         }
     }
     let report = match update::roll(&trial) {

@@ -15,6 +15,8 @@ mod balancer;
 mod caddy;
 pub(crate) mod cases;
 pub(crate) mod envoy;
+pub(crate) mod found;
+mod grpc;
 pub(crate) mod load;
 mod nginx;
 mod replica;
@@ -25,8 +27,6 @@ pub(crate) mod update;
 mod frozen;
 #[cfg(test)]
 mod generator;
-#[cfg(test)]
-mod grpc;
 #[cfg(test)]
 mod reset;
 #[cfg(test)]

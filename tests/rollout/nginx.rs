@@ -1,5 +1,5 @@
-//! nginx before servers on Unix sockets. It takes the next one where a socket is not there, or nothing listens on it, and
-//! repeats nothing that was sent to a server and has begun to be answered.
+//! nginx before servers on Unix sockets. It takes the next one where a socket is not there, or nothing listens on it. It
+//! repeats a GET that a server did not begin to answer, and no POST.
 
 use std::net::SocketAddrV4;
 
@@ -25,19 +25,20 @@ pub(super) fn config(listen: SocketAddrV4, front: &Front<'_>) -> String {
         .collect();
     let parameters = match word {
         "fastcgi" => format!(
-            "fastcgi_param SCRIPT_FILENAME {}; fastcgi_param REQUEST_METHOD GET; \
+            "fastcgi_param SCRIPT_FILENAME {}; fastcgi_param REQUEST_METHOD $request_method; \
              fastcgi_param REQUEST_URI $request_uri;",
             front.site.place.text("router.php")
         ),
-        "uwsgi" => "uwsgi_modifier1 9; uwsgi_param REQUEST_METHOD GET; uwsgi_param REQUEST_URI $request_uri; \
-             uwsgi_param PATH_INFO $document_uri;"
+        "uwsgi" => "uwsgi_param REQUEST_METHOD $request_method; uwsgi_param REQUEST_URI $request_uri; \
+             uwsgi_param PATH_INFO $document_uri; uwsgi_param SERVER_NAME x; uwsgi_param SERVER_PORT 80; \
+             uwsgi_param SERVER_PROTOCOL HTTP/1.1;"
             .to_owned(),
         _ => "proxy_http_version 1.1;".to_owned(),
     };
     let scheme = if word == "proxy" { "http://" } else { "" };
     format!(
-        "daemon off; master_process off; pid {dir}/pid; error_log stderr crit;\n\
-         events {{ worker_connections 4096; }}\n\
+        "daemon off; master_process off; worker_rlimit_nofile 40000; pid {dir}/pid; error_log stderr crit;\n\
+         events {{ worker_connections 16000; }}\n\
          http {{ access_log off; {temporary}\n\
          upstream back {{ {servers} }}\n\
          server {{ listen {listen} backlog=4096; location / {{\n\

@@ -23,6 +23,8 @@ pub(crate) struct Setup {
     pub(crate) server: Server,
     /// graceinit's options; `{port}` and `{check}` are the slot's.
     pub(crate) options: String,
+    /// The profile of the server is one of them.
+    pub(crate) profile: bool,
     /// As uid 1000 with no capabilities and no way to any.
     pub(crate) unprivileged: bool,
 }
@@ -32,9 +34,13 @@ impl Setup {
     fn init_words(&self, slot: Slot, socket: &Path) -> Vec<String> {
         let words = match self.init {
             Program::Graceinit | Program::AsTini | Program::AsDumbInit | Program::AsCatatonit => {
-                let profile = self.server.profile().map(|name| format!("--profile {name} "));
+                let profile = self
+                    .server
+                    .profile()
+                    .filter(|_| self.profile)
+                    .map(|name| format!("--profile {name} "));
                 // It removes the file of its socket itself, and fails if there is none.
-                let file = self.server == Server::GunicornUnix;
+                let file = matches!(self.server, Server::GunicornUnix | Server::GunicornSync);
                 let file = if file { " --on-stop touch:{socket}" } else { "" };
                 let options = format!("{}{file}", self.options);
                 let options = options.replace("{port}", &slot.port.to_string());

@@ -1,6 +1,8 @@
 //! The short form: one round, a rate that any machine bears. What counts is the number of drops, never a time.
 
-use super::apps::Server;
+use std::process::Command;
+
+use super::apps::{PYPI, Server};
 use super::balancer::Kind;
 use super::cases::{CASES, Case};
 use super::update::{Report, roll};
@@ -91,6 +93,16 @@ fn node_loses_no_quick_and_no_slow_request_over_http2_behind_envoy() -> Outcome 
 }
 
 #[test]
+fn slow_and_quick_calls_of_grpc_are_all_answered() -> Outcome {
+    let python = need::program(PYPI);
+    let library = python && Command::new(PYPI).args(["-c", "import grpc"]).status()?.success();
+    if !need::met(library, "grpcio of PyPI in target/python") {
+        return Ok(());
+    }
+    nothing_is_lost("grpc", Server::Grpc, 40, 143)
+}
+
+#[test]
 fn node_loses_no_slow_first_request_over_tls() -> Outcome {
     nothing_is_lost("tls", Server::NodeTls, 50, 0)
 }
@@ -115,9 +127,7 @@ fn uwsgi_on_a_socket_loses_nothing_behind_nginx() -> Outcome {
     nothing_is_lost("unix", Server::Uwsgi, 40, 0)
 }
 
-/// Its own stop is graceful, and nginx takes another server once its socket is closed: nothing is dropped under tini either.
 #[test]
 fn gunicorn_on_a_socket_loses_nothing_behind_nginx() -> Outcome {
-    let (case, server) = (find("unix")?, Server::GunicornUnix);
-    if needs(server, case.balancer) { all_is_answered(case, server, 60, 0) } else { Ok(()) }
+    nothing_is_lost("unix", Server::GunicornSync, 40, 0)
 }

@@ -32,6 +32,7 @@ fn replace(probe: &str) -> Outcome<Tally> {
         options: format!(
             "--grace 25s --drain {{port}} --drain-idle 1s --listen {{ip}}:{{check}} {more}"
         ),
+        profile: true,
         unprivileged: false,
     };
     let check = |slot: &Slot| {
@@ -57,6 +58,7 @@ fn replace(probe: &str) -> Outcome<Tally> {
         to: address,
         rate,
         mix,
+        method: "GET",
         timeout: TIMEOUT,
         limit: u64::MAX,
         keep_alive: false,

@@ -69,7 +69,7 @@ drops: refused (no connection), empty (no byte of an answer), cut (an answer tha
 balancer's word for the same), wrong (another body), timeout (no answer in 30 s).";
 
 fn line(cells: [&str; 16]) -> String {
-    const WIDTHS: [usize; 15] = [7, 9, 10, 6, 6, 9, 7, 10, 7, 14, 6, 8, 8, 8, 7];
+    const WIDTHS: [usize; 15] = [12, 11, 10, 6, 6, 9, 7, 10, 7, 14, 6, 8, 8, 8, 7];
     let mut text = String::new();
     for (number, cell) in cells.iter().enumerate() {
         match WIDTHS.get(number) {

@@ -12,7 +12,7 @@ use super::apps::{Server, Site};
 use super::balancer::{Balancer, Front, Kind, Notice};
 use super::load::{Mix, Plan, start};
 use super::replica::{Replica, Setup, Stop};
-use super::{REPLICAS, SLOTS, Slot, envoy};
+use super::{REPLICAS, SLOTS, Slot, envoy, grpc};
 use crate::support::port::free_port;
 use crate::support::{Fault, Outcome, Status, proc};
 
@@ -27,10 +27,15 @@ pub(crate) struct Trial {
     /// When the orchestrator kills.
     pub(crate) grace: Duration,
     pub(crate) mix: Mix,
+    pub(crate) method: &'static str,
     pub(crate) rate: u32,
     /// The balancer keeps its connections to the servers, for all requests. That is the efficient way to
     /// run it, and the harder stop: at its end there are idle connections.
     pub(crate) pool: bool,
+    /// When it closes one of them that has no request.
+    pub(crate) idle: Duration,
+    /// How often it checks, if it does.
+    pub(crate) interval: Duration,
     /// The clients keep their connections.
     pub(crate) keep_alive: bool,
     /// How often all replicas are replaced.
@@ -129,11 +134,17 @@ impl Service<'_> {
 
 /// Rolls the service over under load.
 pub(crate) fn roll(trial: &Trial) -> Outcome<Report> {
+    let server = trial.setup.server;
+    if server == Server::Grpc {
+        let (tally, stops) = grpc::roll(trial)?;
+        return Ok(Report { server, tally, stops });
+    }
     let (tally, stops) = roll_under(trial, |to, replace| {
         let plan = Plan {
             to,
             rate: trial.rate,
             mix: trial.mix,
+            method: trial.method,
             timeout: TIMEOUT,
             limit: u64::MAX,
             keep_alive: trial.keep_alive,
@@ -149,7 +160,7 @@ pub(crate) fn roll(trial: &Trial) -> Outcome<Report> {
     if tally.count(Class::Generator) > 0 {
         return Err(Fault::new("the load generator itself failed: the measurement is void"));
     }
-    Ok(Report { server: trial.setup.server, tally, stops })
+    Ok(Report { server, tally, stops })
 }
 
 /// Rolls the service over while `load` runs, which is told where the balancer is, and calls what replaces the replicas.
@@ -177,8 +188,9 @@ pub(crate) fn roll_under<T>(
         false if server == Server::Grpc => envoy::GRPC,
         false => "/sleep/0/0",
     };
-    let Trial { balancer, notice, pool, .. } = *trial;
-    let front = Front { site: &site, slots: &slots, notice, check, pool, wire: server.wire() };
+    let Trial { balancer, notice, pool, idle, interval, .. } = *trial;
+    let wire = server.wire();
+    let front = Front { site: &site, slots: &slots, notice, check, pool, idle, interval, wire };
     let balancer = Balancer::start(balancer, &front)?;
     let service = Service { trial, site: &site, slots, balancer: &balancer };
     let mut replicas = Vec::new();

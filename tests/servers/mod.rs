@@ -21,4 +21,5 @@ mod sidekiq;
 mod unicorn;
 mod uvicorn;
 mod uwsgi;
+mod vllm;
 mod websockets;

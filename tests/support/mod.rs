@@ -16,6 +16,8 @@ pub mod port;
 pub mod proc;
 pub mod signals;
 pub mod sys;
+#[cfg(target_arch = "x86_64")]
+pub mod trace;
 
 use std::fmt;
 use std::time::Duration;

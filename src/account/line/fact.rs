@@ -164,7 +164,7 @@ impl Line {
             }
             Fact::Unkillable => warn(
                 "unkillable",
-                "a process survives SIGKILL (uninterruptible sleep): going on without it",
+                "a process has not ended after the kill: going on without it",
             ),
             Fact::Suspended { signal } => {
                 debug("suspended", "suspended with the app").show("signal", signal)
@@ -359,7 +359,7 @@ fn app_ended(ending: Ending) -> Line {
             let msg = format!("the app is not started: {signal} requested a stop before");
             info("app-ended", msg).status(Some(Status::Signal(signal)))
         }
-        Ending::Unkillable => warn("app-ended", "the app survives SIGKILL"),
+        Ending::Unkillable => warn("app-ended", "the app has not ended after the kill"),
     }
 }
 

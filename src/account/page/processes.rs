@@ -53,7 +53,7 @@ pub(super) fn survivors(out: &mut Html, account: &Account) {
         false => "SIGKILL was sent to everything that was left. ",
     });
     out.raw(match killed.unkillable {
-        true => "<b class=\"bad\">A process survived it:</b> it sleeps in the kernel. ",
+        true => "<b class=\"bad\">A process has not ended after it.</b> ",
         false => "",
     });
     out.raw(match (killed.unseen, account.survivors.is_empty()) {

@@ -91,9 +91,9 @@ pub(super) const TOOLS: &[Opt] = &[
     rehearsal(
         OptionId::Url,
         "url",
-        Kind::Many(text("URL[*WEIGHT]")),
-        "What the load asks for, on this host only: :8080/api or http://127.0.0.1:8080/api; *3 behind it: three times \
-         as often as one without",
+        Kind::Many(text("[METHOD:]URL[*WEIGHT]")),
+        "What the load asks for, on this host only: :8080/api, http://127.0.0.1:8080/api or POST::8080/api; *3 behind \
+         it: three times as often as one without",
     ),
     rehearsal(
         OptionId::Rate,

@@ -39,6 +39,8 @@ pub const DESCRIPTORS: usize = 253;
 pub struct Socket {
     fd: OwnedFd,
     name: Name,
+    /// It cannot be read any more.
+    failure: Option<io::Error>,
 }
 
 #[derive(Debug)]
@@ -69,14 +71,14 @@ impl Socket {
         for place in PLACES {
             let path = PathBuf::from(place).join(random_name());
             if bind(&fd, path.as_os_str().as_bytes()).is_ok() {
-                return Ok(Socket { fd, name: Name::Path(path) });
+                return Ok(Socket { fd, name: Name::Path(path), failure: None });
             }
         }
         // Abstract names belong to the network namespace, which other containers may share (those of a pod). The name
         // is random, so that no process can guess it and take it first.
         let name = random_name();
         bind(&fd, &[b"\0", name.as_bytes()].concat())?;
-        Ok(Socket { fd, name: Name::Abstract(name) })
+        Ok(Socket { fd, name: Name::Abstract(name), failure: None })
     }
 
     /// The variable for the app: `NOTIFY_SOCKET=...`.
@@ -98,14 +100,30 @@ impl Socket {
     /// called [`take`].
     pub fn receive(&mut self, into: &mut Vec<Datagram>) -> bool {
         for _ in 0..BATCH {
-            let Some((datagram, descriptors)) = look(self.fd.as_fd()) else { return false };
+            let (datagram, descriptors) = match look(self.fd.as_fd()) {
+                Ok(Some(found)) => found,
+                Ok(None) => return false,
+                Err(error) => {
+                    self.failure = Some(error);
+                    return false;
+                }
+            };
             into.push(datagram);
             if descriptors {
                 return true;
             }
-            skip(self.fd.as_fd());
+            // A message that stays would be heard again and again.
+            if let Err(error) = skip(self.fd.as_fd()) {
+                self.failure = Some(error);
+                return false;
+            }
         }
         false
+    }
+
+    /// Why the socket cannot be read any more.
+    pub fn failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
     }
 }
 
@@ -188,21 +206,23 @@ const _: () = {
 ///
 /// There is no room for descriptors, so the kernel makes none for this process, and says so (MSG_CTRUNC): close(2) of
 /// a descriptor that another process has chosen can wait for ever (a file system whose server does not answer).
-fn look(fd: BorrowedFd<'_>) -> Option<(Datagram, bool)> {
+fn look(fd: BorrowedFd<'_>) -> io::Result<Option<(Datagram, bool)>> {
     let mut bytes = [0u8; LONGEST];
     let mut control = Control([0; CREDENTIALS]);
     let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-    let (header, length) = receive(fd, &mut part, &mut control.0, libc::MSG_PEEK)?;
+    let Some((header, length)) = receive(fd, &mut part, &mut control.0, libc::MSG_PEEK)? else {
+        return Ok(None);
+    };
     let whole = header.msg_flags & libc::MSG_TRUNC == 0;
     let text = bytes.get(..length).filter(|_| whole);
     let datagram = Datagram { sender: credentials(&header), bytes: text.map(<[u8]>::to_vec) };
-    Some((datagram, header.msg_flags & libc::MSG_CTRUNC != 0))
+    Ok(Some((datagram, header.msg_flags & libc::MSG_CTRUNC != 0)))
 }
 
 /// Removes the first message, which has no descriptors.
-fn skip(fd: BorrowedFd<'_>) {
+fn skip(fd: BorrowedFd<'_>) -> io::Result<()> {
     let mut part = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
-    receive(fd, &mut part, &mut [], 0);
+    receive(fd, &mut part, &mut [], 0).map(drop)
 }
 
 /// Removes the first message with its descriptors and calls `taken`. The descriptors are not closed: the caller exits.
@@ -210,9 +230,8 @@ fn skip(fd: BorrowedFd<'_>) {
 pub fn take(fd: BorrowedFd<'_>, taken: &dyn Fn()) {
     let mut control = Control([0; ALL]);
     let mut part = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
-    let Some((header, _)) = receive(fd, &mut part, &mut control.0, libc::MSG_CMSG_CLOEXEC) else {
-        return;
-    };
+    let taken_out = receive(fd, &mut part, &mut control.0, libc::MSG_CMSG_CLOEXEC);
+    let Ok(Some((header, _))) = taken_out else { return };
     taken();
     for_each(&header, |level, kind, data| {
         if (level, kind) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
@@ -225,13 +244,19 @@ pub fn take(fd: BorrowedFd<'_>, taken: &dyn Fn()) {
     });
 }
 
+/// There is no message, or no memory for it.
+fn is_passing(error: &io::Error) -> bool {
+    let passing = [libc::EAGAIN, libc::ENOMEM, libc::ENOBUFS];
+    error.raw_os_error().is_some_and(|errno| passing.contains(&errno))
+}
+
 /// Calls recvmsg(2). `None`: there is no message, or no memory for it; poll(2) tells when to try again.
 fn receive(
     fd: BorrowedFd<'_>,
     part: &mut libc::iovec,
     control: &mut [u8],
     flags: i32,
-) -> Option<(libc::msghdr, usize)> {
+) -> io::Result<Option<(libc::msghdr, usize)>> {
     // SAFETY: msghdr is numbers and pointers; all zeroes is a value of it.
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
     header.msg_iov = part;
@@ -243,9 +268,14 @@ fn receive(
         let length =
             unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags | libc::MSG_DONTWAIT) };
         match usize::try_from(length) {
-            Ok(length) => return Some((header, length)),
-            Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return None,
+            Ok(length) => {
+                fd::has_moved();
+                return Ok(Some((header, length)));
+            }
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return if is_passing(&error) { Ok(None) } else { Err(error) },
+            },
         }
     }
 }

@@ -102,7 +102,7 @@ fn a_message_over_an_abstract_name_arrives() {
     let fd = unix_datagram().expect("a socket");
     let name = random_name();
     bind(&fd, &[b"\0", name.as_bytes()].concat()).expect("to bind");
-    let mut socket = Socket { fd, name: Name::Abstract(name) };
+    let mut socket = Socket { fd, name: Name::Abstract(name), failure: None };
     assert!(value(&socket).starts_with("@graceinit-"), "{}", value(&socket));
     client(&socket).send(b"X").expect("to send");
     // Bound without SO_PASSCRED: a message without credentials has the sender 0.

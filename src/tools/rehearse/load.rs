@@ -22,6 +22,8 @@ use crate::types::Time;
 pub struct Request {
     /// The server, or the balancer in front of it.
     pub to: SocketAddr,
+    /// GET, or another method, with which an empty body is sent.
+    pub method: &'static str,
     /// What is asked for.
     pub path: String,
     /// What the handler was asked to take.
@@ -246,8 +248,11 @@ impl Generator {
             }
         };
         let connection = if keep { "keep-alive" } else { "close" };
-        let Request { path, to, want, .. } = &request;
-        let rest = format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: {connection}\r\n\r\n");
+        let Request { method, path, to, want, .. } = &request;
+        let length = if *method == "GET" { "" } else { "Content-Length: 0\r\n" };
+        let rest = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {to}\r\nConnection: {connection}\r\n{length}\r\n"
+        );
         let (rest, answer, end) = (rest.into_bytes(), Answer::new(want.clone()), End::Open);
         let flight = Flight { stream, request, meant, rest, answer, end, kept, keep };
         self.flights.insert(number, flight);

@@ -274,7 +274,7 @@ impl Stage {
         }
         if !self.apart && reap::is_any_alive() {
             // As a subreaper this process is the parent of what the kill has left behind.
-            tree::kill_everything(&[replica.pid], &[]);
+            let _ = tree::kill_everything(&[replica.pid], &[]);
         }
     }
 

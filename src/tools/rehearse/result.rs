@@ -17,7 +17,7 @@ use super::round::{Kind, NeverReady};
 use super::search::{LIMIT, Progress, Row};
 use super::words::{self, Set};
 use crate::account::timeline::seconds;
-use crate::cli::Given;
+use crate::cli::{Given, OptionId};
 use crate::config::platform::Contract;
 use crate::config::rehearse::Rehearsal;
 use crate::sys::safe_path::{self, Last, Place};
@@ -236,6 +236,10 @@ impl<'a> Printer<'a> {
                 }
             }
         }
+        let found = best.and_then(|best| rows.get(best));
+        if found.is_some_and(|row| row.sets.iter().any(|(id, _)| *id == OptionId::DrainAcks)) {
+            all.push(ONE_CHECKER.to_owned());
+        }
         all
     }
 
@@ -269,6 +273,10 @@ impl<'a> Printer<'a> {
         put(&(serde_json::to_string(&document).unwrap_or_default() + "\n"));
     }
 }
+
+/// The balancer of the rehearsal is one process.
+const ONE_CHECKER: &str = "--drain-acks 1 is right where one balancer asks, and acts on the first answer. For others \
+                           add up the answers until all of them know (docs/drain.md).";
 
 /// Opens the file of the page.
 fn open(path: &CStr) -> Result<File, String> {

@@ -281,14 +281,14 @@ fn until_ready(stage: &Stage, replica: &mut Replica) -> Result<bool, Failure> {
 
 /// Each URL as often as its weight says, in turn.
 fn requests(urls: &[Url]) -> Box<super::load::Requests> {
-    let turns: Vec<(SocketAddr, String)> = (0..1000)
+    let turns: Vec<(SocketAddr, &'static str, String)> = (0..1000)
         .flat_map(|turn| urls.iter().filter(move |url| turn < url.weight))
-        .map(|url| (url.to, url.path.clone()))
+        .map(|url| (url.to, url.method, url.path.clone()))
         .collect();
     Box::new(move |number| {
         let place = usize::try_from(number).unwrap_or(0) % turns.len().max(1);
-        let (to, path) = turns[place].clone();
-        Request { to, path, own: Duration::ZERO, want: Want::Good }
+        let (to, method, path) = turns[place].clone();
+        Request { to, method, path, own: Duration::ZERO, want: Want::Good }
     })
 }
 

@@ -12,6 +12,7 @@ use crate::config::rehearse::Rehearsal;
 use crate::config::{self, Config, Place, Variables};
 use crate::machine::plan::Plan;
 use crate::sys::clock;
+use crate::sys::listen::Address;
 use crate::types::{Signal, Status, Time};
 
 /// No stop begins later than this.
@@ -225,7 +226,10 @@ impl Search<'_> {
     /// What may be quicker than these settings, which lose nothing.
     fn better(&self, row: &Row) -> Option<Vec<Set>> {
         let killed = cured(row, |finding| finding.is_slow);
-        if killed != row.sets { Some(killed) } else { self.quicker(row) }
+        if killed != row.sets {
+            return Some(killed);
+        }
+        self.quicker(row).or_else(|| self.acked(row))
     }
 
     /// The same with a shorter wait for silence, which suits apps that answer in one piece.
@@ -235,6 +239,21 @@ impl Search<'_> {
         let waits = row.rounds.iter().any(|round| round.fact("drain-ended").is_some());
         let applies = config.drain.is_some() && is_default && waits;
         let one = (OptionId::DrainIdle, "1s".to_owned());
+        applies.then(|| row.sets.iter().cloned().chain([one]).collect())
+    }
+
+    /// The same with an end of the delay when the balancer has been told by graceinit itself. The balancer of the
+    /// rehearsal is one, and acts on the first answer.
+    fn acked(&self, row: &Row) -> Option<Vec<Set>> {
+        let config = self.config(&row.sets)?;
+        let health = self.rehearsal.health.as_ref()?;
+        let is_asked = |address: &Address| match address {
+            Address::Tcp(address) => address.port() == health.to.port(),
+            Address::Unix(_) | Address::Abstract(_) => false,
+        };
+        let waits = config.plan.drain.is_some_and(|drain| drain.acks.is_none());
+        let applies = waits && config.listen.iter().any(is_asked);
+        let one = (OptionId::DrainAcks, "1".to_owned());
         applies.then(|| row.sets.iter().cloned().chain([one]).collect())
     }
 }

@@ -1,7 +1,10 @@
-"""Unary calls of gRPC, with bytes for messages: calls.py IP PORT is the server, calls.py call ADDRESS the client.
+"""Unary calls of gRPC, with bytes for messages: calls.py IP PORT is the server, calls.py call ADDRESS RATE SLOW the
+client.
 
-A call has the milliseconds that it takes and a number; one in ten takes 4 s. The client says `steady` after two seconds,
-and after a line on its stdin `sent=N failed=N`."""
+A call has the milliseconds that it takes and a number; with a SLOW of 1 one in ten takes 4 s. The client sends RATE
+calls a second, whatever becomes of them, and says `steady` after two seconds. After a line on its stdin it says
+`calls=OWN:MICROS:STATUS,...`: the milliseconds that each call was to take, the microseconds that it took, its status
+(0 is OK)."""
 
 import sys
 import threading
@@ -9,8 +12,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-
-RATE = 40
 
 
 def work(request, context):
@@ -38,7 +39,29 @@ def serve(ip, port):
     server.wait_for_termination()
 
 
-def call(address):
+class Call:
+    def __init__(self, do, number, slow, meant):
+        self.own = 4000 if slow and number % 10 == 0 else 5 + number * 37 % 295
+        self.request = b"%d:%d" % (self.own, number)
+        self.meant = self.ended = meant
+        self.over = threading.Event()
+        self.future = do.future(self.request, timeout=30)
+        self.future.add_done_callback(self.done)
+
+    def done(self, _):
+        self.ended = time.monotonic()
+        self.over.set()
+
+    def line(self):
+        self.over.wait()
+        status = self.future.code().value[0]
+        # DATA_LOSS
+        if status == 0 and self.future.result() != self.request + b" done":
+            status = 15
+        return f"{self.own}:{int((self.ended - self.meant) * 1e6)}:{status}"
+
+
+def call(address, rate, slow):
     # What fails once has failed.
     channel = grpc.insecure_channel(address, options=[("grpc.enable_retries", 0)])
     do = channel.unary_unary("/test.Work/Do")
@@ -47,17 +70,15 @@ def call(address):
     begun, calls = time.monotonic(), []
     while not going.is_set():
         number = len(calls)
-        if number == 2 * RATE:
+        meant = begun + number / rate
+        time.sleep(max(0, meant - time.monotonic()))
+        calls.append(Call(do, number, slow, meant))
+        if number == 2 * rate:
             print("steady", flush=True)
-        request = b"%d:%d" % (4000 if number % 10 == 0 else 5 + number * 37 % 295, number)
-        calls.append((request, do.future(request, timeout=30)))
-        time.sleep(max(0, begun + (number + 1) / RATE - time.monotonic()))
-    codes = [one.code() if one.exception() else one.result() == request + b" done" for request, one in calls]
-    bad = [code for code in codes if code is not True]
-    print(f"sent={len(calls)} failed={len(bad)} {bad[:3]}", flush=True)
+    print("calls=" + ",".join(each.line() for each in calls), flush=True)
 
 
 if sys.argv[1] == "call":
-    call(sys.argv[2])
+    call(sys.argv[2], int(sys.argv[3]), sys.argv[4] == "1")
 else:
     serve(*sys.argv[1:])
