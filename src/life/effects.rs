@@ -303,8 +303,8 @@ impl Effects {
     ) -> io::Result<()> {
         let sent = signals::send_group(group, signal);
         match process::group_of(pid) {
-            // An app that becomes the leader of a session does so itself, a moment after the fork: perhaps between the
-            // signal, which met no group then, and the look.
+            // The app makes its group or session itself, a moment after the fork: perhaps between the signal, which met
+            // no group then, and the look.
             Some(own) if own == group && sent.is_err() => signals::send_group(group, signal),
             Some(own) if own == group => sent,
             Some(_) | None => self.app.send(&self.children, signal, value),

@@ -289,7 +289,10 @@ mod tests {
         server.join().expect("a good server");
         let why =
             ask_any(&targets[..1], "/readyz", Duration::from_millis(20)).expect_err("silence");
-        assert!(why.contains("no answer within 20.0ms"), "{why}");
+        // What is left of the limit: a slow machine has used some of it before it asks.
+        let left = why.split("no answer within ").nth(1).and_then(|time| time.strip_suffix("ms"));
+        let left: f64 = left.and_then(|time| time.parse().ok()).expect("a time");
+        assert!(left > 0.0 && left <= 20.0, "{why}");
         drop(silent);
         let why = ask_any(&targets, "/readyz", limit).expect_err("nobody");
         assert_eq!(why.matches("unable to ask").count(), 2, "{why}");

@@ -1,7 +1,7 @@
 //! An app that has left its process group is reached all the same: by forwarded signals and by the stop signal of every
 //! scope, once, and by SIGKILL.
 
-use crate::support::{Launch, Outcome, Room, Run, need};
+use crate::support::{Launch, Outcome, Program, Room, Run, need};
 use crate::{both_rooms, ensure, ensure_eq};
 
 /// The child stays in the group.
@@ -43,6 +43,27 @@ fn every_scope_reaches_an_app_that_has_left_its_group(room: Room) -> Outcome {
         }
         ensure!(run.survivors().is_empty(), "{scope}: left behind");
     }
+    Ok(())
+}
+
+/// The app makes its group after the signal was sent to that group in vain, and before graceinit asks for its group.
+#[test]
+fn a_signal_is_not_lost_while_the_app_makes_its_group() -> Outcome {
+    if !need::program("/usr/bin/strace") {
+        return Ok(());
+    }
+    let mut run = Launch::new(Program::AsDumbInit, Room::Plain)
+        .given("mask=RTMIN raise=RTMIN")
+        .wrapped_by(["strace", "-DD", "-f", "-o", "/dev/null", "-e", "trace=setsid,getpgid"])
+        .wrapped_by(["-e", "inject=setsid:delay_enter=400000"])
+        .wrapped_by(["-e", "inject=getpgid:delay_enter=800000"])
+        .app("block ready echo=RTMAX:3")
+        .start()?;
+    run.ready()?;
+    run.out.expect("got RTMIN ")?;
+    run.signal("RTMAX")?;
+    run.exits(3)?;
+    ensure_eq!(run.out.count("got RTMIN "), 1, "RTMIN");
     Ok(())
 }
 

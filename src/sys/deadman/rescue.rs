@@ -191,13 +191,10 @@ fn ask(request: Signal) {
         return;
     }
     let group = GROUP.load(SeqCst);
-    // It may have left its group.
-    let apart = !group || process::group_of(main) != Some(main);
     for signal in [signal, Signal::CONT] {
-        if group {
-            let _ = signals::send_group(main, signal);
-        }
-        if apart {
+        let sent = group && signals::send_group(main, signal).is_ok();
+        // It may have left its group, or not have made it yet.
+        if !sent || process::group_of(main) != Some(main) {
             let _ = signals::send(main, signal);
         }
     }
