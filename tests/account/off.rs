@@ -37,12 +37,16 @@ fn look_after(
     run.signal("USR1")?;
     run.out.expect("got USR1 ")?;
     let init = run.init()?;
-    // The pipe that tells of the execve may be read a moment after the signal, and a child may be writing a file.
-    let held = proc::poll(&format!("{children} children and no pipe"), || {
-        let alone = proc::children(init).len() == children;
-        let held = held(init).ok().filter(|_| alone)?;
-        (!held.iter().any(|name| name.starts_with("pipe:"))).then_some(held)
-    })?;
+    // The pipe that tells of the execve may be read a moment after the signal, and after it the cgroup's count of OOM
+    // kills; and a child may be writing a file. One that stays open lets this run into its bound.
+    let passing =
+        |name: &String| ["pipe:", "/proc/", "/sys/"].iter().any(|of| name.starts_with(of));
+    let held =
+        proc::poll(&format!("{children} children, no pipe, no file of /proc or /sys"), || {
+            let alone = proc::children(init).len() == children;
+            let held = held(init).ok().filter(|_| alone)?;
+            (!held.iter().any(passing)).then_some(held)
+        })?;
     run.signal("TERM")?;
     run.wait()?;
     Ok(held)
