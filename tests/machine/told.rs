@@ -1,6 +1,7 @@
 //! What the loop asks the machine between two events.
 
 use graceinit::machine::attempt::{HookId, HookPhase};
+use graceinit::machine::fact::Fact;
 use graceinit::machine::plan::{Condition, Diagnose, PerPhase, Plan, Scope, Surroundings};
 use graceinit::machine::{Action, Event, Machine, Target};
 use graceinit::types::{Signal, SignalSet, Status, Time};
@@ -173,4 +174,18 @@ fn a_hook_is_about_its_reload_or_about_the_stop() {
     handle(&mut machine, NOW, term());
     assert_eq!(machine.occasion(), Some((Signal::TERM, Some(7))));
     assert_eq!(machine.stop_request(), machine.occasion());
+}
+
+#[test]
+fn a_signal_that_waited_for_readiness_is_told_when_a_stop_begins() {
+    let hooks = PerPhase { pre_start: vec![setups::hook(0)], ..PerPhase::default() };
+    let plan = Plan { hooks, ready: vec![Condition::Notify], ..plan() };
+    let hup = Event::Signal(from_process(Signal::HUP));
+    let ends = Event::HookExited(HookId::first(HookPhase::PreStart, 0), Status::Code(0));
+    let lost = Action::Record(Fact::TooEarly { signal: Signal::HUP });
+    for begun in [&[hup, ends][..], &[hup, ends, Event::AppExecuted]] {
+        let mut machine = after(plan.clone(), begun);
+        let out = handle(&mut machine, NOW, term());
+        assert_eq!(out.iter().filter(|action| **action == lost).count(), 1, "{out:?}");
+    }
 }
