@@ -212,15 +212,16 @@ mod tests {
 
     #[test]
     fn jitter_is_the_finalizer_of_splitmix64() {
-        // The seed is such that the finalizer's input is the second state of a generator that began with 0. Its
-        // output there is published with the generator.
+        // Each seed is such that the finalizer's input is a state of a generator that began with 0. Its outputs are
+        // published with the generator: these are the second and the third.
         const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
-        const SECOND: u64 = 0x6e78_9e6a_a1b9_65f4;
         let id = HookId { phase: HookPhase::PreStart, round: 0, index: 0, attempt: 1 };
         assert_eq!(id.phase as u64, 0);
-        let thousandths = u32::try_from(SECOND % 501).unwrap();
-        let pause = jittered(S, GAMMA ^ GAMMA.wrapping_mul(2), id);
-        assert_eq!(pause, S - S / 1000 * thousandths);
+        for (step, output) in [(2, 0x6e78_9e6a_a1b9_65f4u64), (3, 0x06c4_5d18_8009_454f)] {
+            let thousandths = u32::try_from(output % 501).unwrap();
+            let pause = jittered(S, GAMMA ^ GAMMA.wrapping_mul(step), id);
+            assert_eq!(pause, S - S / 1000 * thousandths);
+        }
     }
 
     #[test]
