@@ -1,7 +1,7 @@
 //! What the loop asks the machine between two events.
 
 use graceinit::machine::attempt::{HookId, HookPhase};
-use graceinit::machine::fact::Fact;
+use graceinit::machine::fact::{Fact, Reason};
 use graceinit::machine::plan::{Condition, Diagnose, PerPhase, Plan, Scope, Surroundings};
 use graceinit::machine::{Action, Event, Machine, Target};
 use graceinit::types::{Signal, SignalSet, Status, Time};
@@ -187,5 +187,20 @@ fn a_signal_that_waited_for_readiness_is_told_when_a_stop_begins() {
         let mut machine = after(plan.clone(), begun);
         let out = handle(&mut machine, NOW, term());
         assert_eq!(out.iter().filter(|action| **action == lost).count(), 1, "{out:?}");
+    }
+}
+
+#[test]
+fn reasons_have_the_names_that_hooks_know() {
+    let names = [
+        (Reason::Signal, "signal"),
+        (Reason::Exit, "exit"),
+        (Reason::Crash, "crash"),
+        (Reason::Deadline, "deadline"),
+        (Reason::NotReady, "not-ready"),
+        (Reason::OutOfMemory, "oom"),
+    ];
+    for (reason, name) in names {
+        assert_eq!(reason.as_str(), name);
     }
 }
