@@ -211,6 +211,56 @@ mod tests {
     }
 
     #[test]
+    fn jitter_is_the_finalizer_of_splitmix64() {
+        // Each seed is such that the finalizer's input is a state of a generator that began with 0. Its outputs are
+        // published with the generator: these are the second and the third.
+        const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+        let id = HookId { phase: HookPhase::PreStart, round: 0, index: 0, attempt: 1 };
+        assert_eq!(id.phase as u64, 0);
+        for (step, output) in [(2, 0x6e78_9e6a_a1b9_65f4u64), (3, 0x06c4_5d18_8009_454f)] {
+            let thousandths = u32::try_from(output % 501).unwrap();
+            let pause = jittered(S, GAMMA ^ GAMMA.wrapping_mul(step), id);
+            assert_eq!(pause, S - S / 1000 * thousandths);
+        }
+    }
+
+    #[test]
+    fn shares_of_short_times_and_limits_of_long_ones() {
+        let ms = Duration::from_millis;
+        for (waited, pause) in [(ms(10), ms(20)), (ms(500), ms(50)), (S * 60, S)] {
+            assert_eq!(probe_pause(waited), pause);
+        }
+        let end = Time(100_000_000_000);
+        for (timeout, before, wait) in [(ms(200), ms(20), ms(100)), (S * 5, ms(100), ms(500))] {
+            assert_eq!(end.since(post_stop_hooks_end(end, timeout)), before);
+            assert_eq!(dying(timeout), wait);
+        }
+        for (grace, lead) in [(ms(1200), ms(100)), (S * 60, ms(500))] {
+            assert_eq!(survivors_lead(grace), lead);
+        }
+        for (lead, left, before) in [(S, S * 10, S), (S * 8, S * 10, S * 5)] {
+            assert_eq!(end.since(diagnose_at(end, lead, left)), before);
+        }
+        for (grace, hooks, before) in
+            [(S * 8, false, S * 2), (S * 8, true, S * 4), (S * 60, true, S * 10)]
+        {
+            assert_eq!(end.since(drain_end(end, grace, hooks)), before);
+        }
+        let pauses: Vec<u128> = (0..9).map(|round| sweep_pause(round).as_millis()).collect();
+        assert_eq!(pauses, [20, 40, 80, 160, 320, 640, 1000, 1000, 1000]);
+    }
+
+    #[test]
+    fn an_attempt_ends_with_its_timeout_or_with_the_time_of_the_hooks() {
+        let limits = HookLimits { timeout: S, retries: 0, backoff: S, on_failure: OnFailure::Warn };
+        let (now, end) = (Time(1_000_000_000), Time(2_500_000_000));
+        assert_eq!(attempt_end(now, &limits, end), Some(now.after(S)));
+        assert_eq!(attempt_end(Time(2_000_000_000), &limits, end), Some(end));
+        assert_eq!(attempt_end(end, &limits, end), None);
+        assert_eq!(attempt_end(end.after(S), &limits, end), None);
+    }
+
+    #[test]
     fn hooks_never_get_the_last_quarter() {
         let end = Time(100_000_000_000);
         assert_eq!(end.since(hooks_end(end, S * 8)), S * 2);

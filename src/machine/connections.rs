@@ -339,6 +339,7 @@ impl Table {
         let queued = tally.waiting.max(present.backlog);
         let queued = queued.saturating_add(tally.handshakes).saturating_add(present.datagrams);
         let free = queued == 0 && tally.debts == 0 && !present.incomplete;
+        let free = free && present.datagrams_rest();
         let over = present.is_over(queued);
         let next = present.next(queued);
         self.hint.sample(&mut self.known, &present.moment, free);
@@ -442,11 +443,15 @@ impl Present {
         if moment.in_last(10) {
             return true;
         }
-        let datagrams_pause = self.datagram.is_none_or(|silence| silence >= DATAGRAM_PAUSE);
         if moment.in_last(5) {
-            return datagrams_pause && tally.streaming == 0;
+            return self.datagrams_rest() && tally.streaming == 0;
         }
-        datagrams_pause && tally.summary.holding == 0
+        self.datagrams_rest() && tally.summary.holding == 0
+    }
+
+    /// No datagram has come for a while.
+    fn datagrams_rest(&self) -> bool {
+        self.datagram.is_none_or(|silence| silence >= DATAGRAM_PAUSE)
     }
 
     /// A connection on which no answer is owed can change at any time; one that has to grow old has its moment.

@@ -10,7 +10,7 @@
 //! - `life` ties machine, world and ledger together. `explore` walks through all states of the small
 //!   configurations, `random` through long lives of random ones.
 //! - `planted` breaks the machine on purpose (`bug`, `sabotage`, `mischief`); each bug must break its promise.
-//! - `drained` and `held` test one rule each.
+//! - `drained` and `held` test one rule each, `told` what the loop asks the machine between two events.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -41,5 +41,6 @@ mod sleep;
 mod standin;
 mod stopping;
 mod story;
+mod told;
 mod who;
 mod world;

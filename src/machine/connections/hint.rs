@@ -37,7 +37,7 @@ impl Hint {
         self.refuted = true;
     }
 
-    /// A sample is complete, in which nothing is owed or queued (`free`).
+    /// A sample is complete. `free`: nothing is owed or queued, and no datagram came of late.
     pub(super) fn sample(&mut self, known: &mut [Memory], moment: &Moment, free: bool) {
         let counts = moment.delay_left.is_zero();
         let mut holds = false;

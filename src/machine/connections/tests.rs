@@ -8,6 +8,7 @@ use super::*;
 
 mod properties;
 mod rules;
+mod sample;
 mod table;
 
 const IDLE: Duration = Duration::from_secs(4);

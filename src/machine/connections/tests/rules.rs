@@ -174,6 +174,23 @@ fn chatter_pays_no_debt() {
     assert!((7700..7800).contains(&end), "{end}");
 }
 
+#[test]
+fn a_burst_lasts_while_pauses_are_short() {
+    // The app's last movement before is at 1000. Alone, each of these pairs would be chatter.
+    for (pings, pongs) in [(1310, 1320), (1410, 1470)] {
+        lasts(vec![ask(900, 300), say(1000, 900), say(pings, 17), ask(pongs, 17)]);
+    }
+    // What follows the handshake at once belongs to a burst whose beginning a sample has shown already.
+    ends_at(&wire(vec![ask(1110, 17), say(1120, 17)]).made(1000), 5120);
+}
+
+#[test]
+fn a_silence_without_an_end_is_waited_for_to_the_last_fifth() {
+    let rules = Rules { idle: Duration::MAX, owed: None };
+    let (end, ..) = drain_by(rules, &[wire(vec![ask(-900, 300), say(-800, 900)])]);
+    assert!((FIFTH..FIFTH + 100).contains(&end), "{end}");
+}
+
 // ---- repeat and uniform -----------------------------------------------------------------------
 
 #[test]
@@ -206,6 +223,46 @@ fn a_repetition_has_one_segment_of_the_clients() {
         said.extend([Said { segments: 2, ..ask(at, 180) }, say(at + 30, 500)]);
     }
     ends(said, 2930 + 4000);
+}
+
+#[test]
+fn a_signature_that_was_strict_once_stays_so() {
+    let exchange = |at, pause| [ask(at, 180), say(at + pause, 500)];
+    let mut said = vec![ask(-90_000, 20), say(-89_000, 900)];
+    said.extend([(600, 0), (1200, 30), (1900, 0)].map(|(at, pause)| exchange(at, pause)).concat());
+    ends(said, 1900 + 300);
+}
+
+#[test]
+fn only_a_request_with_its_answer_is_a_repetition() {
+    // An answer alone: the client's segments carry nothing new.
+    let again = |at| [ask(at - 10, 0), say(at, 500)];
+    let mut said = vec![ask(-90_000, 300)];
+    said.extend(again(100));
+    said.push(ask(700, 300));
+    said.extend(again(1900));
+    ends(said, 1900 + 4000);
+    // Requests alone are not remembered in place of an exchange.
+    let exchange = |at| [ask(at, 180), say(at + 30, 500)];
+    let mut said = vec![ask(-90_000, 20), say(-89_000, 900)];
+    said.extend(exchange(100));
+    for (at, more) in [(1000, 0), (2000, 1), (3000, 2), (4000, 3)] {
+        said.extend([ask(at, 300 + more), say(at + 500, 700 + more)]);
+    }
+    said.extend(exchange(5600));
+    ends(said, 5630 + 300);
+}
+
+#[test]
+fn what_is_too_large_to_be_counted_is_no_repetition() {
+    const LARGE: u64 = 5 << 30;
+    for (inward, outward) in [(180, LARGE), (LARGE, 500)] {
+        let mut said = vec![ask(-90_000, 20), say(-89_000, 900)];
+        for at in [600, 1900] {
+            said.extend([ask(at, inward), say(at + 30, outward)]);
+        }
+        ends(said, 1930 + 4000);
+    }
 }
 
 fn uniform(requests: i64) -> Vec<Said> {
@@ -251,6 +308,11 @@ fn both_in_the_same_jiffy_answered_if_as_many_segments_left_as_came() {
     ends(both_at(1000, 1, 1), 5000);
     ends(both_at(1000, 1, 3), 5000);
     ends(both_at(-1000, 2, 2), 3000);
+    let wires = [wire(both_at(1000, 1, 1))];
+    let mut table = Table::new(RULES);
+    sample(&mut table, &wires, moment(0));
+    let last = sample(&mut table, &wires, moment(1100));
+    assert_eq!((last.busy, last.owed, last.cut), (1, 0, 0));
 }
 
 #[test]

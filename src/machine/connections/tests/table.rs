@@ -211,6 +211,54 @@ fn where_only_queues_are_seen_silence_of_the_queues_is_waited_for() {
     assert_eq!((end, last.stalled), (8000, 1), "a queue that does not change");
 }
 
+#[test]
+fn of_a_unix_socket_its_end_is_waited_for() {
+    let fifth = LENGTH - LENGTH / 5;
+    let plain = wire(vec![]).state(State::Local);
+    let with = |unread, unsent, held| {
+        let base = Reading { info: None, peer: None, unread, unsent, held, ..plain.base };
+        [Wire { base, ..plain.clone() }]
+    };
+    let (end, last, _) = drain_by(RULES, &with(0, 0, true));
+    assert!((fifth..fifth + 100).contains(&end), "{end}");
+    assert_eq!((last.busy, last.cut, last.uncertain, last.holding), (1, 0, 1, 1));
+    let (end, ..) = drain_by(RULES, &[Wire { gone: 5000, ..with(0, 0, true)[0].clone() }]);
+    assert!((5000..5100).contains(&end), "{end}");
+    let limited = Rules { owed: Some(ms(3000)), ..RULES };
+    let (end, last, _) = drain_by(limited, &with(0, 0, true));
+    assert_eq!((end, last.idle), (3000, 1), "--drain-owed");
+    for rules in [RULES, limited] {
+        let (end, last, _) = drain_by(rules, &with(5, 0, true));
+        assert_eq!((end, last.busy, last.cut), (LENGTH, 1, 1), "unread");
+        let (end, last, _) = drain_by(rules, &with(0, 5, true));
+        assert_eq!((end, last.stalled, last.cut), (8000, 1, 1), "not read by the client");
+        let first = sample(&mut Table::new(rules), &with(0, 5, true), moment(0));
+        assert_eq!((first.busy, first.cut), (1, 1), "on its way");
+        let (end, last, _) = drain_by(rules, &with(0, 0, false));
+        assert_eq!((end, last.queued), (LENGTH, 1), "to be accepted");
+    }
+}
+
+#[test]
+fn where_only_queues_are_seen_a_change_of_a_queue_counts() {
+    let bare = |unread, unsent, state| {
+        let base = Reading { info: None, unread, unsent, ..idle(1).base };
+        [Wire { base, ..idle(1) }.state(state)]
+    };
+    let mut table = Table::new(RULES);
+    for (at, unsent, stalled) in [(0, 5, 0), (2000, 6, 0), (9900, 6, 0), (10_000, 6, 1)] {
+        let last = sample(&mut table, &bare(0, unsent, State::Established), moment(at));
+        assert_eq!((last.stalled, last.uncertain), (stalled, 0), "at {at}");
+    }
+    // The client's FIN is no byte.
+    for (state, unread, cut) in
+        [(State::Established, 1, 1), (State::CloseWait, 1, 0), (State::CloseWait, 2, 1)]
+    {
+        let last = sample(&mut Table::new(RULES), &bare(unread, 0, state), moment(0));
+        assert_eq!((last.cut, last.uncertain), (cut, 1 - cut), "{state:?} {unread}");
+    }
+}
+
 /// Requests that come in the delay leave no trace in the queues: the segments of the whole namespace are all that tells.
 #[test]
 fn where_only_queues_are_seen_traffic_in_the_delay_is_traffic_of_each_connection() {
@@ -250,6 +298,8 @@ fn what_is_not_remembered_is_judged_by_its_sample() {
     for at in [0, 3000, 3100] {
         let all = sample(&mut table, &wires[..4], moment(at));
         assert_eq!((all.idle, all.owed, all.over, table.len()), (3, 1, false, 2));
+        // Whether the former sample has shown it is not known.
+        assert_eq!(all.new, if at == 0 { 0 } else { 2 }, "at {at}");
     }
     assert!(sample(&mut table, &wires[..3], moment(3200)).over);
     assert!(!sample(&mut table, &wires, moment(3300)).over);
@@ -260,19 +310,41 @@ fn what_has_gone_is_forgotten() {
     let mut table = Table::new(RULES);
     let wires: Vec<Wire> = (0..100).map(idle).collect();
     sample(&mut table, &wires, moment(0));
-    assert_eq!(table.len(), 100);
+    assert_eq!((table.len(), table.is_empty()), (100, false));
     sample(&mut table, &wires[..1], moment(100));
     assert_eq!(table.len(), 1);
     sample(&mut table, &[], moment(200));
     assert!(table.is_empty());
 }
 
+/// What the drain says of a shorter `--drain-idle` when it ends. `hidden`: at these times not everything can be seen.
+fn hint(mut table: Table, wires: &[Wire], hidden: &dyn Fn(i64) -> bool) -> Option<u128> {
+    (0..LENGTH / 100).map(|number| number * 100).find_map(|at| {
+        table.begin(moment(at));
+        for reading in wires.iter().filter_map(|wire| wire.reading(at)) {
+            table.connection(&reading);
+        }
+        if hidden(at) {
+            table.incomplete();
+        }
+        let last = table.end();
+        last.over.then_some(last.sooner.as_millis())
+    })
+}
+
+/// No two are alike: what repeats itself is idle at once.
+fn exchange(at: i64) -> [Said; 2] {
+    [ask(at, 200), say(at + 20, 900 + at.unsigned_abs())]
+}
+
+/// The last exchange ends at 1470. With an idle time of a second the drain would be over with the sample at 2500.
+fn pool() -> Wire {
+    wire([50, 750, 1450].into_iter().flat_map(exchange).collect()).named(1)
+}
+
 /// A shorter `--drain-idle` is recommended where the drain itself shows that it would have done.
 #[test]
 fn a_shorter_idle_is_a_hint_only_if_nothing_speaks_against_it() {
-    // No two are alike: what repeats itself is idle at once.
-    let exchange = |at: i64| [ask(at, 200), say(at + 20, 900 + at.unsigned_abs())];
-    let pool = || wire([50, 750, 1450].into_iter().flat_map(exchange).collect()).named(1);
     let two = || wire([50, 750].into_iter().flat_map(exchange).collect()).named(1);
     // The second part of an answer, after a pause.
     let parts = || wire(vec![ask(600, 200), say(620, 900), say(1700, 900)]).named(2);
@@ -280,11 +352,7 @@ fn a_shorter_idle_is_a_hint_only_if_nothing_speaks_against_it() {
     let late = || wire(exchange(4000).to_vec()).named(2);
     // Work that takes long is no pause within an answer.
     let slow = || wire(vec![ask(300, 200), say(1900, 900)]).named(2);
-    let end = |wires: &[Wire], rules: Rules| {
-        let mut table = Table::new(rules);
-        let last = (0..LENGTH / 100).map(|n| sample(&mut table, wires, moment(n * 100)));
-        last.into_iter().find(|last| last.over).map(|last| last.sooner.as_millis())
-    };
+    let end = |wires: &[Wire], rules: Rules| hint(Table::new(rules), wires, &|_| false);
     assert_eq!(end(&[pool()], RULES), Some(3000));
     assert_eq!(end(&[pool(), slow()], RULES), Some(3000));
     assert_eq!(end(&[two()], RULES), Some(0), "too few exchanges");
@@ -292,4 +360,55 @@ fn a_shorter_idle_is_a_hint_only_if_nothing_speaks_against_it() {
     assert_eq!(end(&[pool(), late()], RULES), Some(0), "it would have been cut off");
     let short = Rules { idle: ms(1000), owed: None };
     assert_eq!(end(&[pool()], short), Some(0), "it is short already");
+}
+
+#[test]
+fn the_hint_counts_from_when_nothing_else_held_the_drain() {
+    let until = |wire: Wire| Wire { gone: 3000, ..wire };
+    let waits = Wire { base: Reading { held: false, ..idle(2).base }, ..idle(2) };
+    let end = |wires: &[Wire]| hint(Table::new(RULES), wires, &|_| false);
+    assert_eq!(end(&[pool(), until(owed(2))]), Some(2500), "a debt");
+    assert_eq!(end(&[pool(), until(waits)]), Some(2500), "to be accepted");
+    assert_eq!(hint(Table::new(RULES), &[pool()], &|at| at < 3000), Some(2500), "hidden");
+}
+
+#[test]
+fn the_hint_counts_exchanges_of_connections_that_have_gone() {
+    // One request for each connection.
+    let short = |key: u64, at: i64, gone| Wire {
+        gone,
+        ..wire(exchange(at).to_vec()).named(key).made(at - 10)
+    };
+    let wires = || [short(1, 50, 600), short(2, 750, 1400), short(3, 1450, i64::MAX)];
+    assert_eq!(hint(Table::new(RULES), &wires(), &|_| false), Some(3000));
+    assert_eq!(hint(Table::new(RULES), &wires()[1..], &|_| false), Some(0), "too few");
+    // A request whose answer comes later is two bursts, and chatter is no exchange.
+    let two = || [50, 750].into_iter().flat_map(exchange);
+    let end =
+        |more: [Said; 2]| hint(Table::new(RULES), &[wire(two().chain(more).collect())], &|_| false);
+    assert_eq!(end([ask(1450, 200), say(1950, 900)]), Some(0), "a late answer");
+    assert_eq!(end([ask(1450, 17), say(1460, 17)]), Some(0), "chatter");
+    let mut parts = wires();
+    parts[1].said.push(say(1270, 900));
+    assert_eq!(hint(Table::new(RULES), &parts, &|_| false), Some(0), "an answer in parts");
+    let few = Table { most: 1, ..Table::new(RULES) };
+    assert_eq!(hint(few, &[pool(), idle(2)], &|_| false), Some(0), "not all are remembered");
+}
+
+#[test]
+fn the_hint_does_not_count_the_time_in_which_datagrams_came() {
+    let end = |last: i64| {
+        let mut table = Table::new(RULES);
+        (0..LENGTH / 100).map(|number| number * 100).find_map(|at| {
+            table.begin(moment(at));
+            let reading = pool().reading(at);
+            table.connection(&reading.expect("there"));
+            table.datagrams(0, ms((at - last).max(0)));
+            let summary = table.end();
+            summary.over.then_some((at, summary.sooner.as_millis()))
+        })
+    };
+    assert_eq!(end(1000), Some((5500, 3000)));
+    assert_eq!(end(3000), Some((5500, 2000)), "half a second after the last datagram");
+    assert_eq!(end(7000), Some((7500, 0)), "the connections were idle long before");
 }
