@@ -38,6 +38,8 @@ pub struct Rehearsal {
     pub lag: Duration,
     /// What the balancer asks instead of being told.
     pub health: Option<Url>,
+    /// Clients keep their connections to the app itself, and send on them until it closes them.
+    pub pinned: bool,
     /// How many stops must lose nothing.
     pub rounds: u32,
     /// No search.
@@ -88,6 +90,7 @@ fn read_all(reader: &mut Reader<'_>) -> Rehearsal {
         rate: reader.one(OptionId::Rate, |text| number(text, FASTEST)).unwrap_or(200),
         lag: reader.one(OptionId::Lag, lag).unwrap_or(Duration::from_secs(1)),
         health: reader.one(OptionId::RehearseHealth, health),
+        pinned: reader.one(OptionId::Pinned, parse::truth).unwrap_or(false),
         rounds: reader.one(OptionId::Rounds, |text| number(text, MOST_ROUNDS)).unwrap_or(if only {
             1
         } else {

@@ -96,7 +96,7 @@ fn advise(text: &str) -> String {
             format!("names are not looked up, and this is no address; {all}")
         }
         Some((host, _)) if host.parse::<Ipv4Addr>().is_ok() || host.ends_with(']') => {
-            "the port is no number from 1 to 65535".to_owned()
+            format!("the port is not a number from 1 to 65535; write {host}:9180")
         }
         _ => format!("this is no address; {all}"),
     }

@@ -7,8 +7,7 @@ use graceinit::account::log::Format;
 use graceinit::cli::persona::Persona;
 use graceinit::cli::{self, Given, Instead, OPTIONS, OptionId};
 use graceinit::config::platform::{self, Detected};
-use graceinit::config::source::Source;
-use graceinit::config::{self, Config, Place as Where};
+use graceinit::config::{self, Config, Place as Where, source::Source};
 
 use crate::support::files::Place;
 use crate::support::{Launch, Outcome, Room};
@@ -196,6 +195,7 @@ const ROWS: &[(&str, &[&str], &str, &str)] = &[
     ("rate", &["--rate", "7"], "", ""),
     ("lag", &["--lag", "3s"], "", ""),
     ("rehearse-health", &["--rehearse-health", ":82/readyz"], "", ""),
+    ("pinned", &["--pinned"], "", ""),
     ("rounds", &["--rounds", "7"], "", ""),
     ("only", &["--only"], "", ""),
     ("json", &["--json"], "", ""),

@@ -140,6 +140,28 @@ fn a_wrapper_that_swallows_term_is_named_and_passed_by() -> Outcome {
     result.is_cured_by(&["--scope group", "--drain"])
 }
 
+/// Clients that keep their connections learn of the stop from the app alone.
+#[test]
+fn clients_that_keep_their_connections_are_lost_and_no_setting_cures_it() -> Outcome {
+    let options = "--rehearse=docker:5s --rate 100 --rounds 1 --pinned --grace 3s --post-stop-timeout 1s \
+                   --drain {port}";
+    let Some((_, result)) = planted(options, "sleep=200")? else { return Ok(()) };
+    result.lost_some()?;
+    result.says(&["requests were lost on connections that clients keep", "(--pinned)"])?;
+    result.says(&["No settings", "Connection: close"])?;
+    ensure!(result.json["found"].is_null(), "{}", result.text);
+    Ok(())
+}
+
+#[test]
+fn clients_that_keep_their_connections_go_elsewhere_when_the_app_says_so() -> Outcome {
+    let options = "--rehearse=docker:8s --only --rate 50 --pinned";
+    let Some((_, result)) = planted(options, "term=tell late=2000")? else { return Ok(()) };
+    ensure_eq!((result.code, result.lost()), (0, 0), "{}", result.text);
+    ensure_eq!(result.json["rows"][0]["exit"], "0", "{}", result.text);
+    Ok(())
+}
+
 #[test]
 fn an_app_that_never_gets_ready_is_refused() -> Outcome {
     let options = "--rehearse=docker:8s --rate 50 --ready tcp:{port} --ready-timeout 2s";

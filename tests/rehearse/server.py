@@ -1,7 +1,9 @@
-"""A server that does one thing wrong: server.py PORT [sleep=MS] [term=ignore|close] [late=MS] [listen=no] [get=no].
+"""A server that does one thing wrong:
+server.py PORT [sleep=MS] [term=ignore|close|tell] [late=MS] [listen=no] [get=no].
 
 sleep: what a handler takes. term=close: on TERM the listener is closed, and `late` afterwards the process exits with 0.
-get=no: only a POST is answered.
+term=tell: on TERM each answer closes its connection, and `late` afterwards the process exits with 0. get=no: only a POST
+is answered.
 """
 
 import http.server
@@ -26,11 +28,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         time.sleep(int(words.get("sleep", 20)) / 1000)
         self.send_response(200)
         self.send_header("Content-Length", "6")
+        if told.is_set():
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(b"hello\n")
 
     def log_message(self, *args):
         pass
+
+
+told = threading.Event()
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -39,6 +46,15 @@ class Server(http.server.ThreadingHTTPServer):
 
 def close():
     server.socket.close()
+    end()
+
+
+def tell():
+    told.set()
+    end()
+
+
+def end():
     time.sleep(int(words.get("late", 1000)) / 1000)
     os._exit(0)
 
@@ -47,6 +63,8 @@ if words.get("term") == "ignore":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if words.get("term") == "close":
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=close).start())
+if words.get("term") == "tell":
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=tell).start())
 if words.get("listen") == "no":
     signal.pause()
 server = Server(("127.0.0.1", port), Handler)

@@ -185,6 +185,7 @@ pub enum OptionId {
     Rate,
     Lag,
     RehearseHealth,
+    Pinned,
     Rounds,
     Only,
     Json,

@@ -115,6 +115,13 @@ pub(super) const TOOLS: &[Opt] = &[
          2xx (:9180/readyz)",
     ),
     rehearsal(
+        OptionId::Pinned,
+        "pinned",
+        Kind::Flag,
+        "Clients keep their connections to the app itself, as through a Service of Kubernetes, and send on them until \
+         the app closes them; only new connections go elsewhere after --lag",
+    ),
+    rehearsal(
         OptionId::Rounds,
         "rounds",
         Kind::One(number("N")),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::replica::Seen;
 use super::round::{Kind, NeverReady, Round};
+use super::tally::Record;
 use super::words::Set;
 use crate::account::timeline::seconds as written;
 use crate::cli::OptionId;
@@ -41,6 +42,11 @@ pub(super) struct Case<'a> {
 /// Events that are closer together than this are taken for one.
 const CLOSE: Duration = Duration::from_millis(100);
 
+/// Why no setting helps with connections that clients keep.
+pub(super) const CLOSES: &str = "A client sends on its connection until the app closes it, and graceinit cannot do \
+     that: let the app answer with `Connection: close` as soon as the stop has begun (a pre-stop hook can tell it), \
+     or put a balancer of requests in front of it.";
+
 /// A time for people: `3 ms`, `1.000 s`.
 pub(super) fn span(span: Duration) -> String {
     match span.as_millis() {
@@ -57,6 +63,7 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     found.extend(case.refused());
     found.extend(case.cut());
     found.extend(case.failed());
+    found.extend(case.pinned());
     found.extend(case.hooks());
     found.extend(case.drain());
     found.extend(case.deadline());
@@ -219,18 +226,28 @@ impl Case<'_> {
         Some(self.finding(at, text + &more, cures))
     }
 
-    fn cut(&self) -> Option<Finding> {
-        let first = self.round.first(Kind::Cut)?;
-        let at = self.round.ended(first)?;
-        let sent = match first.meant < self.round.at {
-            true => format!("{} before the stop began", span(self.round.at.since(first.meant))),
-            false => format!("{} after the stop began", span(first.meant.since(self.round.at))),
-        };
+    /// Requests that lost their connection, the first one of each occasion.
+    fn cut(&self) -> Vec<Finding> {
+        let mut occasions: Vec<&str> = Vec::new();
+        let mut found = Vec::new();
+        for record in self.round.after_stop(Kind::Cut) {
+            let Some(at) = self.round.ended(record) else { continue };
+            let occasion = self.occasion(at);
+            if !occasions.contains(&occasion) {
+                occasions.push(occasion);
+                found.push(self.cut_by(record, at, occasion));
+            }
+        }
+        found
+    }
+
+    /// What happened when a connection was lost.
+    fn occasion(&self, at: Duration) -> &'static str {
         let near = |other: Option<Duration>| {
             other.is_some_and(|other| other < at + CLOSE && at < other + CLOSE)
         };
         let deadline = self.round.fact("deadline-reached").map(|seen| self.round.since_stop(seen));
-        let when = if self.round.killed && near(Some(self.round.took)) {
+        if self.round.killed && near(Some(self.round.took)) {
             ", when the whole container was killed"
         } else if near(deadline) {
             ", when graceinit killed the app at the end of its budget"
@@ -238,9 +255,16 @@ impl Case<'_> {
             ", when the app ended"
         } else {
             ""
+        }
+    }
+
+    fn cut_by(&self, record: &Record, at: Duration, occasion: &str) -> Finding {
+        let sent = match record.meant < self.round.at {
+            true => format!("{} before the stop began", span(self.round.at.since(record.meant))),
+            false => format!("{} after the stop began", span(record.meant.since(self.round.at))),
         };
         let text = format!(
-            "A request that was sent {sent} lost its connection {} after it{when}.",
+            "A request that was sent {sent} lost its connection {} after it{occasion}.",
             span(at)
         );
         let mut cures = Vec::new();
@@ -259,7 +283,7 @@ impl Case<'_> {
                 cures.push((OptionId::DrainDelay, written(delay).replace(' ', "")));
             }
         }
-        Some(self.finding(at, text, cures))
+        self.finding(at, text, cures)
     }
 
     fn failed(&self) -> Option<Finding> {
@@ -273,6 +297,23 @@ impl Case<'_> {
         let none = self.config.drain.is_none();
         let cures = if none { vec![self.drain_ports()] } else { Vec::new() };
         Some(self.finding(at, text, cures))
+    }
+
+    /// Clients do not learn of the stop from a balancer, but from the app alone.
+    fn pinned(&self) -> Option<Finding> {
+        let (count, at) = self.round.lost_late()?;
+        let ended = match self.app_ended() {
+            Some(ended) if ended <= at + CLOSE => {
+                format!(": the app ended {} after it", span(ended))
+            }
+            _ => String::new(),
+        };
+        let text = format!(
+            "{count} requests were lost on connections that clients keep to the app itself (--pinned), the first \
+             one {} after the stop began{ended}. {CLOSES}",
+            span(at)
+        );
+        Some(self.finding(at, text, Vec::new()))
     }
 
     fn hooks(&self) -> Vec<Finding> {

@@ -84,6 +84,7 @@ pub struct Done {
 /// A load in progress, in a thread of its own.
 pub struct Load {
     stop: Arc<AtomicBool>,
+    pinned: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     answered: Arc<AtomicU64>,
     thread: Option<JoinHandle<io::Result<Done>>>,
@@ -95,7 +96,8 @@ impl Load {
     /// # Errors
     /// No descriptors, or no thread.
     pub fn start(plan: Plan) -> io::Result<Load> {
-        let (stop, sent, answered) = (Arc::default(), Arc::default(), Arc::default());
+        let (stop, pinned) = (Arc::default(), Arc::default());
+        let (sent, answered) = (Arc::default(), Arc::default());
         let generator = Generator {
             plan,
             poller: Poller::new()?,
@@ -103,13 +105,15 @@ impl Load {
             order: VecDeque::new(),
             idle: Vec::new(),
             tally: Tally::default(),
+            unsent: 0,
             stop: Arc::clone(&stop),
+            pinned: Arc::clone(&pinned),
             sent: Arc::clone(&sent),
             answered: Arc::clone(&answered),
         };
         let thread = std::thread::Builder::new().name("load".into());
         let thread = Some(thread.spawn(move || generator.run())?);
-        Ok(Load { stop, sent, answered, thread })
+        Ok(Load { stop, pinned, sent, answered, thread })
     }
 
     /// How many have been sent.
@@ -125,6 +129,12 @@ impl Load {
     /// Sends no more from now on. What is under way goes on.
     pub fn hush(&self) {
         self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Opens no connection from now on, and sends on those that are open until the server has closed all of them: new
+    /// connections lead elsewhere.
+    pub fn pin(&self) {
+        self.pinned.store(true, Ordering::Relaxed);
     }
 
     /// Whether every request has its class, and no further one will be sent.
@@ -186,7 +196,10 @@ struct Generator {
     /// Connections that wait for the next request, and where they lead.
     idle: Vec<(SocketAddr, Stream)>,
     tally: Tally,
+    /// Requests that another server got, because no connection to this one was left for them.
+    unsent: u64,
     stop: Arc<AtomicBool>,
+    pinned: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     answered: Arc<AtomicU64>,
 }
@@ -199,11 +212,17 @@ impl Generator {
         let (start, rate) = (clock::now(), u64::from(self.plan.rate.max(1)));
         let moment = |number: u64| start.after(Duration::from_nanos(number * 1_000_000_000 / rate));
         loop {
-            let sending = self.tally.sent < self.plan.limit && !self.stop.load(Ordering::Relaxed);
+            let pinned = self.pinned.load(Ordering::Relaxed);
+            let mut sending =
+                self.tally.sent < self.plan.limit && !self.stop.load(Ordering::Relaxed);
+            if pinned && self.flights.is_empty() {
+                self.idle.retain_mut(|(_, stream)| is_open(stream));
+                sending = sending && !self.idle.is_empty();
+            }
             let now = clock::now();
-            let next = moment(self.tally.sent);
+            let next = moment(self.tally.sent + self.unsent);
             if sending && next <= now {
-                self.send(next, now);
+                self.send(next, now, pinned);
                 continue;
             }
             self.give_up(now);
@@ -224,15 +243,20 @@ impl Generator {
         }
     }
 
-    fn send(&mut self, meant: Time, now: Time) {
-        let number = self.tally.sent;
-        self.tally.sent += 1;
-        self.sent.store(self.tally.sent, Ordering::Relaxed);
-        self.tally.latest = self.tally.latest.max(now.since(meant));
+    /// `pinned`: only on a connection that is open.
+    fn send(&mut self, meant: Time, now: Time, pinned: bool) {
+        let number = self.tally.sent + self.unsent;
         let request = (self.plan.requests)(number);
         let keep = self.plan.keep.keeps(number);
         let idle = if keep { self.take_idle(request.to) } else { None };
         let kept = idle.is_some();
+        if pinned && !kept {
+            self.unsent += 1;
+            return;
+        }
+        self.tally.sent += 1;
+        self.sent.store(self.tally.sent, Ordering::Relaxed);
+        self.tally.latest = self.tally.latest.max(now.since(meant));
         let begun = match idle {
             Some(stream) => self.poller.rename(&stream, number).map(|()| stream),
             None => self.connect(request.to, number),
@@ -264,8 +288,7 @@ impl Generator {
     fn take_idle(&mut self, to: SocketAddr) -> Option<Stream> {
         while let Some(place) = self.idle.iter().rposition(|(leads, _)| *leads == to) {
             let (_, mut stream) = self.idle.remove(place);
-            let read = stream.read(&mut [0; 1]);
-            if read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+            if is_open(&mut stream) {
                 return Some(stream);
             }
         }
@@ -311,6 +334,11 @@ impl Generator {
             self.tally.records.push(record);
         }
     }
+}
+
+/// Whether a connection without a request is open at the other end: there is neither an end to read nor an error.
+fn is_open(stream: &mut Stream) -> bool {
+    stream.read(&mut [0; 1]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 impl Flight {

@@ -81,7 +81,10 @@ impl<'a> Printer<'a> {
     fn load(&self) -> String {
         let urls: Vec<&str> = self.rehearsal.urls.iter().map(|url| &*url.text).collect();
         let (rate, urls) = (self.rehearsal.rate, urls.join(", "));
-        format!("{rate} requests/s to {urls}, 3 kept connections in 4, open loop, nothing retried")
+        let pinned = if self.rehearsal.pinned { ", on which clients stay" } else { "" };
+        format!(
+            "{rate} requests/s to {urls}, 3 kept connections in 4{pinned}, open loop, nothing retried"
+        )
     }
 
     /// What is going to be done.
@@ -198,6 +201,10 @@ impl<'a> Printer<'a> {
     fn nothing_helps(&self, rows: &[Row]) -> String {
         let slowest = rows.iter().map(Row::slowest).max().unwrap_or_default();
         let tried = "No settings that were tried lose nothing";
+        let last = rows.last().and_then(Row::shown);
+        if last.is_some_and(|round| round.lost_late().is_some()) {
+            return format!("{tried}. {}", diagnosis::CLOSES);
+        }
         let Some(kill) = self.kill.filter(|kill| slowest > *kill / 2) else {
             return format!("{tried}.");
         };

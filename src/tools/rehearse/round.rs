@@ -30,8 +30,10 @@ pub(super) struct Terms<'a> {
 pub(super) struct Round {
     /// The stop signal was sent then.
     pub(super) at: Time,
-    /// How long after it the balancer sent the last request.
+    /// How long after it the balancer opened no connection any more.
     pub(super) knew: Duration,
+    /// Clients went on sending on the connections that they had.
+    pub(super) pinned: bool,
     pub(super) tally: Tally,
     /// From the stop signal to the end of graceinit.
     pub(super) took: Duration,
@@ -125,7 +127,7 @@ fn play_with(stage: &Stage, terms: &Terms<'_>, replica: &mut Replica) -> Result<
         until_it_answers(stage, terms, replica, url)?;
     }
     let unready = terms.is_told_ready && !until_ready(stage, replica)?;
-    let Rehearsal { urls, rate, lag, health, .. } = terms.rehearsal;
+    let Rehearsal { urls, rate, lag, health, pinned, .. } = terms.rehearsal;
     let load = Load::start(Plan {
         requests: requests(urls),
         rate: *rate,
@@ -151,8 +153,10 @@ fn play_with(stage: &Stage, terms: &Terms<'_>, replica: &mut Replica) -> Result<
     while replica.ended.is_none() || !load.is_over() {
         let now = clock::now();
         watch.look(now, at.after(*lag), health.as_ref());
-        if watch.knew.is_some() {
-            load.hush();
+        match watch.knew {
+            Some(_) if *pinned => load.pin(),
+            Some(_) => load.hush(),
+            None => {}
         }
         if replica.ended.is_none() && now >= end {
             killed = true;
@@ -173,7 +177,8 @@ fn play_with(stage: &Stage, terms: &Terms<'_>, replica: &mut Replica) -> Result<
     }
     let (ended, status) = replica.ended.unwrap_or((clock::now(), Status::Code(0)));
     let took = ended.since(at);
-    Ok(Round { at, knew, tally, took, status, killed, unready, facts: Vec::new() })
+    let pinned = *pinned;
+    Ok(Round { at, knew, pinned, tally, took, status, killed, unready, facts: Vec::new() })
 }
 
 /// When the balancer stops sending requests to the app.
@@ -325,10 +330,32 @@ impl Round {
         (record.ended >= self.at).then(|| record.ended.since(self.at))
     }
 
-    /// The first request of this kind that ended after the stop signal.
+    /// The first request of this kind that ended after the stop signal, and that the balancer sent.
     pub(super) fn first(&self, kind: Kind) -> Option<&Record> {
-        let after = self.tally.records.iter().filter(|record| self.ended(record).is_some());
-        after.filter(|record| Kind::of(record.class) == kind).min_by_key(|record| record.ended)
+        self.after_stop(kind).into_iter().next()
+    }
+
+    /// The requests of this kind that ended after the stop signal, and that the balancer sent, in the order of their ends.
+    pub(super) fn after_stop(&self, kind: Kind) -> Vec<&Record> {
+        let all = self.tally.records.iter().filter(|record| {
+            self.ended(record).is_some() && !self.is_late(record) && Kind::of(record.class) == kind
+        });
+        let mut all: Vec<&Record> = all.collect();
+        all.sort_by_key(|record| record.ended);
+        all
+    }
+
+    /// A request that was sent when the balancer knew, on a connection that a client has to the app itself.
+    fn is_late(&self, record: &Record) -> bool {
+        self.pinned && record.meant > self.at.after(self.knew)
+    }
+
+    /// Such requests that were lost: how many, and when the first one was known to be.
+    pub(super) fn lost_late(&self) -> Option<(usize, Duration)> {
+        let lost = |record: &&Record| self.is_late(record) && record.class != Class::Ok;
+        let late =
+            || self.tally.records.iter().filter(lost).filter_map(|record| self.ended(record));
+        Some((late().count(), late().min()?))
     }
 
     /// Requests that failed before the stop signal: not the stop's fault.
