@@ -1,24 +1,10 @@
 //! What nobody has asked for costs nothing: no process, no descriptor.
 
-use std::fs;
 use std::os::unix::net::UnixStream;
 
 use crate::support::files::Place;
 use crate::support::{Launch, Outcome, Room, proc};
 use crate::{both_rooms, ensure_eq};
-
-/// What an init holds open besides stdin, stdout and stderr, in words.
-fn held(init: i32) -> Outcome<Vec<String>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{init}/fd"))? {
-        let entry = entry?;
-        if !["0", "1", "2"].iter().any(|number| entry.file_name() == *number) {
-            found.push(fs::read_link(entry.path())?.display().to_string());
-        }
-    }
-    found.sort();
-    Ok(found)
-}
 
 /// What a graceinit at rest holds open, and that it has so many children then.
 fn look(launch: Launch, children: usize) -> Outcome<Vec<String>> {
@@ -37,16 +23,11 @@ fn look_after(
     run.signal("USR1")?;
     run.out.expect("got USR1 ")?;
     let init = run.init()?;
-    // The pipe that tells of the execve may be read a moment after the signal, and after it the cgroup's count of OOM
-    // kills; and a child may be writing a file. One that stays open lets this run into its bound.
-    let passing =
-        |name: &String| ["pipe:", "/proc/", "/sys/"].iter().any(|of| name.starts_with(of));
-    let held =
-        proc::poll(&format!("{children} children, no pipe, no file of /proc or /sys"), || {
-            let alone = proc::children(init).len() == children;
-            let held = held(init).ok().filter(|_| alone)?;
-            (!held.iter().any(passing)).then_some(held)
-        })?;
+    // A child may be writing a file.
+    let held = proc::poll(&format!("{children} children, and rest"), || {
+        let alone = proc::children(init).len() == children;
+        proc::held_at_rest(init).filter(|_| alone)
+    })?;
     run.signal("TERM")?;
     run.wait()?;
     Ok(held)

@@ -181,16 +181,14 @@ fn floods_and_descriptors_do_no_harm(room: Room) -> Outcome {
     let place = Place::new();
     let mut app = App::start(launch(room, &place), &place.fifo("orders"))?;
     let init = app.run.init()?;
-    let open = || std::fs::read_dir(format!("/proc/{init}/fd")).map(Iterator::count);
-    let before = open()?;
+    let held = || proc::held_at_rest(init);
+    let before = proc::poll("rest", held)?;
     app.obeys("flood 2000")?;
     app.obeys("fds 8")?;
     app.obeys(&format!("send {}", "x".repeat(5000)))?;
     app.obeys("send BARRIER=1")?;
     // The barrier's own is being closed when the app hears of it: it is waited for.
-    crate::support::proc::poll("all descriptors to be closed", || {
-        (open().ok()? == before).then_some(())
-    })?;
+    proc::poll("all descriptors to be closed", || (held()? == before).then_some(()))?;
     mark(&place)?;
     app.obeys("send READY=1")?;
     ready_comes_after_the_mark(&place)?;

@@ -66,6 +66,22 @@ pub fn first_child(pid: i32) -> Option<i32> {
     }
 }
 
+/// What an init holds open besides stdin, stdout and stderr, in words. `None` while it has a pipe, which tells of an
+/// execve, or a file of /proc or /sys, which it reads and closes: one that stays open lets a wait for rest fail.
+pub fn held_at_rest(init: i32) -> Option<Vec<String>> {
+    let mut held = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{init}/fd")).ok()? {
+        let entry = entry.ok()?;
+        if !["0", "1", "2"].iter().any(|number| entry.file_name() == *number) {
+            held.push(fs::read_link(entry.path()).ok()?.display().to_string());
+        }
+    }
+    held.sort();
+    let passing =
+        |name: &String| ["pipe:", "/proc/", "/sys/"].iter().any(|of| name.starts_with(of));
+    (!held.iter().any(passing)).then_some(held)
+}
+
 /// The dead children of `pid` that nobody has waited for.
 pub fn zombies(pid: i32) -> Vec<Process> {
     children(pid).into_iter().filter(|p| p.state == 'Z').collect()
