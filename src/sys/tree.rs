@@ -72,7 +72,7 @@ fn scan_all(mut each: impl FnMut(Process)) -> Scan {
     }
     let own = process::own_pid();
     let (mut found_own, mut refused, mut failed) = (false, false, false);
-    let listed = each_entry(proc.0, |name| {
+    let listed = each_entry::<8192>(proc.0, |name| {
         let Some(pid) = pid_of(name) else { return };
         match read_stat(proc.0, pid) {
             Ok(process) => {
@@ -98,7 +98,8 @@ pub(super) fn each_descriptor(mut each: impl FnMut(i32)) -> bool {
         return false;
     };
     let own = folder.0;
-    each_entry(own, |name| {
+    // Few are open as a rule, and a larger buffer would cost each start two more pages of stack.
+    each_entry::<1024>(own, |name| {
         if let Some(Pid(number)) = pid_of(name).filter(|number| number.0 != own) {
             each(number);
         }
@@ -116,7 +117,7 @@ pub fn numbers_in(folder: &Path, most: usize) -> io::Result<Vec<i32>> {
         return Err(io::Error::last_os_error());
     };
     let mut numbers = Vec::new();
-    let listed = each_entry(folder.0, |name| {
+    let listed = each_entry::<8192>(folder.0, |name| {
         numbers.extend(pid_of(name).filter(|_| numbers.len() < most).map(|number| number.0));
     });
     if listed { Ok(numbers) } else { Err(io::Error::last_os_error()) }
@@ -124,12 +125,12 @@ pub fn numbers_in(folder: &Path, most: usize) -> io::Result<Vec<i32>> {
 
 /// Calls `each` with every name of a folder and what follows it in the buffer. False if the folder cannot be listed:
 /// what was found then is no list of all.
-fn each_entry(folder: i32, mut each: impl FnMut(&[u8])) -> bool {
-    let mut entries = Entries { buffer: [0; 8192] };
+fn each_entry<const SIZE: usize>(folder: i32, mut each: impl FnMut(&[u8])) -> bool {
+    let mut entries = Entries { buffer: [0; SIZE] };
     loop {
         // SAFETY: the buffer is live, and its size is passed on.
         let bytes = unsafe {
-            libc::syscall(libc::SYS_getdents64, folder, entries.buffer.as_mut_ptr(), 8192usize)
+            libc::syscall(libc::SYS_getdents64, folder, entries.buffer.as_mut_ptr(), SIZE)
         };
         let bytes = match usize::try_from(bytes) {
             Ok(0) => return true,
@@ -155,8 +156,8 @@ pub fn names(mut entries: &[u8], mut each: impl FnMut(&[u8])) {
 }
 
 #[repr(align(8))]
-struct Entries {
-    buffer: [u8; 8192],
+struct Entries<const SIZE: usize> {
+    buffer: [u8; SIZE],
 }
 
 /// A descriptor that is closed when it is dropped. Not OwnedFd, whose checks may panic.
@@ -390,7 +391,7 @@ fn each_child(proc: i32, parent: Pid, mut each: impl FnMut(Pid)) -> bool {
     if let Some(folder) =
         CStr::from_bytes_until_nul(&path).ok().and_then(|path| open(proc, path, libc::O_DIRECTORY))
     {
-        each_entry(folder.0, |name| {
+        each_entry::<8192>(folder.0, |name| {
             if let Some(thread) = pid_of(name).filter(|thread| *thread != parent) {
                 if count < threads.len() {
                     threads[count] = thread.0;
